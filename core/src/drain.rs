@@ -1,0 +1,279 @@
+//! How a generation ends: admission closes, work ends within its budget, what is left is interrupted, what was produced is
+//! flushed, the end is written down, and the verdict follows. Every step is taken by [`Gateway::advance`], after each
+//! input, on the one loop that owns the gateway: there is no task that could be cancelled.
+
+use crate::budget::Deadlines;
+use crate::effect::Effect;
+use crate::gateway::{Gateway, Phase};
+use crate::id::{RequestId, TurnId};
+use crate::outbox::DeliveryState;
+use crate::record::Record;
+use crate::request::{Mode, Origin, Outcome, Request, Signal, Wish};
+use crate::time::Instant;
+use crate::turn::TurnState;
+use crate::verdict::{RESTART, Verdict};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// An end that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Drain {
+    /// Restart or stop.
+    pub wish: Wish,
+    /// How patiently.
+    pub mode: Mode,
+    /// How the process will end.
+    pub verdict: Verdict,
+    /// When each stage ends at the latest.
+    pub deadlines: Deadlines,
+    /// When admission was closed.
+    pub since: Instant,
+    /// When the turns that were left were interrupted.
+    pub interrupted_at: Option<Instant>,
+    /// When only flushing was left.
+    pub closing_at: Option<Instant>,
+    /// Whether the end is on its way to the disk: from then on nothing is accepted.
+    pub end_recorded: bool,
+    /// What became of each turn that was in flight when admission closed.
+    pub fates: BTreeMap<TurnId, TurnFate>,
+}
+
+/// What became of a turn during an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TurnFate {
+    /// It had not ended when the process did; the next generation resumes it.
+    Left,
+    /// It ended by itself.
+    Ended,
+    /// It was interrupted; the next generation resumes it.
+    Interrupted,
+    /// It ignored the interruption and was killed; the next generation resumes it.
+    Killed,
+}
+
+/// The account of an end: who asked, how long each stage took, what became of each turn in flight.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Report {
+    /// The requests that led to it, by id.
+    pub requests: BTreeMap<RequestId, Request>,
+    /// From the closing of admission to the interruption, in milliseconds.
+    pub drain_ms: u64,
+    /// From there until no turn was left, in milliseconds.
+    pub interrupt_ms: u64,
+    /// From there to the end, in milliseconds.
+    pub close_ms: u64,
+    /// The turns that were in flight.
+    pub turns: BTreeMap<TurnId, TurnFate>,
+    /// Deliveries that are still owed.
+    pub owed: usize,
+}
+
+impl Gateway {
+    /// The requests that count have changed: begins, sharpens or takes back the end of this generation.
+    pub(crate) fn reconsider_end(&mut self, now: Instant) {
+        let standing: Vec<Request> = self.standing().map(|(_, request)| request).collect();
+        let Some(wish) = standing.iter().map(|request| request.wish).max() else { return self.take_back(now) };
+        let mode = standing.iter().map(|request| request.mode).max().unwrap_or(Mode::Graceful);
+        let limit = standing.iter().filter_map(|request| self.contract.limit(request.origin)).min();
+        // A process that somebody sent SIGTERM must leave: replacing itself in place could outlive a supervisor's stop.
+        let terminated = standing.iter().any(|request| request.origin == Origin::Signal(Signal::Terminate));
+        let origin = if terminated { Origin::Signal(Signal::Terminate) } else { Origin::Cli };
+        let verdict = self.contract.verdict(wish, origin);
+        let fresh = Deadlines::new(&self.limits, mode, limit, now);
+        let deadlines = match &mut self.drain {
+            Some(drain) => {
+                drain.wish = wish;
+                drain.mode = drain.mode.max(mode);
+                drain.verdict = verdict;
+                drain.deadlines = drain.deadlines.earlier(fresh);
+                drain.deadlines
+            }
+            None => {
+                self.begin_drain(now, wish, mode, verdict, fresh);
+                fresh
+            }
+        };
+        self.effects.push_back(Effect::Guard(Some((deadlines.self_kill, emergency_status(verdict)))));
+    }
+
+    fn begin_drain(&mut self, now: Instant, wish: Wish, mode: Mode, verdict: Verdict, deadlines: Deadlines) {
+        let live = self.turns.iter().filter(|(_, turn)| turn.is_live());
+        let fates = live.map(|(id, _)| (*id, TurnFate::Left)).collect();
+        self.drain = Some(Drain {
+            wish,
+            mode,
+            verdict,
+            deadlines,
+            since: now,
+            interrupted_at: None,
+            closing_at: None,
+            end_recorded: false,
+            fates,
+        });
+        self.enter(Phase::Draining);
+    }
+
+    /// Nobody wants this end any more: admission opens again, at once.
+    fn take_back(&mut self, now: Instant) {
+        if self.phase == Phase::Draining {
+            self.drain = None;
+            self.effects.push_back(Effect::Guard(None));
+            self.phase = Phase::Starting;
+            self.serve_if_started(now);
+            if self.phase == Phase::Starting {
+                self.enter(Phase::Starting);
+            }
+        }
+    }
+
+    /// Takes every step that is due.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        self.kill_overdue_turns(now);
+        self.retry_deliveries(now);
+        if self.phase == Phase::Serving {
+            self.dispatch(now);
+        }
+        if self.phase == Phase::Draining && self.awaited_until().is_none_or(|until| until <= now) {
+            self.interrupt_what_is_left(now);
+        }
+        if self.phase == Phase::Interrupting {
+            self.close_when_quiet(now);
+        }
+        if self.phase == Phase::Closing {
+            self.end_when_flushed(now);
+        }
+    }
+
+    /// Interrupts the turns that are left. That this was our doing is written down before they can notice it.
+    fn interrupt_what_is_left(&mut self, now: Instant) {
+        let Some(drain) = &mut self.drain else { return };
+        drain.interrupted_at = Some(now);
+        let deadline = drain.deadlines.interrupt;
+        let mut interrupted = Vec::new();
+        for (id, turn) in &mut self.turns {
+            match &mut turn.state {
+                TurnState::Running => {
+                    turn.state = TurnState::Interrupting { kill_at: deadline };
+                    interrupted.push(*id);
+                }
+                TurnState::Interrupting { kill_at } => *kill_at = deadline.min(*kill_at),
+                _ => {}
+            }
+        }
+        for turn in interrupted {
+            self.append(Record::TurnInterrupted { turn });
+            let interrupt = Effect::Interrupt { turn };
+            if self.write_ahead.is_failing() {
+                self.effects.push_back(interrupt);
+            } else {
+                self.write_ahead.then(&mut self.effects, interrupt);
+            }
+        }
+        self.enter(Phase::Interrupting);
+    }
+
+    /// Goes on once no turn is left, or those that are left have been killed.
+    fn close_when_quiet(&mut self, now: Instant) {
+        let Some(drain) = &self.drain else { return };
+        let deadline = drain.deadlines.interrupt;
+        if now >= deadline {
+            for turn in self.turns.values_mut() {
+                if let TurnState::Interrupting { kill_at } = &mut turn.state {
+                    *kill_at = deadline;
+                }
+            }
+            self.kill_overdue_turns(now);
+        } else if self.turns.values().any(crate::turn::Turn::is_live) {
+            return;
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.closing_at = Some(now);
+            if matches!(drain.verdict, Verdict::Exit(_)) {
+                self.effects.push_back(Effect::Stopping);
+            }
+        }
+        self.enter(Phase::Closing);
+    }
+
+    /// Writes the end once everything produced has left, or the time for that is over; then ends.
+    fn end_when_flushed(&mut self, now: Instant) {
+        let Some(drain) = &self.drain else { return };
+        let (close, last) = (drain.deadlines.close, drain.last_moment());
+        let quiet = !self.turns.values().any(crate::turn::Turn::is_live)
+            && !self.outbox.values().any(|delivery| delivery.state == DeliveryState::Sending);
+        if !drain.end_recorded && (quiet || now >= close) {
+            self.record_end(now);
+        }
+        if now >= last {
+            // The journal does not answer: what is not on disk is owed by what is, and the process must not hang.
+            self.end();
+        }
+    }
+
+    fn record_end(&mut self, now: Instant) {
+        let report = self.report(now);
+        let stops: Vec<RequestId> =
+            self.standing().filter(|(_, request)| request.wish == Wish::Stop).map(|(id, _)| id).collect();
+        for id in stops {
+            self.settle_request(id, Outcome::Stopped);
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.end_recorded = true;
+            let verdict = Some(drain.verdict);
+            let generation = self.generation;
+            self.append(Record::GenerationEnded { generation, verdict, report: report.clone() });
+        }
+        self.report = report;
+    }
+
+    fn report(&self, now: Instant) -> Report {
+        let Some(drain) = &self.drain else { return Report::default() };
+        let interrupted = drain.interrupted_at.unwrap_or(now);
+        let closing = drain.closing_at.unwrap_or(now);
+        let millis = |to: Instant, from: Instant| to.as_millis().saturating_sub(from.as_millis());
+        Report {
+            requests: self.standing().collect(),
+            drain_ms: millis(interrupted, drain.since),
+            interrupt_ms: millis(closing, interrupted),
+            close_ms: millis(now, closing),
+            turns: drain.fates.clone(),
+            owed: self.outbox.len(),
+        }
+    }
+
+    /// The end is on disk, or can not get there: nothing of this generation follows.
+    pub(crate) fn end(&mut self) {
+        let Some(drain) = &self.drain else { return };
+        let verdict = drain.verdict;
+        self.effects.push_back(Effect::ClosePlatforms);
+        self.enter(Phase::Ended);
+        let report = std::mem::take(&mut self.report);
+        self.effects.push_back(Effect::End { verdict, report });
+    }
+
+    /// Notes what became of a turn, if an end is under way and it was in flight when that began.
+    pub(crate) fn note_fate(&mut self, turn: TurnId, fate: TurnFate) {
+        if let Some(known) = self.drain.as_mut().and_then(|drain| drain.fates.get_mut(&turn))
+            && *known != TurnFate::Killed
+        {
+            *known = fate;
+        }
+    }
+}
+
+impl Drain {
+    /// When the process ends without waiting for the journal: before the guard would end it without us.
+    #[must_use]
+    pub fn last_moment(&self) -> Instant {
+        self.deadlines.close + (self.deadlines.self_kill - self.deadlines.close) / 2
+    }
+}
+
+/// The status with which a guard ends a process whose driver is stuck: one cannot replace a stuck process in place.
+const fn emergency_status(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Exit(status) => status,
+        Verdict::ReExec => RESTART,
+    }
+}

@@ -1,0 +1,167 @@
+//! Everything that a gateway wants done, as values, in order. An effect that somebody can see leaves only after the
+//! records that it rests on are on disk; the driver need not know which those are.
+
+use crate::drain::Report;
+use crate::gateway::Phase;
+use crate::id::{DeliveryId, MessageId, Position, RequestId, SessionId, TurnId};
+use crate::outbox::Content;
+use crate::record::Record;
+use crate::request::Outcome;
+use crate::time::Instant;
+use crate::turn::Resume;
+use crate::verdict::Verdict;
+use serde::{Deserialize, Serialize};
+
+/// What an accepted message is told about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// It is being worked on.
+    Running,
+    /// It waits for its turn.
+    Queued,
+}
+
+/// Why a message was not accepted. Nothing of it is kept; its sender still has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The gateway is not ready yet.
+    Starting,
+    /// The gateway has written its end.
+    Ending,
+    /// Too many messages wait.
+    QueueFull,
+    /// Too many messages wait in this session.
+    SessionQueueFull,
+    /// Too many sessions have unfinished business.
+    TooManySessions,
+    /// The journal can not be written.
+    StorageFull,
+}
+
+/// What a requester is told at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It is on disk and will have an outcome.
+    Accepted,
+    /// An earlier attempt of the turn that asks has had this restart already.
+    AlreadyDone(RequestId),
+    /// It was taken back.
+    Cancelled,
+    /// It can no longer be taken back.
+    TooLate,
+    /// There is no such open request.
+    Unknown,
+    /// The gateway has written its end.
+    Ending,
+    /// The journal can not be written.
+    StorageFull,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Write this record after all earlier ones; say `Synced` or `SyncFailed`. Records may share a commit.
+    Append {
+        /// Its place, one above the last.
+        position: Position,
+        /// What to write.
+        record: Record,
+    },
+    /// Forget what was appended above the last synced position: it comes again under new positions.
+    Discard,
+    /// The message is safe: tell its platform.
+    Ack {
+        /// Which.
+        message: MessageId,
+    },
+    /// The message was not accepted: tell its platform so.
+    Refuse {
+        /// Which.
+        message: MessageId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Start the agent.
+    Start {
+        /// The turn, on disk.
+        turn: TurnId,
+        /// Its session.
+        session: SessionId,
+        /// What it answers.
+        messages: Vec<MessageId>,
+        /// 1 for the first start.
+        attempt: u32,
+        /// Why it is started again.
+        resume: Option<Resume>,
+        /// The conversation that it belongs to.
+        conversation: u32,
+    },
+    /// Ask the turn to end.
+    Interrupt {
+        /// Which.
+        turn: TurnId,
+    },
+    /// End the turn by force.
+    Kill {
+        /// Which.
+        turn: TurnId,
+    },
+    /// Make sure that nothing of this turn from an earlier generation is alive, then say `TurnGone`.
+    Reclaim {
+        /// Which.
+        turn: TurnId,
+    },
+    /// Bring this to its chat; say how it went.
+    Send {
+        /// Which.
+        delivery: DeliveryId,
+        /// Where to.
+        session: SessionId,
+        /// What.
+        content: Content,
+    },
+    /// Tell the requester.
+    Answer {
+        /// Which request.
+        request: RequestId,
+        /// What.
+        answer: Answer,
+    },
+    /// A request has its outcome, on disk.
+    Settled {
+        /// Which.
+        request: RequestId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Ask the supervisor whether it is stopping us; say `SupervisorStops` if so.
+    AskSupervisor {
+        /// The SIGTERM's request.
+        request: RequestId,
+    },
+    /// Let the platforms receive and send; say `PlatformsOpen`.
+    OpenPlatforms,
+    /// Receive nothing more.
+    ClosePlatforms,
+    /// The gateway can serve: tell the supervisor.
+    Ready,
+    /// The process is about to leave: tell the supervisor.
+    Stopping,
+    /// The phase has changed.
+    Phase(Phase),
+    /// From now on a guard outside the driver ends the process at this time with this status; `None` disarms it.
+    Guard(Option<(Instant, u8)>),
+    /// The input made no sense here and changed nothing.
+    Ignored,
+    /// End the process so. Always last.
+    End {
+        /// How.
+        verdict: Verdict,
+        /// What became of everything.
+        report: Report,
+    },
+}

@@ -1,0 +1,339 @@
+//! The one type that drivers see: it takes inputs, hands out effects, and says when it wants to be called again. It holds
+//! the whole state and dispatches; what each input means is in the file of its noun.
+
+use crate::drain::{Drain, Report};
+use crate::effect::{Answer, Effect};
+use crate::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
+use crate::input::Input;
+use crate::limits::Limits;
+use crate::outbox::{Delivery, DeliveryState, Fate};
+use crate::record::Record;
+use crate::request::{Origin, Request};
+use crate::session::{Command, Quarantine, Session};
+use crate::supervisor::Contract;
+use crate::time::Instant;
+use crate::turn::{Turn, TurnState};
+use crate::write_ahead::WriteAhead;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Where a generation stands. It only ever moves to the right, but for a drain that is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It reads what was left and opens its platforms.
+    Starting,
+    /// It serves.
+    Serving,
+    /// It starts nothing new and lets work end. Messages are still accepted.
+    Draining,
+    /// It interrupts the turns that are left.
+    Interrupting,
+    /// It flushes what was produced.
+    Closing,
+    /// It is over.
+    Ended,
+}
+
+impl Phase {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::Interrupting => "interrupting",
+            Self::Closing => "closing",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// Why a gateway is not at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pending {
+    /// It has not begun to serve.
+    Starting,
+    /// An end is under way.
+    Ending(Phase),
+    /// Records are not on disk.
+    Journal,
+    /// Turns are open.
+    Turns(usize),
+    /// Messages wait.
+    Queued(usize),
+    /// Deliveries are owed.
+    Deliveries(usize),
+    /// Requests have no outcome.
+    Requests(usize),
+}
+
+/// One generation of the gateway, as a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Gateway {
+    pub(crate) limits: Limits,
+    pub(crate) contract: Contract,
+    pub(crate) generation: GenerationId,
+    pub(crate) phase: Phase,
+    /// Whether this generation's beginning is on disk.
+    pub(crate) begun: bool,
+    pub(crate) platforms_open: bool,
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    /// Messages in all queues.
+    pub(crate) queued: usize,
+    /// Sessions that could start a turn, in the order in which they became so.
+    pub(crate) line: VecDeque<SessionId>,
+    /// The same sessions, to be asked quickly.
+    pub(crate) lined_up: BTreeSet<SessionId>,
+    /// Accepted chat commands whose record is not on disk yet.
+    pub(crate) commands: BTreeMap<MessageId, Command>,
+    pub(crate) turns: BTreeMap<TurnId, Turn>,
+    /// Turns in state `Waiting`, in the order in which they will be resumed.
+    pub(crate) resumable: VecDeque<TurnId>,
+    /// How many turns are in state `Reclaiming`.
+    pub(crate) reclaiming: usize,
+    pub(crate) outbox: BTreeMap<DeliveryId, Delivery>,
+    /// Requests that count, of this generation and of earlier ones.
+    pub(crate) requests: BTreeMap<RequestId, Request>,
+    /// Requests whose record is not on disk yet.
+    pub(crate) requests_made: BTreeMap<RequestId, Request>,
+    pub(crate) drain: Option<Drain>,
+    pub(crate) report: Report,
+    pub(crate) write_ahead: WriteAhead,
+    pub(crate) next_turn: TurnId,
+    pub(crate) next_delivery: DeliveryId,
+    pub(crate) effects: VecDeque<Effect>,
+}
+
+impl Gateway {
+    /// A generation that has found nothing unfinished and done nothing yet.
+    pub(crate) fn empty(limits: Limits, contract: Contract, generation: GenerationId) -> Self {
+        Self {
+            limits,
+            contract,
+            generation,
+            phase: Phase::Starting,
+            begun: false,
+            platforms_open: false,
+            sessions: BTreeMap::new(),
+            queued: 0,
+            line: VecDeque::new(),
+            lined_up: BTreeSet::new(),
+            commands: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            resumable: VecDeque::new(),
+            reclaiming: 0,
+            outbox: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            requests_made: BTreeMap::new(),
+            drain: None,
+            report: Report::default(),
+            write_ahead: WriteAhead::default(),
+            next_turn: TurnId::default(),
+            next_delivery: DeliveryId::default(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Takes one thing that happened. Never fails and never panics: nonsense is answered by [`Effect::Ignored`].
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        match input {
+            Input::Message { message, session, asked, standing, request } => {
+                self.message_arrived(now, message, Command { session, asked, standing, request });
+            }
+            Input::Known { message } => self.message_known(message),
+            Input::TurnBegan { turn } | Input::TurnProgressed { turn } => self.turn_progressed(now, turn),
+            Input::TurnEnded { turn, end } => self.turn_ended(turn, end),
+            Input::TurnGone { turn } => self.turn_gone(turn),
+            Input::DeliverySent { delivery } => self.delivery_settled(delivery, Fate::Sent),
+            Input::DeliveryRejected { delivery } => self.delivery_settled(delivery, Fate::Rejected),
+            Input::DeliveryFailed { delivery } => self.delivery_failed(now, delivery),
+            Input::Request { request, wish, mode, origin } => self.request_made(now, request, wish, mode, origin),
+            Input::Cancel { request } => self.cancel(now, request),
+            Input::Signal { request, signal } => self.signalled(now, request, signal),
+            Input::SupervisorStops { request } => self.supervisor_stops_us(now, request),
+            Input::Synced { through } => self.synced(now, through),
+            Input::SyncFailed => self.sync_failed(now),
+            Input::PlatformsOpen => {
+                self.platforms_open = true;
+                self.serve_if_started(now);
+            }
+            Input::Elapsed => {
+                if self.write_ahead.retry_at().is_some_and(|at| at <= now) {
+                    self.write_ahead.retry(&mut self.effects);
+                }
+            }
+        }
+        if self.phase != Phase::Ended {
+            self.advance(now);
+        }
+    }
+
+    /// The next thing to do, in order; `None` once drained. Drain fully between two inputs.
+    #[must_use]
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to hand in [`Input::Elapsed`]; any input may change the answer, and nothing else does.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.phase == Phase::Ended {
+            return None;
+        }
+        let kill = self.turns.values().filter_map(|turn| match turn.state {
+            TurnState::Interrupting { kill_at } => Some(kill_at),
+            _ => None,
+        });
+        let drain = self.drain.as_ref().and_then(|drain| match self.phase {
+            Phase::Draining => self.awaited_until(),
+            Phase::Interrupting => Some(drain.deadlines.interrupt),
+            Phase::Closing if !drain.end_recorded => Some(drain.deadlines.close),
+            Phase::Closing => Some(drain.last_moment()),
+            _ => None,
+        });
+        kill.chain(drain).chain(self.write_ahead.retry_at()).chain(self.next_delivery_retry()).min()
+    }
+
+    /// Why the gateway is not at rest; `None` when it is.
+    #[must_use]
+    pub fn pending(&self) -> Option<Pending> {
+        let waiting: usize = self
+            .sessions
+            .values()
+            .filter(|session| session.standing == Quarantine::Free)
+            .map(|session| session.queue.len())
+            .sum();
+        match self.phase {
+            Phase::Ended => None,
+            Phase::Starting => Some(Pending::Starting),
+            Phase::Draining | Phase::Interrupting | Phase::Closing => Some(Pending::Ending(self.phase)),
+            Phase::Serving if !self.write_ahead.is_settled() => Some(Pending::Journal),
+            Phase::Serving if !self.turns.is_empty() => Some(Pending::Turns(self.turns.len())),
+            Phase::Serving if waiting > 0 => Some(Pending::Queued(waiting)),
+            Phase::Serving if !self.outbox.is_empty() => Some(Pending::Deliveries(self.outbox.len())),
+            Phase::Serving if !self.requests.is_empty() => Some(Pending::Requests(self.requests.len())),
+            Phase::Serving => None,
+        }
+    }
+
+    /// Records are on disk: what waited for them happens.
+    fn synced(&mut self, now: Instant, through: Position) {
+        for record in self.write_ahead.synced(&mut self.effects, through) {
+            match record {
+                Record::GenerationBegun { generation } if generation == self.generation => {
+                    self.begun = true;
+                    self.serve_if_started(now);
+                }
+                Record::GenerationEnded { generation, .. } if generation == self.generation => self.end(),
+                Record::MessageAccepted { message, .. } => self.carry_out(now, message),
+                Record::RequestMade { request, .. } => self.request_counts(now, request),
+                _ => {}
+            }
+        }
+    }
+
+    /// Records could not be written: new messages and requests are refused, everything else is written again later.
+    fn sync_failed(&mut self, now: Instant) {
+        for withdrawn in self.write_ahead.failed(&mut self.effects, now + self.limits.journal_retry) {
+            self.withdraw(withdrawn);
+        }
+        let from_outside = |request: &Request| !matches!(request.origin, Origin::Session(_) | Origin::Signal(_));
+        let refused: Vec<RequestId> =
+            self.requests_made.iter().filter(|(_, request)| from_outside(request)).map(|(id, _)| *id).collect();
+        for request in refused {
+            self.requests_made.remove(&request);
+            self.write_ahead.withdraw_request(request);
+            self.effects.push_back(Effect::Answer { request, answer: Answer::StorageFull });
+        }
+    }
+
+    /// Appends a record, and keeps what only counts once it is on disk.
+    pub(crate) fn append(&mut self, record: Record) {
+        if let Record::RequestMade { request, made } = record
+            && !self.requests.contains_key(&request)
+        {
+            self.requests_made.insert(request, made);
+        }
+        self.write_ahead.append(&mut self.effects, record);
+    }
+
+    /// Moves to a phase and says so.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.effects.push_back(Effect::Phase(phase));
+    }
+}
+
+/// What drivers may look at.
+impl Gateway {
+    /// Which generation this is.
+    #[must_use]
+    pub const fn generation(&self) -> GenerationId {
+        self.generation
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The supervisor's terms that it keeps to.
+    #[must_use]
+    pub const fn contract(&self) -> &Contract {
+        &self.contract
+    }
+
+    /// The end that is under way.
+    #[must_use]
+    pub const fn drain(&self) -> Option<&Drain> {
+        self.drain.as_ref()
+    }
+
+    /// The open turns.
+    #[must_use]
+    pub const fn turns(&self) -> &BTreeMap<TurnId, Turn> {
+        &self.turns
+    }
+
+    /// The sessions with unfinished business.
+    #[must_use]
+    pub const fn sessions(&self) -> &BTreeMap<SessionId, Session> {
+        &self.sessions
+    }
+
+    /// The requests without an outcome.
+    #[must_use]
+    pub const fn requests(&self) -> &BTreeMap<RequestId, Request> {
+        &self.requests
+    }
+
+    /// Messages that wait for a turn.
+    #[must_use]
+    pub const fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Deliveries that are owed.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Deliveries that a platform is being handed right now.
+    #[must_use]
+    pub fn sending(&self) -> usize {
+        self.outbox.values().filter(|delivery| delivery.state == DeliveryState::Sending).count()
+    }
+
+    /// Whether the journal refuses writes at the moment.
+    #[must_use]
+    pub const fn journal_failing(&self) -> bool {
+        self.write_ahead.is_failing()
+    }
+}

@@ -1,0 +1,160 @@
+//! Everything that can happen to a gateway, as values. A driver turns the world into these and nothing else.
+
+use crate::id::{DeliveryId, MessageId, Position, RequestId, SessionId, TurnId};
+use crate::request::{Mode, Origin, Signal, Wish};
+use serde::{Deserialize, Serialize};
+
+/// What a message asks for; the driver has parsed its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// Something for the agent.
+    Prompt,
+    /// `/restart [force]`.
+    Restart(Mode),
+    /// `/stop`: interrupt this session's turn.
+    StopTurn,
+    /// `/status`.
+    Status,
+    /// `/new`: begin a new conversation.
+    Renew,
+    /// `/help`.
+    Help,
+    /// A text that begins like a command and is none.
+    UnknownCommand,
+}
+
+/// What the author of a message may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// May use the life-cycle commands.
+    Operator,
+    /// May talk to the agent.
+    Guest,
+}
+
+/// How a turn ended, as its agent's driver saw it. No process of the turn is alive any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TurnEnd {
+    /// The whole reply is there.
+    Answered,
+    /// The agent failed.
+    Failed,
+    /// The agent was cut short by our own interruption or kill.
+    Interrupted {
+        /// Whether some of the reply is there.
+        partial: Partial,
+    },
+}
+
+/// Whether an interrupted turn left some text behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Partial {
+    /// Some.
+    Text,
+    /// None.
+    Nothing,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// A message that was never seen before.
+    Message {
+        /// Its id, above all earlier ones.
+        message: MessageId,
+        /// Where it was said.
+        session: SessionId,
+        /// What it asks for.
+        asked: Asked,
+        /// Who may say so.
+        standing: Standing,
+        /// An id for the request that this message may turn out to be.
+        request: RequestId,
+    },
+    /// A message that the journal knows, delivered again by its platform.
+    Known {
+        /// Its id from the first time.
+        message: MessageId,
+    },
+    /// The agent has begun this turn.
+    TurnBegan {
+        /// Which.
+        turn: TurnId,
+    },
+    /// The agent showed progress.
+    TurnProgressed {
+        /// Which.
+        turn: TurnId,
+    },
+    /// The turn is over.
+    TurnEnded {
+        /// Which.
+        turn: TurnId,
+        /// How.
+        end: TurnEnd,
+    },
+    /// Nothing of this turn, which an earlier generation began, is alive.
+    TurnGone {
+        /// Which.
+        turn: TurnId,
+    },
+    /// A delivery reached its chat.
+    DeliverySent {
+        /// Which.
+        delivery: DeliveryId,
+    },
+    /// A delivery did not reach its chat and may be tried again.
+    DeliveryFailed {
+        /// Which.
+        delivery: DeliveryId,
+    },
+    /// A delivery can never reach its chat.
+    DeliveryRejected {
+        /// Which.
+        delivery: DeliveryId,
+    },
+    /// Somebody outside the chats wishes something about the life cycle.
+    Request {
+        /// A new id.
+        request: RequestId,
+        /// What.
+        wish: Wish,
+        /// How patiently.
+        mode: Mode,
+        /// Who.
+        origin: Origin,
+    },
+    /// Somebody takes a request back.
+    Cancel {
+        /// Which.
+        request: RequestId,
+    },
+    /// The process got a signal.
+    Signal {
+        /// An id for the request that it is.
+        request: RequestId,
+        /// Which.
+        signal: Signal,
+    },
+    /// The supervisor was asked about a SIGTERM and says that it is stopping us.
+    SupervisorStops {
+        /// The request that the signal was.
+        request: RequestId,
+    },
+    /// All records up to this position are on disk.
+    Synced {
+        /// The last of them.
+        through: Position,
+    },
+    /// Records above the last synced position could not be written, and none of them are on disk.
+    SyncFailed,
+    /// The platforms can receive and send.
+    PlatformsOpen,
+    /// Time has passed: at least until `poll_timeout`.
+    Elapsed,
+}

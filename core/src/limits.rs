@@ -1,0 +1,63 @@
+//! The parsed configuration that the core acts upon. Every number that bounds something lives here; nothing here knows
+//! where it was configured.
+
+use std::time::Duration;
+
+/// What the gateway may use, wait for and try. All durations are positive or zero; zero means "do not wait".
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// How long a graceful drain waits for turns that did not ask for it.
+    pub drain: Duration,
+    /// How long a drain waits for the turn that asked for it: long enough to say goodbye, never the whole budget.
+    pub requester_grace: Duration,
+    /// From asking a turn to end until it is killed.
+    pub interrupt_grace: Duration,
+    /// From the last turn's end until the process ends, whatever is still unsent.
+    pub close_grace: Duration,
+    /// A turn that showed no progress for this long is not waited for.
+    pub stall_after: Duration,
+    /// Starts of one turn that may be cut by a death of the gateway before its session is quarantined.
+    pub attempts: u32,
+    /// Sessions with unfinished business.
+    pub sessions: usize,
+    /// Messages accepted and not yet given to a turn, over all sessions.
+    pub queued: usize,
+    /// The same, in one session.
+    pub queued_per_session: usize,
+    /// Turns in flight at once.
+    pub turns: usize,
+    /// From a failed write of the journal to the next try.
+    pub journal_retry: Duration,
+    /// From a failed send to the next try of that delivery.
+    pub delivery_retry: Duration,
+}
+
+impl Limits {
+    /// The longest that a forced end gives a turn between the interruption and the kill.
+    pub const FORCE_INTERRUPT_GRACE: Duration = Duration::from_secs(2);
+    /// The longest that a forced end takes to flush and close.
+    pub const FORCE_CLOSE_GRACE: Duration = Duration::from_secs(2);
+    /// Between the deadline of the orderly end and the guard that ends the process without it.
+    pub const SELF_KILL_MARGIN: Duration = Duration::from_secs(2);
+    /// Between our own last deadline and the supervisor's kill.
+    pub const SUPERVISOR_MARGIN: Duration = Duration::from_secs(3);
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            drain: Duration::from_secs(30),
+            requester_grace: Duration::from_secs(2),
+            interrupt_grace: Duration::from_secs(5),
+            close_grace: Duration::from_secs(5),
+            stall_after: Duration::from_secs(300),
+            attempts: 5,
+            sessions: 100_000,
+            queued: 10_000,
+            queued_per_session: 100,
+            turns: 256,
+            journal_retry: Duration::from_secs(1),
+            delivery_retry: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What is owed to chats. A produced reply or a notice stays here, and in the journal, until its platform has it: no end
+//! of the gateway, forced or not, drops it.
+
+use crate::effect::Effect;
+use crate::gateway::{Gateway, Phase};
+use crate::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
+use crate::record::Record;
+use crate::request::{Mode, Outcome};
+use crate::time::Instant;
+use serde::{Deserialize, Serialize};
+
+/// A text owed to a chat, by what it is; the driver keeps the text itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// What the agent answered.
+    Reply {
+        /// In this turn.
+        turn: TurnId,
+        /// To these messages.
+        messages: Vec<MessageId>,
+    },
+    /// What the gateway itself has to say.
+    Notice(Notice),
+}
+
+/// What the gateway itself has to say in a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    /// The restart that was asked for here is accepted.
+    RestartAccepted {
+        /// Its request.
+        request: RequestId,
+        /// How patiently.
+        mode: Mode,
+    },
+    /// The request that was made here has its outcome.
+    RequestSettled {
+        /// Which.
+        request: RequestId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// The agent failed.
+    TurnFailed {
+        /// In this turn.
+        turn: TurnId,
+    },
+    /// `/stop` was heard.
+    Stopping {
+        /// This turn is being interrupted.
+        turn: TurnId,
+    },
+    /// The turn was stopped, as somebody here asked.
+    TurnStopped {
+        /// Which.
+        turn: TurnId,
+    },
+    /// `/stop` without a turn.
+    NothingToStop,
+    /// The session is set aside.
+    Quarantined {
+        /// The turn that kept killing the gateway.
+        turn: TurnId,
+        /// How often it was started.
+        attempts: u32,
+    },
+    /// What `/status` shows.
+    Status,
+    /// What `/help` shows.
+    Help,
+    /// A new conversation has begun.
+    Renewed {
+        /// Its number.
+        conversation: u32,
+    },
+    /// Only operators may do that.
+    NotAllowed,
+    /// There is no such command.
+    UnknownCommand,
+}
+
+/// A delivery that is not settled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Delivery {
+    /// Where to.
+    pub session: SessionId,
+    /// What.
+    pub content: Content,
+    /// How far it has come.
+    pub state: DeliveryState,
+}
+
+/// How far a delivery has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeliveryState {
+    /// Not handed out in this generation.
+    Owed,
+    /// Handed to its platform, or about to be as soon as its record is on disk.
+    Sending,
+    /// It failed and is tried again at this time.
+    Retrying {
+        /// When.
+        at: Instant,
+    },
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// Its chat has it.
+    Sent,
+    /// Its platform will never take it.
+    Rejected,
+}
+
+impl Gateway {
+    /// Owes a text to a chat, durably, and sends it as soon as that is true.
+    pub(crate) fn owe(&mut self, session: SessionId, content: Content) {
+        self.next_delivery = self.next_delivery.next();
+        let delivery = self.next_delivery;
+        self.append(Record::DeliveryOwed { delivery, session, content: content.clone() });
+        self.outbox.insert(delivery, Delivery { session, content, state: DeliveryState::Owed });
+        if !matches!(self.phase, Phase::Starting) {
+            self.send(delivery);
+        }
+    }
+
+    /// Hands a delivery to its platform once all that it rests on is on disk.
+    pub(crate) fn send(&mut self, id: DeliveryId) {
+        let Some(delivery) = self.outbox.get_mut(&id) else { return };
+        delivery.state = DeliveryState::Sending;
+        let send = Effect::Send { delivery: id, session: delivery.session, content: delivery.content.clone() };
+        self.write_ahead.then(&mut self.effects, send);
+    }
+
+    /// A delivery is owed no longer.
+    pub(crate) fn delivery_settled(&mut self, id: DeliveryId, fate: Fate) {
+        match self.outbox.remove(&id) {
+            Some(_) => self.append(Record::DeliverySettled { delivery: id, fate }),
+            None => self.effects.push_back(Effect::Ignored),
+        }
+    }
+
+    /// A delivery did not reach its chat this time.
+    pub(crate) fn delivery_failed(&mut self, now: Instant, id: DeliveryId) {
+        match self.outbox.get_mut(&id) {
+            Some(delivery) => delivery.state = DeliveryState::Retrying { at: now + self.limits.delivery_retry },
+            None => self.effects.push_back(Effect::Ignored),
+        }
+    }
+
+    /// Sends what is due for another try.
+    pub(crate) fn retry_deliveries(&mut self, now: Instant) {
+        let due: Vec<_> = self
+            .outbox
+            .iter()
+            .filter(|(_, delivery)| matches!(delivery.state, DeliveryState::Retrying { at } if at <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.send(id);
+        }
+    }
+
+    /// When the next delivery is due for another try.
+    pub(crate) fn next_delivery_retry(&self) -> Option<Instant> {
+        self.outbox
+            .values()
+            .filter_map(|delivery| match delivery.state {
+                DeliveryState::Retrying { at } => Some(at),
+                _ => None,
+            })
+            .min()
+    }
+}

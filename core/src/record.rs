@@ -1,0 +1,183 @@
+//! The durable changes, and what of them still matters. A journal keeps, beside its full history, one row for each
+//! `slot` of unfinished business; replaying those rows gives the same [`Recovered`](crate::recovery::Recovered) as replaying the history.
+
+use crate::drain::Report;
+use crate::effect::Place;
+use crate::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
+use crate::input::{Asked, Standing};
+use crate::outbox::{Content, Fate};
+use crate::request::{Outcome, Request};
+use crate::turn::Conclusion;
+use crate::verdict::Verdict;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One durable change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the fields are the ids that the variants' sentences name")]
+pub enum Record {
+    /// A generation has claimed the journal.
+    GenerationBegun { generation: GenerationId },
+    /// The generation that began last is over. A dead one's end is written by its successor.
+    GenerationEnded { generation: GenerationId, verdict: Option<Verdict>, report: Report },
+    /// A message is in the inbox.
+    MessageAccepted { message: MessageId, session: SessionId, asked: Asked, standing: Standing, request: RequestId, place: Place },
+    /// A chat command has been carried out.
+    CommandDone { message: MessageId },
+    /// A turn is about to start for the first time, over these messages, which leave the inbox.
+    TurnOpened { turn: TurnId, session: SessionId, messages: Vec<MessageId>, conversation: u32 },
+    /// A turn is about to start again; `charged` starts of it count against it.
+    TurnResumed { turn: TurnId, attempt: u32, charged: u32 },
+    /// The gateway cuts this turn short on purpose; its current start does not count against it.
+    TurnInterrupted { turn: TurnId },
+    /// Somebody in the chat wants this turn ended for good.
+    TurnStopAsked { turn: TurnId },
+    /// The restart that this turn asked for has happened.
+    TurnGranted { turn: TurnId, request: RequestId },
+    /// The turn is over.
+    TurnEnded { turn: TurnId, session: SessionId, messages: Vec<MessageId>, attempt: u32, conclusion: Conclusion },
+    /// A text is owed to a chat.
+    DeliveryOwed { delivery: DeliveryId, session: SessionId, content: Content },
+    /// It is owed no longer.
+    DeliverySettled { delivery: DeliveryId, fate: Fate },
+    /// A wish about the life cycle was accepted, or changed.
+    RequestMade { request: RequestId, made: Request },
+    /// It has its outcome.
+    RequestSettled { request: RequestId, outcome: Outcome },
+    /// The session is set aside: its turn keeps killing the gateway.
+    SessionQuarantined { session: SessionId },
+    /// A new message has brought it back.
+    SessionReleased { session: SessionId },
+    /// A new conversation has begun in the session.
+    SessionRenewed { session: SessionId, conversation: u32 },
+}
+
+/// What a row of unfinished business is about, in the order in which rows are replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// The last generation.
+    Generation,
+    /// A session that is more than its messages.
+    Session(SessionId),
+    /// An unanswered message.
+    Message(MessageId),
+    /// An open turn.
+    Turn(TurnId),
+    /// An owed delivery.
+    Delivery(DeliveryId),
+    /// An open request.
+    Request(RequestId),
+}
+
+/// The place of a row: its subject and which of the subject's facts it is. A later fact of the same slot replaces it.
+pub type Slot = (Subject, u8);
+
+/// The number of facts that a subject may have at most.
+pub const FACTS: u8 = 5;
+
+impl Record {
+    /// Where this record stands among the unfinished business; `None` when it only ends some.
+    ///
+    /// | subject | 0 | 1 | 2 | 3 | 4 |
+    /// |---|---|---|---|---|---|
+    /// | generation | begun | ended | | | |
+    /// | session | renewed | quarantined | | | |
+    /// | message | accepted | | | | |
+    /// | turn | opened | resumed | interrupted | stop asked | granted |
+    /// | delivery | owed | | | | |
+    /// | request | made | | | | |
+    #[must_use]
+    pub fn slot(&self) -> Option<Slot> {
+        Some(match self {
+            Self::GenerationBegun { .. } => (Subject::Generation, 0),
+            Self::GenerationEnded { .. } => (Subject::Generation, 1),
+            Self::SessionRenewed { session, .. } => (Subject::Session(*session), 0),
+            Self::SessionQuarantined { session } => (Subject::Session(*session), 1),
+            Self::MessageAccepted { message, .. } => (Subject::Message(*message), 0),
+            Self::TurnOpened { turn, .. } => (Subject::Turn(*turn), 0),
+            Self::TurnResumed { turn, .. } => (Subject::Turn(*turn), 1),
+            Self::TurnInterrupted { turn } => (Subject::Turn(*turn), 2),
+            Self::TurnStopAsked { turn } => (Subject::Turn(*turn), 3),
+            Self::TurnGranted { turn, .. } => (Subject::Turn(*turn), 4),
+            Self::DeliveryOwed { delivery, .. } => (Subject::Delivery(*delivery), 0),
+            Self::RequestMade { request, .. } => (Subject::Request(*request), 0),
+            Self::CommandDone { .. }
+            | Self::TurnEnded { .. }
+            | Self::DeliverySettled { .. }
+            | Self::RequestSettled { .. }
+            | Self::SessionReleased { .. } => return None,
+        })
+    }
+
+    /// The rows that this record takes away.
+    #[must_use]
+    pub fn clears(&self) -> Vec<Slot> {
+        let all = |subject: Subject| (0..FACTS).map(move |fact| (subject, fact));
+        match self {
+            Self::GenerationBegun { .. } => vec![(Subject::Generation, 1)],
+            Self::CommandDone { message } => vec![(Subject::Message(*message), 0)],
+            Self::TurnOpened { messages, .. } => messages.iter().map(|message| (Subject::Message(*message), 0)).collect(),
+            Self::TurnResumed { turn, .. } => vec![(Subject::Turn(*turn), 2)],
+            Self::TurnEnded { turn, .. } => all(Subject::Turn(*turn)).collect(),
+            Self::DeliverySettled { delivery, .. } => vec![(Subject::Delivery(*delivery), 0)],
+            Self::RequestSettled { request, .. } => vec![(Subject::Request(*request), 0)],
+            Self::SessionReleased { session } => vec![(Subject::Session(*session), 1)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The unfinished business of a journal, as the rows that a store keeps. This is the specification of such a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Unfinished {
+    /// The rows.
+    pub rows: BTreeMap<Slot, Record>,
+    /// The highest ids ever written.
+    pub highest: Highest,
+}
+
+impl Unfinished {
+    /// Writes one record.
+    pub fn absorb(&mut self, record: &Record) {
+        for slot in record.clears() {
+            self.rows.remove(&slot);
+        }
+        if let Some(slot) = record.slot() {
+            self.rows.insert(slot, record.clone());
+        }
+        self.highest.observe(record);
+    }
+}
+
+/// The highest ids ever written, so that no id is given twice after its business is finished.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Highest {
+    /// Of generations.
+    pub generation: GenerationId,
+    /// Of messages.
+    pub message: MessageId,
+    /// Of turns.
+    pub turn: TurnId,
+    /// Of deliveries.
+    pub delivery: DeliveryId,
+    /// Of requests.
+    pub request: RequestId,
+}
+
+impl Highest {
+    /// Takes note of the ids in a record.
+    pub fn observe(&mut self, record: &Record) {
+        match record {
+            Record::GenerationBegun { generation } => self.generation = self.generation.max(*generation),
+            Record::MessageAccepted { message, request, .. } => {
+                self.message = self.message.max(*message);
+                self.request = self.request.max(*request);
+            }
+            Record::TurnOpened { turn, .. } => self.turn = self.turn.max(*turn),
+            Record::DeliveryOwed { delivery, .. } => self.delivery = self.delivery.max(*delivery),
+            Record::RequestMade { request, .. } => self.request = self.request.max(*request),
+            _ => {}
+        }
+    }
+}

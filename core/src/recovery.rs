@@ -1,0 +1,271 @@
+//! The one way back. A crash, a restart, an upgrade and a forced end all come through here: the unfinished business of the
+//! journal is read, and what was unfinished is owed again.
+
+use crate::effect::Effect;
+use crate::gateway::{Gateway, Phase};
+use crate::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
+use crate::input::Asked;
+use crate::limits::Limits;
+use crate::outbox::{Content, Delivery, DeliveryState};
+use crate::record::{Highest, Record, Unfinished};
+use crate::request::{Mode, Origin, Outcome, Request, Wish};
+use crate::session::{Command, Quarantine, Session};
+use crate::supervisor::Contract;
+use crate::time::Instant;
+use crate::turn::{Cut, StopAsked, Turn, TurnState};
+use std::collections::BTreeMap;
+
+/// The unfinished business that a generation finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Recovered {
+    /// The highest ids ever given.
+    pub highest: Highest,
+    /// Whether the last generation wrote its own end.
+    pub last_end: LastEnd,
+    /// Who started this process.
+    pub start: Start,
+    /// Sessions with a queue, a turn or a mark.
+    pub sessions: BTreeMap<SessionId, Session>,
+    /// Chat commands that were accepted and not carried out.
+    pub commands: BTreeMap<MessageId, Command>,
+    /// Turns that have not ended.
+    pub turns: BTreeMap<TurnId, Turn>,
+    /// Texts that are owed.
+    pub deliveries: BTreeMap<DeliveryId, (SessionId, Content)>,
+    /// Requests without an outcome.
+    pub requests: BTreeMap<RequestId, Request>,
+}
+
+/// How the last generation ended, as far as the journal knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LastEnd {
+    /// There was none, or it wrote its end.
+    #[default]
+    Recorded,
+    /// It died without a word.
+    Missing,
+}
+
+/// Who started this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Start {
+    /// A person, a boot of the machine, or a restart that was asked for.
+    #[default]
+    Wanted,
+    /// A supervisor, because the last generation died: it must not undo a stop that somebody asked for.
+    Revived,
+}
+
+impl Recovered {
+    /// What a store with these rows has left unfinished.
+    #[must_use]
+    pub fn from_unfinished(unfinished: &Unfinished) -> Self {
+        let mut recovered = Self { highest: unfinished.highest, ..Self::default() };
+        for record in unfinished.rows.values() {
+            recovered.apply(record);
+        }
+        recovered.highest = unfinished.highest;
+        recovered
+    }
+
+    /// Replays one record, of a full history or of the rows that are left of it.
+    pub fn apply(&mut self, record: &Record) {
+        self.highest.observe(record);
+        match record {
+            Record::GenerationBegun { .. } => self.last_end = LastEnd::Missing,
+            Record::GenerationEnded { .. } => self.last_end = LastEnd::Recorded,
+            Record::MessageAccepted { message, session, asked: Asked::Prompt, .. } => {
+                self.sessions.entry(*session).or_default().queue.push_back(*message);
+            }
+            Record::MessageAccepted { message, session, asked, standing, request, .. } => {
+                let command = Command { session: *session, asked: *asked, standing: *standing, request: *request };
+                self.commands.insert(*message, command);
+            }
+            Record::CommandDone { message } => {
+                self.commands.remove(message);
+            }
+            Record::TurnOpened { turn, session, messages, conversation } => {
+                let entry = self.sessions.entry(*session).or_default();
+                entry.queue.retain(|message| !messages.contains(message));
+                entry.turn = Some(*turn);
+                self.turns.insert(*turn, Turn::recovered(*session, messages.clone(), *conversation));
+            }
+            Record::TurnResumed { turn, attempt, charged } => self.change_turn(*turn, |open| {
+                open.attempt = *attempt;
+                open.charged = *charged;
+                open.cut = Cut::Unplanned;
+            }),
+            Record::TurnInterrupted { turn } => self.change_turn(*turn, |open| {
+                open.charged = open.charged.saturating_sub(u32::from(open.cut == Cut::Unplanned));
+                open.cut = Cut::Planned;
+            }),
+            Record::TurnStopAsked { turn } => self.change_turn(*turn, |open| open.stop = StopAsked::Yes),
+            Record::TurnGranted { turn, request } => self.change_turn(*turn, |open| open.granted = Some(*request)),
+            Record::TurnEnded { turn, session, .. } => {
+                self.turns.remove(turn);
+                self.change_session(*session, |open| open.turn = None);
+            }
+            Record::DeliveryOwed { delivery, session, content } => {
+                self.deliveries.insert(*delivery, (*session, content.clone()));
+            }
+            Record::DeliverySettled { delivery, .. } => {
+                self.deliveries.remove(delivery);
+            }
+            Record::RequestMade { request, made } => {
+                self.requests.insert(*request, *made);
+            }
+            Record::RequestSettled { request, .. } => {
+                self.requests.remove(request);
+            }
+            Record::SessionQuarantined { session } => {
+                self.sessions.entry(*session).or_default().standing = Quarantine::SetAside;
+            }
+            Record::SessionReleased { session } => {
+                self.change_session(*session, |open| open.standing = Quarantine::Free);
+            }
+            Record::SessionRenewed { session, conversation } => {
+                self.sessions.entry(*session).or_default().conversation = *conversation;
+            }
+        }
+    }
+
+    fn change_turn(&mut self, turn: TurnId, change: impl FnOnce(&mut Turn)) {
+        if let Some(open) = self.turns.get_mut(&turn) {
+            change(open);
+        }
+    }
+
+    fn change_session(&mut self, session: SessionId, change: impl FnOnce(&mut Session)) {
+        if let Some(open) = self.sessions.get_mut(&session) {
+            change(open);
+            if open.is_forgettable() {
+                self.sessions.remove(&session);
+            }
+        }
+    }
+}
+
+impl Turn {
+    /// A turn as its first record leaves it.
+    fn recovered(session: SessionId, messages: Vec<MessageId>, conversation: u32) -> Self {
+        Self {
+            session,
+            messages,
+            conversation,
+            attempt: 1,
+            charged: 1,
+            cut: Cut::Unplanned,
+            stop: StopAsked::No,
+            granted: None,
+            state: TurnState::Reclaiming,
+            progress_at: Instant::default(),
+        }
+    }
+}
+
+impl Gateway {
+    /// A gateway as it stands after reading the journal: what was unfinished is owed again.
+    #[must_use]
+    pub fn boot(limits: Limits, contract: Contract, recovered: Recovered, now: Instant) -> Self {
+        let Recovered { highest, last_end, start, sessions, commands, turns, deliveries, requests } = recovered;
+        let mut gateway = Self::empty(limits, contract, highest.generation.next());
+        gateway.next_turn = highest.turn;
+        gateway.next_delivery = highest.delivery;
+        gateway.queued = sessions.values().map(|session| session.queue.len()).sum();
+        gateway.reclaiming = turns.len();
+        gateway.sessions = sessions;
+        gateway.turns = turns;
+        gateway.requests = requests;
+        gateway.outbox = deliveries
+            .into_iter()
+            .map(|(id, (session, content))| (id, Delivery { session, content, state: DeliveryState::Owed }))
+            .collect();
+        if last_end == LastEnd::Missing {
+            let dead = Record::GenerationEnded { generation: highest.generation, verdict: None, report: Default::default() };
+            gateway.append(dead);
+        }
+        let generation = gateway.generation;
+        gateway.append(Record::GenerationBegun { generation });
+        gateway.take_over_commands(commands);
+        for turn in gateway.turns.keys() {
+            gateway.effects.push_back(Effect::Reclaim { turn: *turn });
+        }
+        let sessions: Vec<SessionId> = gateway.sessions.keys().copied().collect();
+        for session in sessions {
+            gateway.line_up(session);
+        }
+        gateway.effects.push_back(Effect::Phase(Phase::Starting));
+        gateway.effects.push_back(Effect::OpenPlatforms);
+        if start == Start::Revived {
+            gateway.keep_stops(now);
+        }
+        gateway
+    }
+
+    /// A chat's `/restart` that a death overtook has what it wanted; everything else is carried out now.
+    fn take_over_commands(&mut self, commands: BTreeMap<MessageId, Command>) {
+        let earlier = crate::id::GenerationId(self.generation.0.saturating_sub(1));
+        for (message, command) in commands {
+            if let (Asked::Restart(mode), crate::input::Standing::Operator) = (command.asked, command.standing) {
+                let origin = Origin::Session(command.session);
+                let verdict = self.contract.verdict(Wish::Restart, origin);
+                let made = Request { wish: Wish::Restart, mode, origin, generation: earlier, verdict };
+                self.append(Record::CommandDone { message });
+                self.append(Record::RequestMade { request: command.request, made });
+                self.requests_made.remove(&command.request);
+                self.requests.insert(command.request, made);
+            } else {
+                self.commands.insert(message, command);
+                self.carry_out(Instant::default(), message);
+            }
+        }
+    }
+
+    /// A reviver started us although somebody had asked for a stop: that stop is carried out.
+    fn keep_stops(&mut self, now: Instant) {
+        let stops: Vec<RequestId> =
+            self.requests.iter().filter(|(_, request)| request.wish == Wish::Stop).map(|(id, _)| *id).collect();
+        for id in stops {
+            if let Some(mut made) = self.requests.remove(&id) {
+                made.generation = self.generation;
+                made.mode = Mode::Graceful;
+                self.append(Record::RequestMade { request: id, made });
+                self.request_counts(now, id);
+            }
+        }
+    }
+
+    /// The beginning is on disk and the platforms are open: from here on the gateway serves.
+    pub(crate) fn serve_if_started(&mut self, now: Instant) {
+        if self.phase != Phase::Starting || !self.begun || !self.platforms_open {
+            return;
+        }
+        self.enter(Phase::Serving);
+        self.effects.push_back(Effect::Ready);
+        self.settle_inherited_requests();
+        let owed: Vec<DeliveryId> =
+            self.outbox.iter().filter(|(_, delivery)| delivery.state == DeliveryState::Owed).map(|(id, _)| *id).collect();
+        for delivery in owed {
+            self.send(delivery);
+        }
+        self.dispatch(now);
+    }
+
+    /// A different generation serves: whoever asked for that is told.
+    fn settle_inherited_requests(&mut self) {
+        let generation = self.generation;
+        let inherited: Vec<(RequestId, Request)> = self
+            .requests
+            .iter()
+            .filter(|(_, request)| request.generation != generation)
+            .map(|(id, request)| (*id, *request))
+            .collect();
+        for (id, request) in inherited {
+            let outcome = match request.wish {
+                Wish::Restart => Outcome::Restarted { generation },
+                Wish::Stop => Outcome::Stopped,
+            };
+            self.settle_request(id, outcome);
+        }
+    }
+}

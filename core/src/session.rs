@@ -1,0 +1,197 @@
+//! One conversation: its queue of messages and the one turn that may be in flight. Here a message enters the gateway,
+//! a chat command is carried out, and the next turn is chosen.
+
+use crate::effect::{Effect, Place, Refusal};
+use crate::gateway::{Gateway, Phase};
+use crate::id::{MessageId, RequestId, SessionId, TurnId};
+use crate::input::{Asked, Standing};
+use crate::outbox::{Content, Notice};
+use crate::record::Record;
+use crate::request::{Mode, Origin, Wish};
+use crate::time::Instant;
+use std::collections::VecDeque;
+
+/// A session with unfinished business. One without is not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Session {
+    /// Messages that no turn has taken yet, in the order of their arrival.
+    pub queue: VecDeque<MessageId>,
+    /// The turn in flight.
+    pub turn: Option<TurnId>,
+    /// Whether it is set aside.
+    pub standing: Quarantine,
+    /// How often a new conversation was begun.
+    pub conversation: u32,
+}
+
+/// Whether a session is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Quarantine {
+    /// It is served.
+    #[default]
+    Free,
+    /// Its turn kept killing the gateway: it waits for a new message.
+    SetAside,
+}
+
+impl Session {
+    /// Whether nothing needs to be remembered of it.
+    #[must_use]
+    pub fn is_forgettable(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it could start a turn now.
+    fn is_ready(&self) -> bool {
+        self.turn.is_none() && self.standing == Quarantine::Free && !self.queue.is_empty()
+    }
+}
+
+/// A chat command that is on disk and not yet carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Command {
+    /// Where it was said.
+    pub session: SessionId,
+    /// What it asks for.
+    pub asked: Asked,
+    /// Who said it.
+    pub standing: Standing,
+    /// The id for its request, if it is one.
+    pub request: RequestId,
+}
+
+impl Gateway {
+    /// A new message: into the inbox, and into a turn if one can start.
+    pub(crate) fn message_arrived(&mut self, now: Instant, message: MessageId, command: Command) {
+        let Command { session, asked, standing, request } = command;
+        if let Some(refusal) = self.refusal(session, asked) {
+            return self.effects.push_back(Effect::Refuse { message, refusal });
+        }
+        let idle = self.sessions.get(&session).is_none_or(|session| session.queue.is_empty() && session.turn.is_none());
+        let place = match asked {
+            Asked::Prompt if !(self.phase == Phase::Serving && idle && self.turns_in_flight() < self.limits.turns) => {
+                Place::Queued
+            }
+            _ => Place::Running,
+        };
+        self.append(Record::MessageAccepted { message, session, asked, standing, request, place });
+        if asked == Asked::Prompt {
+            self.release(session);
+            self.sessions.entry(session).or_default().queue.push_back(message);
+            self.queued += 1;
+            self.line_up(session);
+            self.dispatch(now);
+        } else {
+            self.commands.insert(message, command);
+        }
+        self.write_ahead.then(&mut self.effects, Effect::Ack { message });
+    }
+
+    /// Why a message can not be accepted now. Nothing is refused that was accepted before.
+    fn refusal(&self, session: SessionId, asked: Asked) -> Option<Refusal> {
+        if self.phase == Phase::Starting {
+            return Some(Refusal::Starting);
+        }
+        if self.phase == Phase::Ended || self.drain.as_ref().is_some_and(|drain| drain.end_recorded) {
+            return Some(Refusal::Ending);
+        }
+        if self.write_ahead.is_failing() {
+            return Some(Refusal::StorageFull);
+        }
+        let known = self.sessions.get(&session);
+        if known.is_some_and(|session| session.queue.len() >= self.limits.queued_per_session) && asked == Asked::Prompt {
+            return Some(Refusal::SessionQueueFull);
+        }
+        if self.queued + self.commands.len() >= self.limits.queued {
+            return Some(Refusal::QueueFull);
+        }
+        (known.is_none() && self.sessions.len() >= self.limits.sessions).then_some(Refusal::TooManySessions)
+    }
+
+    /// A message came again: its first answer is repeated, once that is true.
+    pub(crate) fn message_known(&mut self, message: MessageId) {
+        self.write_ahead.then(&mut self.effects, Effect::Ack { message });
+    }
+
+    /// A message could not be written: its sender is told, and nothing of it is left.
+    pub(crate) fn withdraw_message(&mut self, message: MessageId) {
+        if self.commands.remove(&message).is_none() {
+            for session in self.sessions.values_mut() {
+                let before = session.queue.len();
+                session.queue.retain(|queued| *queued != message);
+                self.queued -= before - session.queue.len();
+            }
+            self.forget_idle_sessions();
+        }
+        self.effects.push_back(Effect::Refuse { message, refusal: Refusal::StorageFull });
+    }
+
+    /// A new message in a session that was set aside brings it back.
+    fn release(&mut self, session: SessionId) {
+        if let Some(found) = self.sessions.get_mut(&session)
+            && found.standing == Quarantine::SetAside
+        {
+            found.standing = Quarantine::Free;
+            self.append(Record::SessionReleased { session });
+        }
+    }
+
+    /// Puts a session at the end of the line if it can start a turn and does not stand there yet.
+    pub(crate) fn line_up(&mut self, session: SessionId) {
+        if self.sessions.get(&session).is_some_and(Session::is_ready) && self.lined_up.insert(session) {
+            self.line.push_back(session);
+        }
+    }
+
+    /// Forgets one session if nothing needs to be remembered of it.
+    pub(crate) fn forget_if_idle(&mut self, session: SessionId) {
+        if self.sessions.get(&session).is_some_and(Session::is_forgettable) {
+            self.sessions.remove(&session);
+        }
+    }
+
+    fn forget_idle_sessions(&mut self) {
+        self.sessions.retain(|_, session| !session.is_forgettable());
+    }
+
+    /// Starts turns while there is room: first those that were cut, then one for each session in line.
+    pub(crate) fn dispatch(&mut self, now: Instant) {
+        while self.phase == Phase::Serving && self.turns_in_flight() < self.limits.turns {
+            if let Some(turn) = self.resumable.pop_front() {
+                self.resume_turn(now, turn);
+            } else if let Some(session) = self.line.pop_front() {
+                self.lined_up.remove(&session);
+                self.open_turn(now, session);
+            } else {
+                break;
+            }
+        }
+    }
+
+    /// A chat command is on disk: it is carried out, and that too is written down.
+    pub(crate) fn carry_out(&mut self, now: Instant, message: MessageId) {
+        let Some(Command { session, asked, standing, request }) = self.commands.remove(&message) else { return };
+        self.append(Record::CommandDone { message });
+        let notice = match asked {
+            Asked::Restart(_) if standing == Standing::Guest => Notice::NotAllowed,
+            Asked::Restart(mode) => self.restart_from_chat(session, request, mode),
+            Asked::StopTurn => self.stop_turn(now, session),
+            Asked::Status => Notice::Status,
+            Asked::Renew => {
+                let entry = self.sessions.entry(session).or_default();
+                entry.conversation = entry.conversation.saturating_add(1);
+                let conversation = entry.conversation;
+                self.append(Record::SessionRenewed { session, conversation });
+                Notice::Renewed { conversation }
+            }
+            Asked::Help => Notice::Help,
+            Asked::UnknownCommand | Asked::Prompt => Notice::UnknownCommand,
+        };
+        self.owe(session, Content::Notice(notice));
+    }
+
+    fn restart_from_chat(&mut self, session: SessionId, request: RequestId, mode: Mode) -> Notice {
+        self.record_request(request, Wish::Restart, mode, Origin::Session(session));
+        Notice::RestartAccepted { request, mode }
+    }
+}

@@ -1,0 +1,322 @@
+//! One run of an agent, over all its attempts. A turn is on disk before it starts and stays open there until it is
+//! answered or reported, so that a death of the gateway at any instant leaves it to be resumed.
+//!
+//! ```text
+//!              Start leaves after the fsync               reply owed in the same batch
+//!   (opened) ───────────────────────────▶ Running ──────────────────────────────▶ (ended)
+//!      ▲                                   │    │ /stop
+//!      │ attempt charged            drain  │    └──────▶ Interrupting ─ grace over ─▶ killed ─▶ (ended)
+//!      │                                   ▼
+//!   Waiting ◀── gone ── Reclaiming ◀─ boot ─ Interrupting ─ ended or killed ─▶ Cut
+//! ```
+
+use crate::drain::TurnFate;
+use crate::effect::Effect;
+use crate::gateway::Gateway;
+use crate::id::{MessageId, RequestId, SessionId, TurnId};
+use crate::input::{Partial, TurnEnd};
+use crate::outbox::{Content, Notice};
+use crate::record::Record;
+use crate::session::Quarantine;
+use crate::time::Instant;
+use crate::write_ahead::Withdrawn;
+use serde::{Deserialize, Serialize};
+
+/// An open turn.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Turn {
+    /// Its session.
+    pub session: SessionId,
+    /// What it answers.
+    pub messages: Vec<MessageId>,
+    /// The conversation that it belongs to.
+    pub conversation: u32,
+    /// How often it was started.
+    pub attempt: u32,
+    /// How many of those starts count against it: all but those that the gateway cut on purpose.
+    pub charged: u32,
+    /// Whether its last start was cut on purpose.
+    pub cut: Cut,
+    /// Whether somebody wants it ended for good.
+    pub stop: StopAsked,
+    /// The restart that it asked for and got.
+    pub granted: Option<RequestId>,
+    /// Where it stands.
+    pub state: TurnState,
+    /// When it last showed that it is alive.
+    pub progress_at: Instant,
+}
+
+/// How the last start of an open turn was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// The gateway died under it, as far as the journal knows.
+    Unplanned,
+    /// The gateway interrupted it on purpose.
+    Planned,
+}
+
+/// Whether `/stop` was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopAsked {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+}
+
+/// Where an open turn stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TurnState {
+    /// From an earlier generation: something of it may still be alive.
+    Reclaiming,
+    /// From an earlier generation, and nothing of it is alive: it will be resumed.
+    Waiting,
+    /// Started, or about to be as soon as its record is on disk.
+    Running,
+    /// Asked to end; killed at this time.
+    Interrupting {
+        /// When it is killed.
+        kill_at: Instant,
+    },
+    /// Told to die.
+    Killed,
+    /// Cut by the drain; the next generation resumes it.
+    Cut,
+}
+
+/// Why a turn is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resume {
+    /// A planned end of the gateway cut it.
+    Planned,
+    /// The gateway died under it.
+    Crash,
+}
+
+/// How a turn ended for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conclusion {
+    /// With a reply.
+    Answered,
+    /// The agent failed; the chat is told.
+    Failed,
+    /// Somebody in the chat stopped it.
+    Stopped,
+    /// It kept killing the gateway.
+    Quarantined,
+}
+
+impl Turn {
+    /// Whether a process of this generation may be running for it.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        matches!(self.state, TurnState::Running | TurnState::Interrupting { .. } | TurnState::Killed)
+    }
+}
+
+impl Gateway {
+    /// Turns that this generation has started and that have not ended.
+    #[must_use]
+    pub(crate) fn turns_in_flight(&self) -> usize {
+        self.turns.len() - self.resumable.len() - self.reclaiming
+    }
+
+    /// Opens a turn over the oldest message of a session.
+    pub(crate) fn open_turn(&mut self, now: Instant, session: SessionId) {
+        let Some(found) = self.sessions.get_mut(&session) else { return };
+        let Some(message) = found.queue.pop_front() else { return };
+        self.queued -= 1;
+        self.next_turn = self.next_turn.next();
+        let turn = self.next_turn;
+        found.turn = Some(turn);
+        let conversation = found.conversation;
+        self.turns.insert(
+            turn,
+            Turn {
+                session,
+                messages: vec![message],
+                conversation,
+                attempt: 1,
+                charged: 1,
+                cut: Cut::Unplanned,
+                stop: StopAsked::No,
+                granted: None,
+                state: TurnState::Running,
+                progress_at: now,
+            },
+        );
+        self.append(Record::TurnOpened { turn, session, messages: vec![message], conversation });
+        self.start(turn, None);
+    }
+
+    /// Starts a turn of an earlier generation again, unless it has used up its attempts. The attempt is charged before
+    /// the start, so that a turn which kills the gateway at once is counted all the same.
+    pub(crate) fn resume_turn(&mut self, now: Instant, id: TurnId) {
+        let Some(turn) = self.turns.get_mut(&id) else { return };
+        if turn.stop == StopAsked::Yes {
+            return self.conclude(id, Conclusion::Stopped, Some(Notice::TurnStopped { turn: id }));
+        }
+        if turn.charged >= self.limits.attempts {
+            return self.quarantine(id);
+        }
+        let resume = match turn.cut {
+            Cut::Planned => Resume::Planned,
+            Cut::Unplanned => Resume::Crash,
+        };
+        turn.attempt += 1;
+        turn.charged += 1;
+        turn.cut = Cut::Unplanned;
+        turn.state = TurnState::Running;
+        turn.progress_at = now;
+        let (attempt, charged) = (turn.attempt, turn.charged);
+        self.append(Record::TurnResumed { turn: id, attempt, charged });
+        self.start(id, Some(resume));
+    }
+
+    fn start(&mut self, id: TurnId, resume: Option<Resume>) {
+        let Some(turn) = self.turns.get(&id) else { return };
+        let start = Effect::Start {
+            turn: id,
+            session: turn.session,
+            messages: turn.messages.clone(),
+            attempt: turn.attempt,
+            resume,
+            conversation: turn.conversation,
+        };
+        self.write_ahead.then(&mut self.effects, start);
+    }
+
+    /// Sets the session aside whose turn keeps killing the gateway, and says so in its chat.
+    fn quarantine(&mut self, id: TurnId) {
+        let Some(turn) = self.turns.get(&id) else { return };
+        let (session, attempts) = (turn.session, turn.charged);
+        if let Some(found) = self.sessions.get_mut(&session) {
+            found.standing = Quarantine::SetAside;
+        }
+        self.append(Record::SessionQuarantined { session });
+        self.conclude(id, Conclusion::Quarantined, Some(Notice::Quarantined { turn: id, attempts }));
+    }
+
+    /// Nothing of a turn from an earlier generation is alive any more.
+    pub(crate) fn turn_gone(&mut self, id: TurnId) {
+        match self.turns.get_mut(&id) {
+            Some(turn) if turn.state == TurnState::Reclaiming => {
+                turn.state = TurnState::Waiting;
+                self.reclaiming -= 1;
+                self.resumable.push_back(id);
+            }
+            _ => self.effects.push_back(Effect::Ignored),
+        }
+    }
+
+    /// The agent showed that it is alive.
+    pub(crate) fn turn_progressed(&mut self, now: Instant, id: TurnId) {
+        match self.turns.get_mut(&id) {
+            Some(turn) if turn.is_live() => turn.progress_at = now,
+            _ => self.effects.push_back(Effect::Ignored),
+        }
+    }
+
+    /// The agent's run is over.
+    pub(crate) fn turn_ended(&mut self, id: TurnId, end: TurnEnd) {
+        let Some(turn) = self.turns.get(&id).filter(|turn| turn.is_live()) else {
+            return self.effects.push_back(Effect::Ignored);
+        };
+        let session = turn.session;
+        match (end, turn.stop, turn.state) {
+            (TurnEnd::Answered, ..) => {
+                self.owe_reply(id);
+                self.conclude(id, Conclusion::Answered, None);
+            }
+            (TurnEnd::Interrupted { partial }, StopAsked::Yes, _) => {
+                if partial == Partial::Text {
+                    self.owe_reply(id);
+                }
+                self.conclude(id, Conclusion::Stopped, Some(Notice::TurnStopped { turn: id }));
+            }
+            (TurnEnd::Interrupted { .. }, StopAsked::No, TurnState::Interrupting { .. } | TurnState::Killed) => {
+                if let Some(turn) = self.turns.get_mut(&id) {
+                    turn.state = TurnState::Cut;
+                }
+                self.note_fate(id, TurnFate::Interrupted);
+            }
+            (TurnEnd::Failed | TurnEnd::Interrupted { .. }, ..) => {
+                self.conclude(id, Conclusion::Failed, Some(Notice::TurnFailed { turn: id }));
+            }
+        }
+        self.line_up(session);
+    }
+
+    fn owe_reply(&mut self, id: TurnId) {
+        let Some(turn) = self.turns.get(&id) else { return };
+        let (session, messages) = (turn.session, turn.messages.clone());
+        self.owe(session, Content::Reply { turn: id, messages });
+    }
+
+    /// Closes a turn for good and frees its session.
+    pub(crate) fn conclude(&mut self, id: TurnId, conclusion: Conclusion, notice: Option<Notice>) {
+        let Some(turn) = self.turns.remove(&id) else { return };
+        let Turn { session, messages, attempt, .. } = turn;
+        self.append(Record::TurnEnded { turn: id, session, messages, attempt, conclusion });
+        if let Some(notice) = notice {
+            self.owe(session, Content::Notice(notice));
+        }
+        if let Some(found) = self.sessions.get_mut(&session) {
+            found.turn = None;
+        }
+        self.note_fate(id, TurnFate::Ended);
+        self.forget_if_idle(session);
+        self.line_up(session);
+    }
+
+    /// `/stop`: ends the session's turn for good, with what it has said so far.
+    pub(crate) fn stop_turn(&mut self, now: Instant, session: SessionId) -> Notice {
+        let Some(id) = self.sessions.get(&session).and_then(|session| session.turn) else { return Notice::NothingToStop };
+        let Some(turn) = self.turns.get_mut(&id) else { return Notice::NothingToStop };
+        if turn.stop == StopAsked::Yes {
+            return Notice::Stopping { turn: id };
+        }
+        turn.stop = StopAsked::Yes;
+        let interrupt = turn.state == TurnState::Running;
+        if interrupt {
+            turn.state = TurnState::Interrupting { kill_at: now + self.limits.interrupt_grace };
+        }
+        self.append(Record::TurnStopAsked { turn: id });
+        if interrupt {
+            self.write_ahead.then(&mut self.effects, Effect::Interrupt { turn: id });
+        }
+        Notice::Stopping { turn: id }
+    }
+
+    /// Kills the turns whose grace is over.
+    pub(crate) fn kill_overdue_turns(&mut self, now: Instant) {
+        for (id, turn) in &mut self.turns {
+            if matches!(turn.state, TurnState::Interrupting { kill_at } if kill_at <= now) {
+                turn.state = TurnState::Killed;
+                self.effects.push_back(Effect::Kill { turn: *id });
+                if let Some(drain) = &mut self.drain {
+                    drain.fates.insert(*id, TurnFate::Killed);
+                }
+            }
+        }
+    }
+
+    /// Takes back what a failed write had begun.
+    pub(crate) fn withdraw(&mut self, withdrawn: Withdrawn) {
+        match withdrawn {
+            Withdrawn::Message(message) => self.withdraw_message(message),
+            Withdrawn::Turn(id) => {
+                if let Some(turn) = self.turns.remove(&id)
+                    && let Some(session) = self.sessions.get_mut(&turn.session)
+                {
+                    session.turn = None;
+                    self.line_up(turn.session);
+                    self.forget_if_idle(turn.session);
+                }
+            }
+        }
+    }
+}

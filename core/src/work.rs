@@ -1,0 +1,123 @@
+//! The one ledger of everything that an end of the gateway has to account for, and of who waits for whom. A kind of work
+//! that is not listed here does not exist.
+
+use crate::gateway::Gateway;
+use crate::id::{DeliveryId, SessionId, TurnId};
+use crate::outbox::DeliveryState;
+use crate::request::Origin;
+use crate::time::Instant;
+
+/// One piece of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Work {
+    /// An agent is running.
+    Turn(TurnId),
+    /// A text is on its way to a chat.
+    Delivery(DeliveryId),
+}
+
+/// What a cut costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Recoverability {
+    /// The next generation runs it again.
+    Resumed,
+    /// It stays owed and the next generation sends it.
+    StaysOwed,
+}
+
+/// One line of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Item {
+    /// What.
+    pub work: Work,
+    /// For which chat.
+    pub session: SessionId,
+    /// What a cut costs.
+    pub recoverability: Recoverability,
+    /// How long a drain waits for it.
+    pub awaited: Awaited,
+}
+
+/// How long a drain waits for a piece of work, and why no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Awaited {
+    /// To the end of the budget.
+    Budget {
+        /// That end.
+        until: Instant,
+    },
+    /// It asked for this end: waiting for it any longer would be waiting for itself.
+    Requester {
+        /// The end of its grace.
+        until: Instant,
+    },
+    /// It shows no progress.
+    Stalled {
+        /// When it was given up.
+        since: Instant,
+    },
+    /// Not by the drain: it is flushed while closing, or nothing is ending.
+    No,
+}
+
+impl Awaited {
+    /// The instant from which the drain no longer waits for it.
+    #[must_use]
+    pub const fn until(self) -> Option<Instant> {
+        match self {
+            Self::Budget { until } | Self::Requester { until } => Some(until),
+            Self::Stalled { since } => Some(since),
+            Self::No => None,
+        }
+    }
+}
+
+impl Gateway {
+    /// Everything that is under way.
+    #[must_use]
+    pub fn ledger(&self) -> Vec<Item> {
+        let turns = self.turns.iter().filter(|(_, turn)| turn.is_live()).map(|(id, turn)| Item {
+            work: Work::Turn(*id),
+            session: turn.session,
+            recoverability: Recoverability::Resumed,
+            awaited: self.awaited(*id),
+        });
+        let deliveries =
+            self.outbox.iter().filter(|(_, delivery)| delivery.state == DeliveryState::Sending).map(|(id, delivery)| Item {
+                work: Work::Delivery(*id),
+                session: delivery.session,
+                recoverability: Recoverability::StaysOwed,
+                awaited: Awaited::No,
+            });
+        turns.chain(deliveries).collect()
+    }
+
+    /// How long the drain waits for a turn: never longer than for others, shorter for a requester and for one that stalls.
+    fn awaited(&self, id: TurnId) -> Awaited {
+        let (Some(drain), Some(turn)) = (&self.drain, self.turns.get(&id)) else { return Awaited::No };
+        let budget = drain.deadlines.drain;
+        let stalled = (turn.progress_at + self.limits.stall_after).max(drain.since);
+        let grace = drain.since + self.limits.requester_grace;
+        if self.asked_for_the_end(id, turn.session) && grace < budget {
+            Awaited::Requester { until: grace.min(stalled) }
+        } else if stalled < budget {
+            Awaited::Stalled { since: stalled }
+        } else {
+            Awaited::Budget { until: budget }
+        }
+    }
+
+    /// Whether this end was asked for by the turn, a child of it, or somebody in its chat.
+    fn asked_for_the_end(&self, id: TurnId, session: SessionId) -> bool {
+        self.standing().any(|(_, request)| match request.origin {
+            Origin::Turn { turn, .. } => turn == id,
+            Origin::Session(from) => from == session,
+            _ => false,
+        })
+    }
+
+    /// Until when the drain waits; `None` when there is nothing to wait for.
+    pub(crate) fn awaited_until(&self) -> Option<Instant> {
+        self.turns.iter().filter(|(_, turn)| turn.is_live()).filter_map(|(id, _)| self.awaited(*id).until()).max()
+    }
+}

@@ -1,0 +1,153 @@
+//! The rule "write ahead": effects that rest on records wait here until those records are on disk. When a write fails,
+//! what was promised to nobody is withdrawn and the rest is written again.
+
+use crate::effect::Effect;
+use crate::id::{MessageId, Position, RequestId, TurnId};
+use crate::record::Record;
+use crate::time::Instant;
+use std::collections::VecDeque;
+
+/// Records that are not on disk yet, and between them the effects that wait for all records before them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WriteAhead {
+    last: Position,
+    pending: VecDeque<Pending>,
+    retry_at: Option<Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Pending {
+    Record(Position, Record),
+    Effect(Effect),
+}
+
+impl WriteAhead {
+    /// Appends a record: at once, or with the next try while writes fail.
+    pub fn append(&mut self, effects: &mut VecDeque<Effect>, record: Record) {
+        self.last = self.last.next();
+        if self.retry_at.is_none() {
+            effects.push_back(Effect::Append { position: self.last, record: record.clone() });
+        }
+        self.pending.push_back(Pending::Record(self.last, record));
+    }
+
+    /// Lets an effect leave once everything appended so far is on disk.
+    pub fn then(&mut self, effects: &mut VecDeque<Effect>, effect: Effect) {
+        if self.pending.is_empty() {
+            effects.push_back(effect);
+        } else {
+            self.pending.push_back(Pending::Effect(effect));
+        }
+    }
+
+    /// Whether everything appended is on disk.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Whether the last write failed and the next try is still to come.
+    #[must_use]
+    pub const fn is_failing(&self) -> bool {
+        self.retry_at.is_some()
+    }
+
+    /// When to try again.
+    #[must_use]
+    pub const fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Records up to `through` are on disk: gives them back, and lets the effects leave that waited for no more than them.
+    pub fn synced(&mut self, effects: &mut VecDeque<Effect>, through: Position) -> Vec<Record> {
+        let mut records = Vec::new();
+        while let Some(front) = self.pending.pop_front() {
+            match front {
+                Pending::Record(position, _) if position > through => {
+                    self.pending.push_front(front);
+                    break;
+                }
+                Pending::Record(_, record) => records.push(record),
+                Pending::Effect(effect) => effects.push_back(effect),
+            }
+        }
+        records
+    }
+
+    /// A write failed: withdraws the new messages and requests that nobody was promised anything about, and gives them back.
+    /// Turns opened for withdrawn messages go with them. The rest waits for `retry`.
+    pub fn failed(&mut self, effects: &mut VecDeque<Effect>, retry_at: Instant) -> Vec<Withdrawn> {
+        effects.push_back(Effect::Discard);
+        self.retry_at = Some(retry_at);
+        let mut withdrawn = Vec::new();
+        let mut messages = Vec::new();
+        let mut turns = Vec::new();
+        for pending in &self.pending {
+            match pending {
+                Pending::Record(_, Record::MessageAccepted { message, .. }) => {
+                    messages.push(*message);
+                    withdrawn.push(Withdrawn::Message(*message));
+                }
+                Pending::Record(_, Record::TurnOpened { turn, messages: over, .. })
+                    if over.iter().any(|message| messages.contains(message)) =>
+                {
+                    turns.push(*turn);
+                    withdrawn.push(Withdrawn::Turn(*turn));
+                }
+                _ => {}
+            }
+        }
+        let gone = |effect: &Effect| match effect {
+            Effect::Ack { message } => messages.contains(message),
+            Effect::Start { turn, .. } => turns.contains(turn),
+            _ => false,
+        };
+        self.pending.retain(|pending| match pending {
+            Pending::Record(_, Record::MessageAccepted { message, .. }) => !messages.contains(message),
+            Pending::Record(
+                _,
+                Record::TurnOpened { turn, .. } | Record::TurnInterrupted { turn } | Record::TurnStopAsked { turn },
+            ) => !turns.contains(turn),
+            Pending::Record(..) => true,
+            Pending::Effect(effect) => !gone(effect),
+        });
+        withdrawn
+    }
+
+    /// Withdraws a request that waits for its write; true if it did.
+    pub fn withdraw_request(&mut self, id: RequestId) -> bool {
+        let before = self.pending.len();
+        self.pending.retain(|pending| match pending {
+            Pending::Record(_, Record::RequestMade { request, .. }) => *request != id,
+            Pending::Effect(Effect::Answer { request, .. }) => *request != id,
+            _ => true,
+        });
+        self.pending.len() < before
+    }
+
+    /// Writes everything again that is still wanted, under new positions.
+    pub fn retry(&mut self, effects: &mut VecDeque<Effect>) {
+        self.retry_at = None;
+        for pending in &mut self.pending {
+            if let Pending::Record(position, record) = pending {
+                self.last = self.last.next();
+                *position = self.last;
+                effects.push_back(Effect::Append { position: self.last, record: record.clone() });
+            }
+        }
+        while let Some(Pending::Effect(_)) = self.pending.front() {
+            if let Some(Pending::Effect(effect)) = self.pending.pop_front() {
+                effects.push_back(effect);
+            }
+        }
+    }
+}
+
+/// Something that a failed write took back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Withdrawn {
+    /// A message that was not yet acked.
+    Message(MessageId),
+    /// A turn that was not yet started, over such a message.
+    Turn(TurnId),
+}
