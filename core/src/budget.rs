@@ -1,4 +1,4 @@
-//! The deadlines of one end of the gateway: absolute, nested, computed once from what is *effective*. A configured
+//! The deadlines of one end of the gateway: absolute, nested, computed from what is *effective*, and never moved later. A configured
 //! budget that does not fit below the supervisor's kill is shortened here, never discovered later.
 
 use crate::limits::Limits;
@@ -25,19 +25,32 @@ impl Deadlines {
     /// The later stages keep their length as long as they can, since they are what loses nothing; the drain gives way first.
     #[must_use]
     pub fn new(limits: &Limits, mode: Mode, kill_after: Option<Duration>, now: Instant) -> Self {
-        let (drain, interrupt, close) = match mode {
-            Mode::Graceful => (limits.drain, limits.interrupt_grace, limits.close_grace),
-            Mode::Force => (
-                Duration::ZERO,
-                limits.interrupt_grace.min(Limits::FORCE_INTERRUPT_GRACE),
-                limits.close_grace.min(Limits::FORCE_CLOSE_GRACE),
-            ),
+        let drain = match mode {
+            Mode::Graceful => limits.drain,
+            Mode::Force => Duration::ZERO,
         };
+        let (interrupt, close) = graces(limits, mode);
         let (drain, interrupt, close, self_kill) = match kill_after {
             None => (drain, interrupt, close, Limits::SELF_KILL_MARGIN),
             Some(limit) => fit(limit, drain, interrupt, close),
         };
-        let drain = now + drain;
+        Self::at(now + drain, interrupt, close, self_kill)
+    }
+
+    /// The deadlines of an end whose drain is over `now`, perhaps long before its budget.
+    #[must_use]
+    pub fn of_interruption(limits: &Limits, mode: Mode, now: Instant) -> Self {
+        let (interrupt, close) = graces(limits, mode);
+        Self::at(now, interrupt, close, Limits::SELF_KILL_MARGIN)
+    }
+
+    /// The deadlines of an end that has only to flush what was produced, from `now` on.
+    #[must_use]
+    pub fn of_closing(limits: &Limits, mode: Mode, now: Instant) -> Self {
+        Self::at(now, Duration::ZERO, graces(limits, mode).1, Limits::SELF_KILL_MARGIN)
+    }
+
+    fn at(drain: Instant, interrupt: Duration, close: Duration, self_kill: Duration) -> Self {
         let interrupt = drain + interrupt;
         let close = interrupt + close;
         Self { drain, interrupt, close, self_kill: close + self_kill }
@@ -55,8 +68,24 @@ impl Deadlines {
     }
 }
 
+/// How long interrupted turns have, and how long the flush has.
+fn graces(limits: &Limits, mode: Mode) -> (Duration, Duration) {
+    match mode {
+        Mode::Graceful => (limits.interrupt_grace, limits.close_grace),
+        Mode::Force => (
+            limits.interrupt_grace.min(Limits::FORCE_INTERRUPT_GRACE),
+            limits.close_grace.min(Limits::FORCE_CLOSE_GRACE),
+        ),
+    }
+}
+
 /// Shortens the stages until they end before `limit`, margins included.
-fn fit(limit: Duration, drain: Duration, interrupt: Duration, close: Duration) -> (Duration, Duration, Duration, Duration) {
+fn fit(
+    limit: Duration,
+    drain: Duration,
+    interrupt: Duration,
+    close: Duration,
+) -> (Duration, Duration, Duration, Duration) {
     // A limit too small for the fixed margins is split in proportion, so that the order of the deadlines still holds.
     let margins = Limits::SELF_KILL_MARGIN + Limits::SUPERVISOR_MARGIN;
     let (usable, self_kill) =

@@ -10,7 +10,7 @@ use crate::outbox::DeliveryState;
 use crate::record::Record;
 use crate::request::{Mode, Origin, Outcome, Request, Signal, Wish};
 use crate::time::Instant;
-use crate::turn::TurnState;
+use crate::turn::{Turn, TurnState};
 use crate::verdict::{RESTART, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ pub struct Drain {
     pub interrupted_at: Option<Instant>,
     /// When only flushing was left.
     pub closing_at: Option<Instant>,
+    /// The SIGTERM about which the supervisor was asked, and until when its answer is waited for.
+    pub supervisor_asked: Option<(RequestId, Instant)>,
     /// Whether the end is on its way to the disk: from then on nothing is accepted.
     pub end_recorded: bool,
     /// What became of each turn that was in flight when admission closed.
@@ -81,25 +83,26 @@ impl Gateway {
         let origin = if terminated { Origin::Signal(Signal::Terminate) } else { Origin::Cli };
         let verdict = self.contract.verdict(wish, origin);
         let fresh = Deadlines::new(&self.limits, mode, limit, now);
-        let deadlines = match &mut self.drain {
+        match &mut self.drain {
             Some(drain) => {
                 drain.wish = wish;
                 drain.mode = drain.mode.max(mode);
                 drain.verdict = verdict;
                 drain.deadlines = drain.deadlines.earlier(fresh);
-                drain.deadlines
             }
-            None => {
-                self.begin_drain(now, wish, mode, verdict, fresh);
-                fresh
-            }
-        };
-        self.effects.push_back(Effect::Guard(Some((deadlines.self_kill, emergency_status(verdict)))));
+            None => self.begin_drain(now, wish, mode, verdict, fresh),
+        }
+        self.arm_guard();
+    }
+
+    /// Sets the guard outside to what is true now: the deadlines or the verdict have changed.
+    fn arm_guard(&mut self) {
+        let Some(drain) = &self.drain else { return };
+        self.effects.push_back(Effect::Guard(Some((drain.deadlines.self_kill, emergency_status(drain.verdict)))));
     }
 
     fn begin_drain(&mut self, now: Instant, wish: Wish, mode: Mode, verdict: Verdict, deadlines: Deadlines) {
-        let live = self.turns.iter().filter(|(_, turn)| turn.is_live());
-        let fates = live.map(|(id, _)| (*id, TurnFate::Left)).collect();
+        let fates = self.live.iter().map(|id| (*id, TurnFate::Left)).collect();
         self.drain = Some(Drain {
             wish,
             mode,
@@ -108,6 +111,7 @@ impl Gateway {
             since: now,
             interrupted_at: None,
             closing_at: None,
+            supervisor_asked: None,
             end_recorded: false,
             fates,
         });
@@ -145,24 +149,27 @@ impl Gateway {
         }
     }
 
-    /// Interrupts the turns that are left. That this was our doing is written down before they can notice it.
+    /// Interrupts the turns that are left. That this was our doing is written down before they can notice it. The graces
+    /// run from now: a drain that was short must not give a turn that ignores the interruption the rest of the budget.
     fn interrupt_what_is_left(&mut self, now: Instant) {
         let Some(drain) = &mut self.drain else { return };
         drain.interrupted_at = Some(now);
+        drain.deadlines = drain.deadlines.earlier(Deadlines::of_interruption(&self.limits, drain.mode, now));
         let deadline = drain.deadlines.interrupt;
-        let mut interrupted = Vec::new();
-        for (id, turn) in &mut self.turns {
-            match &mut turn.state {
-                TurnState::Running => {
-                    turn.state = TurnState::Interrupting { kill_at: deadline };
-                    interrupted.push(*id);
-                }
-                TurnState::Interrupting { kill_at } => *kill_at = deadline.min(*kill_at),
-                _ => {}
+        for turn in self.live.clone() {
+            let Some(open) = self.turns.get_mut(&turn) else { continue };
+            if let TurnState::Interrupting { kill_at } = &mut open.state {
+                *kill_at = deadline.min(*kill_at);
             }
-        }
-        for turn in interrupted {
+            if open.state != TurnState::Running {
+                continue;
+            }
+            open.state = TurnState::Interrupting { kill_at: deadline };
             self.append(Record::TurnInterrupted { turn });
+            if self.write_ahead.withdraw_start(turn) {
+                self.cut(turn);
+                continue;
+            }
             let interrupt = Effect::Interrupt { turn };
             if self.write_ahead.is_failing() {
                 self.effects.push_back(interrupt);
@@ -170,6 +177,7 @@ impl Gateway {
                 self.write_ahead.then(&mut self.effects, interrupt);
             }
         }
+        self.arm_guard();
         self.enter(Phase::Interrupting);
     }
 
@@ -178,29 +186,33 @@ impl Gateway {
         let Some(drain) = &self.drain else { return };
         let deadline = drain.deadlines.interrupt;
         if now >= deadline {
-            for turn in self.turns.values_mut() {
-                if let TurnState::Interrupting { kill_at } = &mut turn.state {
+            for id in &self.live {
+                if let Some(Turn { state: TurnState::Interrupting { kill_at }, .. }) = self.turns.get_mut(id) {
                     *kill_at = deadline;
                 }
             }
             self.kill_overdue_turns(now);
-        } else if self.turns.values().any(crate::turn::Turn::is_live) {
+        } else if !self.live.is_empty() {
             return;
         }
         if let Some(drain) = &mut self.drain {
             drain.closing_at = Some(now);
+            drain.deadlines = drain.deadlines.earlier(Deadlines::of_closing(&self.limits, drain.mode, now));
             if matches!(drain.verdict, Verdict::Exit(_)) {
                 self.effects.push_back(Effect::Stopping);
             }
         }
+        self.arm_guard();
         self.enter(Phase::Closing);
     }
 
     /// Writes the end once everything produced has left, or the time for that is over; then ends.
     fn end_when_flushed(&mut self, now: Instant) {
-        let Some(drain) = &self.drain else { return };
+        let Some(drain) = &mut self.drain else { return };
+        drain.supervisor_asked = drain.supervisor_asked.filter(|(_, until)| *until > now);
         let (close, last) = (drain.deadlines.close, drain.last_moment());
-        let quiet = !self.turns.values().any(crate::turn::Turn::is_live)
+        let quiet = self.live.is_empty()
+            && drain.waits_for_supervisor_until().is_none()
             && !self.outbox.values().any(|delivery| delivery.state == DeliveryState::Sending);
         if !drain.end_recorded && (quiet || now >= close) {
             self.record_end(now);
@@ -211,20 +223,32 @@ impl Gateway {
         }
     }
 
+    /// Writes down how this generation ends. Whatever was accepted so far has its say in that first: its record comes to
+    /// the disk before the end does. A stop has its outcome together with the end, so that no death in between undoes it.
     fn record_end(&mut self, now: Instant) {
+        let accepted: Vec<RequestId> = self.requests_made.keys().copied().collect();
+        for id in accepted {
+            self.request_counts(now, id);
+        }
         let report = self.report(now);
+        if let Some(drain) = &mut self.drain {
+            drain.end_recorded = true;
+        }
+        self.write_ahead.withdraw_sends();
         let stops: Vec<RequestId> =
             self.standing().filter(|(_, request)| request.wish == Wish::Stop).map(|(id, _)| id).collect();
         for id in stops {
             self.settle_request(id, Outcome::Stopped);
         }
-        if let Some(drain) = &mut self.drain {
-            drain.end_recorded = true;
-            let verdict = Some(drain.verdict);
-            let generation = self.generation;
-            self.append(Record::GenerationEnded { generation, verdict, report: report.clone() });
-        }
+        let verdict = self.drain.as_ref().map(|drain| drain.verdict);
+        let generation = self.generation;
+        self.append(Record::GenerationEnded { generation, verdict, report: report.clone() });
         self.report = report;
+    }
+
+    /// Whether this generation's end is on its way to the disk: nothing more is promised, sent or carried out.
+    pub(crate) fn end_recorded(&self) -> bool {
+        self.phase == Phase::Ended || self.drain.as_ref().is_some_and(|drain| drain.end_recorded)
     }
 
     fn report(&self, now: Instant) -> Report {
@@ -267,6 +291,11 @@ impl Drain {
     #[must_use]
     pub fn last_moment(&self) -> Instant {
         self.deadlines.close + (self.deadlines.self_kill - self.deadlines.close) / 2
+    }
+
+    /// Until when the end is held back to hear whether a SIGTERM was the supervisor's; `None` once nothing hangs on that.
+    pub(crate) fn waits_for_supervisor_until(&self) -> Option<Instant> {
+        self.supervisor_asked.filter(|_| self.wish == Wish::Restart).map(|(_, until)| until)
     }
 }
 

@@ -66,7 +66,7 @@ pub enum Answer {
 pub enum Effect {
     /// Write this record after all earlier ones; say `Synced` or `SyncFailed`. Records may share a commit.
     Append {
-        /// Its place, one above the last.
+        /// Its place, above the last; places are skipped only after a `Discard`.
         position: Position,
         /// What to write.
         record: Record,
@@ -138,7 +138,8 @@ pub enum Effect {
         /// How it ended.
         outcome: Outcome,
     },
-    /// Ask the supervisor whether it is stopping us; say `SupervisorStops` if so.
+    /// Ask the supervisor whether it is stopping us; say `SupervisorStops` or `SupervisorStays`. The end waits for that
+    /// a little ([`Limits::SUPERVISOR_ANSWER`](crate::limits::Limits::SUPERVISOR_ANSWER)), since the exit status depends on it.
     AskSupervisor {
         /// The SIGTERM's request.
         request: RequestId,

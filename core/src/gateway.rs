@@ -91,9 +91,13 @@ pub struct Gateway {
     pub(crate) turns: BTreeMap<TurnId, Turn>,
     /// Turns in state `Waiting`, in the order in which they will be resumed.
     pub(crate) resumable: VecDeque<TurnId>,
-    /// How many turns are in state `Reclaiming`.
-    pub(crate) reclaiming: usize,
+    /// Turns of which a process of this generation may be running: few, however many are open.
+    pub(crate) live: BTreeSet<TurnId>,
     pub(crate) outbox: BTreeMap<DeliveryId, Delivery>,
+    /// The same deliveries by chat, in the order in which they are sent there.
+    pub(crate) owed_in: BTreeMap<SessionId, VecDeque<DeliveryId>>,
+    /// Deliveries in state `Retrying`, by the time of their next try.
+    pub(crate) retrying: BTreeSet<(Instant, DeliveryId)>,
     /// Requests that count, of this generation and of earlier ones.
     pub(crate) requests: BTreeMap<RequestId, Request>,
     /// Requests whose record is not on disk yet.
@@ -123,8 +127,10 @@ impl Gateway {
             commands: BTreeMap::new(),
             turns: BTreeMap::new(),
             resumable: VecDeque::new(),
-            reclaiming: 0,
+            live: BTreeSet::new(),
             outbox: BTreeMap::new(),
+            owed_in: BTreeMap::new(),
+            retrying: BTreeSet::new(),
             requests: BTreeMap::new(),
             requests_made: BTreeMap::new(),
             drain: None,
@@ -156,6 +162,7 @@ impl Gateway {
             Input::Cancel { request } => self.cancel(now, request),
             Input::Signal { request, signal } => self.signalled(now, request, signal),
             Input::SupervisorStops { request } => self.supervisor_stops_us(now, request),
+            Input::SupervisorStays { request } => self.supervisor_answered(request),
             Input::Synced { through } => self.synced(now, through),
             Input::SyncFailed => self.sync_failed(now),
             Input::PlatformsOpen => {
@@ -185,14 +192,18 @@ impl Gateway {
         if self.phase == Phase::Ended {
             return None;
         }
-        let kill = self.turns.values().filter_map(|turn| match turn.state {
+        let kill = self.live_turns().filter_map(|(_, turn)| match turn.state {
             TurnState::Interrupting { kill_at } => Some(kill_at),
             _ => None,
         });
         let drain = self.drain.as_ref().and_then(|drain| match self.phase {
             Phase::Draining => self.awaited_until(),
             Phase::Interrupting => Some(drain.deadlines.interrupt),
-            Phase::Closing if !drain.end_recorded => Some(drain.deadlines.close),
+            Phase::Closing if !drain.end_recorded => Some(
+                drain
+                    .waits_for_supervisor_until()
+                    .map_or(drain.deadlines.close, |until| until.min(drain.deadlines.close)),
+            ),
             Phase::Closing => Some(drain.last_moment()),
             _ => None,
         });
@@ -230,7 +241,8 @@ impl Gateway {
                     self.serve_if_started(now);
                 }
                 Record::GenerationEnded { generation, .. } if generation == self.generation => self.end(),
-                Record::MessageAccepted { message, .. } => self.carry_out(now, message),
+                // A command that comes too late for this generation is on disk, and the next one carries it out.
+                Record::MessageAccepted { message, .. } if !self.end_recorded() => self.carry_out(now, message),
                 Record::RequestMade { request, .. } => self.request_counts(now, request),
                 _ => {}
             }
@@ -319,7 +331,13 @@ impl Gateway {
         self.queued
     }
 
-    /// Deliveries that are owed.
+    /// The deliveries that are owed.
+    #[must_use]
+    pub const fn outbox(&self) -> &BTreeMap<DeliveryId, Delivery> {
+        &self.outbox
+    }
+
+    /// How many deliveries are owed.
     #[must_use]
     pub fn owed(&self) -> usize {
         self.outbox.len()

@@ -146,6 +146,11 @@ pub enum Input {
         /// The request that the signal was.
         request: RequestId,
     },
+    /// The supervisor was asked about a SIGTERM and says that it is not stopping us, or can not be asked.
+    SupervisorStays {
+        /// The request that the signal was.
+        request: RequestId,
+    },
     /// All records up to this position are on disk.
     Synced {
         /// The last of them.

@@ -39,6 +39,8 @@ impl Limits {
     pub const FORCE_CLOSE_GRACE: Duration = Duration::from_secs(2);
     /// Between the deadline of the orderly end and the guard that ends the process without it.
     pub const SELF_KILL_MARGIN: Duration = Duration::from_secs(2);
+    /// The longest that an end waits to hear from the supervisor whether a SIGTERM was its own.
+    pub const SUPERVISOR_ANSWER: Duration = Duration::from_secs(2);
     /// Between our own last deadline and the supervisor's kill.
     pub const SUPERVISOR_MARGIN: Duration = Duration::from_secs(3);
 }

@@ -117,19 +117,32 @@ pub enum Fate {
 }
 
 impl Gateway {
-    /// Owes a text to a chat, durably, and sends it as soon as that is true.
+    /// Owes a text to a chat, durably, and sends it as soon as that is true and its turn has come.
     pub(crate) fn owe(&mut self, session: SessionId, content: Content) {
         self.next_delivery = self.next_delivery.next();
         let delivery = self.next_delivery;
         self.append(Record::DeliveryOwed { delivery, session, content: content.clone() });
         self.outbox.insert(delivery, Delivery { session, content, state: DeliveryState::Owed });
-        if !matches!(self.phase, Phase::Starting) {
-            self.send(delivery);
+        self.owed_in.entry(session).or_default().push_back(delivery);
+        self.send_next(session);
+    }
+
+    /// Sends what has been owed to this chat for longest. What follows waits until that has arrived: a delivery that fails
+    /// and is tried again must not be overtaken.
+    pub(crate) fn send_next(&mut self, session: SessionId) {
+        let Some(id) = self.owed_in.get(&session).and_then(|owed| owed.front()) else { return };
+        if self.sends() && self.outbox.get(id).is_some_and(|delivery| delivery.state == DeliveryState::Owed) {
+            self.send(*id);
         }
     }
 
+    /// Whether anything may be handed to a platform: not before they are open, and not when no answer would be awaited.
+    fn sends(&self) -> bool {
+        self.phase != Phase::Starting && self.platforms_open && !self.end_recorded()
+    }
+
     /// Hands a delivery to its platform once all that it rests on is on disk.
-    pub(crate) fn send(&mut self, id: DeliveryId) {
+    fn send(&mut self, id: DeliveryId) {
         let Some(delivery) = self.outbox.get_mut(&id) else { return };
         delivery.state = DeliveryState::Sending;
         let send = Effect::Send { delivery: id, session: delivery.session, content: delivery.content.clone() };
@@ -138,41 +151,44 @@ impl Gateway {
 
     /// A delivery is owed no longer.
     pub(crate) fn delivery_settled(&mut self, id: DeliveryId, fate: Fate) {
-        match self.outbox.remove(&id) {
-            Some(_) => self.append(Record::DeliverySettled { delivery: id, fate }),
-            None => self.effects.push_back(Effect::Ignored),
+        let Some(Delivery { session, state, .. }) = self.outbox.remove(&id) else {
+            return self.effects.push_back(Effect::Ignored);
+        };
+        if let DeliveryState::Retrying { at } = state {
+            self.retrying.remove(&(at, id));
         }
+        self.append(Record::DeliverySettled { delivery: id, fate });
+        if let Some(owed) = self.owed_in.get_mut(&session) {
+            owed.retain(|owed| *owed != id);
+            if owed.is_empty() {
+                self.owed_in.remove(&session);
+            }
+        }
+        self.send_next(session);
     }
 
     /// A delivery did not reach its chat this time.
     pub(crate) fn delivery_failed(&mut self, now: Instant, id: DeliveryId) {
         match self.outbox.get_mut(&id) {
-            Some(delivery) => delivery.state = DeliveryState::Retrying { at: now + self.limits.delivery_retry },
-            None => self.effects.push_back(Effect::Ignored),
+            Some(delivery) if delivery.state == DeliveryState::Sending => {
+                let at = now + self.limits.delivery_retry;
+                delivery.state = DeliveryState::Retrying { at };
+                self.retrying.insert((at, id));
+            }
+            _ => self.effects.push_back(Effect::Ignored),
         }
     }
 
     /// Sends what is due for another try.
     pub(crate) fn retry_deliveries(&mut self, now: Instant) {
-        let due: Vec<_> = self
-            .outbox
-            .iter()
-            .filter(|(_, delivery)| matches!(delivery.state, DeliveryState::Retrying { at } if at <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
+        while self.next_delivery_retry().is_some_and(|at| at <= now) {
+            let Some((_, id)) = self.retrying.pop_first() else { return };
             self.send(id);
         }
     }
 
-    /// When the next delivery is due for another try.
+    /// When the next delivery is due for another try; `None` also when none of them would be sent any more.
     pub(crate) fn next_delivery_retry(&self) -> Option<Instant> {
-        self.outbox
-            .values()
-            .filter_map(|delivery| match delivery.state {
-                DeliveryState::Retrying { at } => Some(at),
-                _ => None,
-            })
-            .min()
+        self.retrying.first().filter(|_| self.sends()).map(|(at, _)| *at)
     }
 }

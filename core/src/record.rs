@@ -22,7 +22,14 @@ pub enum Record {
     /// The generation that began last is over. A dead one's end is written by its successor.
     GenerationEnded { generation: GenerationId, verdict: Option<Verdict>, report: Report },
     /// A message is in the inbox.
-    MessageAccepted { message: MessageId, session: SessionId, asked: Asked, standing: Standing, request: RequestId, place: Place },
+    MessageAccepted {
+        message: MessageId,
+        session: SessionId,
+        asked: Asked,
+        standing: Standing,
+        request: RequestId,
+        place: Place,
+    },
     /// A chat command has been carried out.
     CommandDone { message: MessageId },
     /// A turn is about to start for the first time, over these messages, which leave the inbox.
@@ -117,7 +124,9 @@ impl Record {
         match self {
             Self::GenerationBegun { .. } => vec![(Subject::Generation, 1)],
             Self::CommandDone { message } => vec![(Subject::Message(*message), 0)],
-            Self::TurnOpened { messages, .. } => messages.iter().map(|message| (Subject::Message(*message), 0)).collect(),
+            Self::TurnOpened { messages, .. } => {
+                messages.iter().map(|message| (Subject::Message(*message), 0)).collect()
+            }
             Self::TurnResumed { turn, .. } => vec![(Subject::Turn(*turn), 2)],
             Self::TurnEnded { turn, .. } => all(Subject::Turn(*turn)).collect(),
             Self::DeliverySettled { delivery, .. } => vec![(Subject::Delivery(*delivery), 0)],

@@ -172,16 +172,19 @@ impl Gateway {
         gateway.next_turn = highest.turn;
         gateway.next_delivery = highest.delivery;
         gateway.queued = sessions.values().map(|session| session.queue.len()).sum();
-        gateway.reclaiming = turns.len();
         gateway.sessions = sessions;
         gateway.turns = turns;
         gateway.requests = requests;
+        for (id, (session, _)) in &deliveries {
+            gateway.owed_in.entry(*session).or_default().push_back(*id);
+        }
         gateway.outbox = deliveries
             .into_iter()
             .map(|(id, (session, content))| (id, Delivery { session, content, state: DeliveryState::Owed }))
             .collect();
         if last_end == LastEnd::Missing {
-            let dead = Record::GenerationEnded { generation: highest.generation, verdict: None, report: Default::default() };
+            let dead =
+                Record::GenerationEnded { generation: highest.generation, verdict: None, report: Default::default() };
             gateway.append(dead);
         }
         let generation = gateway.generation;
@@ -198,6 +201,7 @@ impl Gateway {
         gateway.effects.push_back(Effect::OpenPlatforms);
         if start == Start::Revived {
             gateway.keep_stops(now);
+            gateway.advance(now);
         }
         gateway
     }
@@ -229,6 +233,7 @@ impl Gateway {
             if let Some(mut made) = self.requests.remove(&id) {
                 made.generation = self.generation;
                 made.mode = Mode::Graceful;
+                made.verdict = self.contract.stop;
                 self.append(Record::RequestMade { request: id, made });
                 self.request_counts(now, id);
             }
@@ -242,12 +247,11 @@ impl Gateway {
         }
         self.enter(Phase::Serving);
         self.effects.push_back(Effect::Ready);
-        self.settle_inherited_requests();
-        let owed: Vec<DeliveryId> =
-            self.outbox.iter().filter(|(_, delivery)| delivery.state == DeliveryState::Owed).map(|(id, _)| *id).collect();
-        for delivery in owed {
-            self.send(delivery);
+        let chats: Vec<SessionId> = self.owed_in.keys().copied().collect();
+        for session in chats {
+            self.send_next(session);
         }
+        self.settle_inherited_requests();
         self.dispatch(now);
     }
 

@@ -4,8 +4,10 @@
 use crate::effect::{Answer, Effect};
 use crate::gateway::{Gateway, Phase};
 use crate::id::{GenerationId, RequestId, SessionId, TurnId};
+use crate::limits::Limits;
 use crate::outbox::{Content, Notice};
 use crate::record::Record;
+use crate::supervisor::Answers;
 use crate::time::Instant;
 use crate::verdict::Verdict;
 use serde::{Deserialize, Serialize};
@@ -114,12 +116,15 @@ pub enum Outcome {
 impl Gateway {
     /// A wish arrived from outside the chats. It counts once it is on disk; a signal can not be refused, so it counts at once.
     pub(crate) fn request_made(&mut self, now: Instant, id: RequestId, wish: Wish, mode: Mode, origin: Origin) {
-        if let Origin::Turn { turn, .. } = origin
+        if wish == Wish::Restart
+            && let Origin::Turn { turn, .. } = origin
             && let Some(granted) = self.turns.get(&turn).and_then(|turn| turn.granted)
         {
-            return self.write_ahead.then(&mut self.effects, Effect::Answer { request: id, answer: Answer::AlreadyDone(granted) });
+            return self
+                .write_ahead
+                .then(&mut self.effects, Effect::Answer { request: id, answer: Answer::AlreadyDone(granted) });
         }
-        if self.refuses_requests() {
+        if self.end_recorded() {
             return self.effects.push_back(Effect::Answer { request: id, answer: Answer::Ending });
         }
         if self.write_ahead.is_failing() && !matches!(origin, Origin::Signal(_)) {
@@ -162,26 +167,46 @@ impl Gateway {
             Signal::Terminate => self.drain.as_ref().map_or(Wish::Restart, |drain| drain.wish),
             Signal::Interrupt => Wish::Stop,
         };
-        self.request_made(now, id, wish, mode, Origin::Signal(signal));
-        if signal == Signal::Terminate
-            && wish == Wish::Restart
-            && self.contract.answers == crate::supervisor::Answers::WhenAsked
-        {
+        let asks = (signal, wish, self.contract.answers) == (Signal::Terminate, Wish::Restart, Answers::WhenAsked);
+        let origin = Origin::Signal(signal);
+        if self.end_recorded() {
+            self.leave_instead(self.contract.verdict(wish, origin));
+        }
+        self.request_made(now, id, wish, mode, origin);
+        if asks && let Some(drain) = self.drain.as_mut().filter(|drain| !drain.end_recorded) {
+            drain.supervisor_asked = Some((id, now + Limits::SUPERVISOR_ANSWER));
             self.effects.push_back(Effect::AskSupervisor { request: id });
+        }
+    }
+
+    /// A process that was signalled does not replace itself, even if its end in the journal says so: its successor would
+    /// never hear of the signal, and a supervisor that is stopping us would have to kill it.
+    fn leave_instead(&mut self, verdict: Verdict) {
+        if let Some(drain) = self.drain.as_mut().filter(|drain| drain.verdict == Verdict::ReExec) {
+            drain.verdict = verdict;
         }
     }
 
     /// The supervisor says that it is stopping us: the SIGTERM was announced after all.
     pub(crate) fn supervisor_stops_us(&mut self, now: Instant, id: RequestId) {
+        let standing = self.requests.get(&id).is_some_and(|request| request.generation == self.generation);
+        if !standing || self.end_recorded() {
+            return self.effects.push_back(Effect::Ignored);
+        }
         if let Some(mut request) = self.requests.remove(&id) {
-            if self.refuses_requests() {
-                self.requests.insert(id, request);
-                return;
-            }
             request.wish = Wish::Stop;
             request.verdict = self.contract.stop;
             self.append(Record::RequestMade { request: id, made: request });
             self.request_counts(now, id);
+        }
+    }
+
+    /// The supervisor has said what it does about a SIGTERM: the end no longer waits for that.
+    pub(crate) fn supervisor_answered(&mut self, id: RequestId) {
+        if let Some(drain) =
+            self.drain.as_mut().filter(|drain| drain.supervisor_asked.is_some_and(|(asked, _)| asked == id))
+        {
+            drain.supervisor_asked = None;
         }
     }
 
@@ -219,7 +244,10 @@ impl Gateway {
     /// The requests of this generation that count, by id.
     pub(crate) fn standing(&self) -> impl Iterator<Item = (RequestId, Request)> + '_ {
         let generation = self.generation;
-        self.requests.iter().filter(move |(_, request)| request.generation == generation).map(|(id, request)| (*id, *request))
+        self.requests
+            .iter()
+            .filter(move |(_, request)| request.generation == generation)
+            .map(|(id, request)| (*id, *request))
     }
 
     fn standing_stop(&self) -> Option<RequestId> {
@@ -231,10 +259,5 @@ impl Gateway {
         for (id, _) in restarts {
             self.settle_request(id, Outcome::Overruled { by });
         }
-    }
-
-    /// Once the generation's end is on its way to the disk, nothing more can be promised.
-    fn refuses_requests(&self) -> bool {
-        self.phase == Phase::Ended || self.drain.as_ref().is_some_and(|drain| drain.end_recorded)
     }
 }

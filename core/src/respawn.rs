@@ -1,1 +1,313 @@
-//! placeholder
+//! What `evergate supervise` does after each end of its child. Owns the back-off, the wish to stop and the kill
+//! limit; it never starts, signals or waits for a process and never reads a clock: the caller brings the time.
+//!
+//! | the child …                                  | no stop is wanted                          | a stop is wanted |
+//! |----------------------------------------------|--------------------------------------------|------------------|
+//! | exited 75 (asks to be started again)         | start at once, not revived                 | end 0            |
+//! | exited 0 (was stopped)                       | end 0                                      | end 0            |
+//! | exited 78 (parks itself)                     | end 78                                     | end 78           |
+//! | crashed: other status, a signal              | start after the pause, revived             | end 0            |
+//! | never started (the program cannot be run)    | start after the pause, revived as before   | end 0            |
+//! | is not running: the pause is on              | start when the pause is over               | end 0            |
+//!
+//! The pause is 100 ms after the first crash, doubles with each further one up to 30 s, and begins anew at 100 ms
+//! when the child that crashed had lived for 10 s or more. A planned restart (75) neither waits nor counts.
+
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// Exit status with which the gateway asks to be started again (`EX_TEMPFAIL` of sysexits).
+pub const RESTART_STATUS: u8 = 75;
+/// Exit status with which the gateway asks never to be started again as it is (`EX_CONFIG` of sysexits).
+pub const PARK_STATUS: u8 = 78;
+/// How long a child may take to end once a stop is wanted, unless the caller says otherwise.
+pub const KILL_LIMIT: Duration = Duration::from_secs(90);
+/// Pause after the first crash.
+pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause between two starts.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A child that lived this long was healthy: its crash begins the pauses anew.
+pub const HEALTHY_LIFE: Duration = Duration::from_secs(10);
+
+/// How a child ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ChildEnd {
+    /// It left with this exit status.
+    Exited(u8),
+    /// This signal number ended it.
+    Signalled(i32),
+    /// It could not be started at all: the program is missing, or the machine is out of processes or memory.
+    NeverStarted,
+}
+
+/// What the supervisor does next.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Next {
+    /// Start the child, not before `at`.
+    Start {
+        /// When; not later than now means at once.
+        at: Instant,
+        /// The child before it died unplanned; the new one is told so (`EVERGATE_REVIVED`).
+        revived: bool,
+    },
+    /// Leave with this exit status.
+    End {
+        /// The supervisor's own exit status.
+        status: u8,
+    },
+}
+
+/// Why the supervisor does what it does next, for the log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reason {
+    /// The child asked to be started again.
+    Restart,
+    /// The child died unplanned, or could not be started.
+    Crash,
+    /// The child left with 0: it carried out a stop.
+    Stop,
+    /// The child left with 78: starting it again as it is would not help.
+    Park,
+    /// A stop was wanted and the child is gone.
+    StopWanted,
+    /// A stop was wanted and the child had to be killed at the limit.
+    KilledAtLimit,
+}
+
+impl Reason {
+    /// The reason as the rest of a sentence that begins with what happens next.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Restart => "it asked to be started again",
+            Self::Crash => "it died unplanned or could not be started",
+            Self::Stop => "it was stopped",
+            Self::Park => "it parked itself: starting it again would not help before its configuration is mended",
+            Self::StopWanted => "a stop was wanted",
+            Self::KilledAtLimit => "a stop was wanted and it was killed at the limit",
+        }
+    }
+}
+
+/// What comes next, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Decision {
+    /// What to do.
+    pub next: Next,
+    /// Why, for the log.
+    pub reason: Reason,
+}
+
+/// Whether a stop is wanted, and how far it has come.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Stop {
+    NotWanted,
+    Wanted { kill_at: Instant },
+    Killed,
+}
+
+/// The supervisor's decisions as a value: tell it what happened, do what it answers.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Respawn {
+    kill_limit: Duration,
+    /// When the running child was started; `None` while there is none.
+    started_at: Option<Instant>,
+    /// Whether the start that is running or due follows a crash.
+    revived: bool,
+    /// The pause that the next crash costs.
+    pause: Duration,
+    stop: Stop,
+}
+
+impl Respawn {
+    /// A supervisor that has started nothing yet; `kill_limit` is the time from the wish to stop to the kill.
+    pub const fn new(kill_limit: Duration) -> Self {
+        Self { kill_limit, started_at: None, revived: false, pause: FIRST_PAUSE, stop: Stop::NotWanted }
+    }
+
+    /// The child runs since `now`.
+    pub const fn started(&mut self, now: Instant) {
+        self.started_at = Some(now);
+    }
+
+    /// The child ended at `now`, or could not be started; answers what comes next.
+    pub fn ended(&mut self, now: Instant, ended: ChildEnd) -> Decision {
+        let lived = self.started_at.take().map(|started_at| now - started_at);
+        if ended == ChildEnd::Exited(PARK_STATUS) {
+            return end(PARK_STATUS, Reason::Park);
+        }
+        match self.stop {
+            Stop::Wanted { .. } => return end(0, Reason::StopWanted),
+            Stop::Killed => return end(0, Reason::KilledAtLimit),
+            Stop::NotWanted => {}
+        }
+        match ended {
+            ChildEnd::Exited(0) => end(0, Reason::Stop),
+            ChildEnd::Exited(RESTART_STATUS) => {
+                self.revived = false;
+                self.start(now, Reason::Restart)
+            }
+            ChildEnd::Exited(_) | ChildEnd::Signalled(_) => {
+                self.revived = true;
+                let at = self.after_pause(now, lived);
+                self.start(at, Reason::Crash)
+            }
+            ChildEnd::NeverStarted => {
+                let at = self.after_pause(now, lived);
+                self.start(at, Reason::Crash)
+            }
+        }
+    }
+
+    /// Somebody wants the child and its supervisor stopped. The kill limit counts from the first such wish; answers the
+    /// end when no child is running, and `None` when its end has to be awaited.
+    pub fn stop_wanted(&mut self, now: Instant) -> Option<Decision> {
+        if self.stop == Stop::NotWanted {
+            self.stop = Stop::Wanted { kill_at: now + self.kill_limit };
+        }
+        match self.started_at {
+            Some(_) => None,
+            None => Some(end(0, Reason::StopWanted)),
+        }
+    }
+
+    /// When the child is to be killed; `None` while no stop is wanted and once it was killed.
+    pub const fn kill_at(&self) -> Option<Instant> {
+        match self.stop {
+            Stop::Wanted { kill_at } => Some(kill_at),
+            Stop::NotWanted | Stop::Killed => None,
+        }
+    }
+
+    /// The limit was reached and the child was killed; its end is still to be awaited.
+    pub const fn killed(&mut self) {
+        self.stop = Stop::Killed;
+    }
+
+    const fn start(&self, at: Instant, reason: Reason) -> Decision {
+        Decision { next: Next::Start { at, revived: self.revived }, reason }
+    }
+
+    /// When a crash at `now` may be followed by a start; makes the next pause longer.
+    fn after_pause(&mut self, now: Instant, lived: Option<Duration>) -> Instant {
+        if lived.is_some_and(|lived| lived >= HEALTHY_LIFE) {
+            self.pause = FIRST_PAUSE;
+        }
+        let at = now + self.pause;
+        self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
+        at
+    }
+}
+
+const fn end(status: u8, reason: Reason) -> Decision {
+    Decision { next: Next::End { status }, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    fn start(ms: u64, revived: bool, reason: Reason) -> Decision {
+        Decision { next: Next::Start { at: at(ms), revived }, reason }
+    }
+
+    #[test]
+    fn each_end_has_its_answer_with_and_without_a_wish_to_stop() {
+        use ChildEnd::{Exited, NeverStarted, Signalled};
+        use Reason::{Crash, Park, Restart, StopWanted};
+        let crash = start(1100, true, Crash);
+        let table = [
+            (Exited(0), end(0, Reason::Stop), end(0, StopWanted)),
+            (Exited(75), start(1000, false, Restart), end(0, StopWanted)),
+            (Exited(78), end(78, Park), end(78, Park)),
+            (Exited(1), crash, end(0, StopWanted)),
+            (Exited(74), crash, end(0, StopWanted)),
+            (Exited(76), crash, end(0, StopWanted)),
+            (Exited(255), crash, end(0, StopWanted)),
+            (Signalled(9), crash, end(0, StopWanted)),
+            (Signalled(15), crash, end(0, StopWanted)),
+            (Signalled(75), crash, end(0, StopWanted)),
+            (NeverStarted, start(1100, false, Crash), end(0, StopWanted)),
+        ];
+        for (ended, undisturbed, stopping) in table {
+            let mut respawn = Respawn::new(KILL_LIMIT);
+            respawn.started(at(0));
+            assert_eq!(respawn.ended(at(1000), ended), undisturbed, "{ended:?}");
+
+            let mut respawn = Respawn::new(KILL_LIMIT);
+            respawn.started(at(0));
+            assert_eq!(respawn.stop_wanted(at(500)), None);
+            assert_eq!(respawn.ended(at(1000), ended), stopping, "{ended:?} while stopping");
+        }
+    }
+
+    #[test]
+    fn pauses_double_to_thirty_seconds_and_begin_anew_after_a_healthy_life() {
+        let mut respawn = Respawn::new(KILL_LIMIT);
+        let mut now = at(0);
+        let mut crash_after = |lived_ms: u64| {
+            respawn.started(now);
+            let ended_at = now + Duration::from_millis(lived_ms);
+            let Next::Start { at, revived: true } = respawn.ended(ended_at, ChildEnd::Signalled(11)).next else {
+                panic!("a crash is revived");
+            };
+            now = at;
+            (at - ended_at).as_millis()
+        };
+        let pauses: Vec<u128> = (0..11).map(|_| crash_after(9_999)).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
+        assert_eq!(crash_after(10_000), 100);
+        assert_eq!(crash_after(0), 200);
+    }
+
+    #[test]
+    fn a_planned_restart_waits_for_nothing_and_leaves_the_pauses_alone() {
+        let mut respawn = Respawn::new(KILL_LIMIT);
+        respawn.started(at(0));
+        assert_eq!(respawn.ended(at(0), ChildEnd::Exited(1)), start(100, true, Reason::Crash));
+        respawn.started(at(100));
+        assert_eq!(respawn.ended(at(150), ChildEnd::Exited(75)), start(150, false, Reason::Restart));
+        respawn.started(at(150));
+        assert_eq!(respawn.ended(at(200), ChildEnd::Exited(1)), start(400, true, Reason::Crash));
+    }
+
+    #[test]
+    fn a_start_that_fails_keeps_what_the_start_was_for() {
+        let mut respawn = Respawn::new(KILL_LIMIT);
+        respawn.started(at(0));
+        respawn.ended(at(0), ChildEnd::Exited(1));
+        assert_eq!(respawn.ended(at(100), ChildEnd::NeverStarted), start(300, true, Reason::Crash));
+        respawn.started(at(300));
+        respawn.ended(at(400), ChildEnd::Exited(75));
+        assert_eq!(respawn.ended(at(400), ChildEnd::NeverStarted), start(800, false, Reason::Crash));
+    }
+
+    #[test]
+    fn a_stop_wanted_between_two_children_ends_at_once() {
+        let mut respawn = Respawn::new(KILL_LIMIT);
+        respawn.started(at(0));
+        respawn.ended(at(0), ChildEnd::Exited(1));
+        assert_eq!(respawn.stop_wanted(at(50)), Some(end(0, Reason::StopWanted)));
+        let mut respawn = Respawn::new(KILL_LIMIT);
+        assert_eq!(respawn.stop_wanted(at(0)), Some(end(0, Reason::StopWanted)));
+    }
+
+    #[test]
+    fn the_kill_limit_counts_from_the_first_wish_and_a_kill_still_ends_with_zero() {
+        let mut respawn = Respawn::new(KILL_LIMIT);
+        respawn.started(at(0));
+        assert_eq!(respawn.kill_at(), None);
+        respawn.stop_wanted(at(1000));
+        respawn.stop_wanted(at(5000));
+        assert_eq!(respawn.kill_at(), Some(at(91_000)));
+        respawn.killed();
+        assert_eq!(respawn.kill_at(), None);
+        respawn.stop_wanted(at(92_000));
+        assert_eq!(respawn.kill_at(), None, "it is killed once");
+        assert_eq!(respawn.ended(at(92_000), ChildEnd::Signalled(9)), end(0, Reason::KilledAtLimit));
+    }
+}

@@ -65,18 +65,23 @@ impl Gateway {
     pub(crate) fn message_arrived(&mut self, now: Instant, message: MessageId, command: Command) {
         let Command { session, asked, standing, request } = command;
         if let Some(refusal) = self.refusal(session, asked) {
+            if matches!((refusal, asked), (Refusal::QueueFull | Refusal::SessionQueueFull, Asked::Prompt)) {
+                // What fills the queue may be what was set aside: then only this message can set it going again.
+                self.release(now, session);
+                self.forget_if_idle(session);
+            }
             return self.effects.push_back(Effect::Refuse { message, refusal });
         }
         let idle = self.sessions.get(&session).is_none_or(|session| session.queue.is_empty() && session.turn.is_none());
         let place = match asked {
-            Asked::Prompt if !(self.phase == Phase::Serving && idle && self.turns_in_flight() < self.limits.turns) => {
+            Asked::Prompt if !(self.phase == Phase::Serving && idle && self.live.len() < self.limits.turns) => {
                 Place::Queued
             }
             _ => Place::Running,
         };
         self.append(Record::MessageAccepted { message, session, asked, standing, request, place });
         if asked == Asked::Prompt {
-            self.release(session);
+            self.release(now, session);
             self.sessions.entry(session).or_default().queue.push_back(message);
             self.queued += 1;
             self.line_up(session);
@@ -92,14 +97,15 @@ impl Gateway {
         if self.phase == Phase::Starting {
             return Some(Refusal::Starting);
         }
-        if self.phase == Phase::Ended || self.drain.as_ref().is_some_and(|drain| drain.end_recorded) {
+        if self.end_recorded() {
             return Some(Refusal::Ending);
         }
         if self.write_ahead.is_failing() {
             return Some(Refusal::StorageFull);
         }
         let known = self.sessions.get(&session);
-        if known.is_some_and(|session| session.queue.len() >= self.limits.queued_per_session) && asked == Asked::Prompt {
+        if known.is_some_and(|session| session.queue.len() >= self.limits.queued_per_session) && asked == Asked::Prompt
+        {
             return Some(Refusal::SessionQueueFull);
         }
         if self.queued + self.commands.len() >= self.limits.queued {
@@ -127,12 +133,14 @@ impl Gateway {
     }
 
     /// A new message in a session that was set aside brings it back.
-    fn release(&mut self, session: SessionId) {
+    fn release(&mut self, now: Instant, session: SessionId) {
         if let Some(found) = self.sessions.get_mut(&session)
             && found.standing == Quarantine::SetAside
         {
             found.standing = Quarantine::Free;
             self.append(Record::SessionReleased { session });
+            self.line_up(session);
+            self.dispatch(now);
         }
     }
 
@@ -156,7 +164,7 @@ impl Gateway {
 
     /// Starts turns while there is room: first those that were cut, then one for each session in line.
     pub(crate) fn dispatch(&mut self, now: Instant) {
-        while self.phase == Phase::Serving && self.turns_in_flight() < self.limits.turns {
+        while self.phase == Phase::Serving && self.live.len() < self.limits.turns {
             if let Some(turn) = self.resumable.pop_front() {
                 self.resume_turn(now, turn);
             } else if let Some(session) = self.line.pop_front() {
@@ -175,7 +183,7 @@ impl Gateway {
         let notice = match asked {
             Asked::Restart(_) if standing == Standing::Guest => Notice::NotAllowed,
             Asked::Restart(mode) => self.restart_from_chat(session, request, mode),
-            Asked::StopTurn => self.stop_turn(now, session),
+            Asked::StopTurn => self.stop_turn(now, session, message),
             Asked::Status => Notice::Status,
             Asked::Renew => {
                 let entry = self.sessions.entry(session).or_default();

@@ -90,7 +90,13 @@ impl Contract {
         Self::row(Supervisor::Nobody, Verdict::ReExec, Park::Exit(PARK), None, Answers::Never),
     ];
 
-    const fn row(supervisor: Supervisor, restart: Verdict, park: Park, kill_after_s: Option<u64>, answers: Answers) -> Self {
+    const fn row(
+        supervisor: Supervisor,
+        restart: Verdict,
+        park: Park,
+        kill_after_s: Option<u64>,
+        answers: Answers,
+    ) -> Self {
         let kill_after = match kill_after_s {
             Some(seconds) => Some(Duration::from_secs(seconds)),
             None => None,
@@ -162,7 +168,9 @@ mod tests {
     #[test]
     fn no_supervisor_takes_a_restart_for_a_stop_or_a_stop_for_a_restart() {
         for contract in Contract::TABLE {
-            for origin in [Origin::Cli, Origin::Http, Origin::Signal(Signal::Terminate), Origin::Signal(Signal::Interrupt)] {
+            for origin in
+                [Origin::Cli, Origin::Http, Origin::Signal(Signal::Terminate), Origin::Signal(Signal::Interrupt)]
+            {
                 assert_eq!(contract.verdict(Wish::Stop, origin), Verdict::Exit(STOP));
                 assert_ne!(contract.verdict(Wish::Restart, origin), Verdict::Exit(STOP));
             }

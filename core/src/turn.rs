@@ -118,10 +118,9 @@ impl Turn {
 }
 
 impl Gateway {
-    /// Turns that this generation has started and that have not ended.
-    #[must_use]
-    pub(crate) fn turns_in_flight(&self) -> usize {
-        self.turns.len() - self.resumable.len() - self.reclaiming
+    /// The turns of which a process of this generation may be running.
+    pub(crate) fn live_turns(&self) -> impl Iterator<Item = (TurnId, &Turn)> + '_ {
+        self.live.iter().filter_map(|id| self.turns.get(id).map(|turn| (*id, turn)))
     }
 
     /// Opens a turn over the oldest message of a session.
@@ -178,6 +177,7 @@ impl Gateway {
 
     fn start(&mut self, id: TurnId, resume: Option<Resume>) {
         let Some(turn) = self.turns.get(&id) else { return };
+        self.live.insert(id);
         let start = Effect::Start {
             turn: id,
             session: turn.session,
@@ -205,7 +205,6 @@ impl Gateway {
         match self.turns.get_mut(&id) {
             Some(turn) if turn.state == TurnState::Reclaiming => {
                 turn.state = TurnState::Waiting;
-                self.reclaiming -= 1;
                 self.resumable.push_back(id);
             }
             _ => self.effects.push_back(Effect::Ignored),
@@ -238,16 +237,22 @@ impl Gateway {
                 self.conclude(id, Conclusion::Stopped, Some(Notice::TurnStopped { turn: id }));
             }
             (TurnEnd::Interrupted { .. }, StopAsked::No, TurnState::Interrupting { .. } | TurnState::Killed) => {
-                if let Some(turn) = self.turns.get_mut(&id) {
-                    turn.state = TurnState::Cut;
-                }
-                self.note_fate(id, TurnFate::Interrupted);
+                self.cut(id);
             }
             (TurnEnd::Failed | TurnEnd::Interrupted { .. }, ..) => {
                 self.conclude(id, Conclusion::Failed, Some(Notice::TurnFailed { turn: id }));
             }
         }
         self.line_up(session);
+    }
+
+    /// A turn is over for this generation; the next one resumes it.
+    pub(crate) fn cut(&mut self, id: TurnId) {
+        if let Some(turn) = self.turns.get_mut(&id) {
+            turn.state = TurnState::Cut;
+        }
+        self.live.remove(&id);
+        self.note_fate(id, TurnFate::Interrupted);
     }
 
     fn owe_reply(&mut self, id: TurnId) {
@@ -259,6 +264,7 @@ impl Gateway {
     /// Closes a turn for good and frees its session.
     pub(crate) fn conclude(&mut self, id: TurnId, conclusion: Conclusion, notice: Option<Notice>) {
         let Some(turn) = self.turns.remove(&id) else { return };
+        self.live.remove(&id);
         let Turn { session, messages, attempt, .. } = turn;
         self.append(Record::TurnEnded { turn: id, session, messages, attempt, conclusion });
         if let Some(notice) = notice {
@@ -272,10 +278,15 @@ impl Gateway {
         self.line_up(session);
     }
 
-    /// `/stop`: ends the session's turn for good, with what it has said so far.
-    pub(crate) fn stop_turn(&mut self, now: Instant, session: SessionId) -> Notice {
-        let Some(id) = self.sessions.get(&session).and_then(|session| session.turn) else { return Notice::NothingToStop };
-        let Some(turn) = self.turns.get_mut(&id) else { return Notice::NothingToStop };
+    /// `/stop`, said in `message`: ends the session's turn for good, with what it has said so far. A turn over what was
+    /// said later is none of its business.
+    pub(crate) fn stop_turn(&mut self, now: Instant, session: SessionId, message: MessageId) -> Notice {
+        let Some(id) = self.sessions.get(&session).and_then(|session| session.turn) else {
+            return Notice::NothingToStop;
+        };
+        let Some(turn) = self.turns.get_mut(&id).filter(|turn| turn.messages.iter().any(|over| *over < message)) else {
+            return Notice::NothingToStop;
+        };
         if turn.stop == StopAsked::Yes {
             return Notice::Stopping { turn: id };
         }
@@ -285,6 +296,10 @@ impl Gateway {
             turn.state = TurnState::Interrupting { kill_at: now + self.limits.interrupt_grace };
         }
         self.append(Record::TurnStopAsked { turn: id });
+        if interrupt && self.write_ahead.withdraw_start(id) {
+            self.conclude(id, Conclusion::Stopped, None);
+            return Notice::TurnStopped { turn: id };
+        }
         if interrupt {
             self.write_ahead.then(&mut self.effects, Effect::Interrupt { turn: id });
         }
@@ -293,7 +308,8 @@ impl Gateway {
 
     /// Kills the turns whose grace is over.
     pub(crate) fn kill_overdue_turns(&mut self, now: Instant) {
-        for (id, turn) in &mut self.turns {
+        for id in &self.live {
+            let Some(turn) = self.turns.get_mut(id) else { continue };
             if matches!(turn.state, TurnState::Interrupting { kill_at } if kill_at <= now) {
                 turn.state = TurnState::Killed;
                 self.effects.push_back(Effect::Kill { turn: *id });
@@ -309,6 +325,10 @@ impl Gateway {
         match withdrawn {
             Withdrawn::Message(message) => self.withdraw_message(message),
             Withdrawn::Turn(id) => {
+                self.live.remove(&id);
+                if let Some(drain) = &mut self.drain {
+                    drain.fates.remove(&id);
+                }
                 if let Some(turn) = self.turns.remove(&id)
                     && let Some(session) = self.sessions.get_mut(&turn.session)
                 {

@@ -76,19 +76,20 @@ impl Gateway {
     /// Everything that is under way.
     #[must_use]
     pub fn ledger(&self) -> Vec<Item> {
-        let turns = self.turns.iter().filter(|(_, turn)| turn.is_live()).map(|(id, turn)| Item {
-            work: Work::Turn(*id),
+        let turns = self.live_turns().map(|(id, turn)| Item {
+            work: Work::Turn(id),
             session: turn.session,
             recoverability: Recoverability::Resumed,
-            awaited: self.awaited(*id),
+            awaited: self.awaited(id),
         });
-        let deliveries =
-            self.outbox.iter().filter(|(_, delivery)| delivery.state == DeliveryState::Sending).map(|(id, delivery)| Item {
+        let deliveries = self.outbox.iter().filter(|(_, delivery)| delivery.state == DeliveryState::Sending).map(
+            |(id, delivery)| Item {
                 work: Work::Delivery(*id),
                 session: delivery.session,
                 recoverability: Recoverability::StaysOwed,
                 awaited: Awaited::No,
-            });
+            },
+        );
         turns.chain(deliveries).collect()
     }
 
@@ -118,6 +119,6 @@ impl Gateway {
 
     /// Until when the drain waits; `None` when there is nothing to wait for.
     pub(crate) fn awaited_until(&self) -> Option<Instant> {
-        self.turns.iter().filter(|(_, turn)| turn.is_live()).filter_map(|(id, _)| self.awaited(*id).until()).max()
+        self.live.iter().filter_map(|id| self.awaited(*id).until()).max()
     }
 }

@@ -125,6 +125,18 @@ impl WriteAhead {
         self.pending.len() < before
     }
 
+    /// Withdraws the start of a turn that waits for its write; true if it did, so that the agent will never have run.
+    pub fn withdraw_start(&mut self, id: TurnId) -> bool {
+        let before = self.pending.len();
+        self.pending.retain(|pending| !matches!(pending, Pending::Effect(Effect::Start { turn, .. }) if *turn == id));
+        self.pending.len() < before
+    }
+
+    /// Withdraws the sends that wait for their write: nobody would wait for an answer. They stay owed.
+    pub fn withdraw_sends(&mut self) {
+        self.pending.retain(|pending| !matches!(pending, Pending::Effect(Effect::Send { .. })));
+    }
+
     /// Writes everything again that is still wanted, under new positions.
     pub fn retry(&mut self, effects: &mut VecDeque<Effect>) {
         self.retry_at = None;

@@ -1,0 +1,140 @@
+//! Random lives: whatever happens, in whatever order, the rules of `world::checks` hold, and a healed world comes to rest.
+
+mod world;
+
+use evergate_core::drain::TurnFate;
+use evergate_core::effect::Answer;
+use evergate_core::gateway::Phase;
+use evergate_core::id::{DeliveryId, RequestId, TurnId};
+use evergate_core::input::{Asked, Input, TurnEnd};
+use evergate_core::record::{Record, Unfinished};
+use evergate_core::recovery::Recovered;
+use evergate_core::request::Outcome;
+use evergate_core::supervisor::Supervisor;
+use evergate_core::turn::Conclusion;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use world::World;
+
+const SUPERVISORS: [Supervisor; 3] = [Supervisor::Systemd, Supervisor::Evergate, Supervisor::Nobody];
+
+/// Eight times as many as usual: one case takes less than a millisecond.
+fn many_cases() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases * 8, failure_persistence: None, ..usual }
+}
+
+proptest! {
+    #![proptest_config(many_cases())]
+
+    #[test]
+    fn a_life_keeps_all_rules(choices in proptest::collection::vec(any::<u8>(), 0..250), supervisor in 0..3usize) {
+        World::new(SUPERVISORS[supervisor]).live(&choices);
+    }
+
+    #[test]
+    fn a_life_that_begins_in_service_keeps_all_rules(choices in proptest::collection::vec(any::<u8>(), 0..60), supervisor in 0..3usize) {
+        World::serving(SUPERVISORS[supervisor]).live(&choices);
+    }
+
+    #[test]
+    fn rows_and_history_tell_the_same_after_each_record(choices in proptest::collection::vec(any::<u8>(), 0..250)) {
+        let world = World::new(Supervisor::Evergate).live(&choices);
+        let (mut history, mut rows) = (Recovered::default(), Unfinished::default());
+        for record in &world.journal.history {
+            history.apply(record);
+            rows.absorb(record);
+            prop_assert_eq!(&Recovered::from_unfinished(&rows), &history, "after {:?}", record);
+        }
+    }
+
+    #[test]
+    fn nonsense_changes_nothing_and_breaks_nothing(nonsense in proptest::collection::vec((0..9u8, 0..4u64), 0..40)) {
+        let mut world = World::serving(Supervisor::Systemd);
+        let said = world.say(1, Asked::Prompt);
+        world.commit_all();
+        for (kind, id) in nonsense {
+            let id = id + 100;
+            world.tell(match kind {
+                0 => Input::TurnBegan { turn: TurnId(id) },
+                1 => Input::TurnEnded { turn: TurnId(id), end: TurnEnd::Answered },
+                2 => Input::TurnGone { turn: TurnId(id) },
+                3 => Input::DeliverySent { delivery: DeliveryId(id) },
+                4 => Input::DeliveryFailed { delivery: DeliveryId(id) },
+                5 => Input::Cancel { request: RequestId(id) },
+                6 => Input::SupervisorStops { request: RequestId(id) },
+                7 => Input::SupervisorStays { request: RequestId(id) },
+                _ => Input::Elapsed,
+            });
+        }
+        prop_assert_eq!(world.up().phase(), Phase::Serving);
+        world.heal();
+        prop_assert_eq!(world.replies_to(said), 1);
+    }
+}
+
+/// Random lives prove nothing about what they never meet: each of these must have happened in some of them.
+#[test]
+fn lives_meet_what_they_are_meant_to_try() {
+    let mut seed = 1u64;
+    let mut met: BTreeMap<&str, usize> = BTreeMap::new();
+    for life in 0..1_500 {
+        let choices: Vec<u8> = (0..250)
+            .map(|_| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (seed >> 33) as u8
+            })
+            .collect();
+        let world = World::serving(SUPERVISORS[life % SUPERVISORS.len()]).live(&choices);
+        let outcomes = world.settled.values().map(|outcome| match outcome {
+            Outcome::Restarted { .. } => "restarted",
+            Outcome::Stopped => "stopped",
+            Outcome::Overruled { .. } => "overruled",
+            Outcome::Cancelled => "cancelled",
+        });
+        let answers = world.answers.iter().map(|(_, answer)| match answer {
+            Answer::Accepted => "accepted",
+            Answer::AlreadyDone(_) => "already done",
+            Answer::Cancelled => "taken back",
+            Answer::TooLate => "too late",
+            Answer::Unknown => "unknown",
+            Answer::Ending => "ending",
+            Answer::StorageFull => "storage full",
+        });
+        let conclusions = world.journal.history.iter().filter_map(|record| match record {
+            Record::TurnEnded { conclusion: Conclusion::Quarantined, .. } => Some("quarantined"),
+            Record::TurnEnded { conclusion: Conclusion::Stopped, .. } => Some("turn stopped"),
+            Record::TurnInterrupted { .. } => Some("planned interruption"),
+            Record::SessionReleased { .. } => Some("released"),
+            Record::GenerationEnded { verdict: None, .. } => Some("died without a word"),
+            Record::GenerationEnded { report, .. } if report.turns.values().any(|fate| *fate == TurnFate::Killed) => {
+                Some("killed")
+            }
+            _ => None,
+        });
+        for mark in outcomes.chain(answers).chain(conclusions) {
+            *met.entry(mark).or_default() += 1;
+        }
+    }
+    let wanted = [
+        "restarted",
+        "stopped",
+        "overruled",
+        "cancelled",
+        "accepted",
+        "already done",
+        "taken back",
+        "too late",
+        "ending",
+        "storage full",
+        "quarantined",
+        "turn stopped",
+        "planned interruption",
+        "released",
+        "died without a word",
+        "killed",
+    ];
+    for mark in wanted {
+        assert!(met.get(mark).is_some_and(|times| *times >= 5), "{mark} in {met:#?}");
+    }
+}

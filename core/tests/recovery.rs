@@ -1,0 +1,188 @@
+//! Deaths of the gateway, planned or not: what the next generation finds, charges and resumes.
+
+mod world;
+
+use evergate_core::gateway::Phase;
+use evergate_core::input::{Asked, Partial};
+use evergate_core::outbox::Notice;
+use evergate_core::record::Record;
+use evergate_core::recovery::Start;
+use evergate_core::request::{Mode, Outcome, Wish};
+use evergate_core::supervisor::Supervisor;
+use world::World;
+
+fn world() -> World {
+    World::serving(Supervisor::Evergate)
+}
+
+fn charged_starts(world: &World) -> Vec<u32> {
+    let charges = world.journal.history.iter().filter_map(|record| match record {
+        Record::TurnResumed { charged, .. } => Some(*charged),
+        _ => None,
+    });
+    charges.collect()
+}
+
+#[test]
+fn kill_during_the_drain_loses_nothing() {
+    // However many effects of the drain have been done when it strikes.
+    for effects in 0..30 {
+        let mut world = world();
+        let said = [world.say(1, Asked::Prompt), world.say(2, Asked::Prompt), world.say(3, Asked::Prompt)];
+        world.commit_all();
+        world.dies_after = Some(effects);
+        world.say(1, Asked::Restart(Mode::Graceful));
+        for _ in 0..12 {
+            if world.gateway.is_some() {
+                world.commit_all();
+                world.elapse();
+            }
+        }
+        world.heal();
+        assert_eq!(said.map(|index| world.replies_to(index)), [1, 1, 1], "killed after {effects} effects");
+    }
+}
+
+#[test]
+fn a_planned_interruption_is_not_charged() {
+    let mut world = world();
+    let said = world.say(1, Asked::Prompt);
+    world.commit_all();
+    for _ in 0..10 {
+        let turn = world.turn_in(1);
+        world.ask(Wish::Restart, Mode::Force);
+        world.commit_all();
+        world.give_way(turn, Partial::Nothing);
+        world.commit_all();
+        world.start_again();
+    }
+    assert_eq!(charged_starts(&world), [1; 10]);
+    world.heal();
+    assert_eq!(world.replies_to(said), 1);
+}
+
+#[test]
+fn a_turn_that_kills_the_gateway_is_quarantined_after_k_starts_and_a_later_message_releases_it() {
+    let mut world = world();
+    let killer = world.say(1, Asked::Prompt);
+    let queued = world.say(1, Asked::Prompt);
+    world.commit_all();
+    let turn = world.turn_in(1);
+    let mut starts = 1;
+    loop {
+        world.kill();
+        world.start_again();
+        if !world.agents.contains_key(&turn) {
+            break;
+        }
+        starts += 1;
+    }
+    assert_eq!(starts, world.limits.attempts);
+    assert!(world.is_set_aside(1));
+    assert_eq!(charged_starts(&world), [2, 3]);
+
+    let other = world.say(2, Asked::Prompt);
+    world.commit_all();
+    assert!(world.agents.contains_key(&world.turn_in(2)), "everybody else is served");
+    let later = world.say(1, Asked::Prompt);
+    world.commit_all();
+    assert!(!world.is_set_aside(1));
+    world.heal();
+    assert!(world.notices_in(1).contains(&Notice::Quarantined { turn, attempts: 3 }));
+    assert_eq!([killer, queued, later, other].map(|index| world.replies_to(index)), [0, 1, 1, 1]);
+}
+
+#[test]
+fn a_quarantine_outlives_a_restart() {
+    let mut world = world();
+    world.say(1, Asked::Prompt);
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    for _ in 0..3 {
+        world.kill();
+        world.start_again();
+    }
+    assert!(world.is_set_aside(1));
+    world.kill();
+    world.start_again();
+    assert!(world.is_set_aside(1));
+    assert!(world.agents.is_empty());
+    world.heal();
+}
+
+#[test]
+fn a_stop_is_not_undone_by_a_reviver() {
+    let mut world = world();
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    let stop = world.ask(Wish::Stop, Mode::Graceful);
+    world.commit_all();
+    world.kill();
+    world.boot(Start::Revived);
+    assert!(world.up().phase() > Phase::Serving);
+    world.commit_all();
+    assert!(world.stays_down());
+    assert_eq!(world.settled[&stop], Outcome::Stopped);
+    world.heal();
+}
+
+#[test]
+fn a_person_may_start_what_somebody_stopped() {
+    let mut world = world();
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    let stop = world.ask(Wish::Stop, Mode::Graceful);
+    world.commit_all();
+    world.kill();
+    world.start_again();
+    assert_eq!(world.up().phase(), Phase::Serving);
+    assert_eq!(world.settled[&stop], Outcome::Stopped);
+    world.heal();
+}
+
+#[test]
+fn a_restart_command_that_a_death_overtook_is_not_carried_out_again() {
+    let mut world = world();
+    world.say(1, Asked::Restart(Mode::Graceful));
+    // On disk, and dead before the next effect.
+    world.dies_after = Some(0);
+    world.commit();
+    assert!(world.gateway.is_none());
+    world.heal();
+    assert_eq!(world.ends.len(), 1, "the death was the restart");
+    assert!(matches!(world.notices_in(1)[..], [Notice::RequestSettled { outcome: Outcome::Restarted { .. }, .. }]));
+}
+
+#[test]
+fn a_boot_sends_what_is_owed_before_it_tells_outcomes() {
+    let mut world = world();
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    let turn = world.turn_in(1);
+    world.say(1, Asked::Restart(Mode::Graceful));
+    world.commit_all();
+    world.answer(turn);
+    world.commit();
+    world.kill();
+    world.heal();
+    assert!(matches!(world.notices_in(1)[..], [Notice::RestartAccepted { .. }, Notice::RequestSettled { .. }]));
+}
+
+#[test]
+fn a_message_releases_a_session_whose_queue_is_full() {
+    let mut world = world();
+    let said: Vec<_> = (0..=world.limits.queued_per_session).map(|_| world.say(1, Asked::Prompt)).collect();
+    world.commit_all();
+    for _ in 0..world.limits.attempts {
+        world.kill();
+        world.start_again();
+    }
+    assert!(world.is_set_aside(1));
+    let refused = world.say(1, Asked::Prompt);
+    world.commit_all();
+    assert!(!world.said[refused].acked, "there is no room for it yet");
+    assert!(!world.is_set_aside(1), "but what fills the queue goes on");
+    world.heal();
+    assert!(said[1..].iter().all(|index| world.replies_to(*index) == 1));
+    assert_eq!(world.replies_to(refused), 1);
+}

@@ -1,0 +1,75 @@
+//! Disks that fill up, fail or fall silent: what is refused, what is kept, and that no end waits for them.
+
+mod world;
+
+use evergate_core::effect::Answer;
+use evergate_core::gateway::Phase;
+use evergate_core::input::Asked;
+use evergate_core::request::{Mode, Signal, Wish};
+use evergate_core::supervisor::Supervisor;
+use evergate_core::verdict::Verdict;
+use world::{Ended, World};
+
+fn world() -> World {
+    World::serving(Supervisor::Evergate)
+}
+
+#[test]
+fn a_full_disk_refuses_new_messages_and_keeps_accepted_ones() {
+    let mut world = world();
+    let accepted = world.say(1, Asked::Prompt);
+    world.commit_all();
+    let turn = world.turn_in(1);
+    let lost = world.say(2, Asked::Prompt);
+    world.answer(turn);
+    world.fail_write();
+    assert!(!world.said[lost].acked);
+    assert!(world.up().journal_failing());
+    let refused = world.say(3, Asked::Prompt);
+    assert!(!world.journal.knows(world.said[refused].message), "nothing of it is written");
+    let request = world.ask(Wish::Restart, Mode::Graceful);
+    assert_eq!(world.answers.last(), Some(&(request, Answer::StorageFull)));
+    assert_eq!(world.up().queued(), 0);
+
+    world.elapse();
+    world.commit_all();
+    world.send_all();
+    assert_eq!(world.replies_to(accepted), 1, "what was produced is written once there is room");
+    world.heal();
+    assert_eq!([lost, refused].map(|index| world.replies_to(index)), [1, 1], "their senders tried again");
+}
+
+#[test]
+fn a_request_that_can_not_be_written_is_refused_and_leaves_no_trace() {
+    let mut world = world();
+    let request = world.ask(Wish::Stop, Mode::Graceful);
+    world.fail_write();
+    assert_eq!(world.answers, [(request, Answer::StorageFull)]);
+    world.elapse();
+    world.commit_all();
+    assert_eq!(world.up().phase(), Phase::Serving);
+    world.heal();
+}
+
+#[test]
+fn a_dead_disk_cannot_hold_up_the_end() {
+    for fails in [true, false] {
+        let mut world = world();
+        world.say(1, Asked::Prompt);
+        world.commit_all();
+        world.signal(Signal::Terminate);
+        let guard = world.up().drain().expect("it drains").deadlines.self_kill;
+        let mut calls = 0;
+        while world.gateway.is_some() {
+            if fails {
+                world.fail_write();
+            }
+            world.elapse();
+            calls += 1;
+            assert!(calls < 200);
+        }
+        assert!(world.now < guard);
+        assert_eq!(world.ends, [Ended::With(Verdict::Exit(75))]);
+        world.heal();
+    }
+}

@@ -1,0 +1,69 @@
+//! The world's journal: batches that stand or fall together, of which only the synced ones outlive a death.
+
+use evergate_core::id::{MessageId, Position};
+use evergate_core::record::{Record, Unfinished};
+use evergate_core::recovery::Recovered;
+use std::collections::VecDeque;
+
+#[derive(Default)]
+pub struct Journal {
+    /// All synced records, oldest first.
+    pub history: Vec<Record>,
+    /// The same, replayed one by one.
+    pub replayed: Recovered,
+    /// The same, as a store keeps them.
+    pub rows: Unfinished,
+    pub unsynced: VecDeque<(Position, Vec<Record>)>,
+    batch: Vec<Record>,
+    last: Position,
+    /// Where the last synced batch begins in the history.
+    pub last_batch: usize,
+}
+
+impl Journal {
+    pub fn append(&mut self, position: Position, record: Record) {
+        assert!(position > self.last || position == Position(1), "{record:?} at {position} after {}", self.last);
+        self.last = position;
+        self.batch.push(record);
+    }
+
+    /// What was appended since the last input is one batch.
+    pub fn close_batch(&mut self) {
+        if !self.batch.is_empty() {
+            self.unsynced.push_back((self.last, std::mem::take(&mut self.batch)));
+        }
+    }
+
+    pub fn forget_unsynced(&mut self) {
+        self.unsynced.clear();
+        self.batch.clear();
+    }
+
+    pub fn commit(&mut self) -> Option<Position> {
+        let (through, records) = self.unsynced.pop_front()?;
+        self.last_batch = self.history.len();
+        for record in records {
+            self.replayed.apply(&record);
+            self.rows.absorb(&record);
+            self.history.push(record);
+        }
+        Some(through)
+    }
+
+    /// Whether a message was written, or is being written.
+    pub fn knows(&self, message: MessageId) -> bool {
+        let is_it =
+            |record: &Record| matches!(record, Record::MessageAccepted { message: known, .. } if *known == message);
+        self.history.iter().any(is_it) || self.unsynced.iter().any(|(_, records)| records.iter().any(is_it))
+    }
+
+    /// Whether such a record is on disk.
+    pub fn has(&self, is_it: impl Fn(&Record) -> bool) -> bool {
+        self.history.iter().any(is_it)
+    }
+
+    /// How many such records are on disk.
+    pub fn count(&self, is_it: impl Fn(&Record) -> bool) -> usize {
+        self.history.iter().filter(|record| is_it(record)).count()
+    }
+}

@@ -1,0 +1,149 @@
+//! What answers: the one contract between the driver and every kind of agent. It owns the words the two exchange (an
+//! assignment, a wish, reports) and never decides when a turn starts, how long it may take, or what becomes of its reply.
+
+use std::{future::Future, path::PathBuf, pin::Pin};
+use tokio::sync::{mpsc, watch};
+
+pub mod command;
+pub mod demo;
+mod group;
+pub mod orphan;
+mod printed;
+
+/// One run of an agent, as the driver hands it out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The turn this run belongs to; the same over all its attempts.
+    pub turn: u64,
+    /// The name of the session whose messages are answered.
+    pub session: String,
+    /// What the agent is asked: the text of the turn's messages.
+    pub prompt: String,
+    /// Which run of the turn this is, from 1.
+    pub attempt: u32,
+    /// What cut the attempt before this one short; `None` on the first.
+    pub resume: Option<Resume>,
+    /// The session's conversation, raised by `/new`: an agent with a memory keeps one for each.
+    pub conversation: u32,
+    /// The generation of the gateway that runs it.
+    pub generation: u64,
+    /// The state directory, absolute.
+    pub state_dir: PathBuf,
+    /// The control socket, absolute, for commands that the agent runs inside its turn.
+    pub control: PathBuf,
+}
+
+/// Why a turn is run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// A requested restart cut it short.
+    Restart,
+    /// A requested stop of the gateway cut it short.
+    Stop,
+    /// The gateway died without a word.
+    Crash,
+}
+
+impl Resume {
+    /// The word that agents see in `EVERGATE_RESUME`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Resume::Restart => "restart",
+            Resume::Stop => "stop",
+            Resume::Crash => "crash",
+        }
+    }
+}
+
+/// What the driver wants of a run; it only ever grows: `Run < Interrupt < Kill`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wish {
+    /// Go on.
+    Run,
+    /// End soon and in good order; how long that may take is the driver's business.
+    Interrupt,
+    /// End now.
+    Kill,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It answered. The reply may be empty: an agent that says nothing and ends well has answered nothing.
+    Answered {
+        /// The whole reply.
+        reply: String,
+    },
+    /// It ended badly, by itself or because it broke a limit.
+    Failed {
+        /// What happened, to what, and what to do next, for the operator and the chat.
+        why: String,
+        /// What it had said by then.
+        partial: String,
+    },
+    /// It ended because the driver wished so, before it had answered.
+    Interrupted {
+        /// What it had said by then.
+        partial: String,
+    },
+}
+
+/// What happens during a run. The texts of one run, joined, are a prefix of its reply (or partial): the last words may
+/// come with the end alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The agent is at work. A run that ends at once, or cannot start, may end without it.
+    Began,
+    /// The next piece of the answer.
+    Text(String),
+}
+
+/// Where a run reports to: `progress` must not lose the order; text may be coalesced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The turn that reports.
+    pub turn: u64,
+    /// What it reports.
+    pub what: What,
+}
+
+/// The content of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The run goes on.
+    Progress(Progress),
+    /// The run is over.
+    Ended(End),
+}
+
+/// Something that answers.
+pub trait Agent: Send + Sync {
+    /// Runs `assignment` to its end. The future sends exactly one `Ended`, as its last report, whatever happens, and only
+    /// once no process of the run is left alive. It obeys `wish`, also while `reports` is full. Dropping it ends the run
+    /// at once, without a report; whatever processes it started die with it.
+    fn run(
+        &self,
+        assignment: Assignment,
+        wish: watch::Receiver<Wish>,
+        reports: mpsc::Sender<Report>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// Sends the last report of a run. Nobody left to hear it is no fault of the run: the driver has given it up.
+async fn report_end(reports: &mpsc::Sender<Report>, turn: u64, end: End) {
+    if reports.send(Report { turn, what: What::Ended(end) }).await.is_err() {
+        tracing::debug!(turn, "nobody listens to the end of this turn any more");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_only_grows_and_the_resume_words_are_the_documented_ones() {
+        assert!(Wish::Run < Wish::Interrupt && Wish::Interrupt < Wish::Kill);
+        let words = [Resume::Restart, Resume::Stop, Resume::Crash].map(Resume::as_str);
+        assert_eq!(words, ["restart", "stop", "crash"]);
+    }
+}

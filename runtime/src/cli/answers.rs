@@ -1,0 +1,238 @@
+//! The gateway's answers as these commands read them. Every field may be missing and unknown ones are passed over, so that
+//! a client of one version can still watch a gateway of another; the whole answer is what `--json` prints.
+
+use serde::Deserialize;
+
+use super::events::Event;
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    pub generation: u64,
+    pub phase: String,
+    pub pid: u64,
+    pub version: String,
+    pub uptime_ms: u64,
+    pub supervisor: String,
+    pub turns: Vec<Turn>,
+    pub queued: u64,
+    pub sessions: u64,
+    pub owed: u64,
+    pub quarantined: Vec<String>,
+    pub requests: Vec<Request>,
+    pub drain: Option<Drain>,
+    pub journal: String,
+    pub listen: Option<String>,
+}
+
+/// A turn in flight.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Turn {
+    pub turn: u64,
+    pub session: String,
+    pub state: String,
+    pub attempt: u64,
+    pub messages: Vec<u64>,
+    pub elapsed_ms: u64,
+}
+
+/// What a drain waits for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Drain {
+    pub waiting_for: Vec<String>,
+    pub remaining_ms: Option<u64>,
+}
+
+/// A request about the life cycle, `GET /v1/requests/{id}`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Request {
+    pub request: u64,
+    pub kind: String,
+    pub mode: String,
+    pub by: String,
+    pub reason: Option<String>,
+    pub state: String,
+    pub outcome: Option<Outcome>,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Outcome {
+    /// `restarted`, `stopped`, `overruled`, `cancelled` or `failed`.
+    pub kind: String,
+    pub generation: Option<u64>,
+    pub detail: Option<String>,
+}
+
+impl Outcome {
+    /// The outcome in a clause: "was overruled (by stop request 13)".
+    pub fn clause(&self) -> String {
+        let verb = match self.kind.as_str() {
+            "failed" => "failed".to_owned(),
+            kind => format!("was {kind}"),
+        };
+        match &self.detail {
+            Some(detail) => format!("{verb}: {detail}"),
+            None => verb,
+        }
+    }
+}
+
+/// `POST /v1/restart` and `POST /v1/stop`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Accepted {
+    pub request: u64,
+    /// The generation that accepted it.
+    pub generation: Option<u64>,
+    /// Set when this turn's wish was already carried out.
+    #[serde(default)]
+    pub already: bool,
+    pub outcome: Option<Outcome>,
+}
+
+/// `GET /v1/sessions`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Sessions {
+    pub sessions: Vec<Session>,
+}
+
+/// `GET /v1/journal`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct JournalPage {
+    pub text: String,
+    pub next: Option<String>,
+}
+
+/// One conversation.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Session {
+    pub session: String,
+    pub last_event: u64,
+    pub state: String,
+}
+
+/// `GET /v1/generations`, newest first.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Generations {
+    pub generations: Vec<Generation>,
+}
+
+/// One life of the gateway.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Generation {
+    pub generation: u64,
+    pub pid: u64,
+    pub begun_at_ms: Option<u64>,
+    pub ready_at_ms: Option<u64>,
+    pub ended_at_ms: Option<u64>,
+    pub cause: Option<String>,
+    pub verdict: Option<String>,
+}
+
+/// `POST /v1/sessions/{session}/messages`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Stored {
+    pub message: u64,
+}
+
+/// `POST /v1/link`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Link {
+    pub link: String,
+}
+
+/// An event of a session, read from its SSE name and JSON data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEvent {
+    Message(MessageEvent),
+    Turn(TurnEvent),
+    Delta(DeltaEvent),
+    Reply(ReplyEvent),
+    Notice(NoticeEvent),
+    Phase(PhaseEvent),
+    /// Of a newer gateway, or not readable; nothing to go by.
+    Unknown,
+}
+
+impl SessionEvent {
+    pub fn read(event: &Event) -> Self {
+        fn read<'a, T: Deserialize<'a>>(data: &'a str, wrap: impl Fn(T) -> SessionEvent) -> SessionEvent {
+            serde_json::from_str(data).map_or(SessionEvent::Unknown, wrap)
+        }
+        match event.name.as_str() {
+            "message" => read(&event.data, Self::Message),
+            "turn" => read(&event.data, Self::Turn),
+            "delta" => read(&event.data, Self::Delta),
+            "reply" => read(&event.data, Self::Reply),
+            "notice" => read(&event.data, Self::Notice),
+            "phase" => read(&event.data, Self::Phase),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A message was stored.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct MessageEvent {
+    pub message: u64,
+    pub text: String,
+    #[serde(default)]
+    pub from: Option<String>,
+}
+
+/// A turn changed its state: `running`, `interrupted`, `answered`, `failed`, `stopped` or `quarantined`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct TurnEvent {
+    pub turn: u64,
+    pub state: String,
+    #[serde(default)]
+    pub attempt: u64,
+    #[serde(default)]
+    pub messages: Vec<u64>,
+    #[serde(default)]
+    pub resumed: bool,
+}
+
+/// A piece of an answer in the making; not kept.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct DeltaEvent {
+    pub turn: u64,
+    pub text: String,
+    /// It holds the answer from its beginning: what a new connection would otherwise have missed.
+    #[serde(default)]
+    pub so_far: bool,
+}
+
+/// The answer to the messages it names.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct ReplyEvent {
+    pub turn: u64,
+    pub messages: Vec<u64>,
+    pub text: String,
+}
+
+/// The gateway's own words.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct NoticeEvent {
+    pub text: String,
+    /// The message that it answers, when the gateway says so.
+    #[serde(default)]
+    pub message: Option<u64>,
+}
+
+/// The gateway changed its phase; not kept.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct PhaseEvent {
+    pub generation: u64,
+    pub phase: String,
+}

@@ -1,0 +1,132 @@
+//! Why a call to the gateway failed: it owns the sentences for the operator, the exit status each error ends a command
+//! with, and whether the same call is worth another try. It calls nobody.
+
+use std::time::Duration;
+
+use super::exit;
+
+/// Longest pause that a busy gateway can talk us into.
+const BUSY_PAUSE_LIMIT: Duration = Duration::from_secs(10);
+/// Pause before an absent gateway is tried again.
+pub const ABSENT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a call to the gateway gave no answer, or a refusal.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// There is no socket, or nobody listens on it.
+    #[error("no gateway is running on {place}; start it with `evergate run`")]
+    NobodyRuns {
+        /// The state directory.
+        place: String,
+    },
+    /// The socket is there and cannot be used.
+    #[error("cannot reach the gateway on {place}: {source}; is it another user's?")]
+    Unreachable {
+        /// The state directory.
+        place: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No socket can have such a path.
+    #[error(
+        "the path of the control socket, {path}, has {bytes} bytes, and a Unix socket takes at most {limit}; choose a shorter --state-dir"
+    )]
+    PathTooLong {
+        /// The path.
+        path: String,
+        /// Its length.
+        bytes: usize,
+        /// What the system takes.
+        limit: usize,
+    },
+    /// The gateway took the call and cannot serve it now (503, 507).
+    #[error("the gateway is busy: {sentence}")]
+    Busy {
+        /// The gateway's own words.
+        sentence: String,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The gateway refused the call for good.
+    #[error("{sentence}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The gateway's own words.
+        sentence: String,
+    },
+    /// The gateway accepted the connection and said nothing in time.
+    #[error("the gateway on {place} does not answer within {}; {}", humantime::format_duration(*.limit), process(*.pid))]
+    TimedOut {
+        /// The state directory.
+        place: String,
+        /// How long it was given.
+        limit: Duration,
+        /// The process behind the socket, when the system told.
+        pid: Option<i32>,
+    },
+    /// The connection broke before the whole answer was there.
+    #[error("the connection to the gateway on {place} broke ({source}); see `evergate status`")]
+    Lost {
+        /// The state directory.
+        place: String,
+        /// What broke.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The answer is no answer of this protocol.
+    #[error(
+        "the gateway answered `{call}` with something that this program does not understand ({reason}); is it of another version?"
+    )]
+    Nonsense {
+        /// Method and path.
+        call: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Names the process behind the socket and what can be done about it.
+fn process(pid: Option<i32>) -> String {
+    match pid {
+        Some(pid) => format!("its process is {pid}: if it stays so, `kill -9 {pid}` loses nothing that was accepted"),
+        None => "its process is unknown: look for `evergate run` with ps".to_owned(),
+    }
+}
+
+impl CallError {
+    /// The status that a command ends with because of this error.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::NobodyRuns { .. } => exit::UNAVAILABLE,
+            Self::Unreachable { .. } => exit::NO_PERMISSION,
+            Self::PathTooLong { .. } => exit::CONFIGURATION,
+            Self::Busy { .. } | Self::TimedOut { .. } | Self::Lost { .. } => exit::TRY_AGAIN,
+            Self::Refused { status: 400 | 413, .. } => exit::BAD_DATA,
+            Self::Refused { status: 401 | 403, .. } => exit::NO_PERMISSION,
+            Self::Refused { .. } => exit::REFUSED,
+            Self::Nonsense { .. } => exit::BROKEN,
+        }
+    }
+
+    /// How long to wait before the same call is worth another try; `None` when it never is.
+    pub fn retry_pause(&self) -> Option<Duration> {
+        match self {
+            Self::NobodyRuns { .. } | Self::Lost { .. } | Self::TimedOut { .. } => Some(ABSENT_PAUSE),
+            Self::Busy { retry_after, .. } => Some(retry_after.unwrap_or(ABSENT_PAUSE * 5).min(BUSY_PAUSE_LIMIT)),
+            Self::Unreachable { .. } | Self::PathTooLong { .. } | Self::Refused { .. } | Self::Nonsense { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_get_better_is_tried_again() {
+        let busy = CallError::Busy { sentence: String::new(), retry_after: Some(Duration::from_secs(3600)) };
+        assert_eq!(busy.retry_pause(), Some(BUSY_PAUSE_LIMIT));
+        assert_eq!(CallError::Refused { status: 400, sentence: String::new() }.retry_pause(), None);
+        assert_eq!(CallError::NobodyRuns { place: String::new() }.retry_pause(), Some(ABSENT_PAUSE));
+    }
+}

@@ -1,0 +1,68 @@
+//! `evergate journal dump`: prints the whole journal as JSON lines. A running gateway is asked for its own; without one
+//! the file is claimed and read here. Nothing is changed.
+
+use super::answers::JournalPage;
+use super::call_error::CallError;
+use super::client::Client;
+use super::{CommandError, Global, exit, print};
+use crate::environment::Environment;
+use crate::journal::claim::{Claim, ClaimError};
+use crate::journal::store::Store;
+use crate::journal::{Cursor, Journal, JournalError};
+use crate::native::Native;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Lines read at once.
+const PAGE: usize = 1000;
+
+/// Prints the journal of the state directory.
+#[must_use]
+pub fn dump(global: &Global) -> ExitCode {
+    super::report(try_dump(global))
+}
+
+fn try_dump(global: &Global) -> Result<(), CommandError> {
+    let client = Client::new(global.control_socket()?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Start)?;
+    match runtime.block_on(from_gateway(&client)) {
+        Err(CommandError::Call(CallError::NobodyRuns { .. })) => runtime.block_on(async { from_file(global) }),
+        done => done,
+    }
+}
+
+async fn from_gateway(client: &Client) -> Result<(), CommandError> {
+    let mut cursor = Cursor::default().to_string();
+    loop {
+        let page: JournalPage = client.get(&format!("/v1/journal?cursor={cursor}")).await?.read("GET /v1/journal")?;
+        print(&page.text)?;
+        match page.next {
+            Some(next) => cursor = next,
+            None => return Ok(()),
+        }
+    }
+}
+
+fn from_file(global: &Global) -> Result<(), CommandError> {
+    let state_dir = global.state_dir()?;
+    if !state_dir.join("journal.redb").exists() {
+        let sentence = format!("there is no journal in {}; `evergate run` begins one", state_dir.display());
+        return Err(CommandError::ended(exit::UNAVAILABLE, sentence));
+    }
+    let claim = Claim::take(&state_dir, Duration::ZERO).map_err(|error: ClaimError| ended(&error))?;
+    let machine = Native::new().map_err(CommandError::Start)?;
+    let store = Store::open(machine.journal_disk(&state_dir)).map_err(|error: JournalError| ended(&error))?;
+    let mut cursor = Some(Cursor::default());
+    while let Some(at) = cursor {
+        let (text, next) = store.dump(at, PAGE).map_err(|error| ended(&error))?;
+        print(&text)?;
+        cursor = next;
+    }
+    store.close();
+    drop(claim);
+    Ok(())
+}
+
+fn ended(error: &dyn std::fmt::Display) -> CommandError {
+    CommandError::ended(exit::CONFIGURATION, error.to_string())
+}

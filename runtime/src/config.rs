@@ -1,0 +1,257 @@
+//! The gateway's configuration: typed effective values, each with the place it came from.
+//! Precedence is default, then file, then environment, then flag; every mistake in any of them is
+//! collected and reported at once. This module never looks at the process's own environment or
+//! arguments except in [`evergate_environment`], never creates a file, and never starts anything.
+
+mod duration;
+mod environment;
+mod file;
+mod problem;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+pub use environment::evergate_environment;
+pub use problem::{ConfigError, Problem};
+pub use schema::{
+    AgentKind, CommandAgent, DemoAgent, Drain, KEYS, Key, Limits, Local, Log, LogFormat, LogLevel, Recovery,
+};
+pub use value::{Form, Value, Zero};
+
+use problem::printable;
+use schema::AgentChoice;
+
+/// The effective configuration. Its values have passed every rule of [`KEYS`], so nobody needs to
+/// check them again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[drain]`: how long the gateway waits for work when it goes down.
+    pub drain: Drain,
+    /// `[recovery]`: what a cut turn is worth.
+    pub recovery: Recovery,
+    /// `[limits]`: where the gateway says "busy" instead of growing.
+    pub limits: Limits,
+    /// `[agent]`: what answers.
+    pub agent: Agent,
+    /// `[local]`: the local platform.
+    pub local: Local,
+    /// `[log]`: what is logged, and how it looks.
+    pub log: Log,
+    settings: Settings,
+}
+
+/// What answers: `agent.kind` together with the settings of that kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Agent {
+    /// The built-in agent, for a first look and for tests.
+    Demo(DemoAgent),
+    /// One child process a turn; `argv` holds at least the program.
+    Command(CommandAgent),
+}
+
+/// Everything a configuration is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The TOML file.
+    pub file: FileSource,
+    /// Variables by name; those that do not begin with `EVERGATE_` are ignored.
+    /// [`evergate_environment`] reads the process's own.
+    pub environment: BTreeMap<String, String>,
+    /// Command line flags as (key, text), such as `("local.listen", "127.0.0.1:9000")`; of two
+    /// for one key the later wins.
+    pub flags: Vec<(String, String)>,
+}
+
+/// Which file to read, and whether it has to be there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum FileSource {
+    /// No file at all.
+    #[default]
+    Nowhere,
+    /// Somebody named this file (`--config`, `EVERGATE_CONFIG`): it must exist.
+    Explicit(PathBuf),
+    /// `config.toml` in the state directory: read if it exists.
+    Default(PathBuf),
+}
+
+/// Where an effective value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// A line of the configuration file, counted from 1.
+    File {
+        /// The file as it was named.
+        path: PathBuf,
+        /// The line of the key, counted from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Environment {
+        /// Its name, such as `EVERGATE_DRAIN_BUDGET`.
+        name: String,
+    },
+    /// A command line flag.
+    Flag {
+        /// Its name with the dashes, such as `--listen`.
+        name: String,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => write!(out, "default"),
+            Self::File { path, line } => {
+                write!(out, "{}:{line}", printable(&path.to_string_lossy()))
+            }
+            Self::Environment { name } | Self::Flag { name } => write!(out, "{}", printable(name)),
+        }
+    }
+}
+
+/// The effective value of every key of [`KEYS`], by name.
+#[derive(Clone, Debug, PartialEq)]
+struct Settings(BTreeMap<&'static str, Setting>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Setting {
+    key: &'static Key,
+    value: Value,
+    origin: Origin,
+}
+
+impl Settings {
+    fn defaults() -> Self {
+        let setting = |key: &'static Key| Setting { key, value: key.default_value(), origin: Origin::Default };
+        Self(KEYS.iter().map(|key| (key.name, setting(key))).collect())
+    }
+
+    fn overlay(&mut self, found: Vec<Setting>) {
+        self.0.extend(found.into_iter().map(|setting| (setting.key.name, setting)));
+    }
+
+    fn get(&self, name: &str) -> &Setting {
+        self.0.get(name).expect("the defaults hold every key of the table")
+    }
+}
+
+impl Config {
+    /// Reads all sources and checks all of them.
+    ///
+    /// # Errors
+    /// Every problem of every source together: unreadable or malformed file, unknown names, values
+    /// of the wrong form, and settings that do not fit each other. None of them is worth a second
+    /// try without a change by the operator (exit status 78).
+    pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let mut settings = Settings::defaults();
+        settings.overlay(file::read(&sources.file, &mut problems));
+        settings.overlay(environment::read(&sources.environment, &mut problems));
+        settings.overlay(environment::read_flags(&sources.flags, &mut problems));
+        if problems.is_empty() {
+            // Asked only when all sources are understood: a value that was refused above is not missing.
+            problems.extend(command_without_program(&settings));
+        }
+        if problems.is_empty() { Ok(Self::from_settings(settings)) } else { Err(ConfigError { problems }) }
+    }
+
+    fn from_settings(settings: Settings) -> Self {
+        let agent = match AgentChoice::from_settings(&settings).kind {
+            AgentKind::Demo => Agent::Demo(DemoAgent::from_settings(&settings)),
+            AgentKind::Command => Agent::Command(CommandAgent::from_settings(&settings)),
+        };
+        Self {
+            drain: Drain::from_settings(&settings),
+            recovery: Recovery::from_settings(&settings),
+            limits: Limits::from_settings(&settings),
+            agent,
+            local: Local::from_settings(&settings),
+            log: Log::from_settings(&settings),
+            settings,
+        }
+    }
+
+    /// Where the value of a key such as `drain.budget` came from; `None` if there is no such key.
+    pub fn origin(&self, name: &str) -> Option<&Origin> {
+        self.settings.0.get(name).map(|setting| &setting.origin)
+    }
+
+    /// All effective values as TOML that loads again to the same configuration; a comment behind
+    /// each value says where it came from.
+    pub fn show(&self) -> String {
+        let mut text =
+            String::from("# The effective configuration: every key, its value, and where the value came from.\n");
+        let mut section = "";
+        for key in KEYS {
+            let setting = self.settings.get(key.name);
+            if key.section != section {
+                section = key.section;
+                text.push_str(&format!("\n[{section}]\n"));
+            }
+            let origin = match &setting.origin {
+                Origin::Default => "default".to_owned(),
+                elsewhere => format!("from {elsewhere}"),
+            };
+            text.push_str(&format!("# {}\n{} # {origin}\n", key.about(), key.toml_line(&setting.value)));
+        }
+        text
+    }
+
+    /// The same as [`Config::show`] for programs: `{"settings": [{"key", "value", "default",
+    /// "origin", "environment", "about"}]}` in the order of [`KEYS`]. `origin` is an object whose
+    /// `from` is `default`, `file` (with `path` and `line`), `environment` or `flag` (with `name`).
+    pub fn show_json(&self) -> serde_json::Value {
+        let setting = |key: &Key| {
+            let setting = self.settings.get(key.name);
+            serde_json::json!({
+                "key": key.name,
+                "value": setting.value.json(),
+                "default": key.default_value().json(),
+                "origin": origin_json(&setting.origin),
+                "environment": key.environment(),
+                "about": key.about(),
+            })
+        };
+        serde_json::json!({ "settings": KEYS.iter().map(setting).collect::<Vec<_>>() })
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::from_settings(Settings::defaults())
+    }
+}
+
+fn origin_json(origin: &Origin) -> serde_json::Value {
+    match origin {
+        Origin::Default => serde_json::json!({ "from": "default" }),
+        Origin::File { path, line } => {
+            serde_json::json!({ "from": "file", "path": path.to_string_lossy(), "line": line })
+        }
+        Origin::Environment { name } => serde_json::json!({ "from": "environment", "name": name }),
+        Origin::Flag { name } => serde_json::json!({ "from": "flag", "name": name }),
+    }
+}
+
+/// `agent.kind = "command"` says that a program answers; then there must be one.
+fn command_without_program(settings: &Settings) -> Option<Problem> {
+    let kind = settings.get("agent.kind");
+    let argv = settings.get("agent.command.argv");
+    let missing = kind.value == Value::Word("command") && argv.value == Value::Argv(Vec::new());
+    missing.then(|| {
+        Problem::new(
+            &kind.origin,
+            format!(
+                "agent.kind is \"command\", but no program is named; under [agent.command] write {}, or set {}",
+                argv.key.toml_example(),
+                argv.key.environment_example()
+            ),
+        )
+    })
+}

@@ -1,0 +1,106 @@
+//! Reads settings from environment variables and command line flags. It tells a misspelt setting
+//! from the variables that are Evergate's but no settings, and from those that others put there.
+
+use std::collections::BTreeMap;
+
+use super::problem::{Problem, nearest, printable};
+use super::schema::KEYS;
+use super::{Origin, Setting};
+
+const PREFIX: &str = "EVERGATE_";
+
+/// Where to look, not what to do: the caller has used them to find the file.
+const PLACES: [&str; 2] = ["EVERGATE_STATE_DIR", "EVERGATE_CONFIG"];
+
+/// What Evergate tells its own children; a gateway or a command started inside a turn sees them.
+const TOLD_TO_CHILDREN: [&str; 8] = [
+    "EVERGATE_ATTEMPT",
+    "EVERGATE_CONTROL",
+    "EVERGATE_CONVERSATION",
+    "EVERGATE_GENERATION",
+    "EVERGATE_RESUME",
+    "EVERGATE_REVIVED",
+    "EVERGATE_SESSION",
+    "EVERGATE_TURN",
+];
+
+/// The process's own variables that begin with `EVERGATE_`. A value that is not UTF-8 is kept with
+/// its wrong bytes replaced, so that it is reported rather than overlooked.
+pub fn evergate_environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .filter(|(name, _)| name.starts_with(PREFIX))
+        .collect()
+}
+
+/// The settings that the environment makes; mistakes go to `problems`.
+pub(super) fn read(environment: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Vec<Setting> {
+    let known: BTreeMap<String, _> = KEYS.iter().map(|key| (key.environment(), key)).collect();
+    let mut settings = Vec::new();
+    for (name, text) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+        let origin = Origin::Environment { name: name.clone() };
+        if let Some(key) = known.get(name) {
+            match key.form.read_text(text) {
+                Ok(value) => settings.push(Setting { key, value, origin }),
+                Err(wrong) => problems.push(Problem::value(
+                    &origin,
+                    key.name,
+                    &wrong,
+                    &key.form.expected(),
+                    &key.environment_example(),
+                )),
+            }
+        } else if !is_no_setting(name, text) {
+            let candidates = known.keys().map(String::as_str).chain(PLACES);
+            let nearest = nearest(name, candidates).unwrap_or_default();
+            let message = format!("this variable is unknown; the nearest known one is {nearest}");
+            problems.push(Problem::new(printable(name), message));
+        }
+    }
+    settings
+}
+
+fn is_no_setting(name: &str, text: &str) -> bool {
+    PLACES.contains(&name)
+        || TOLD_TO_CHILDREN.contains(&name)
+        || name.starts_with("EVERGATE_SUPERVISOR")
+        || is_service_link(name, text)
+}
+
+/// Kubernetes and Docker describe every service in reach to every container: a service named
+/// `evergate` yields `EVERGATE_SERVICE_HOST`, `EVERGATE_SERVICE_PORT_HTTP`, `EVERGATE_PORT` =
+/// `tcp://…` and `EVERGATE_PORT_8787_TCP_ADDR`. The operator did not write them.
+fn is_service_link(name: &str, text: &str) -> bool {
+    let numbered_port = name.split_once("_PORT_").is_some_and(|(_, rest)| {
+        let mut parts = rest.split('_');
+        parts.next().is_some_and(|port| port.parse::<u16>().is_ok())
+            && parts.next().is_some_and(|protocol| ["TCP", "UDP", "SCTP"].contains(&protocol))
+    });
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && text.contains("://"))
+        || numbered_port
+}
+
+/// The settings that command line flags make; mistakes go to `problems`.
+pub(super) fn read_flags(flags: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    for (name, text) in flags {
+        let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+            let nearest = nearest(name, KEYS.iter().map(|key| key.name)).unwrap_or_default();
+            let message = format!("the key {} is unknown; the nearest known one is {nearest}", printable(name));
+            problems.push(Problem::new("command line", message));
+            continue;
+        };
+        let origin = Origin::Flag { name: key.flag() };
+        match key.form.read_text(text) {
+            Ok(value) => settings.push(Setting { key, value, origin }),
+            Err(wrong) => {
+                let problem = Problem::value(&origin, key.name, &wrong, &key.form.expected(), &key.flag_example());
+                problems.push(problem);
+            }
+        }
+    }
+    settings
+}

@@ -1,0 +1,274 @@
+//! The one table of keys: name, type, default, rule and meaning of each setting, once. The typed
+//! sections, the environment names, `config show` and the suggestions for misspelt names all come
+//! from it. It reads nothing itself.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Settings;
+use super::value::{Form, FromValue, Value, Zero, quoted};
+
+/// One setting that an operator can make.
+#[derive(Debug, PartialEq)]
+pub struct Key {
+    /// The full name, such as `drain.budget`.
+    pub name: &'static str,
+    /// The TOML table it stands in, such as `agent.demo`.
+    pub section: &'static str,
+    /// Its name within the section.
+    pub field: &'static str,
+    /// The default, written as in an environment variable.
+    pub default: &'static str,
+    /// What a value must look like.
+    pub form: Form,
+    doc: &'static str,
+}
+
+impl Key {
+    /// The sentence that says what the setting does.
+    pub fn about(&self) -> &'static str {
+        self.doc.trim()
+    }
+
+    /// The environment variable that sets it, such as `EVERGATE_DRAIN_BUDGET`.
+    pub fn environment(&self) -> String {
+        format!("EVERGATE_{}", self.name.replace('.', "_").to_uppercase())
+    }
+
+    /// The value it has when nobody says anything.
+    pub fn default_value(&self) -> Value {
+        self.form.read_text(self.default).expect("a test reads the default of every key")
+    }
+
+    /// The value as a line of the configuration file, without its section.
+    pub(super) fn toml_line(&self, value: &Value) -> String {
+        format!("{} = {}", self.field, value.toml())
+    }
+
+    /// A line of the configuration file that would be right.
+    pub(super) fn toml_example(&self) -> String {
+        self.toml_line(&self.example_value())
+    }
+
+    /// A setting of the environment that would be right.
+    pub(super) fn environment_example(&self) -> String {
+        match self.example_value() {
+            Value::Argv(argv) => format!("{}='{}'", self.environment(), Value::Argv(argv).toml()),
+            value => format!("{}={value}", self.environment()),
+        }
+    }
+
+    /// The flag as far as a message needs it: `--listen` for `local.listen`.
+    pub(super) fn flag(&self) -> String {
+        format!("--{}", self.field.replace('_', "-"))
+    }
+
+    /// A flag that would be right.
+    pub(super) fn flag_example(&self) -> String {
+        format!("{} {}", self.flag(), self.example_value())
+    }
+
+    fn example_value(&self) -> Value {
+        match self.default_value() {
+            Value::Argv(_) => Value::Argv(vec!["my-agent".into(), "--stdio".into()]),
+            value => value,
+        }
+    }
+}
+
+/// The key with this section and this name in it.
+pub(super) fn key_in(section: &str, field: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.section == section && key.field == field)
+}
+
+/// All sections, in the order of the table, with a key of each for an example. `agent` holds
+/// sections as well as a key.
+pub(super) fn sections() -> Vec<(&'static str, &'static Key)> {
+    let mut sections: Vec<(&str, &Key)> = KEYS.iter().map(|key| (key.section, key)).collect();
+    sections.dedup_by_key(|(section, _)| *section);
+    sections
+}
+
+/// One step of a TOML path as it is written: quoted only if it must be.
+pub(super) fn step(name: &str) -> String {
+    let bare = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { quoted(name) }
+}
+
+/// Writes the table once, as data ([`KEYS`]) and as one typed struct a section. The doc comment of
+/// a field is the sentence that `config show` prints.
+macro_rules! sections {
+    ($( $(#[doc = $section_doc:literal])+ $visibility:vis $section:ident $path:literal {
+        $( $(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:literal, $form:expr; )+
+    } )+) => {
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Clone, Debug, PartialEq)]
+            $visibility struct $section {
+                $( $(#[doc = $doc])+ pub $field: $type, )+
+            }
+
+            impl $section {
+                pub(super) fn from_settings(settings: &Settings) -> Self {
+                    Self {
+                        $( $field: <$type>::from_value(
+                            &settings.get(concat!($path, ".", stringify!($field))).value
+                        ).expect("a test reads every key into its field"), )+
+                    }
+                }
+            }
+        )+
+
+        /// Every setting there is, section by section.
+        pub static KEYS: &[Key] = &[
+            $( $( Key {
+                name: concat!($path, ".", stringify!($field)),
+                section: $path,
+                field: stringify!($field),
+                default: $default,
+                form: $form,
+                doc: concat!($($doc),+),
+            }, )+ )+
+        ];
+    };
+}
+
+/// Writes an enum whose values are words of the configuration.
+macro_rules! words {
+    ($( $(#[doc = $doc:literal])+ $name:ident {
+        $( $(#[doc = $word_doc:literal])+ $variant:ident = $word:literal, )+
+    } )+) => { $(
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $( $(#[doc = $word_doc])+ $variant, )+
+        }
+
+        impl $name {
+            const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// The word that stands for it in the configuration.
+            pub fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $word, )+ }
+            }
+        }
+
+        impl FromValue for $name {
+            fn from_value(value: &Value) -> Option<Self> {
+                match value {
+                    $( Value::Word($word) => Some(Self::$variant), )+
+                    _ => None,
+                }
+            }
+        }
+    )+ };
+}
+
+words! {
+    /// Which agent answers.
+    AgentKind {
+        /// The built-in agent.
+        Demo = "demo",
+        /// A program of the operator's.
+        Command = "command",
+    }
+
+    /// The least important message that is still logged.
+    LogLevel {
+        /// Nothing at all.
+        Off = "off",
+        /// What failed.
+        Error = "error",
+        /// What may fail soon.
+        Warn = "warn",
+        /// What an operator wants to read the next morning.
+        Info = "info",
+        /// What a developer wants to know.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+
+    /// What a log line looks like.
+    LogFormat {
+        /// Text on a terminal, JSON otherwise.
+        Auto = "auto",
+        /// Text for people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+/// One gibibyte: a reply is held in memory before it is stored.
+const LARGEST_REPLY: u64 = 1 << 30;
+
+sections! {
+    /// `[drain]`: how long the gateway waits for work when it goes down.
+    pub Drain "drain" {
+        /// How long work may go on after a restart or a stop was accepted; 0s interrupts it at once.
+        budget: Duration = "30s", Form::Duration { zero: Zero::Allowed };
+        /// How long the turn that asked for the restart may go on, so that it can say goodbye.
+        requester_grace: Duration = "2s", Form::Duration { zero: Zero::Allowed };
+        /// How long an agent that was told to end may take before it is killed.
+        interrupt_grace: Duration = "5s", Form::Duration { zero: Zero::Allowed };
+        /// How long closing platforms and handing over replies may take at the end.
+        close_grace: Duration = "5s", Form::Duration { zero: Zero::Refused };
+        /// A turn without any progress for this long is not waited for.
+        stall_after: Duration = "5m", Form::Duration { zero: Zero::Refused };
+    }
+
+    /// `[recovery]`: what a cut turn is worth.
+    pub Recovery "recovery" {
+        /// How often a turn may be cut by a crash before its session is set aside.
+        attempts: u32 = "5", Form::Count { most: 1000 };
+    }
+
+    /// `[limits]`: where the gateway says "busy" instead of growing.
+    pub Limits "limits" {
+        /// How many sessions there may be; a new one beyond that is refused as busy.
+        sessions: usize = "100000", Form::Count { most: 100_000_000 };
+        /// How many messages may wait in all sessions together.
+        queued: usize = "10000", Form::Count { most: 100_000_000 };
+        /// How many messages may wait in one session.
+        queued_per_session: usize = "100", Form::Count { most: 100_000_000 };
+        /// How many turns may run at the same time; further ones wait.
+        turns: usize = "256", Form::Count { most: 1_000_000 };
+    }
+
+    /// `[agent]`: which agent answers.
+    pub(super) AgentChoice "agent" {
+        /// What answers: the built-in "demo", or "command", a program of yours.
+        kind: AgentKind = "demo", Form::Word(AgentKind::WORDS);
+    }
+
+    /// `[agent.demo]`: the built-in agent.
+    pub DemoAgent "agent.demo" {
+        /// How many words a second the demo agent writes; 0 writes the whole answer at once.
+        words_per_second: f64 = "8", Form::Rate;
+    }
+
+    /// `[agent.command]`: one child process a turn.
+    pub CommandAgent "agent.command" {
+        /// The program and its arguments; the prompt is its standard input, the reply its output.
+        argv: Vec<String> = "[]", Form::Argv;
+        /// The longest reply in bytes; a program that writes more fails its turn.
+        max_reply_bytes: usize = "1048576", Form::Count { most: LARGEST_REPLY };
+        /// A program that writes nothing for this long fails its turn.
+        silence: Duration = "15m", Form::Duration { zero: Zero::Refused };
+    }
+
+    /// `[local]`: the local platform.
+    pub Local "local" {
+        /// Where the chat page and the API listen; loopback only; port 0 takes any free port.
+        listen: SocketAddr = "127.0.0.1:8787", Form::Loopback;
+    }
+
+    /// `[log]`: what is logged, and how it looks.
+    pub Log "log" {
+        /// The least important message that is still logged.
+        level: LogLevel = "info", Form::Word(LogLevel::WORDS);
+        /// What a line looks like: "text", "json", or "auto" (text on a terminal, JSON otherwise).
+        format: LogFormat = "auto", Form::Word(LogFormat::WORDS);
+    }
+}

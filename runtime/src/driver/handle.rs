@@ -1,0 +1,171 @@
+//! How everything else speaks to the driver: calls over one bounded queue, each with its own answer. A full queue is
+//! answered "busy" at once; nothing waits without a bound.
+
+use crate::hub::Hub;
+use crate::journal::Journal;
+use crate::metrics::Metrics;
+use evergate_core::effect::{Answer, Place, Refusal};
+use evergate_core::id::{MessageId, RequestId};
+use evergate_core::input::Standing;
+use evergate_core::request::{Mode, Wish};
+use serde_json::Value;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Calls that may wait for the driver. Above that callers are told to come again.
+pub const CALLS: usize = 1024;
+
+/// One call, with the place for its answer.
+pub enum Call {
+    /// Somebody says something.
+    Message {
+        /// The message.
+        message: NewMessage,
+        /// What became of it.
+        answer: oneshot::Sender<MessageAnswer>,
+    },
+    /// Somebody wishes something about the life cycle.
+    Request {
+        /// The wish.
+        request: NewRequest,
+        /// What became of it.
+        answer: oneshot::Sender<RequestAnswer>,
+    },
+    /// Somebody takes a request back.
+    Cancel {
+        /// Which.
+        request: RequestId,
+        /// Whether that worked.
+        answer: oneshot::Sender<RequestAnswer>,
+    },
+    /// Somebody wants to know how it goes.
+    Status {
+        /// The status as a JSON object.
+        answer: oneshot::Sender<Value>,
+    },
+}
+
+/// A message on its way in.
+pub struct NewMessage {
+    /// The session's name.
+    pub session: String,
+    /// The sender's own id.
+    pub native: Option<String>,
+    /// The text.
+    pub text: String,
+    /// Who says it.
+    pub from: String,
+    /// What they may do.
+    pub standing: Standing,
+}
+
+/// A wish on its way in.
+pub struct NewRequest {
+    /// What.
+    pub wish: Wish,
+    /// How patiently.
+    pub mode: Mode,
+    /// From where.
+    pub by: By,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Where a call came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The control socket.
+    Cli,
+    /// The control socket, from inside this turn.
+    Turn(u64),
+    /// The network, with the token.
+    Http,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageAnswer {
+    /// It is on disk.
+    Accepted {
+        /// Its id.
+        message: MessageId,
+        /// Where it stands.
+        place: Place,
+        /// Whether it was there before.
+        again: bool,
+    },
+    /// Nothing of it is kept.
+    Refused(Refusal),
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestAnswer {
+    /// Which.
+    pub request: RequestId,
+    /// What.
+    pub answer: Answer,
+}
+
+/// The driver is not to be had right now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// Too many calls wait.
+    Busy,
+    /// This generation is over.
+    Over,
+    /// It does not answer in time.
+    Stuck,
+}
+
+/// The way to the driver, for servers.
+#[derive(Clone)]
+pub struct Handle {
+    /// To the driver.
+    pub calls: mpsc::Sender<Call>,
+    /// What happens in sessions.
+    pub hub: Arc<Hub>,
+    /// What was kept.
+    pub journal: Arc<dyn Journal>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The last status that the driver gave, for the time when it gives none.
+    pub last_status: Arc<Mutex<Value>>,
+}
+
+impl Handle {
+    /// Makes a call and waits for its answer.
+    pub async fn call<T>(
+        &self,
+        patience: Duration,
+        call: impl FnOnce(oneshot::Sender<T>) -> Call,
+    ) -> Result<T, Unavailable> {
+        let (answer, answered) = oneshot::channel();
+        self.calls.try_send(call(answer)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                Metrics::count(&self.metrics.busy_total);
+                Unavailable::Busy
+            }
+            mpsc::error::TrySendError::Closed(_) => Unavailable::Over,
+        })?;
+        match tokio::time::timeout(patience, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(Unavailable::Over),
+            Err(_) => Err(Unavailable::Stuck),
+        }
+    }
+
+    /// How it goes. A driver that does not answer is not called serving: its last status is given with the phase `stuck`.
+    pub async fn status(&self) -> Value {
+        match self.call(Duration::from_secs(1), |answer| Call::Status { answer }).await {
+            Ok(status) => status,
+            Err(unavailable) => {
+                let mut status = self.last_status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let phase = if unavailable == Unavailable::Over { "ended" } else { "stuck" };
+                status["phase"] = phase.into();
+                status
+            }
+        }
+    }
+}

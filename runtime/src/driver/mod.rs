@@ -1,0 +1,564 @@
+//! The one loop that owns the core and the order of the journal. It turns what happens into inputs and does what the
+//! effects say; it decides nothing about the life cycle. The end of the gateway is a value that [`Driver::run`] returns.
+
+pub mod handle;
+mod notice;
+mod runs;
+mod status;
+mod texts;
+
+pub use status::{by, request_json};
+
+use crate::agent::{Agent, Report};
+use crate::environment::{Environment, Told};
+use crate::hub::{Hub, Live};
+use crate::journal::writer::{Writer, Written};
+use crate::journal::{Batch, Body, Journal, JournalError, MessageBody, Owner, RequestBody, Write};
+use crate::metrics::Metrics;
+use evergate_core::effect::{Answer, Effect, Refusal};
+use evergate_core::gateway::{Gateway, Phase};
+use evergate_core::id::{MessageId, Position, RequestId, SessionId, TurnId};
+use evergate_core::input::{Asked, Input, TurnEnd};
+use evergate_core::record::{Highest, Record};
+use evergate_core::request::{Origin, Signal};
+use evergate_core::time::Instant;
+use evergate_core::verdict::Verdict;
+use handle::{By, Call, Handle, MessageAnswer, NewMessage, NewRequest, RequestAnswer};
+use runs::{Done, Runs};
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use texts::Texts;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What is handled between two looks at the journal's writer: enough to fill a commit, few enough to stay lively.
+const BURST: usize = 1024;
+
+/// How a generation ended.
+#[derive(Debug)]
+pub struct Ending {
+    /// How the process is to end.
+    pub verdict: Verdict,
+    /// The account of it, for the log.
+    pub report: evergate_core::drain::Report,
+}
+
+/// Everything that a driver is made of.
+pub struct Parts {
+    /// The world.
+    pub environment: Arc<dyn Environment>,
+    /// The core, booted.
+    pub core: Gateway,
+    /// The store.
+    pub journal: Arc<dyn Journal>,
+    /// What answers.
+    pub agent: Arc<dyn Agent>,
+    /// Signals to the process.
+    pub signals: mpsc::Receiver<Signal>,
+    /// The process as the journal's owner.
+    pub owner: Owner,
+    /// The highest ids in the journal.
+    pub highest: Highest,
+    /// The state directory, absolute.
+    pub state_dir: PathBuf,
+    /// Makes sure that no process of an earlier generation's turns is alive.
+    pub reclaim: Box<dyn FnOnce() + Send>,
+    /// Where the local platform listens, for the status.
+    pub listen: String,
+}
+
+/// The loop.
+pub struct Driver {
+    environment: Arc<dyn Environment>,
+    core: Gateway,
+    journal: Arc<dyn Journal>,
+    writer: Writer,
+    batch: Batch,
+    runs: Runs,
+    texts: Texts,
+    names: Names,
+    signals: mpsc::Receiver<Signal>,
+    calls: mpsc::Receiver<Call>,
+    handle: Handle,
+    /// Inputs that effects gave rise to at once.
+    inputs: VecDeque<Input>,
+    acks: HashMap<MessageId, Vec<(oneshot::Sender<MessageAnswer>, bool)>>,
+    /// Messages with a platform id that are not on disk yet.
+    unsynced: HashMap<(SessionId, String), MessageId>,
+    answers: HashMap<RequestId, Vec<oneshot::Sender<RequestAnswer>>>,
+    last_message: MessageId,
+    last_request: RequestId,
+    owner: Owner,
+    reclaim: Option<Box<dyn FnOnce() + Send>>,
+    /// Open while the platforms may receive.
+    platforms: watch::Sender<Platforms>,
+    started: Instant,
+    listen: String,
+}
+
+/// Whether the platforms may receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platforms {
+    /// Not yet.
+    Waiting,
+    /// Yes.
+    Open,
+    /// No more.
+    Closed,
+}
+
+/// Session names and ids, as far as this generation has met them.
+struct Names {
+    ids: HashMap<Arc<str>, SessionId>,
+    names: HashMap<SessionId, Arc<str>>,
+    last: SessionId,
+}
+
+/// Above this the known names are forgotten; they are in the journal.
+const NAMES: usize = 50_000;
+
+impl Driver {
+    /// Sets up the loop and the way to it. Nothing happens before [`Self::run`].
+    pub fn new(parts: Parts) -> Result<(Self, Handle, watch::Receiver<Platforms>), JournalError> {
+        let Parts { environment, core, journal, agent, signals, owner, highest, state_dir, reclaim, listen } = parts;
+        let writer = Writer::start(&*environment, Arc::clone(&journal))
+            .map_err(|error| JournalError::Write(error.to_string()))?;
+        let (to_driver, calls) = mpsc::channel(handle::CALLS);
+        let generation = core.generation();
+        let metrics = Arc::new(Metrics::default());
+        Metrics::set(&metrics.generation, usize::try_from(generation.0).unwrap_or(usize::MAX));
+        let handle = Handle {
+            calls: to_driver,
+            hub: Arc::new(Hub::new(generation.0)),
+            journal: Arc::clone(&journal),
+            metrics,
+            last_status: Arc::new(Mutex::new(serde_json::json!({"generation": generation, "pid": owner.pid}))),
+        };
+        let platforms = watch::Sender::new(Platforms::Waiting);
+        let opened = platforms.subscribe();
+        let names = Names { ids: HashMap::new(), names: HashMap::new(), last: journal.last_session()? };
+        let driver = Self {
+            runs: Runs::new(agent, generation, state_dir),
+            texts: Texts::default(),
+            started: environment.now(),
+            environment,
+            core,
+            journal,
+            writer,
+            batch: Batch::default(),
+            names,
+            signals,
+            calls,
+            handle: handle.clone(),
+            inputs: VecDeque::new(),
+            acks: HashMap::new(),
+            unsynced: HashMap::new(),
+            answers: HashMap::new(),
+            last_message: highest.message,
+            last_request: highest.request,
+            owner,
+            reclaim: Some(reclaim),
+            platforms,
+            listen,
+        };
+        Ok((driver, handle, opened))
+    }
+
+    /// Drives this generation to its end.
+    pub async fn run(mut self) -> Ending {
+        loop {
+            if let Some(ending) = self.settle() {
+                return ending;
+            }
+            self.submit();
+            self.wait().await;
+        }
+    }
+
+    /// Does everything that is to do now. The driver's own answers to effects count as inputs of the same instant.
+    fn settle(&mut self) -> Option<Ending> {
+        loop {
+            while let Some(effect) = self.core.poll() {
+                if let Some(ending) = self.act(effect) {
+                    return Some(ending);
+                }
+            }
+            let input = self.inputs.pop_front()?;
+            self.core.handle(self.environment.now(), input);
+        }
+    }
+
+    /// Hands the writer what has gathered, unless it is at work: then more gathers for one larger commit.
+    fn submit(&mut self) {
+        if self.writer.is_busy() || (self.batch.writes.is_empty() && self.batch.ready.is_none()) {
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.at_ms = self.environment.unix_ms();
+        if let Err(batch) = self.writer.submit(batch) {
+            tracing::error!("the journal's writer is gone");
+            self.batch.ready = batch.ready;
+            self.core.handle(self.environment.now(), Input::SyncFailed);
+        }
+    }
+
+    /// Waits for something to happen and takes it in, with what else has happened meanwhile.
+    async fn wait(&mut self) {
+        let timeout = self.core.poll_timeout();
+        if timeout.is_some_and(|at| at <= self.environment.now()) {
+            return self.take(Input::Elapsed);
+        }
+        let elapsed = timeout.map(|at| self.environment.sleep_until(at));
+        let elapsed = async {
+            match elapsed {
+                Some(elapsed) => elapsed.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(signal) = self.signals.recv() => self.signal(signal),
+            Some(written) = self.writer.written(), if self.writer.is_busy() => self.written(written),
+            happened = self.runs.next() => match happened {
+                runs::Happened::Reported(report) => self.report(report),
+                runs::Happened::Done(done) => self.done(done),
+            },
+            () = elapsed => self.take(Input::Elapsed),
+            Some(call) = self.calls.recv() => self.call(call),
+        }
+        for _ in 0..BURST {
+            if let Some(report) = self.runs.try_report() {
+                self.report(report);
+            } else if let Ok(call) = self.calls.try_recv() {
+                self.call(call);
+            } else {
+                break;
+            }
+        }
+    }
+
+    /// Hands an input to the core after those that wait already.
+    fn take(&mut self, input: Input) {
+        self.inputs.push_back(input);
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        self.last_request = self.last_request.next();
+        tracing::info!(signal = status::signal_name(signal), "signal received");
+        self.take(Input::Signal { request: self.last_request, signal });
+    }
+
+    fn written(&mut self, written: Written) {
+        let Written { batch, result } = written;
+        match result {
+            Ok(events) => {
+                Metrics::count(&self.handle.metrics.journal_commits_total);
+                let records = batch.writes.len() as u64;
+                self.handle.metrics.journal_records_total.fetch_add(records, std::sync::atomic::Ordering::Relaxed);
+                for event in events {
+                    if let Some(name) = self.session_name(event.session) {
+                        self.handle.hub.tell(&name, || Live::Kept(event));
+                    }
+                }
+                for write in &batch.writes {
+                    self.forget_texts(&write.record);
+                }
+                if let Some(Write { position, .. }) = batch.writes.last() {
+                    self.take(Input::Synced { through: *position });
+                }
+            }
+            Err(error) => {
+                Metrics::count(&self.handle.metrics.journal_failures_total);
+                tracing::warn!(%error, "the journal could not be written; new messages are refused until it can");
+                self.batch.ready = self.batch.ready.or(batch.ready);
+                self.take(Input::SyncFailed);
+            }
+        }
+    }
+
+    fn forget_texts(&mut self, record: &Record) {
+        if let Record::MessageAccepted { message, session, .. } = record
+            && let Some(body) = self.texts.message(*message)
+            && let Some(native) = &body.native
+        {
+            self.unsynced.remove(&(*session, native.clone()));
+        }
+        self.texts.written(record);
+    }
+
+    fn report(&mut self, report: Report) {
+        let turn = TurnId(report.turn);
+        match self.runs.take_in(report) {
+            runs::News::Nothing => {}
+            runs::News::Began => self.take(Input::TurnBegan { turn }),
+            runs::News::Text { session, text } => {
+                self.handle.hub.say(&session, turn.0, &text);
+                self.take(Input::TurnProgressed { turn });
+            }
+            runs::News::Ended { session, end, reply, failure } => {
+                self.handle.hub.hush(&session);
+                if let Some(reply) = reply {
+                    self.texts.set_reply(turn, reply);
+                }
+                if let Some(failure) = failure {
+                    tracing::warn!(%turn, why = failure, "the agent failed");
+                    self.texts.set_failure(turn, failure);
+                }
+                self.count_end(end);
+                self.take(Input::TurnEnded { turn, end });
+            }
+        }
+    }
+
+    fn count_end(&self, end: TurnEnd) {
+        match end {
+            TurnEnd::Answered => Metrics::count(&self.handle.metrics.turns_answered_total),
+            TurnEnd::Failed => Metrics::count(&self.handle.metrics.turns_failed_total),
+            TurnEnd::Interrupted { .. } => {}
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Run => {}
+            Done::Broken { turn, why } => {
+                self.texts.set_failure(turn, why);
+                self.count_end(TurnEnd::Failed);
+                self.take(Input::TurnEnded { turn, end: TurnEnd::Failed });
+            }
+            Done::Supervisor { request, stops: Some(true) } => self.take(Input::SupervisorStops { request }),
+            Done::Supervisor { request, .. } => self.take(Input::SupervisorStays { request }),
+        }
+    }
+
+    fn call(&mut self, call: Call) {
+        match call {
+            Call::Message { message, answer } => self.message(message, answer),
+            Call::Request { request, answer } => self.request(request, answer),
+            Call::Cancel { request, answer } => {
+                self.answers.entry(request).or_default().push(answer);
+                self.take(Input::Cancel { request });
+            }
+            Call::Status { answer } => {
+                let status = self.status();
+                // Whoever asked may have gone away; that is its business.
+                let _gone = answer.send(status);
+            }
+        }
+    }
+
+    fn message(&mut self, new: NewMessage, answer: oneshot::Sender<MessageAnswer>) {
+        let session = match self.session_id(&new.session) {
+            Ok(session) => session,
+            Err(error) => return self.refuse_unread(&error, answer),
+        };
+        match self.known(session, new.native.as_deref()) {
+            Err(error) => return self.refuse_unread(&error, answer),
+            Ok(Some(message)) => {
+                Metrics::count(&self.handle.metrics.messages_repeated_total);
+                self.acks.entry(message).or_default().push((answer, true));
+                return self.take(Input::Known { message });
+            }
+            Ok(None) => {}
+        }
+        let asked = crate::command::parse(&new.text);
+        self.last_message = self.last_message.next();
+        let message = self.last_message;
+        if matches!(asked, Asked::Restart(_)) {
+            self.last_request = self.last_request.next();
+        }
+        if let Some(native) = &new.native {
+            self.unsynced.insert((session, native.clone()), message);
+        }
+        let NewMessage { session: name, native, text, from, standing } = new;
+        self.texts.set_message(message, MessageBody { session: name, native, text, from });
+        self.acks.entry(message).or_default().push((answer, false));
+        self.take(Input::Message { message, session, asked, standing, request: self.last_request });
+    }
+
+    /// The message that came before under this platform id.
+    fn known(&self, session: SessionId, native: Option<&str>) -> Result<Option<MessageId>, JournalError> {
+        let Some(native) = native else { return Ok(None) };
+        match self.unsynced.get(&(session, native.to_owned())) {
+            Some(message) => Ok(Some(*message)),
+            None => self.journal.known_message(session, native),
+        }
+    }
+
+    fn refuse_unread(&self, error: &JournalError, answer: oneshot::Sender<MessageAnswer>) {
+        tracing::warn!(%error, "a message was refused");
+        let _gone = answer.send(MessageAnswer::Refused(Refusal::StorageFull));
+    }
+
+    fn request(&mut self, new: NewRequest, answer: oneshot::Sender<RequestAnswer>) {
+        let NewRequest { wish, mode, by, reason } = new;
+        let origin = match by {
+            By::Cli => Origin::Cli,
+            By::Http => Origin::Http,
+            By::Turn(turn) => {
+                let turn = TurnId(turn);
+                self.core.turns().get(&turn).map_or(Origin::Cli, |open| Origin::Turn { turn, session: open.session })
+            }
+        };
+        self.last_request = self.last_request.next();
+        let request = self.last_request;
+        self.texts.set_request(request, RequestBody { reason });
+        self.answers.entry(request).or_default().push(answer);
+        self.take(Input::Request { request, wish, mode, origin });
+    }
+
+    /// Does one effect; the end comes back as a value.
+    fn act(&mut self, effect: Effect) -> Option<Ending> {
+        match effect {
+            Effect::Append { position, record } => self.append(position, record),
+            Effect::Discard => self.batch.writes.clear(),
+            Effect::Ack { message } => self.ack(message),
+            Effect::Refuse { message, refusal } => self.refuse(message, refusal),
+            Effect::Start { turn, session, messages, attempt, resume, conversation } => {
+                Metrics::count(&self.handle.metrics.turns_started_total);
+                if resume.is_some() {
+                    Metrics::count(&self.handle.metrics.turns_resumed_total);
+                }
+                let name = self.session_name(session);
+                let started = runs::Start { turn, session: name, messages, attempt, resume, conversation };
+                if let Err(why) = self.runs.start(&*self.journal, self.environment.now(), started) {
+                    self.texts.set_failure(turn, why);
+                    self.take(Input::TurnEnded { turn, end: TurnEnd::Failed });
+                }
+            }
+            Effect::Interrupt { turn } => self.wish(turn, crate::agent::Wish::Interrupt),
+            Effect::Kill { turn } => self.wish(turn, crate::agent::Wish::Kill),
+            Effect::Reclaim { turn } => {
+                if let Some(reclaim) = self.reclaim.take() {
+                    reclaim();
+                }
+                self.take(Input::TurnGone { turn });
+            }
+            // The local platform has a delivery as soon as its event is on disk, which is what this effect waited for.
+            Effect::Send { delivery, .. } => self.take(Input::DeliverySent { delivery }),
+            Effect::Answer { request, answer } => self.answer(request, answer),
+            Effect::Settled { request, outcome } => tracing::info!(%request, ?outcome, "request settled"),
+            Effect::AskSupervisor { request } => {
+                let asked = self.environment.supervisor_stops_us();
+                self.runs.spawn(async move { Done::Supervisor { request, stops: asked.await } });
+            }
+            Effect::OpenPlatforms => {
+                self.platforms.send_replace(Platforms::Open);
+                self.take(Input::PlatformsOpen);
+            }
+            Effect::ClosePlatforms => {
+                self.platforms.send_replace(Platforms::Closed);
+            }
+            Effect::Ready => {
+                let generation = self.core.generation();
+                self.batch.ready = Some((generation, self.environment.unix_ms()));
+                self.environment.tell_supervisor(Told::Ready);
+                tracing::info!(generation = generation.0, listen = self.listen, "ready");
+            }
+            Effect::Stopping => self.environment.tell_supervisor(Told::Stopping),
+            Effect::Phase(phase) => self.enter(phase),
+            Effect::Guard(end) => self.environment.guard(end),
+            Effect::Ignored => {
+                tracing::debug!("something happened that made no sense at this point; nothing was changed")
+            }
+            Effect::End { verdict, report } => {
+                self.log_end(verdict, &report);
+                return Some(Ending { verdict, report });
+            }
+        }
+        None
+    }
+
+    fn append(&mut self, position: Position, record: Record) {
+        let body = match &record {
+            Record::GenerationBegun { .. } => Body::Owner(Box::new(self.owner.clone())),
+            Record::DeliveryOwed { content, .. } => {
+                let status = self.status_for(content);
+                self.texts.of_content(content, &status)
+            }
+            record => self.texts.of_record(record),
+        };
+        self.batch.writes.push(Write { position, record, body });
+    }
+
+    fn ack(&mut self, message: MessageId) {
+        let Some(waiting) = self.acks.remove(&message) else { return };
+        let stored = self.journal.message(message).ok().flatten();
+        for (answer, again) in waiting {
+            let Some(stored) = &stored else { continue };
+            if !again {
+                Metrics::count(&self.handle.metrics.messages_accepted_total);
+            }
+            let _gone = answer.send(MessageAnswer::Accepted { message, place: stored.place, again });
+        }
+    }
+
+    fn refuse(&mut self, message: MessageId, refusal: Refusal) {
+        Metrics::count(&self.handle.metrics.messages_refused_total);
+        if self.texts.forget_message(message) {
+            self.unsynced.retain(|_, unsynced| *unsynced != message);
+        }
+        for (answer, _) in self.acks.remove(&message).unwrap_or_default() {
+            let _gone = answer.send(MessageAnswer::Refused(refusal));
+        }
+    }
+
+    fn wish(&mut self, turn: TurnId, wish: crate::agent::Wish) {
+        if !self.runs.wish(turn, wish) {
+            let partial = evergate_core::input::Partial::Nothing;
+            self.take(Input::TurnEnded { turn, end: TurnEnd::Interrupted { partial } });
+        }
+    }
+
+    fn answer(&mut self, request: RequestId, answer: Answer) {
+        tracing::info!(%request, ?answer, "request answered");
+        for waiting in self.answers.remove(&request).unwrap_or_default() {
+            let _gone = waiting.send(RequestAnswer { request, answer });
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        tracing::info!(generation = self.core.generation().0, phase = phase.name(), "phase");
+        Metrics::set(&self.handle.metrics.phase, phase as usize);
+        self.environment.tell_supervisor(Told::Status(phase.name()));
+        self.handle.hub.enter(phase);
+        let status = self.status();
+        *self.handle.last_status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// The id of a session; a new one gets the next.
+    fn session_id(&mut self, name: &str) -> Result<SessionId, JournalError> {
+        if let Some(id) = self.names.ids.get(name) {
+            return Ok(*id);
+        }
+        let id = match self.journal.session(name)? {
+            Some(id) => id,
+            None => {
+                self.names.last = self.names.last.next();
+                self.names.last
+            }
+        };
+        if self.names.ids.len() >= NAMES
+            && self.texts.is_empty()
+            && self.batch.writes.is_empty()
+            && !self.writer.is_busy()
+        {
+            self.names.ids.clear();
+            self.names.names.clear();
+        }
+        let name: Arc<str> = name.into();
+        self.names.ids.insert(Arc::clone(&name), id);
+        self.names.names.insert(id, name);
+        Ok(id)
+    }
+
+    fn session_name(&mut self, session: SessionId) -> Option<Arc<str>> {
+        if let Some(name) = self.names.names.get(&session) {
+            return Some(Arc::clone(name));
+        }
+        let name: Arc<str> = self.journal.session_name(session).ok().flatten()?.into();
+        self.names.ids.insert(Arc::clone(&name), session);
+        self.names.names.insert(session, Arc::clone(&name));
+        Some(name)
+    }
+}

@@ -1,0 +1,83 @@
+//! The sentences that the gateway itself says in a chat.
+
+use crate::command::HELP;
+use evergate_core::id::RequestId;
+use evergate_core::outbox::Notice;
+use evergate_core::request::{Mode, Outcome};
+use serde_json::Value;
+
+/// What a notice has to know beside itself.
+pub struct Facts<'a> {
+    /// Why the turn failed, with the last words of its agent.
+    pub failure: Option<&'a str>,
+    /// The status, for `/status`.
+    pub status: &'a Value,
+}
+
+/// The text of a notice.
+#[must_use]
+pub fn text(notice: Notice, facts: &Facts<'_>) -> String {
+    match notice {
+        Notice::RestartAccepted { request, mode: Mode::Graceful } => format!(
+            "Restart accepted (request {}). Messages are still taken; whatever is running may finish or is resumed afterwards.",
+            request.0
+        ),
+        Notice::RestartAccepted { request, mode: Mode::Force } => {
+            format!("Forced restart accepted (request {}). Whatever is running is resumed afterwards.", request.0)
+        }
+        Notice::RequestSettled { request, outcome } => settled(request, outcome),
+        Notice::TurnFailed { turn } => {
+            let why = facts.failure.unwrap_or("the agent failed");
+            format!("No answer (turn {}): {why}", turn.0)
+        }
+        Notice::Stopping { .. } => "Stopping this answer.".into(),
+        Notice::TurnStopped { .. } => "Stopped.".into(),
+        Notice::NothingToStop => "Nothing is running here.".into(),
+        Notice::Quarantined { turn, attempts } => format!(
+            "This conversation is set aside: the gateway died {attempts} times while answering your last message (turn {}), \
+             so it is not tried again. Everything else goes on. Send another message to continue here.",
+            turn.0
+        ),
+        Notice::Status => status(facts.status),
+        Notice::Help => HELP.into(),
+        Notice::Renewed { conversation } => {
+            format!("A new conversation has begun (number {}).", u64::from(conversation) + 1)
+        }
+        Notice::NotAllowed => "Only operators may do that.".into(),
+        Notice::UnknownCommand => format!("There is no such command. These there are:\n{HELP}"),
+    }
+}
+
+fn settled(request: RequestId, outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Restarted { generation } => {
+            format!("Restarted: generation {} serves (request {}).", generation.0, request.0)
+        }
+        Outcome::Stopped => format!("The gateway was stopped (request {}).", request.0),
+        Outcome::Overruled { by } => {
+            format!("No restart: the gateway is being stopped (request {} overrules request {}).", by.0, request.0)
+        }
+        Outcome::Cancelled => format!("The restart was taken back (request {}).", request.0),
+    }
+}
+
+fn status(status: &Value) -> String {
+    let count = |name: &str| status[name].as_u64().unwrap_or(0);
+    let list = |name: &str| status[name].as_array().map_or(0, Vec::len);
+    let mut text = format!(
+        "Generation {}, {}. Running: {}. Waiting messages: {}. Set aside: {}.",
+        count("generation"),
+        status["phase"].as_str().unwrap_or("unknown"),
+        list("turns"),
+        count("queued"),
+        list("quarantined"),
+    );
+    if let Some(waiting) = status["drain"]["waiting_for"].as_array() {
+        let waiting: Vec<&str> = waiting.iter().filter_map(Value::as_str).collect();
+        text.push_str(" The drain waits for: ");
+        text.push_str(if waiting.is_empty() { "nothing" } else { "" });
+        text.push_str(&waiting.join(", "));
+        text.push('.');
+    }
+    text
+}

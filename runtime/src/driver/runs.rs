@@ -1,0 +1,232 @@
+//! The agents that are at work, and the driver's other errands, in one set of tasks: none is detached, and one that
+//! breaks is noticed.
+
+use crate::agent::{Agent, Assignment, End, Progress, Report, Resume, What, Wish};
+use crate::journal::Journal;
+use evergate_core::id::{GenerationId, MessageId, RequestId, TurnId};
+use evergate_core::input::{Partial, TurnEnd};
+use evergate_core::time::Instant;
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{Id, JoinSet};
+
+/// Reports that may wait for the driver; an agent that says more waits until they are taken.
+const REPORTS: usize = 1024;
+
+/// The runs of this generation.
+pub struct Runs {
+    agent: Arc<dyn Agent>,
+    generation: GenerationId,
+    state_dir: PathBuf,
+    tasks: JoinSet<Done>,
+    turns: HashMap<Id, TurnId>,
+    open: HashMap<TurnId, Run>,
+    to_driver: mpsc::Sender<Report>,
+    reports: mpsc::Receiver<Report>,
+}
+
+/// One run.
+pub struct Run {
+    wish: watch::Sender<Wish>,
+    /// Its session's name.
+    pub session: Arc<str>,
+    /// When it was started.
+    pub started: Instant,
+}
+
+/// What to start.
+pub struct Start {
+    /// The turn.
+    pub turn: TurnId,
+    /// Its session's name, if the journal knows it.
+    pub session: Option<Arc<str>>,
+    /// What it answers.
+    pub messages: Vec<MessageId>,
+    /// Which start of the turn this is.
+    pub attempt: u32,
+    /// Why it is started again.
+    pub resume: Option<evergate_core::turn::Resume>,
+    /// The conversation.
+    pub conversation: u32,
+}
+
+/// A task that is over.
+pub enum Done {
+    /// A run; its end was reported before.
+    Run,
+    /// A run that broke without a report.
+    Broken {
+        /// Its turn.
+        turn: TurnId,
+        /// What broke.
+        why: String,
+    },
+    /// The supervisor has been asked.
+    Supervisor {
+        /// About which signal.
+        request: RequestId,
+        /// Whether it stops us; `None` when it could not be asked.
+        stops: Option<bool>,
+    },
+}
+
+/// What happens to a run or an errand.
+pub enum Happened {
+    /// A run reports.
+    Reported(Report),
+    /// A task is over.
+    Done(Done),
+}
+
+/// What a report means to the driver.
+pub enum News {
+    /// Nothing: the run is over already.
+    Nothing,
+    /// The agent is at work.
+    Began,
+    /// A piece of the answer.
+    Text {
+        /// For this session.
+        session: Arc<str>,
+        /// The piece.
+        text: String,
+    },
+    /// The run is over.
+    Ended {
+        /// In this session.
+        session: Arc<str>,
+        /// How, as the core knows it.
+        end: TurnEnd,
+        /// What it said, if that is to be kept.
+        reply: Option<String>,
+        /// Why it failed.
+        failure: Option<String>,
+    },
+}
+
+impl Runs {
+    /// No runs yet.
+    pub fn new(agent: Arc<dyn Agent>, generation: GenerationId, state_dir: PathBuf) -> Self {
+        let (to_driver, reports) = mpsc::channel(REPORTS);
+        let (tasks, turns, open) = (JoinSet::new(), HashMap::new(), HashMap::new());
+        Self { agent, generation, state_dir, tasks, turns, open, to_driver, reports }
+    }
+
+    /// Starts a run. An error says why it can not be started.
+    pub fn start(&mut self, journal: &dyn Journal, now: Instant, start: Start) -> Result<(), String> {
+        let Start { turn, session, messages, attempt, resume, conversation } = start;
+        let session = session.ok_or("the journal does not know the session of this turn")?;
+        let mut prompt = String::new();
+        for message in messages {
+            let stored = journal.message(message).map_err(|error| error.to_string())?;
+            let stored = stored.ok_or_else(|| format!("the journal does not know {message}"))?;
+            if !prompt.is_empty() {
+                prompt.push_str("\n\n");
+            }
+            prompt.push_str(&stored.text);
+        }
+        let assignment = Assignment {
+            turn: turn.0,
+            session: session.to_string(),
+            prompt,
+            attempt,
+            resume: resume.map(|resume| match resume {
+                evergate_core::turn::Resume::Planned => Resume::Restart,
+                evergate_core::turn::Resume::Crash => Resume::Crash,
+            }),
+            conversation,
+            generation: self.generation.0,
+            state_dir: self.state_dir.clone(),
+            control: self.state_dir.join("control.sock"),
+        };
+        let (wish, wishes) = watch::channel(Wish::Run);
+        let run = self.agent.run(assignment, wishes, self.to_driver.clone());
+        let task = self.tasks.spawn(async move {
+            run.await;
+            Done::Run
+        });
+        self.turns.insert(task.id(), turn);
+        self.open.insert(turn, Run { wish, session, started: now });
+        Ok(())
+    }
+
+    /// Runs an errand.
+    pub fn spawn(&mut self, errand: impl Future<Output = Done> + Send + 'static) {
+        self.tasks.spawn(errand);
+    }
+
+    /// Tells a run what is wanted of it; false if there is no such run.
+    pub fn wish(&self, turn: TurnId, wish: Wish) -> bool {
+        self.open.get(&turn).map(|run| run.wish.send_replace(wish)).is_some()
+    }
+
+    /// A run that is at work.
+    pub fn get(&self, turn: TurnId) -> Option<&Run> {
+        self.open.get(&turn)
+    }
+
+    /// What happens next to a run or an errand. Reports come first: a run's end is its last report.
+    pub async fn next(&mut self) -> Happened {
+        tokio::select! {
+            biased;
+            Some(report) = self.reports.recv() => Happened::Reported(report),
+            Some(joined) = self.tasks.join_next_with_id() => Happened::Done(match joined {
+                Ok((id, done)) => {
+                    self.turns.remove(&id);
+                    done
+                }
+                Err(error) => self.broken(&error),
+            }),
+            else => std::future::pending().await,
+        }
+    }
+
+    /// A report that is there already.
+    pub fn try_report(&mut self) -> Option<Report> {
+        self.reports.try_recv().ok()
+    }
+
+    fn broken(&mut self, error: &tokio::task::JoinError) -> Done {
+        tracing::error!(%error, "a task broke");
+        match self.turns.remove(&error.id()) {
+            Some(turn) if self.open.remove(&turn).is_some() => {
+                Done::Broken { turn, why: format!("the gateway's part of the agent broke: {error}") }
+            }
+            _ => Done::Run,
+        }
+    }
+
+    /// Takes in a report.
+    pub fn take_in(&mut self, report: Report) -> News {
+        let turn = TurnId(report.turn);
+        let Some(run) = self.open.get(&turn) else { return News::Nothing };
+        match report.what {
+            What::Progress(Progress::Began) => News::Began,
+            What::Progress(Progress::Text(text)) => News::Text { session: Arc::clone(&run.session), text },
+            What::Ended(end) => {
+                let session = Arc::clone(&run.session);
+                self.open.remove(&turn);
+                match end {
+                    End::Answered { reply } => {
+                        News::Ended { session, end: TurnEnd::Answered, reply: Some(reply), failure: None }
+                    }
+                    End::Failed { why, .. } => {
+                        News::Ended { session, end: TurnEnd::Failed, reply: None, failure: Some(why) }
+                    }
+                    End::Interrupted { partial } => {
+                        let left = if partial.is_empty() { Partial::Nothing } else { Partial::Text };
+                        News::Ended {
+                            session,
+                            end: TurnEnd::Interrupted { partial: left },
+                            reply: Some(partial),
+                            failure: None,
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

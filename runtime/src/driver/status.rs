@@ -1,0 +1,223 @@
+//! How the gateway is doing, as JSON for programs and as a log line at the end.
+
+use super::Driver;
+use crate::journal::{Journal, StoredRequest};
+use evergate_core::drain::Report;
+use evergate_core::id::{RequestId, SessionId};
+use evergate_core::outbox::{Content, Notice};
+use evergate_core::request::{Mode, Origin, Outcome, Signal, Wish};
+use evergate_core::session::Quarantine;
+use evergate_core::turn::{Turn, TurnState};
+use evergate_core::verdict::Verdict;
+use evergate_core::work::{Awaited, Work};
+use serde_json::{Value, json};
+
+/// Names listed in one status at most.
+const LISTED: usize = 100;
+
+impl Driver {
+    /// The status as a JSON object.
+    pub(super) fn status(&mut self) -> Value {
+        self.set_gauges();
+        let now = self.environment.now();
+        let generation = self.core.generation();
+        let turns: Vec<Value> = self
+            .core
+            .turns()
+            .clone()
+            .iter()
+            .take(LISTED)
+            .map(|(id, turn)| {
+                let session = self.name(turn.session);
+                let elapsed = self.runs.get(*id).map(|run| (now - run.started).as_millis() as u64);
+                json!({
+                    "turn": id, "session": session, "state": turn_state(turn), "attempt": turn.attempt,
+                    "messages": turn.messages, "elapsed_ms": elapsed,
+                })
+            })
+            .collect();
+        let quarantined: Vec<SessionId> = self
+            .core
+            .sessions()
+            .iter()
+            .filter(|(_, session)| session.standing == Quarantine::SetAside)
+            .map(|(id, _)| *id)
+            .take(LISTED)
+            .collect();
+        let quarantined: Vec<String> = quarantined.into_iter().map(|id| self.name(id)).collect();
+        let requests: Vec<RequestId> = self.core.requests().keys().copied().collect();
+        let requests: Vec<Value> = requests
+            .into_iter()
+            .filter_map(|id| Some(request_json(&*self.journal, id, &self.journal.request(id).ok()??)))
+            .collect();
+        json!({
+            "generation": generation,
+            "phase": self.core.phase().name(),
+            "pid": self.owner.pid,
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_ms": (now - self.started).as_millis() as u64,
+            "supervisor": self.core.contract().supervisor.name(),
+            "turns": turns,
+            "turns_open": self.core.turns().len(),
+            "queued": self.core.queued(),
+            "sessions": self.core.sessions().len(),
+            "owed": self.core.owed(),
+            "quarantined": quarantined,
+            "requests": requests,
+            "drain": self.drain_status(),
+            "journal": if self.core.journal_failing() { "failing" } else { "ok" },
+            "listen": self.listen,
+        })
+    }
+
+    /// The status, where a notice shows it; nothing otherwise, since it costs something.
+    pub(super) fn status_for(&mut self, content: &Content) -> Value {
+        match content {
+            Content::Notice(Notice::Status) => self.status(),
+            _ => Value::Null,
+        }
+    }
+
+    fn drain_status(&mut self) -> Value {
+        let now = self.environment.now();
+        let Some(drain) = self.core.drain().cloned() else { return Value::Null };
+        let mut waiting = Vec::new();
+        for item in self.core.ledger() {
+            let session = self.name(item.session);
+            let why = match item.awaited {
+                Awaited::Budget { until } => format!("until its {} s budget ends", (until - drain.since).as_secs()),
+                Awaited::Requester { until } => {
+                    format!("it asked for this; {} s grace", (until - drain.since).as_secs_f32())
+                }
+                Awaited::Stalled { .. } => "shows no progress".to_owned(),
+                Awaited::No => "being sent".to_owned(),
+            };
+            match item.work {
+                Work::Turn(turn) => waiting.push(format!("{turn} of session {session} ({why})")),
+                Work::Delivery(delivery) => waiting.push(format!("{delivery} to session {session} ({why})")),
+            }
+        }
+        waiting.truncate(LISTED);
+        let remaining = (drain.deadlines.drain - now).as_millis() as u64;
+        json!({"waiting_for": waiting, "remaining_ms": remaining, "verdict": drain.verdict.to_string()})
+    }
+
+    fn set_gauges(&self) {
+        use crate::metrics::Metrics;
+        let metrics = &self.handle.metrics;
+        Metrics::set(&metrics.messages_queued, self.core.queued());
+        Metrics::set(&metrics.deliveries_owed, self.core.owed());
+        let live = self.core.turns().values().filter(|turn| turn.is_live()).count();
+        Metrics::set(&metrics.turns_in_flight, live);
+        let set_aside =
+            self.core.sessions().values().filter(|session| session.standing == Quarantine::SetAside).count();
+        Metrics::set(&metrics.sessions_quarantined, set_aside);
+    }
+
+    fn name(&mut self, session: SessionId) -> String {
+        self.session_name(session).map_or_else(|| session.to_string(), |name| name.to_string())
+    }
+
+    /// Says at the end who asked, why, how long each stage took, and what became of each turn in flight.
+    pub(super) fn log_end(&mut self, verdict: Verdict, report: &Report) {
+        let requests: Vec<String> = report
+            .requests
+            .iter()
+            .map(|(id, request)| {
+                let stored = self.journal.request(*id).ok().flatten();
+                let reason =
+                    stored.and_then(|stored| stored.reason).map_or_else(String::new, |reason| format!(": {reason}"));
+                format!("{} {} by {}{reason}", wish(request.wish), id, by(&*self.journal, request.origin))
+            })
+            .collect();
+        let turns: Vec<String> =
+            report.turns.iter().map(|(turn, fate)| format!("{turn} {}", fate_name(*fate))).collect();
+        tracing::info!(
+            generation = self.core.generation().0,
+            %verdict,
+            asked = requests.join("; "),
+            drain_ms = report.drain_ms,
+            interrupt_ms = report.interrupt_ms,
+            close_ms = report.close_ms,
+            turns = turns.join(", "),
+            owed = report.owed,
+            "generation ended"
+        );
+    }
+}
+
+const fn turn_state(turn: &Turn) -> &'static str {
+    match turn.state {
+        TurnState::Reclaiming | TurnState::Waiting => "resuming",
+        TurnState::Running => "running",
+        TurnState::Interrupting { .. } | TurnState::Killed => "interrupting",
+        TurnState::Cut => "interrupted",
+    }
+}
+
+const fn fate_name(fate: evergate_core::drain::TurnFate) -> &'static str {
+    use evergate_core::drain::TurnFate;
+    match fate {
+        TurnFate::Left => "was left",
+        TurnFate::Ended => "ended",
+        TurnFate::Interrupted => "was interrupted",
+        TurnFate::Killed => "was killed",
+    }
+}
+
+const fn wish(wish: Wish) -> &'static str {
+    match wish {
+        Wish::Restart => "restart",
+        Wish::Stop => "stop",
+    }
+}
+
+/// The name of a signal.
+pub(super) const fn signal_name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Terminate => "SIGTERM",
+        Signal::Interrupt => "SIGINT",
+    }
+}
+
+/// Who asked, in words.
+pub fn by(journal: &dyn Journal, origin: Origin) -> String {
+    match origin {
+        Origin::Turn { turn, .. } => turn.to_string(),
+        Origin::Session(session) => {
+            let name = journal.session_name(session).ok().flatten();
+            name.map_or_else(|| session.to_string(), |name| format!("session {name}"))
+        }
+        Origin::Cli => "cli".into(),
+        Origin::Http => "http".into(),
+        Origin::Signal(signal) => format!("signal {}", signal_name(signal)),
+        Origin::Watchdog => "watchdog".into(),
+        Origin::Update => "update".into(),
+    }
+}
+
+/// A request with its outcome, as JSON.
+#[must_use]
+pub fn request_json(journal: &dyn Journal, id: RequestId, stored: &StoredRequest) -> Value {
+    let outcome = stored.outcome.map(|outcome| match outcome {
+        Outcome::Restarted { generation } => json!({"kind": "restarted", "generation": generation}),
+        Outcome::Stopped => json!({"kind": "stopped"}),
+        Outcome::Overruled { by } => {
+            json!({"kind": "overruled", "detail": format!("{by} is a stop, which outranks a restart")})
+        }
+        Outcome::Cancelled => json!({"kind": "cancelled"}),
+    });
+    json!({
+        "request": id,
+        "kind": wish(stored.made.wish),
+        "mode": match stored.made.mode { Mode::Graceful => "graceful", Mode::Force => "force" },
+        "by": by(journal, stored.made.origin),
+        "reason": stored.reason,
+        "made_at_ms": stored.made_at_ms,
+        "generation": stored.made.generation,
+        "verdict": stored.made.verdict.to_string(),
+        "state": if outcome.is_some() { "settled" } else { "accepted" },
+        "settled_at_ms": stored.settled_at_ms,
+        "outcome": outcome,
+    })
+}

@@ -1,0 +1,101 @@
+//! The texts that belong to records which are not on disk yet. They are kept here until they are, so that a failed write
+//! can be done again; the core itself carries ids only.
+
+use super::notice::{Facts, text};
+use crate::journal::{Body, MessageBody, RequestBody};
+use evergate_core::id::{MessageId, RequestId, TurnId};
+use evergate_core::outbox::{Content, Notice};
+use evergate_core::record::Record;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Texts on their way to disk.
+#[derive(Default)]
+pub struct Texts {
+    messages: HashMap<MessageId, Arc<MessageBody>>,
+    replies: HashMap<TurnId, Arc<str>>,
+    failures: HashMap<TurnId, Arc<str>>,
+    requests: HashMap<RequestId, Arc<RequestBody>>,
+}
+
+impl Texts {
+    /// Keeps a message.
+    pub fn set_message(&mut self, message: MessageId, body: MessageBody) {
+        self.messages.insert(message, Arc::new(body));
+    }
+
+    /// Keeps what an agent answered.
+    pub fn set_reply(&mut self, turn: TurnId, reply: String) {
+        self.replies.insert(turn, reply.into());
+    }
+
+    /// Keeps why an agent failed.
+    pub fn set_failure(&mut self, turn: TurnId, why: String) {
+        self.failures.insert(turn, why.into());
+    }
+
+    /// Keeps what a request says.
+    pub fn set_request(&mut self, request: RequestId, body: RequestBody) {
+        self.requests.insert(request, Arc::new(body));
+    }
+
+    /// A message that is not on disk yet.
+    pub fn message(&self, message: MessageId) -> Option<&MessageBody> {
+        self.messages.get(&message).map(|body| &**body)
+    }
+
+    /// Whether no message is on its way.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Drops a refused message; true if it was kept.
+    pub fn forget_message(&mut self, message: MessageId) -> bool {
+        self.messages.remove(&message).is_some()
+    }
+
+    /// The body that goes with a record.
+    pub fn of_record(&self, record: &Record) -> Body {
+        match record {
+            Record::MessageAccepted { message, .. } => {
+                self.messages.get(message).map_or(Body::None, |body| Body::Message(Arc::clone(body)))
+            }
+            Record::RequestMade { request, .. } => {
+                self.requests.get(request).map_or(Body::None, |body| Body::Request(Arc::clone(body)))
+            }
+            _ => Body::None,
+        }
+    }
+
+    /// The text of a delivery.
+    pub fn of_content(&self, content: &Content, status: &Value) -> Body {
+        Body::Text(match content {
+            Content::Reply { turn, .. } => self.replies.get(turn).cloned().unwrap_or_default(),
+            Content::Notice(notice) => {
+                let failure = match notice {
+                    Notice::TurnFailed { turn } => self.failures.get(turn).map(|why| &**why),
+                    _ => None,
+                };
+                text(*notice, &Facts { failure, status }).into()
+            }
+        })
+    }
+
+    /// A record is on disk, and its text with it.
+    pub fn written(&mut self, record: &Record) {
+        match record {
+            Record::MessageAccepted { message, .. } => {
+                self.messages.remove(message);
+            }
+            Record::RequestMade { request, .. } => {
+                self.requests.remove(request);
+            }
+            Record::TurnEnded { turn, .. } => {
+                self.replies.remove(turn);
+                self.failures.remove(turn);
+            }
+            _ => {}
+        }
+    }
+}

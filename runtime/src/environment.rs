@@ -1,0 +1,90 @@
+//! The only door to the world: time, sockets, disk, threads, randomness. `native` opens it to the real machine; a
+//! simulation opens it to its own. Nothing else in the gateway's own loop may reach outside.
+
+use evergate_core::time::Instant;
+use redb::StorageBackend;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A byte stream to one peer.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// The next peer, once there is one.
+pub type Accepting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+
+/// Accepts peers.
+pub trait Listener: Send {
+    /// The next peer. An error concerns that peer only.
+    fn accept(&mut self) -> Accepting<'_>;
+    /// Where it really listens; `None` for a path.
+    fn address(&self) -> Option<SocketAddr>;
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A loopback address.
+    Network(SocketAddr),
+    /// A path that only our own user can reach. What a dead owner left there is replaced.
+    Control(PathBuf),
+}
+
+/// A disk that holds one journal file.
+pub trait Disk: Send + Sync {
+    /// Opens the file; `None` when there is none. A file that is empty is an error: it was cut.
+    fn open(&self) -> io::Result<Option<Box<dyn StorageBackend>>>;
+    /// Creates the file so that it is there with its first contents or not at all: `initialise` writes them to a file of
+    /// another name, which is then synced and renamed. (A cut during redb's first commit leaves a file that no later open accepts.)
+    fn create(
+        &self,
+        initialise: &mut dyn FnMut(Box<dyn StorageBackend>) -> Result<(), redb::Error>,
+    ) -> Result<(), redb::Error>;
+    /// How the file is called in messages.
+    fn name(&self) -> String;
+}
+
+/// Work for a thread of its own; it is given its own single-threaded runtime.
+pub type Task = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
+/// What a supervisor is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The gateway serves.
+    Ready,
+    /// The process is about to leave.
+    Stopping,
+    /// One line for people.
+    Status(&'static str),
+}
+
+/// What the gateway needs of the world.
+pub trait Environment: Send + Sync {
+    /// Milliseconds since an origin that stays the same for this process; never goes back.
+    fn now(&self) -> Instant;
+    /// Milliseconds since 1970, for people only: nothing is decided by it.
+    fn unix_ms(&self) -> u64;
+    /// Ends at that time.
+    fn sleep_until(&self, at: Instant) -> BoxFuture<()>;
+    /// Begins to listen.
+    fn listen(&self, address: &Address) -> BoxFuture<io::Result<Box<dyn Listener>>>;
+    /// The disk with the journal of a state directory.
+    fn journal_disk(&self, state_dir: &Path) -> Box<dyn Disk>;
+    /// Runs a task where a stuck main loop cannot hold it up. Natively that is a thread of this name.
+    fn isolate(&self, name: &'static str, task: Task) -> io::Result<()>;
+    /// From now on ends the process at this time with this status, whatever else is stuck; `None` disarms.
+    fn guard(&self, end: Option<(Instant, u8)>);
+    /// Tells the supervisor, if it listens.
+    fn tell_supervisor(&self, told: Told);
+    /// Asks the supervisor whether it is stopping us; `None` when it can not be asked.
+    fn supervisor_stops_us(&self) -> BoxFuture<Option<bool>>;
+    /// Fills the bytes with unpredictable ones.
+    fn random(&self, bytes: &mut [u8]);
+}

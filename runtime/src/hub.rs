@@ -1,0 +1,101 @@
+//! Brings what happens in a session to whoever listens to it right now. It keeps nothing: kept events are in the journal,
+//! and a listener that falls behind reads them there.
+
+use crate::journal::Event;
+use evergate_core::gateway::Phase;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::{broadcast, watch};
+
+/// How many live events a slow listener may be behind before it has to read the journal again.
+const BACKLOG: usize = 256;
+
+/// One thing that a listener sees.
+#[derive(Clone, Debug)]
+pub enum Live {
+    /// An event that the journal keeps.
+    Kept(Event),
+    /// A piece of a running answer, as a JSON object.
+    Delta(std::sync::Arc<str>),
+}
+
+/// Where generation and phase stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Which generation.
+    pub generation: u64,
+    /// Its phase.
+    pub phase: Phase,
+}
+
+/// The listeners, by session name.
+pub struct Hub {
+    sessions: Mutex<HashMap<String, broadcast::Sender<Live>>>,
+    /// What running turns have said so far, for listeners that come late: by session, the turn and its text.
+    running: Mutex<HashMap<String, (u64, String)>>,
+    stage: watch::Sender<Stage>,
+}
+
+impl Hub {
+    /// A hub without listeners.
+    #[must_use]
+    pub fn new(generation: u64) -> Self {
+        Self {
+            sessions: Mutex::default(),
+            running: Mutex::default(),
+            stage: watch::Sender::new(Stage { generation, phase: Phase::Starting }),
+        }
+    }
+
+    fn listen(&self, session: &str) -> broadcast::Receiver<Live> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.entry(session.to_owned()).or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
+    }
+
+    /// Listens to the phase.
+    pub fn stage(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
+    }
+
+    /// Tells the listeners of a session. A session that nobody listens to any more is forgotten.
+    pub fn tell(&self, session: &str, live: impl FnOnce() -> Live) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(listeners) = sessions.get(session)
+            && listeners.send(live()).is_err()
+        {
+            sessions.remove(session);
+        }
+    }
+
+    /// A turn says more.
+    pub fn say(&self, session: &str, turn: u64, text: &str) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        match running.get_mut(session) {
+            Some((said_in, said)) if *said_in == turn => said.push_str(text),
+            _ => drop(running.insert(session.to_owned(), (turn, text.to_owned()))),
+        }
+        // Told while the text is held, so that a listener who comes now sees this piece exactly once.
+        self.tell(session, || Live::Delta(serde_json::json!({"turn": turn, "text": text}).to_string().into()));
+    }
+
+    /// A turn says no more.
+    pub fn hush(&self, session: &str) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
+    }
+
+    /// Listens to a session from now on; gives what its running turn has said before, too.
+    pub fn listen_from_the_middle(&self, session: &str) -> (broadcast::Receiver<Live>, Option<(u64, String)>) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.listen(session), running.get(session).cloned())
+    }
+
+    /// Tells everybody the phase.
+    pub fn enter(&self, phase: Phase) {
+        self.stage.send_modify(|stage| stage.phase = phase);
+    }
+
+    /// How many sessions are listened to.
+    pub fn sessions(&self) -> usize {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}

@@ -1,0 +1,115 @@
+//! The kept events of a session: what a chat shows, made from the records as they are written, in the same commit. An
+//! event has one id for ever; reading a session's events again gives the same ones.
+
+use super::{Body, Write};
+use evergate_core::id::{MessageId, SessionId, TurnId};
+use evergate_core::outbox::{Content, Notice};
+use evergate_core::record::Record;
+use evergate_core::turn::Conclusion;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// One kept event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Rising over all sessions; 0 until the store has given it one.
+    pub id: u64,
+    /// Whose it is.
+    pub session: SessionId,
+    /// Its name and JSON object, as `name\n{...}`: the shape in which it is stored.
+    pub text: Arc<str>,
+}
+
+/// What an event has to know about a turn whose record does not say it.
+pub struct TurnFacts {
+    /// Its session.
+    pub session: SessionId,
+    /// What it answers.
+    pub messages: Vec<MessageId>,
+    /// How often it was started.
+    pub attempt: u32,
+}
+
+impl Event {
+    fn new(session: SessionId, name: &str, data: &Value) -> Self {
+        Self { id: 0, session, text: format!("{name}\n{data}").into() }
+    }
+
+    /// Its SSE name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.text.split_once('\n').map_or("", |(name, _)| name)
+    }
+
+    /// Its JSON object.
+    #[must_use]
+    pub fn data(&self) -> &str {
+        self.text.split_once('\n').map_or("{}", |(_, data)| data)
+    }
+
+    /// The event that a record makes in its session, if any. `facts` is asked for what the record does not say.
+    pub fn of(write: &Write, facts: impl FnOnce(TurnId) -> Option<TurnFacts>) -> Option<Self> {
+        match &write.record {
+            Record::MessageAccepted { message, session, .. } => {
+                let Body::Message(body) = &write.body else { return None };
+                let data = json!({"message": message, "text": body.text, "from": body.from});
+                Some(Self::new(*session, "message", &data))
+            }
+            Record::TurnOpened { turn, session, messages, .. } => {
+                Some(Self::turn(*turn, *session, "running", 1, messages))
+            }
+            Record::TurnResumed { turn, attempt, .. } => {
+                let facts = facts(*turn)?;
+                let data = json!({
+                    "turn": turn, "state": "running", "attempt": attempt, "messages": facts.messages, "resumed": true,
+                });
+                Some(Self::new(facts.session, "turn", &data))
+            }
+            Record::TurnInterrupted { turn } => {
+                let facts = facts(*turn)?;
+                Some(Self::turn(*turn, facts.session, "interrupted", facts.attempt, &facts.messages))
+            }
+            Record::TurnEnded { turn, session, messages, attempt, conclusion } => {
+                Some(Self::turn(*turn, *session, state(*conclusion), *attempt, messages))
+            }
+            Record::DeliveryOwed { session, content, .. } => Some(Self::delivery(*session, content, &write.body)),
+            _ => None,
+        }
+    }
+
+    fn turn(turn: TurnId, session: SessionId, state: &str, attempt: u32, messages: &[MessageId]) -> Self {
+        let data = json!({"turn": turn, "state": state, "attempt": attempt, "messages": messages});
+        Self::new(session, "turn", &data)
+    }
+
+    fn delivery(session: SessionId, content: &Content, body: &Body) -> Self {
+        let text = match body {
+            Body::Text(text) => text,
+            _ => "",
+        };
+        match content {
+            Content::Reply { turn, messages } => {
+                Self::new(session, "reply", &json!({"turn": turn, "messages": messages, "text": text}))
+            }
+            Content::Notice(Notice::RestartAccepted { request, .. } | Notice::RequestSettled { request, .. }) => {
+                Self::new(session, "notice", &json!({"text": text, "request": request}))
+            }
+            Content::Notice(
+                Notice::TurnFailed { turn }
+                | Notice::TurnStopped { turn }
+                | Notice::Stopping { turn }
+                | Notice::Quarantined { turn, .. },
+            ) => Self::new(session, "notice", &json!({"text": text, "turn": turn})),
+            Content::Notice(_) => Self::new(session, "notice", &json!({"text": text})),
+        }
+    }
+}
+
+const fn state(conclusion: Conclusion) -> &'static str {
+    match conclusion {
+        Conclusion::Answered => "answered",
+        Conclusion::Failed => "failed",
+        Conclusion::Stopped => "stopped",
+        Conclusion::Quarantined => "quarantined",
+    }
+}

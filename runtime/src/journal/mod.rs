@@ -1,0 +1,211 @@
+//! The durable store behind the core's records: what is written, in which batches, and what can be read back. The
+//! trait is all that the driver and the platforms know; [`store`] keeps it on redb.
+
+pub mod claim;
+mod dump;
+mod event;
+pub mod store;
+pub mod writer;
+
+pub use dump::{Cursor, dump};
+pub use event::Event;
+
+use evergate_core::effect::Place;
+use evergate_core::id::{GenerationId, MessageId, Position, RequestId, SessionId};
+use evergate_core::input::{Asked, Standing};
+use evergate_core::record::{Record, Unfinished};
+use evergate_core::request::{Outcome, Request};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// One record with the texts that the core does not carry.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// Its place among this generation's records.
+    pub position: Position,
+    /// What changed.
+    pub record: Record,
+    /// The text that belongs to it.
+    pub body: Body,
+}
+
+/// What a record brings along.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Nothing.
+    None,
+    /// For an accepted message.
+    Message(Arc<MessageBody>),
+    /// For an owed delivery: its text.
+    Text(Arc<str>),
+    /// For a request.
+    Request(Arc<RequestBody>),
+    /// For the beginning of a generation.
+    Owner(Box<Owner>),
+}
+
+/// A message as its platform gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageBody {
+    /// The session's name.
+    pub session: String,
+    /// The platform's own id, if it gave one.
+    pub native: Option<String>,
+    /// The text.
+    pub text: String,
+    /// Who said it.
+    pub from: String,
+}
+
+/// What a request says beside what the core knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestBody {
+    /// Why, in the requester's words.
+    pub reason: Option<String>,
+}
+
+/// Whose journal it is: enough never to take a stranger for the owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The boot of the machine.
+    pub boot_id: String,
+    /// The process.
+    pub pid: i32,
+    /// When that process started, in the kernel's ticks since boot.
+    pub start_time: u64,
+    /// The process's session, which its agents share.
+    pub session_id: i32,
+    /// The generation; 0 before it has begun.
+    pub generation: GenerationId,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+}
+
+/// A message as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredMessage {
+    /// Its session.
+    pub session: SessionId,
+    /// The platform's own id.
+    pub native: Option<String>,
+    /// The text.
+    pub text: String,
+    /// Who said it.
+    pub from: String,
+    /// What it asks for.
+    pub asked: Asked,
+    /// Who may say so.
+    pub standing: Standing,
+    /// What its sender was told.
+    pub place: Place,
+    /// When it was accepted, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// A request as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredRequest {
+    /// What was accepted.
+    pub made: Request,
+    /// Why, in the requester's words.
+    pub reason: Option<String>,
+    /// When, in milliseconds since 1970.
+    pub made_at_ms: u64,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// When, in milliseconds since 1970.
+    pub settled_at_ms: Option<u64>,
+}
+
+/// A generation as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredGeneration {
+    /// Its number.
+    pub generation: GenerationId,
+    /// Whose process it was.
+    pub owner: Option<Owner>,
+    /// When it began, in milliseconds since 1970.
+    pub begun_at_ms: u64,
+    /// When it could serve.
+    pub ready_at_ms: Option<u64>,
+    /// When its end was written, by itself or by its successor.
+    pub ended_at_ms: Option<u64>,
+    /// How it ended; `None` while it lives or when it died without a word.
+    pub verdict: Option<evergate_core::verdict::Verdict>,
+    /// Its account of its end.
+    pub report: Option<evergate_core::drain::Report>,
+}
+
+/// Records that go to disk together or not at all.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The records, in order.
+    pub writes: Vec<Write>,
+    /// When this generation became ready, in milliseconds since 1970, once.
+    pub ready: Option<(GenerationId, u64)>,
+    /// When the batch was begun, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// What went wrong with a journal, to what, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file is not a journal, or a damaged one.
+    #[error(
+        "{file} cannot be opened: {why}. Nothing in it was changed. Restore it from a backup, or move it away to start with an empty journal"
+    )]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What the store said.
+        why: String,
+    },
+    /// A newer program wrote it.
+    #[error(
+        "{file} was written by a newer version of evergate (schema {found}; this one knows {known}). Nothing in it was changed. Run the newer version, or another state directory"
+    )]
+    Newer {
+        /// The file.
+        file: String,
+        /// The version found.
+        found: u64,
+        /// The version that this program writes.
+        known: u64,
+    },
+    /// Writing failed; nothing of the batch is on disk.
+    #[error("the journal cannot be written: {0}")]
+    Write(String),
+    /// Reading failed.
+    #[error("the journal cannot be read: {0}")]
+    Read(String),
+}
+
+/// The durable store, as the driver and the platforms know it.
+pub trait Journal: Send + Sync {
+    /// What was left unfinished.
+    fn unfinished(&self) -> Result<Unfinished, JournalError>;
+    /// Writes a batch with one fsync and gives back the events that it made. After an error nothing of it is on disk.
+    fn commit(&self, batch: &Batch) -> Result<Vec<Event>, JournalError>;
+    /// The highest session id in use.
+    fn last_session(&self) -> Result<SessionId, JournalError>;
+    /// The session with this name.
+    fn session(&self, name: &str) -> Result<Option<SessionId>, JournalError>;
+    /// The name of a session.
+    fn session_name(&self, session: SessionId) -> Result<Option<String>, JournalError>;
+    /// Up to `limit` sessions above `after`, by id, each with its last event.
+    fn sessions(&self, after: SessionId, limit: usize) -> Result<Vec<(SessionId, String, u64)>, JournalError>;
+    /// The message that a platform calls so.
+    fn known_message(&self, session: SessionId, native: &str) -> Result<Option<MessageId>, JournalError>;
+    /// A message.
+    fn message(&self, message: MessageId) -> Result<Option<StoredMessage>, JournalError>;
+    /// A request.
+    fn request(&self, request: RequestId) -> Result<Option<StoredRequest>, JournalError>;
+    /// The last generations, newest first.
+    fn generations(&self, limit: usize) -> Result<Vec<StoredGeneration>, JournalError>;
+    /// Up to `limit` lines of the whole journal as JSON from `cursor` on, and where to go on.
+    fn dump(&self, cursor: Cursor, limit: usize) -> Result<(String, Option<Cursor>), JournalError>;
+    /// Closes the file in order, so that the next start need not repair it. Nothing can be read or written afterwards.
+    fn close(&self);
+    /// Up to `limit` kept events of a session above `after`, in order.
+    fn events(&self, session: SessionId, after: u64, limit: usize) -> Result<Vec<Event>, JournalError>;
+}

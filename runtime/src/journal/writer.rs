@@ -1,0 +1,65 @@
+//! The one place that writes the journal: a thread of its own that commits one batch after the other. The driver hands it
+//! a batch only when the last one is done, so what arrives meanwhile shares the next fsync (group commit).
+
+use super::{Batch, Event, Journal, JournalError};
+use crate::environment::Environment;
+use std::io;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// The driver's end of the writer.
+pub struct Writer {
+    batches: mpsc::Sender<Batch>,
+    results: mpsc::Receiver<Written>,
+    busy: bool,
+}
+
+/// A batch and what became of it.
+pub struct Written {
+    /// The batch.
+    pub batch: Batch,
+    /// Its events, or why nothing of it is on disk.
+    pub result: Result<Vec<Event>, JournalError>,
+}
+
+impl Writer {
+    /// Starts the writer's thread.
+    pub fn start(environment: &dyn Environment, journal: Arc<dyn Journal>) -> io::Result<Self> {
+        let (batches, mut waiting) = mpsc::channel::<Batch>(1);
+        let (done, results) = mpsc::channel(1);
+        environment.isolate(
+            "journal",
+            Box::new(move || {
+                Box::pin(async move {
+                    while let Some(batch) = waiting.recv().await {
+                        let result = journal.commit(&batch);
+                        if done.send(Written { batch, result }).await.is_err() {
+                            break;
+                        }
+                    }
+                })
+            }),
+        )?;
+        Ok(Self { batches, results, busy: false })
+    }
+
+    /// Whether a batch is being written.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Hands over a batch; only when not busy. Gives it back if the writer is gone.
+    pub fn submit(&mut self, batch: Batch) -> Result<(), Batch> {
+        self.batches.try_send(batch).map_err(mpsc::error::TrySendError::into_inner)?;
+        self.busy = true;
+        Ok(())
+    }
+
+    /// The next batch that is done; `None` when the writer is gone.
+    pub async fn written(&mut self) -> Option<Written> {
+        let written = self.results.recv().await;
+        self.busy = false;
+        written
+    }
+}

@@ -1,0 +1,24 @@
+//! Evergate: a chat-agent gateway. This library holds the runtime around `evergate-core`; the binary only calls it.
+//!
+//! `run` puts the parts together: `driver` is the loop that owns the core, `journal` the durable store, `local` the first
+//! platform, `agent` what answers, `environment` the only door to the world and `native` the real one behind it.
+
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod detect;
+pub mod driver;
+pub mod environment;
+pub mod hub;
+pub mod journal;
+pub mod local;
+pub mod logging;
+pub mod metrics;
+pub mod native;
+pub mod program;
+pub mod run;
+pub mod supervise;
+pub mod systemd;

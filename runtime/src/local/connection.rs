@@ -1,0 +1,90 @@
+//! Connections: at most so many, each with its time-outs, all in one set of tasks. When the platforms close, each may
+//! finish the answer that it is sending.
+
+use crate::driver::Platforms;
+use crate::environment::{Listener, Stream};
+use crate::metrics::Metrics;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Connections at once through one door. Above that clients wait in the kernel's queue.
+const CONNECTIONS: usize = 4096;
+/// How long a client may take to send the head of a request.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long connections may take to finish their answers at the end.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// Serves one door until the platforms close.
+pub async fn serve(
+    mut listener: Box<dyn Listener>,
+    router: Router,
+    mut platforms: watch::Receiver<Platforms>,
+    metrics: Arc<Metrics>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = closed(&mut platforms) => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                Ok(stream) => {
+                    let (router, platforms, metrics) = (router.clone(), platforms.clone(), Arc::clone(&metrics));
+                    connections.spawn(converse(stream, router, platforms, metrics));
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: trying again at once would only spin.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let farewell = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+        tracing::debug!("some clients did not take their answers in time");
+    }
+}
+
+/// Ends when the platforms close, or the driver is gone without closing them.
+async fn closed(platforms: &mut watch::Receiver<Platforms>) {
+    let gone = platforms.wait_for(|platforms| *platforms == Platforms::Closed).await.is_err();
+    if gone {
+        tracing::debug!("the driver is gone without closing the platforms");
+    }
+}
+
+async fn converse(
+    stream: Box<dyn Stream>,
+    router: Router,
+    mut platforms: watch::Receiver<Platforms>,
+    metrics: Arc<Metrics>,
+) {
+    metrics.connections.fetch_add(1, Relaxed);
+    let service = TowerToHyperService::new(router);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = closed(&mut platforms) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+    metrics.connections.fetch_sub(1, Relaxed);
+}

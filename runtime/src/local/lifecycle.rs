@@ -1,0 +1,158 @@
+//! Wishes about the life cycle, and what became of them.
+
+use super::messages::read_json;
+use super::{Door, Local, answer};
+use crate::driver::handle::{By, Call, NewRequest, RequestAnswer};
+use crate::driver::{by, request_json};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use evergate_core::effect::Answer;
+use evergate_core::id::RequestId;
+use evergate_core::request::{Mode, Wish};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long a request may take to reach the disk.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest reason, in bytes.
+const REASON: usize = 1024;
+/// Generations in one list at most.
+const GENERATIONS: usize = 100;
+
+/// `POST /v1/restart`.
+pub async fn restart(local: State<Local>, body: Body) -> Response {
+    ask(local, Wish::Restart, body).await
+}
+
+/// `POST /v1/stop`.
+pub async fn stop(local: State<Local>, body: Body) -> Response {
+    ask(local, Wish::Stop, body).await
+}
+
+async fn ask(State(local): State<Local>, wish: Wish, body: Body) -> Response {
+    let new = match read(&local, wish, body).await {
+        Ok(new) => new,
+        Err(refused) => return *refused,
+    };
+    let generation = local.handle.hub.stage().borrow().generation;
+    match local.handle.call(PATIENCE, |answer| Call::Request { request: new, answer }).await {
+        Err(unavailable) => answer::unavailable(unavailable),
+        Ok(RequestAnswer { request, answer }) => answered(&local, request, answer, generation),
+    }
+}
+
+async fn read(local: &Local, wish: Wish, body: Body) -> Result<NewRequest, Box<Response>> {
+    let bad = |sentence: &str| Err(Box::new(answer::error(StatusCode::BAD_REQUEST, sentence)));
+    let body = match axum::body::HttpBody::size_hint(&body).exact() {
+        Some(0) => serde_json::Map::new(),
+        _ => read_json(body).await?,
+    };
+    let mode = match body.get("mode").map(Value::as_str) {
+        None | Some(Some("graceful")) => Mode::Graceful,
+        Some(Some("force")) => Mode::Force,
+        Some(_) => return bad("\"mode\" is \"graceful\" or \"force\""),
+    };
+    let reason = match body.get("reason") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(reason)) if reason.len() <= REASON => Some(reason.clone()),
+        Some(_) => return bad("\"reason\" is a string of at most 1024 bytes"),
+    };
+    let by = match (body.get("turn"), local.door) {
+        (None | Some(Value::Null), Door::Control) => By::Cli,
+        (None | Some(Value::Null), Door::Network) => By::Http,
+        (Some(turn), _) => match turn.as_u64() {
+            Some(turn) => By::Turn(turn),
+            None => return bad("\"turn\" is the number of the turn that asks"),
+        },
+    };
+    Ok(NewRequest { wish, mode, by, reason })
+}
+
+fn answered(local: &Local, request: RequestId, answer: Answer, generation: u64) -> Response {
+    match answer {
+        Answer::Accepted | Answer::Cancelled => {
+            (StatusCode::ACCEPTED, axum::Json(json!({"request": request, "generation": generation}))).into_response()
+        }
+        Answer::AlreadyDone(earlier) => match local.handle.journal.request(earlier) {
+            Ok(Some(stored)) => {
+                let outcome = request_json(&*local.handle.journal, earlier, &stored)["outcome"].take();
+                let body = json!({"request": earlier, "already": true, "generation": generation, "outcome": outcome});
+                axum::Json(body).into_response()
+            }
+            _ => answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the earlier request of this turn cannot be read"),
+        },
+        Answer::TooLate => answer::error(StatusCode::CONFLICT, "too late: work has been interrupted for it already"),
+        Answer::Unknown => answer::error(StatusCode::NOT_FOUND, "there is no open request with this number"),
+        Answer::Ending => answer::refused(evergate_core::effect::Refusal::Ending),
+        Answer::StorageFull => answer::later(
+            StatusCode::INSUFFICIENT_STORAGE,
+            5,
+            "the request cannot be stored: the journal cannot be written (disk full?); it was not accepted",
+        ),
+    }
+}
+
+/// `GET /v1/requests/{id}`.
+pub async fn request(State(local): State<Local>, Path(request): Path<String>) -> Response {
+    let Ok(id) = request.parse().map(RequestId) else {
+        return answer::error(StatusCode::NOT_FOUND, "there is no such request: its name is a number");
+    };
+    match local.handle.journal.request(id) {
+        Ok(Some(stored)) => axum::Json(request_json(&*local.handle.journal, id, &stored)).into_response(),
+        Ok(None) => answer::error(StatusCode::NOT_FOUND, "there is no request with this number"),
+        Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+/// `DELETE /v1/requests/{id}`.
+pub async fn cancel(State(local): State<Local>, Path(request): Path<String>) -> Response {
+    let Ok(id) = request.parse().map(RequestId) else {
+        return answer::error(StatusCode::NOT_FOUND, "there is no such request: its name is a number");
+    };
+    let generation = local.handle.hub.stage().borrow().generation;
+    match local.handle.call(PATIENCE, |answer| Call::Cancel { request: id, answer }).await {
+        Err(unavailable) => answer::unavailable(unavailable),
+        Ok(RequestAnswer { request, answer }) => answered(&local, request, answer, generation),
+    }
+}
+
+/// `GET /v1/generations`.
+pub async fn generations(State(local): State<Local>) -> Response {
+    let journal = &local.handle.journal;
+    let own = local.handle.hub.stage().borrow().generation;
+    match journal.generations(GENERATIONS) {
+        Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Ok(generations) => {
+            let list: Vec<Value> = generations
+                .into_iter()
+                .map(|stored| {
+                    let asked = stored.report.iter().flat_map(|report| &report.requests);
+                    let causes: Vec<String> = asked
+                        .map(|(id, made)| {
+                            let wish = if made.wish == Wish::Stop { "stop" } else { "restart" };
+                            format!("{wish} {id} from {}", by(&**journal, made.origin))
+                        })
+                        .collect();
+                    let cause = match (causes.is_empty(), stored.ended_at_ms) {
+                        (false, _) => causes.join(", "),
+                        (true, Some(_)) => "died without a word".into(),
+                        (true, None) if stored.generation.0 == own => "still running".into(),
+                        (true, None) => "died without a word".into(),
+                    };
+                    json!({
+                        "generation": stored.generation,
+                        "pid": stored.owner.map(|owner| owner.pid),
+                        "begun_at_ms": stored.begun_at_ms,
+                        "ready_at_ms": stored.ready_at_ms,
+                        "ended_at_ms": stored.ended_at_ms,
+                        "cause": cause,
+                        "verdict": stored.verdict.map(|verdict| verdict.to_string()),
+                    })
+                })
+                .collect();
+            axum::Json(json!({"generations": list})).into_response()
+        }
+    }
+}

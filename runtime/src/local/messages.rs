@@ -1,0 +1,158 @@
+//! Messages in, and the list of sessions.
+
+use super::{Door, Local, answer};
+use crate::driver::handle::{Call, MessageAnswer, NewMessage};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use evergate_core::effect::Place;
+use evergate_core::id::SessionId;
+use evergate_core::input::Standing;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// The largest body that is read.
+const BODY: usize = 80 * 1024;
+/// The longest text of a message, in bytes.
+const TEXT: usize = 64 * 1024;
+/// The longest id that a client may give a message, in bytes.
+const NATIVE: usize = 256;
+/// How long a message may take to reach the disk before its sender is told to come again.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Sessions in one list at most.
+const SESSIONS: usize = 10_000;
+
+/// Takes a message: 202 once it is on disk, 200 if it was there before.
+pub async fn post(State(local): State<Local>, Path(session): Path<String>, body: Body) -> Response {
+    let new = match read(&local, session, body).await {
+        Ok(new) => new,
+        Err(refused) => return *refused,
+    };
+    match local.handle.call(PATIENCE, |answer| Call::Message { message: new, answer }).await {
+        Err(unavailable) => answer::unavailable(unavailable),
+        Ok(MessageAnswer::Refused(refusal)) => answer::refused(refusal),
+        Ok(MessageAnswer::Accepted { message, place, again }) => {
+            let state = match place {
+                Place::Running => "running",
+                Place::Queued => "queued",
+            };
+            let status = if again { StatusCode::OK } else { StatusCode::ACCEPTED };
+            (status, axum::Json(json!({"message": message, "state": state}))).into_response()
+        }
+    }
+}
+
+async fn read(local: &Local, session: String, body: Body) -> Result<NewMessage, Box<Response>> {
+    let bad = |sentence: &str| Err(Box::new(answer::error(StatusCode::BAD_REQUEST, sentence)));
+    if !is_session_name(&session) {
+        return bad("a session name is 1 to 64 letters, digits, dots, dashes or underscores");
+    }
+    let body = read_json(body).await?;
+    let text = match body.get("text") {
+        Some(Value::String(text)) => text,
+        _ => return bad("\"text\" is needed: a string with what is to be said"),
+    };
+    if text.trim().is_empty() {
+        return bad("\"text\" is empty: there is nothing to answer");
+    }
+    if text.len() > TEXT {
+        return Err(Box::new(answer::error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the text is longer than 64 KiB; send it in parts",
+        )));
+    }
+    let native = match body.get("id") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(id)) if !id.is_empty() && id.len() <= NATIVE => Some(id.clone()),
+        Some(_) => return bad("\"id\" is a string of 1 to 256 bytes, or left out"),
+    };
+    let from = if local.door == Door::Control { "terminal" } else { "local" };
+    // Whoever came through either door holds the authority of the state directory.
+    Ok(NewMessage { session, native, text: text.clone(), from: from.into(), standing: Standing::Operator })
+}
+
+/// Reads a JSON object of bounded size.
+pub async fn read_json(body: Body) -> Result<serde_json::Map<String, Value>, Box<Response>> {
+    let bytes = to_bytes(body, BODY).await.map_err(|error| {
+        let too_large = std::error::Error::source(&error)
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
+        Box::new(if too_large {
+            answer::error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 80 KiB; send the text in parts")
+        } else {
+            answer::error(StatusCode::BAD_REQUEST, "the body broke off before its end")
+        })
+    })?;
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Box::new(answer::error(StatusCode::BAD_REQUEST, "the body is not a JSON object"))),
+        Err(error) => {
+            let sentence = format!("the body is not valid JSON in UTF-8: {error}");
+            Err(Box::new(answer::error(StatusCode::BAD_REQUEST, &sentence)))
+        }
+    }
+}
+
+/// Whether a session may be called so.
+pub fn is_session_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
+/// The sessions there are, each with its last event.
+pub async fn sessions(State(local): State<Local>) -> Response {
+    match local.handle.journal.sessions(SessionId(0), SESSIONS) {
+        Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Ok(sessions) => {
+            let states = states(&local).await;
+            let sessions: Vec<Value> = sessions
+                .into_iter()
+                .map(|(_, name, last_event)| {
+                    let state = states.get(&name).copied().unwrap_or("idle");
+                    json!({"session": name, "last_event": last_event, "state": state})
+                })
+                .collect();
+            axum::Json(json!({"sessions": sessions})).into_response()
+        }
+    }
+}
+
+/// One session; one that nobody has spoken in yet has no events.
+pub async fn session(State(local): State<Local>, Path(name): Path<String>) -> Response {
+    if !is_session_name(&name) {
+        return answer::error(
+            StatusCode::BAD_REQUEST,
+            "a session name is 1 to 64 letters, digits, dots, dashes or underscores",
+        );
+    }
+    let journal = &local.handle.journal;
+    let last = journal.session(&name).and_then(|id| match id {
+        Some(SessionId(id)) => journal.sessions(SessionId(id.saturating_sub(1)), 1),
+        None => Ok(Vec::new()),
+    });
+    match last {
+        Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Ok(found) => {
+            let state = states(&local).await.get(&name).copied().unwrap_or("idle");
+            let last_event = found.first().map_or(0, |(_, _, last)| *last);
+            axum::Json(json!({"session": name, "last_event": last_event, "state": state})).into_response()
+        }
+    }
+}
+
+/// What sessions are doing, as far as the status lists them.
+async fn states(local: &Local) -> HashMap<String, &'static str> {
+    let status = local.handle.status().await;
+    let mut states = HashMap::new();
+    for turn in status["turns"].as_array().into_iter().flatten() {
+        if let Some(name) = turn["session"].as_str() {
+            states.insert(name.to_owned(), "running");
+        }
+    }
+    for name in status["quarantined"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        states.insert(name.to_owned(), "quarantined");
+    }
+    states
+}

@@ -1,0 +1,114 @@
+//! The local platform: HTTP and server-sent events for the chat page, for scripts and for the command line. It brings
+//! messages in and shows what the journal keeps; it decides nothing about either.
+
+mod access;
+mod answer;
+mod connection;
+mod lifecycle;
+mod messages;
+mod stream;
+
+pub use access::{Access, Door};
+pub use connection::serve;
+
+use crate::driver::handle::Handle;
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use evergate_core::gateway::Phase;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What the routes share.
+#[derive(Clone)]
+pub struct Local {
+    /// The way to the driver.
+    pub handle: Handle,
+    /// Who may come in.
+    pub access: Arc<Access>,
+    /// Which door this is.
+    pub door: Door,
+    /// The world, for clocks.
+    pub environment: Arc<dyn crate::environment::Environment>,
+}
+
+/// The routes behind one door.
+pub fn router(local: Local) -> Router {
+    let guarded = Router::new()
+        .route("/v1/sessions", get(messages::sessions))
+        .route("/v1/sessions/{session}", get(messages::session))
+        .route("/v1/sessions/{session}/messages", post(messages::post))
+        .route("/v1/sessions/{session}/events", get(stream::events))
+        .route("/v1/status", get(status))
+        .route("/v1/restart", post(lifecycle::restart))
+        .route("/v1/stop", post(lifecycle::stop))
+        .route("/v1/requests/{request}", get(lifecycle::request))
+        .route("/v1/requests/{request}", delete(lifecycle::cancel))
+        .route("/v1/generations", get(lifecycle::generations))
+        .route("/v1/journal", get(journal))
+        .route("/v1/link", post(access::link))
+        .layer(middleware::from_fn_with_state(local.clone(), access::token));
+    Router::new()
+        .route("/", get(page))
+        .route("/healthz", get(|| async { axum::Json(json!({"alive": true})) }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/login", post(access::login))
+        .merge(guarded)
+        .fallback(|| async {
+            answer::error(StatusCode::NOT_FOUND, "there is nothing at this path; the API is under /v1")
+        })
+        .method_not_allowed_fallback(|| async {
+            answer::error(StatusCode::METHOD_NOT_ALLOWED, "this path exists, but not with this method")
+        })
+        .layer(middleware::from_fn_with_state(local.clone(), access::origin))
+        .with_state(local)
+}
+
+/// The chat page: one file, which may load nothing from elsewhere.
+async fn page() -> Response {
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+                  img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let mut response = Html(include_str!("chat.html")).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+async fn readyz(State(local): State<Local>) -> Response {
+    let stage = *local.handle.hub.stage().borrow();
+    let status = if stage.phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(json!({"phase": stage.phase.name(), "generation": stage.generation}))).into_response()
+}
+
+async fn metrics(State(local): State<Local>) -> Response {
+    // Asking for the status sets the gauges; a stuck driver leaves the last ones.
+    local.handle.status().await;
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], local.handle.metrics.text()).into_response()
+}
+
+async fn status(State(local): State<Local>) -> axum::Json<Value> {
+    axum::Json(local.handle.status().await)
+}
+
+/// A page of the journal: JSON lines, and where to go on.
+async fn journal(State(local): State<Local>, Query(query): Query<HashMap<String, String>>) -> Response {
+    let cursor = match query.get("cursor").map(|cursor| cursor.parse()) {
+        None => crate::journal::Cursor::default(),
+        Some(Ok(cursor)) => cursor,
+        Some(Err(())) => return answer::error(StatusCode::BAD_REQUEST, "cursor is not what an earlier page gave"),
+    };
+    match local.handle.journal.dump(cursor, 500) {
+        Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Ok((text, next)) => {
+            axum::Json(json!({"text": text, "next": next.map(|next| next.to_string())})).into_response()
+        }
+    }
+}

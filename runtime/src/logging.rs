@@ -1,0 +1,23 @@
+//! The program's log: readable on a terminal, JSON lines otherwise, on standard error.
+
+use crate::config::{Log, LogFormat};
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+/// Sets the log up, once, as configured.
+pub fn start(log: &Log) {
+    let terminal = std::io::stderr().is_terminal();
+    let json = match log.format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::new(log.level.as_str()))
+        .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none());
+    let set = if json { builder.json().flatten_event(true).try_init() } else { builder.with_target(false).try_init() };
+    if let Err(error) = set {
+        eprintln!("evergate: the log is already set up: {error}");
+    }
+}

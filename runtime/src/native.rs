@@ -1,0 +1,215 @@
+//! The real machine behind [`Environment`]: tokio's clock and sockets, threads, the file system, the kernel's randomness.
+
+use crate::environment::{Accepting, Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
+use crate::systemd::{self, Notify};
+use evergate_core::time::Instant;
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::net::{TcpListener, UnixListener};
+
+/// The real machine.
+pub struct Native {
+    origin: tokio::time::Instant,
+    guard: Arc<Guard>,
+    notify: Notify,
+}
+
+/// The thread that ends a process whose driver is stuck.
+#[derive(Default)]
+struct Guard {
+    end: Mutex<Option<(std::time::Instant, u8)>>,
+    changed: Condvar,
+}
+
+impl Native {
+    /// The machine as it is now; time counts from here.
+    pub fn new() -> io::Result<Self> {
+        let guard = Arc::new(Guard::default());
+        let watched = Arc::clone(&guard);
+        std::thread::Builder::new().name("guard".into()).stack_size(64 * 1024).spawn(move || watched.watch())?;
+        Ok(Self { origin: tokio::time::Instant::now(), guard, notify: Notify::from_environment() })
+    }
+}
+
+impl Guard {
+    fn watch(&self) {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            end = match *end {
+                None => self.changed.wait(end).unwrap_or_else(PoisonError::into_inner),
+                Some((at, status)) => {
+                    let left = at.saturating_duration_since(std::time::Instant::now());
+                    if left.is_zero() {
+                        // The one exit beside `main`: the loop that should have ended the process no longer turns.
+                        tracing::error!(
+                            status,
+                            "the gateway did not end by its own deadline and is ended by its guard"
+                        );
+                        std::process::exit(i32::from(status));
+                    }
+                    self.changed.wait_timeout(end, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+impl Environment for Native {
+    fn now(&self) -> Instant {
+        Instant::from_millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn unix_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn sleep_until(&self, at: Instant) -> BoxFuture<()> {
+        let at = self.origin + Duration::from_millis(at.as_millis());
+        Box::pin(tokio::time::sleep_until(at))
+    }
+
+    fn listen(&self, address: &Address) -> BoxFuture<io::Result<Box<dyn Listener>>> {
+        let address = address.clone();
+        Box::pin(async move {
+            Ok(match address {
+                Address::Network(address) => Box::new(Network(TcpListener::bind(address).await?)) as Box<dyn Listener>,
+                Address::Control(path) => Box::new(Control(listen_at(&path)?)),
+            })
+        })
+    }
+
+    fn journal_disk(&self, state_dir: &Path) -> Box<dyn Disk> {
+        Box::new(JournalFile { path: state_dir.join("journal.redb") })
+    }
+
+    fn isolate(&self, name: &'static str, task: Task) -> io::Result<()> {
+        let work = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(task()),
+            Err(error) => tracing::error!(%error, name, "a thread could not set up its runtime"),
+        };
+        std::thread::Builder::new().name(name.into()).spawn(work)?;
+        Ok(())
+    }
+
+    fn guard(&self, end: Option<(Instant, u8)>) {
+        let end = end.map(|(at, status)| {
+            let left = at - self.now();
+            (std::time::Instant::now() + left, status)
+        });
+        *self.guard.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        self.guard.changed.notify_all();
+    }
+
+    fn tell_supervisor(&self, told: Told) {
+        match told {
+            Told::Ready => self.notify.ready(),
+            Told::Stopping => self.notify.stopping(),
+            Told::Status(line) => self.notify.status(line),
+        }
+    }
+
+    fn supervisor_stops_us(&self) -> BoxFuture<Option<bool>> {
+        Box::pin(systemd::stop_job_pending(Duration::from_millis(1500)))
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes)
+            .expect("the kernel's random source does not fail once it is initialised, and waits until then");
+    }
+}
+
+struct Network(TcpListener);
+
+impl Listener for Network {
+    fn accept(&mut self) -> Accepting<'_> {
+        Box::pin(async {
+            let (stream, _) = self.0.accept().await?;
+            // Events are small and each is awaited by somebody: do not collect them.
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.0.local_addr().ok()
+    }
+}
+
+struct Control(UnixListener);
+
+impl Listener for Control {
+    fn accept(&mut self) -> Accepting<'_> {
+        Box::pin(async {
+            let (stream, _) = self.0.accept().await?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
+/// Listens at a path under a name of its own first, so that nobody can connect before the mode is strict, and a client
+/// finds either the old socket or the new one.
+fn listen_at(path: &Path) -> io::Result<UnixListener> {
+    let fresh = path.with_extension("new");
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&fresh)?;
+    std::fs::set_permissions(&fresh, Permissions::from_mode(0o600))?;
+    std::fs::rename(&fresh, path)?;
+    Ok(listener)
+}
+
+/// The journal as a file.
+struct JournalFile {
+    path: PathBuf,
+}
+
+impl Disk for JournalFile {
+    fn open(&self) -> io::Result<Option<Box<dyn StorageBackend>>> {
+        let file = match OpenOptions::new().read(true).write(true).open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        if file.metadata()?.len() == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty: it was cut"));
+        }
+        Ok(Some(backend(file)?))
+    }
+
+    fn create(
+        &self,
+        initialise: &mut dyn FnMut(Box<dyn StorageBackend>) -> Result<(), redb::Error>,
+    ) -> Result<(), redb::Error> {
+        let fresh = self.path.with_extension("new");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        let again = file.try_clone()?;
+        initialise(backend(file)?)?;
+        again.sync_all()?;
+        std::fs::rename(&fresh, &self.path)?;
+        if let Some(folder) = self.path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+fn backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
+    FileBackend::new(file).map(|backend| Box::new(backend) as Box<dyn StorageBackend>).map_err(io::Error::other)
+}

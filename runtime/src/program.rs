@@ -1,0 +1,246 @@
+//! The command line, and how the process ends. This is the only place that turns a verdict into an exit status or a
+//! re-exec.
+
+use crate::cli::{self, ClientCommand, Global};
+use crate::config::{Config, FileSource, Sources, evergate_environment};
+use crate::{logging, run, supervise};
+use clap::{CommandFactory, Parser, Subcommand};
+use evergate_core::supervisor::{Contract, Park};
+use evergate_core::verdict::Verdict;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Evergate connects chat platforms to agents, and can be restarted, upgraded or killed at any instant without losing a
+/// message, a conversation, or its own way back.
+#[derive(Parser)]
+#[command(name = "evergate", version, propagate_version = true)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway in the foreground: chat page, embedded journal, agent
+    Run(RunArguments),
+    /// Run the gateway under evergate's own supervisor: started again after a restart or a crash
+    Supervise {
+        /// What to run: `run` and its options
+        #[arg(last = true, value_name = "run ...")]
+        arguments: Vec<OsString>,
+    },
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Look into the journal
+    Journal {
+        #[command(subcommand)]
+        command: JournalCommand,
+    },
+    /// Show or check the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(clap::Args)]
+struct RunArguments {
+    /// Where the chat page and the API listen: a loopback address and port
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum JournalCommand {
+    /// Print everything in it as JSON lines
+    Dump,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print the effective values and where each comes from
+    Show {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say whether the configuration is valid, and what is wrong with it
+    Check,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Before anything else, so that a re-exec finds the program even after its file was replaced or removed.
+    let program = std::env::current_exe();
+    // Before any thread: a signal that comes before somebody listens must wait, not kill.
+    let blocked = block_signals();
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Command::Run(run) => gateway(&arguments.global, run, program.ok()),
+        Command::Supervise { arguments: child } => {
+            unblock(blocked);
+            supervise_gateway(&arguments.global, child)
+        }
+        Command::Client(command) => {
+            unblock(blocked);
+            cli::run(&arguments.global, command)
+        }
+        Command::Journal { command: JournalCommand::Dump } => {
+            unblock(blocked);
+            cli::dump::dump(&arguments.global)
+        }
+        Command::Config { command } => configuration(&arguments.global, &command),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "evergate", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+        Command::Man => manual(),
+    }
+}
+
+/// The signals that `run` answers; blocked until it listens for them.
+fn block_signals() -> nix::Result<nix::sys::signal::SigSet> {
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    Ok(signals)
+}
+
+fn unblock(signals: nix::Result<nix::sys::signal::SigSet>) {
+    if let Ok(signals) = signals
+        && let Err(error) = signals.thread_unblock()
+    {
+        eprintln!("evergate: signals cannot be unblocked: {error}");
+    }
+}
+
+fn load(global: &Global, listen: Option<String>) -> Result<(Config, PathBuf), ExitCode> {
+    let state_dir = global.state_dir().map_err(|error| complain(&error))?;
+    let file = match &global.config {
+        Some(path) => FileSource::Explicit(path.clone()),
+        None => FileSource::Default(state_dir.join("config.toml")),
+    };
+    let flags = listen.map(|listen| ("local.listen".to_owned(), listen)).into_iter().collect();
+    let config =
+        Config::load(Sources { file, environment: evergate_environment(), flags }).map_err(|error| complain(&error))?;
+    Ok((config, state_dir))
+}
+
+/// Says what is wrong; the status asks the supervisor not to try again as things are.
+fn complain(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("evergate: {error}");
+    ExitCode::from(evergate_core::verdict::PARK)
+}
+
+fn gateway(global: &Global, arguments: RunArguments, program: Option<PathBuf>) -> ExitCode {
+    let (config, state_dir) = match load(global, arguments.listen) {
+        Ok(loaded) => loaded,
+        Err(_) => return park(),
+    };
+    logging::start(&config.log);
+    match run::run(&config, &state_dir) {
+        Ok(Verdict::Exit(status)) => ExitCode::from(status),
+        Ok(Verdict::ReExec) => replace_this_process(program),
+        Err(error) => {
+            if tracing::enabled!(tracing::Level::ERROR) {
+                tracing::error!(%error, "the gateway cannot start");
+            } else {
+                eprintln!("evergate: {error}");
+            }
+            park()
+        }
+    }
+}
+
+/// Ends so that the supervisor does not start us again as we are; where any end would be followed by a start, does not end.
+fn park() -> ExitCode {
+    match Contract::of(crate::detect::supervisor()).park {
+        Park::Exit(status) => ExitCode::from(status),
+        Park::StayUp => {
+            eprintln!(
+                "evergate: parked: this supervisor would only start it again. Mend what is said above, then restart it"
+            );
+            unblock(block_signals());
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+/// Replaces this process by a fresh start of the program: same PID, same command line. Signals stay blocked over the
+/// exec, since one that comes before the new image listens would kill it.
+fn replace_this_process(program: Option<PathBuf>) -> ExitCode {
+    if let Err(error) = block_signals() {
+        tracing::warn!(%error, "signals cannot be blocked over the re-exec");
+    }
+    let itself = PathBuf::from("/proc/self/exe");
+    for program in program.iter().chain([&itself]) {
+        let error = again(program).exec();
+        tracing::error!(%error, program = %program.display(), "the program cannot be started again in place");
+    }
+    ExitCode::from(evergate_core::verdict::RESTART)
+}
+
+fn again(program: &Path) -> std::process::Command {
+    let mut words = std::env::args_os();
+    let mut command = std::process::Command::new(program);
+    if let Some(name) = words.next() {
+        command.arg0(name);
+    }
+    command.args(words).env_remove("EVERGATE_REVIVED");
+    command
+}
+
+/// Supervises `run` with the same global options.
+fn supervise_gateway(global: &Global, child: Vec<OsString>) -> ExitCode {
+    let (config, _) = match load(global, None) {
+        Ok(loaded) => loaded,
+        Err(status) => return status,
+    };
+    logging::start(&config.log);
+    let mut arguments = if child.is_empty() { vec!["run".into()] } else { child };
+    for (flag, value) in [("--state-dir", &global.state_dir), ("--config", &global.config)] {
+        if let Some(value) = value
+            && !arguments.iter().any(|argument| argument == flag)
+        {
+            arguments.extend([flag.into(), value.clone().into_os_string()]);
+        }
+    }
+    supervise::supervise(arguments)
+}
+
+fn configuration(global: &Global, command: &ConfigCommand) -> ExitCode {
+    let (config, _) = match load(global, None) {
+        Ok(loaded) => loaded,
+        Err(status) => return status,
+    };
+    match command {
+        ConfigCommand::Show { json: true } => println!("{}", config.show_json()),
+        ConfigCommand::Show { json: false } => print!("{}", config.show()),
+        ConfigCommand::Check => println!("the configuration is valid"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn manual() -> ExitCode {
+    match clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}

@@ -1,0 +1,292 @@
+//! `evergate run`: one process, from claiming the state directory to the verdict. It puts the parts together and takes them
+//! apart again; how the process ends is what the driver returned.
+
+use crate::agent::command::CommandAgent;
+use crate::agent::demo::DemoAgent;
+use crate::agent::{Agent, orphan};
+use crate::config::{self, Config};
+use crate::detect;
+use crate::driver::{Driver, Ending, Parts};
+use crate::environment::{Address, Environment, Listener};
+use crate::journal::claim::{Claim, ClaimError};
+use crate::journal::store::Store;
+use crate::journal::{Journal, JournalError, Owner};
+use crate::local::{Access, Door, Local, router, serve};
+use crate::native::Native;
+use crate::systemd;
+use evergate_core::gateway::Gateway;
+use evergate_core::limits::Limits;
+use evergate_core::recovery::{Recovered, Start};
+use evergate_core::request::{Signal, Wish};
+use evergate_core::supervisor::{Contract, Supervisor};
+use evergate_core::verdict::Verdict;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// How long a start waits for a dying predecessor to let go of the state directory or of the port.
+const PREDECESSOR: Duration = Duration::from_secs(5);
+
+/// Why this gateway cannot start as it is: the supervisor is told not to try again.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory is not ours.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {error}. Stop whatever listens there, or give another address with --listen or [local] listen"
+    )]
+    Listen {
+        /// Which.
+        address: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The system does not give what every process needs.
+    #[error("{what}: {error}")]
+    System {
+        /// What failed.
+        what: &'static str,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+/// Runs one generation and says how the process is to end.
+pub fn run(config: &Config, state_dir: &Path) -> Result<Verdict, StartError> {
+    let system = |what| move |error| StartError::System { what, error };
+    let unusable = |error| ClaimError::Unusable { path: state_dir.to_owned(), error };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(unusable)?;
+    let state_dir = std::fs::canonicalize(state_dir).map_err(unusable)?;
+    std::fs::set_permissions(&state_dir, std::fs::Permissions::from_mode(0o700)).map_err(unusable)?;
+    let claim = Claim::take(&state_dir, PREDECESSOR)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("the event loop cannot be set up"))?;
+    let verdict = runtime.block_on(generation(config, &state_dir, claim))?;
+    // Whatever still runs on the loop (a name look-up, say) must not hold up the end.
+    runtime.shutdown_background();
+    Ok(verdict)
+}
+
+async fn generation(config: &Config, state_dir: &Path, mut claim: Claim) -> Result<Verdict, StartError> {
+    let system = |what| move |error| StartError::System { what, error };
+    let (signals, forward) = signals().map_err(system("signals cannot be received"))?;
+    let environment: Arc<dyn Environment> = Arc::new(Native::new().map_err(system("a thread cannot be started"))?);
+    let listener = listen(&*environment, config.local.listen).await?;
+    let listen = listener.address().unwrap_or(config.local.listen);
+    let control_path = state_dir.join("control.sock");
+    let control = environment
+        .listen(&Address::Control(control_path.clone()))
+        .await
+        .map_err(|error| StartError::Listen { address: control_path.display().to_string(), error })?;
+
+    let journal = Arc::new(Store::open(environment.journal_disk(state_dir))?);
+    let mut recovered = Recovered::from_unfinished(&journal.unfinished()?);
+    recovered.start = started_by(&recovered).await;
+    let highest = recovered.highest;
+    let owner = Owner::this_process(highest.generation.next(), environment.unix_ms());
+    claim.record(&owner).map_err(|error| ClaimError::Unusable { path: state_dir.to_owned(), error })?;
+    let contract = Contract::of(detect::supervisor());
+    let core = Gateway::boot(limits(config), contract, recovered, environment.now());
+    tracing::info!(
+        generation = owner.generation.0, pid = owner.pid, supervisor = contract.supervisor.name(),
+        state_dir = %state_dir.display(), version = env!("CARGO_PKG_VERSION"), "generation begins"
+    );
+
+    let access = Access::open(state_dir, format!("http://{listen}"), |bytes| environment.random(bytes))
+        .map_err(|error| ClaimError::Unusable { path: state_dir.join("token"), error })?;
+    let parts = Parts {
+        environment: Arc::clone(&environment),
+        core,
+        journal: Arc::clone(&journal) as Arc<dyn Journal>,
+        agent: agent(config),
+        signals,
+        reclaim: reclaim(claim.predecessor(), &owner, control_path.clone()),
+        owner,
+        highest,
+        state_dir: state_dir.to_owned(),
+        listen: listen.to_string(),
+    };
+    let (driver, handle, platforms) = Driver::new(parts)?;
+    let local = Local { handle, access: Arc::new(access), door: Door::Network, environment: Arc::clone(&environment) };
+    print_link(&local);
+    let ending = drive(driver, local, [listener, control], platforms, forward)
+        .await
+        .map_err(system("a thread cannot be started"))?;
+    journal.close();
+    // The socket goes last of all, so that a command line sees the end only when it has happened.
+    if let Err(error) = std::fs::remove_file(&control_path) {
+        tracing::debug!(%error, "the control socket was gone already");
+    }
+    drop(claim);
+    Ok(ending.verdict)
+}
+
+/// Runs the driver beside its servers; the control socket's on a thread of its own.
+async fn drive(
+    driver: Driver,
+    local: Local,
+    [listener, control]: [Box<dyn Listener>; 2],
+    platforms: tokio::sync::watch::Receiver<crate::driver::Platforms>,
+    forward: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<Ending> {
+    let metrics = Arc::clone(&local.handle.metrics);
+    let inside = Local { door: Door::Control, ..local.clone() };
+    let (closing, counted) = (platforms.clone(), Arc::clone(&metrics));
+    let (left, gone) = tokio::sync::oneshot::channel::<()>();
+    local.environment.isolate(
+        "control",
+        Box::new(move || {
+            Box::pin(async move {
+                serve(control, router(inside), closing, counted).await;
+                drop(left);
+            })
+        }),
+    )?;
+    let mut errands = JoinSet::new();
+    errands.spawn(forward);
+    let mut servers = JoinSet::new();
+    servers.spawn(serve(listener, router(local), platforms, metrics));
+    let mut driving = std::pin::pin!(driver.run());
+    let ending = loop {
+        tokio::select! {
+            biased;
+            ending = driving.as_mut() => break ending,
+            Some(ended) = servers.join_next() => if let Err(error) = ended {
+                tracing::error!(%error, "the server broke; chats are served again after a restart");
+            },
+        }
+    };
+    while servers.join_next().await.is_some() {}
+    // The sender is dropped when the control thread is done; that error is the news.
+    let _gone = gone.await;
+    Ok(ending)
+}
+
+/// The supervisor knows whether it revived us; it is asked only if that matters.
+async fn started_by(recovered: &Recovered) -> Start {
+    if !recovered.requests.values().any(|request| request.wish == Wish::Stop) {
+        return Start::Wanted;
+    }
+    let revived = match detect::supervisor() {
+        Supervisor::Evergate => std::env::var_os("EVERGATE_REVIVED").is_some(),
+        Supervisor::Systemd => systemd::restarts().await.is_some_and(|restarts| restarts > 0),
+        _ => false,
+    };
+    if revived { Start::Revived } else { Start::Wanted }
+}
+
+/// Listens, waiting a while for a dying predecessor to let go of the port.
+async fn listen(environment: &dyn Environment, address: SocketAddr) -> Result<Box<dyn Listener>, StartError> {
+    let deadline = environment.now() + PREDECESSOR;
+    loop {
+        match environment.listen(&Address::Network(address)).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && environment.now() < deadline => {
+                environment.sleep_until(environment.now() + Duration::from_millis(20)).await;
+            }
+            Err(error) => return Err(StartError::Listen { address: address.to_string(), error }),
+        }
+    }
+}
+
+/// The process's signals as the core's, and the errand that brings them.
+fn signals() -> std::io::Result<(mpsc::Receiver<Signal>, impl Future<Output = ()> + Send + 'static)> {
+    let (to_driver, signals) = mpsc::channel(16);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    // Blocked since the first line of `main`, or by the image that this one replaced; now somebody listens.
+    nix::sys::signal::SigSet::all().thread_unblock()?;
+    let forward = async move {
+        loop {
+            let signal = tokio::select! {
+                biased;
+                _ = terminate.recv() => Signal::Terminate,
+                _ = interrupt.recv() => Signal::Interrupt,
+                _ = hangup.recv() => {
+                    tracing::info!("SIGHUP received: nothing to do");
+                    continue;
+                }
+            };
+            if to_driver.send(signal).await.is_err() {
+                break;
+            }
+        }
+    };
+    Ok((signals, forward))
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        drain: config.drain.budget,
+        requester_grace: config.drain.requester_grace,
+        interrupt_grace: config.drain.interrupt_grace,
+        close_grace: config.drain.close_grace,
+        stall_after: config.drain.stall_after,
+        attempts: config.recovery.attempts,
+        sessions: config.limits.sessions,
+        queued: config.limits.queued,
+        queued_per_session: config.limits.queued_per_session,
+        turns: config.limits.turns,
+        ..Limits::default()
+    }
+}
+
+fn agent(config: &Config) -> Arc<dyn Agent> {
+    match &config.agent {
+        config::Agent::Demo(demo) => Arc::new(DemoAgent { words_per_second: demo.words_per_second }),
+        config::Agent::Command(command) => Arc::new(CommandAgent {
+            argv: command.argv.clone(),
+            silence: command.silence,
+            max_reply_bytes: command.max_reply_bytes,
+        }),
+    }
+}
+
+/// Ends what a dead generation's agents left running, if there was one on this boot of the machine.
+fn reclaim(predecessor: Option<&Owner>, owner: &Owner, control: PathBuf) -> Box<dyn FnOnce() + Send> {
+    let session_id = predecessor.filter(|dead| dead.boot_id == owner.boot_id).map(|dead| dead.session_id);
+    let generation = owner.generation.0;
+    Box::new(move || {
+        let Some(session_id) = session_id else { return };
+        let reaped = orphan::reap(&control, generation, session_id);
+        for orphan in reaped.killed {
+            tracing::warn!(
+                pid = orphan.pid,
+                turn = orphan.turn,
+                "ended a process that an agent of a dead generation left behind"
+            );
+        }
+        for orphan in reaped.left {
+            tracing::error!(
+                pid = orphan.pid,
+                turn = orphan.turn,
+                "a process of a dead generation's agent cannot be ended"
+            );
+        }
+    })
+}
+
+/// Tells the person at the terminal how to get in; a log gets no secret.
+fn print_link(local: &Local) {
+    use std::io::{IsTerminal, Write};
+    if std::io::stdout().is_terminal() {
+        let link = local.access.link(|bytes| local.environment.random(bytes));
+        let text = format!("\n  Chat page (this link works once; `evergate link` gives another):\n  {link}\n\n");
+        if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
+            tracing::debug!(%error, "the link could not be printed");
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! `evergate supervise`: starts the gateway as its child, passes signals on, and starts it again as
+//! [`evergate_core::respawn`] decides. Owns the child process and its process group; it never reads the state
+//! directory, never talks to the gateway otherwise, and decides nothing by itself.
+//!
+//! | signal to the supervisor | the child (its main process only) | the supervisor                                   |
+//! |--------------------------|-----------------------------------|--------------------------------------------------|
+//! | SIGTERM, SIGINT          | gets it                           | waits for its end, then ends with 0              |
+//! | SIGTERM, stray (systemd) | gets it                           | starts it again when it left for a restart       |
+//! | SIGHUP                   | gets it                           | goes on; ignored by both when `nohup` says so    |
+//!
+//! Under systemd a SIGTERM is a stop only if systemd says that it is stopping the unit: a stray `kill` must not leave
+//! a dead service. `NOTIFY_SOCKET` stays with the child, so its `READY=1` is the unit's; a unit with `Type=notify`
+//! needs `NotifyAccess=all` for that, since the child is not the main process.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs, io,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{self, ExitCode, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use evergate_core::{
+    respawn::{ChildEnd, Decision, KILL_LIMIT, Next, Reason, Respawn},
+    time::Instant,
+};
+use nix::{
+    errno::Errno,
+    sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask},
+    unistd::Pid,
+};
+use tokio::{
+    process::{Child, Command},
+    runtime,
+    signal::unix::{self, SignalKind},
+    time,
+};
+use tracing::{error, info, warn};
+
+use crate::systemd;
+
+/// How long systemd may take to say whether a SIGTERM was a stop of our unit.
+const ASK_SYSTEMD: Duration = Duration::from_secs(5);
+/// The running program itself, which can be executed even after its file was removed (Linux).
+const RUNNING_PROGRAM: &str = "/proc/self/exe";
+/// Signals that are passed on. They wait while no handler stands, so that none kills the supervisor silently.
+const PASSED_ON: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+
+/// Runs the gateway with `arguments` (`run` when there are none) until it is stopped or parks itself, and answers the
+/// exit status: 0 after a stop, 78 when the child parked itself, 71 when the supervisor itself could not be set up.
+/// A child that is told to stop has 90 s for it; see [`supervise_within`].
+///
+/// Call it before any thread is started: the signal mask it sets is the calling thread's.
+pub fn supervise(arguments: Vec<OsString>) -> ExitCode {
+    supervise_within(arguments, KILL_LIMIT)
+}
+
+/// As [`supervise`], with the time that a child has to end once a stop is wanted. It must be longer than the child's
+/// own drain, interrupt and close graces together; then the child's process group is killed.
+pub fn supervise_within(arguments: Vec<OsString>, kill_limit: Duration) -> ExitCode {
+    let arguments = if arguments.is_empty() { vec![OsString::from("run")] } else { arguments };
+    match run(arguments, kill_limit) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            error!(%error, "cannot supervise: the operating system refused signals, a runtime or our own path");
+            ExitCode::from(71)
+        }
+    }
+}
+
+fn run(arguments: Vec<OsString>, kill_limit: Duration) -> io::Result<u8> {
+    // SIGCHLD may come blocked from whoever executed us, and the end of a child would then go unseen.
+    let all: SigSet = PASSED_ON.into_iter().chain([Signal::SIGCHLD]).collect();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None)?;
+    let program = env::current_exe()?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&all), None)?;
+        info!(pid = process::id(), program = %program.display(), ?arguments, "supervising");
+        let mut supervisor = Supervisor::new(program, arguments, kill_limit);
+        Ok(supervisor.watch(async || signals.next().await).await)
+    })
+}
+
+/// The signals that are passed on, as they arrive.
+struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hang_up: Option<unix::Signal>,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        let hang_up = match ignores_hang_up() {
+            true => None,
+            false => Some(unix::signal(SignalKind::hangup())?),
+        };
+        Ok(Self {
+            terminate: unix::signal(SignalKind::terminate())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            hang_up,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Signal::SIGTERM,
+            _ = self.interrupt.recv() => Signal::SIGINT,
+            _ = hang_up => Signal::SIGHUP,
+        }
+    }
+}
+
+/// Whether `nohup` or the like started us. A handler would undo that for the child too: an ignored signal stays ignored
+/// over an exec, a handled one does not.
+fn ignores_hang_up() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (Signal::SIGHUP as i32 - 1)) != 0)
+}
+
+/// A child process at the head of its own process group.
+struct Running {
+    child: Child,
+    pid: Pid,
+    started_at: Instant,
+}
+
+struct Supervisor {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    respawn: Respawn,
+    begun_at: time::Instant,
+}
+
+impl Supervisor {
+    fn new(program: PathBuf, arguments: Vec<OsString>, kill_limit: Duration) -> Self {
+        Self { program, arguments, respawn: Respawn::new(kill_limit), begun_at: time::Instant::now() }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_millis(u64::try_from(self.begun_at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn clock(&self, at: Instant) -> time::Instant {
+        self.begun_at + (at - Instant::from_millis(0))
+    }
+
+    /// Starts children until one of them, or somebody, ends it; answers the supervisor's exit status.
+    async fn watch(&mut self, mut signal: impl AsyncFnMut() -> Signal) -> u8 {
+        let mut next = Next::Start { at: self.now(), revived: false };
+        loop {
+            next = match next {
+                Next::End { status } => return status,
+                Next::Start { at, revived } => match self.pause(at, &mut signal).await {
+                    Some(decision) => {
+                        info!(reason = decision.reason.sentence(), "ending between two children");
+                        decision.next
+                    }
+                    None => self.live(revived, &mut signal).await,
+                },
+            };
+        }
+    }
+
+    /// Waits until `at`; answers the end when a stop is wanted meanwhile.
+    async fn pause(&mut self, at: Instant, signal: &mut impl AsyncFnMut() -> Signal) -> Option<Decision> {
+        loop {
+            let caught = tokio::select! {
+                biased;
+                caught = signal() => caught,
+                () = time::sleep_until(self.clock(at)) => return None,
+            };
+            if means_stop(caught).await {
+                return self.respawn.stop_wanted(self.now());
+            }
+        }
+    }
+
+    /// One life of the child, from its start to what comes after its end.
+    async fn live(&mut self, revived: bool, signal: &mut impl AsyncFnMut() -> Signal) -> Next {
+        match self.start(revived) {
+            Ok(mut running) => {
+                info!(pid = running.pid.as_raw(), revived, "child started");
+                let ended = self.attend(&mut running, signal).await;
+                kill_group(running.pid);
+                let lived = self.now() - running.started_at;
+                let decision = self.respawn.ended(self.now(), ended);
+                self.report(running.pid, ended, lived, decision);
+                decision.next
+            }
+            Err(error) => {
+                let decision = self.respawn.ended(self.now(), ChildEnd::NeverStarted);
+                let next_in_ms = self.until(decision.next);
+                error!(%error, program = %self.program.display(), next_in_ms, "cannot start the child; trying again");
+                decision.next
+            }
+        }
+    }
+
+    fn start(&mut self, revived: bool) -> io::Result<Running> {
+        let program = if self.program.exists() { self.program.as_path() } else { Path::new(RUNNING_PROGRAM) };
+        let mut command = Command::new(program);
+        command.args(&self.arguments).stdin(Stdio::null()).process_group(0);
+        command.env("EVERGATE_SUPERVISOR", "supervise").env("EVERGATE_SUPERVISOR_PID", process::id().to_string());
+        match revived {
+            true => command.env("EVERGATE_REVIVED", "1"),
+            false => command.env_remove("EVERGATE_REVIVED"),
+        };
+        let child = command.spawn()?;
+        let id = child.id().expect("a child that was not awaited has its id");
+        let pid = Pid::from_raw(i32::try_from(id).expect("process ids fit an i32 on every Unix"));
+        let started_at = self.now();
+        self.respawn.started(started_at);
+        Ok(Running { child, pid, started_at })
+    }
+
+    /// Passes signals to the running child and kills its group at the limit, until it has ended.
+    async fn attend(&mut self, running: &mut Running, signal: &mut impl AsyncFnMut() -> Signal) -> ChildEnd {
+        loop {
+            let kill_at = self.respawn.kill_at().map(|at| self.clock(at));
+            let limit = async {
+                match kill_at {
+                    Some(kill_at) => time::sleep_until(kill_at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                caught = signal() => {
+                    pass_on(running, caught);
+                    if means_stop(caught).await {
+                        self.respawn.stop_wanted(self.now());
+                    }
+                }
+                status = running.child.wait() => match status {
+                    Ok(status) => return end_of(status),
+                    Err(error) => {
+                        error!(%error, pid = running.pid.as_raw(), "cannot wait for the child; killing its group");
+                        return ChildEnd::Signalled(Signal::SIGKILL as i32);
+                    }
+                },
+                () = limit => {
+                    warn!(pid = running.pid.as_raw(), "child did not end in time; killing its process group");
+                    kill_group(running.pid);
+                    self.respawn.killed();
+                }
+            }
+        }
+    }
+
+    fn until(&self, next: Next) -> Option<u64> {
+        match next {
+            Next::Start { at, .. } => u64::try_from((at - self.now()).as_millis()).ok(),
+            Next::End { .. } => None,
+        }
+    }
+
+    fn report(&self, pid: Pid, ended: ChildEnd, lived: Duration, decision: Decision) {
+        let pid = pid.as_raw();
+        let lived_ms = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);
+        let status = match ended {
+            ChildEnd::Exited(status) => format!("exit {status}"),
+            ChildEnd::Signalled(signal) => match Signal::try_from(signal) {
+                Ok(signal) => signal.as_str().to_owned(),
+                Err(_) => format!("signal {signal}"),
+            },
+            ChildEnd::NeverStarted => "never started".to_owned(),
+        };
+        let reason = decision.reason.sentence();
+        let next_in_ms = self.until(decision.next);
+        match (decision.next, decision.reason) {
+            (Next::Start { .. }, Reason::Restart) => {
+                info!(pid, status, lived_ms, next_in_ms, reason, "child ended; starting the next")
+            }
+            (Next::Start { .. }, _) => {
+                warn!(pid, status, lived_ms, next_in_ms, reason, "child ended; starting the next")
+            }
+            (Next::End { status: own }, Reason::Park | Reason::KilledAtLimit) => {
+                error!(pid, status, lived_ms, reason, "child ended; ending with {own}");
+            }
+            (Next::End { status: own }, _) => info!(pid, status, lived_ms, reason, "child ended; ending with {own}"),
+        }
+    }
+}
+
+/// Whether a signal to the supervisor means that it shall stop. One that systemd did not send with a stop of the unit
+/// does not, see the top of this file.
+async fn means_stop(caught: Signal) -> bool {
+    match caught {
+        Signal::SIGTERM if systemd::is_our_supervisor() => {
+            let stray = systemd::stop_job_pending(ASK_SYSTEMD).await == Some(false);
+            if stray {
+                warn!(
+                    "SIGTERM, but systemd does not stop this unit: the child is told, and started again when it leaves"
+                );
+            }
+            !stray
+        }
+        Signal::SIGTERM | Signal::SIGINT => true,
+        _ => false,
+    }
+}
+
+/// Sends a signal to the child's main process, which knows what to do about the rest of its group.
+fn pass_on(running: &Running, caught: Signal) {
+    let pid = running.pid.as_raw();
+    // Once the child was awaited its id is gone, and the number may be somebody else's.
+    if running.child.id().is_none() {
+        return;
+    }
+    match kill(running.pid, caught) {
+        Ok(()) => info!(pid, signal = caught.as_str(), "signal passed to the child"),
+        Err(error) => warn!(pid, signal = caught.as_str(), %error, "cannot pass the signal to the child"),
+    }
+}
+
+/// Kills whatever is left of the child's process group. While a member lives the number cannot be given to anybody
+/// else, and without members there is nobody to kill.
+fn kill_group(leader: Pid) {
+    match killpg(leader, Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(error) => warn!(group = leader.as_raw(), %error, "cannot kill what is left of the child's process group"),
+    }
+}
+
+fn end_of(status: ExitStatus) -> ChildEnd {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => ChildEnd::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
+        (None, Some(signal)) => ChildEnd::Signalled(signal),
+        (None, None) => ChildEnd::Exited(u8::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Supervises a shell script whose `$0` is a folder of its own; `signals` are handed in as they come.
+    async fn status_of(folder: &Path, script: &str, kill_limit: Duration, mut signals: mpsc::Receiver<Signal>) -> u8 {
+        let arguments = ["-c".into(), script.into(), folder.as_os_str().to_owned()].to_vec();
+        let mut supervisor = Supervisor::new("/bin/sh".into(), arguments, kill_limit);
+        let caught = async || match signals.recv().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
+        };
+        time::timeout(Duration::from_secs(30), supervisor.watch(caught)).await.expect("it ends")
+    }
+
+    async fn appears(path: &Path) {
+        for _ in 0..1000 {
+            if path.exists() {
+                return;
+            }
+            time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} never appeared", path.display());
+    }
+
+    #[tokio::test]
+    async fn a_restart_a_crash_and_a_stop_each_start_the_next_child_as_it_should_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = r#"
+            echo "$EVERGATE_SUPERVISOR $EVERGATE_SUPERVISOR_PID ${EVERGATE_REVIVED-planned}" >> "$0/lives"
+            case $(wc -l < "$0/lives") in 1) exit 75;; 2) kill -KILL $$;; 3) exit 1;; 4) exit 75;; *) exit 0;; esac"#;
+        let (_sender, signals) = mpsc::channel(1);
+        assert_eq!(status_of(folder.path(), script, KILL_LIMIT, signals).await, 0);
+        let lives = fs::read_to_string(folder.path().join("lives")).unwrap();
+        let expected =
+            ["planned", "planned", "1", "1", "planned"].map(|how| format!("supervise {} {how}", process::id()));
+        assert_eq!(lives.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_child_that_parks_itself_is_not_started_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_sender, signals) = mpsc::channel(1);
+        assert_eq!(status_of(folder.path(), "exit 78", KILL_LIMIT, signals).await, 78);
+    }
+
+    #[tokio::test]
+    async fn a_signal_reaches_the_child_and_only_one_that_means_stop_ends_the_supervisor() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = r#"
+            trap 'echo HUP >> "$0/caught"' HUP; trap 'echo TERM >> "$0/caught"; exit 75' TERM
+            : > "$0/up"; while :; do sleep 0.01; done"#;
+        let (sender, signals) = mpsc::channel(1);
+        let (status, ()) = tokio::join!(status_of(folder.path(), script, KILL_LIMIT, signals), async {
+            appears(&folder.path().join("up")).await;
+            sender.send(Signal::SIGHUP).await.unwrap();
+            appears(&folder.path().join("caught")).await;
+            sender.send(Signal::SIGTERM).await.unwrap();
+        });
+        assert_eq!(status, 0);
+        assert_eq!(fs::read_to_string(folder.path().join("caught")).unwrap(), "HUP\nTERM\n");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_ignores_the_stop_is_killed_at_the_limit_with_its_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = r#"trap '' TERM; (while :; do sleep 0.01; echo x >> "$0/beat"; done) & : > "$0/up"; wait"#;
+        let (sender, signals) = mpsc::channel(1);
+        let limit = Duration::from_millis(300);
+        let begun_at = time::Instant::now();
+        let (status, ()) = tokio::join!(status_of(folder.path(), script, limit, signals), async {
+            appears(&folder.path().join("up")).await;
+            sender.send(Signal::SIGTERM).await.unwrap();
+        });
+        assert_eq!(status, 0);
+        assert!(begun_at.elapsed() >= limit);
+        time::sleep(Duration::from_millis(50)).await;
+        let beats = fs::metadata(folder.path().join("beat")).unwrap().len();
+        time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(fs::metadata(folder.path().join("beat")).unwrap().len(), beats, "the group is gone");
+    }
+
+    #[tokio::test]
+    async fn a_stop_between_two_children_ends_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = r#"echo x >> "$0/lives"; exit 1"#;
+        let (sender, signals) = mpsc::channel(1);
+        let (status, ()) = tokio::join!(status_of(folder.path(), script, KILL_LIMIT, signals), async {
+            appears(&folder.path().join("lives")).await;
+            sender.send(Signal::SIGINT).await.unwrap();
+        });
+        assert_eq!(status, 0);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_gone_is_started_from_the_running_image() {
+        let mut supervisor = Supervisor::new(
+            "/nonexistent/evergate".into(),
+            ["--list", "--exact", "none"].map(OsString::from).to_vec(),
+            KILL_LIMIT,
+        );
+        assert_eq!(supervisor.watch(std::future::pending).await, 0, "this very test program lists no test");
+    }
+}

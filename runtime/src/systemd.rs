@@ -1,0 +1,341 @@
+//! Talks with systemd when it is our supervisor: tells it how far we are, and asks it what it wants of us. Owns the
+//! notify socket and the reading of systemd's answers; it never decides anything and never fails its caller.
+//!
+//! Measured on systemd 252, in a unit with nothing but `Restart=on-failure`:
+//!
+//! | what happened to the unit                  | `ActiveState` that the unit reads of itself | `Job`    |
+//! |--------------------------------------------|---------------------------------------------|----------|
+//! | nothing                                    | `active`                                    | empty    |
+//! | `systemctl stop`, `systemctl restart`      | `deactivating`, before the SIGTERM is seen  | a number |
+//! | `kill -TERM` by hand, `systemctl kill`     | `active`                                    | empty    |
+//!
+//! A main process that dies of SIGTERM, or leaves with 0, counts as clean and is *not* started again by
+//! `Restart=on-failure`; one that leaves with 75 while it is being stopped makes the unit `failed`. The default
+//! `KillMode=control-group` signals the whole control group, the `systemctl` we are just asking with included.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    io::{Error, ErrorKind, Result},
+    os::unix::{
+        ffi::OsStrExt,
+        net::{SocketAddr, UnixDatagram},
+        process::parent_id,
+    },
+    process::{self, Stdio},
+    time::Duration,
+};
+
+use tokio::{process::Command, time};
+use tracing::{debug, warn};
+
+/// How long [`restarts`] waits for an answer.
+const RESTARTS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause before asking again when `systemctl` was killed with the rest of our control group.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The line to a supervisor that speaks systemd's notify protocol (`sd_notify(3)`); silent when there is none.
+///
+/// Whatever is told is one datagram, sent without waiting: a supervisor that does not read never holds us up. The
+/// variable `NOTIFY_SOCKET` stays in the environment, because a re-exec in place needs it again; take it away from
+/// children that are not the gateway.
+#[derive(Clone, Debug)]
+pub struct Notify {
+    supervisor: Option<SocketAddr>,
+}
+
+impl Notify {
+    /// The supervisor that `NOTIFY_SOCKET` names, or nobody.
+    pub fn from_environment() -> Self {
+        match env::var_os("NOTIFY_SOCKET") {
+            Some(name) if !name.is_empty() => Self::to(&name),
+            _ => Self { supervisor: None },
+        }
+    }
+
+    /// The supervisor listening at `name`: an absolute path, or `@` and an abstract name.
+    fn to(name: &OsStr) -> Self {
+        let address = match name.as_bytes() {
+            [b'/', ..] => SocketAddr::from_pathname(name),
+            [b'@', rest @ ..] => abstract_address(rest),
+            _ => Err(Error::from(ErrorKind::Unsupported)),
+        };
+        if let Err(error) = &address {
+            warn!(%error, socket = ?name, "cannot notify the supervisor: NOTIFY_SOCKET is neither a path nor an abstract name");
+        }
+        Self { supervisor: address.ok() }
+    }
+
+    /// The gateway serves. Counts for `Type=notify`; without effect elsewhere.
+    pub fn ready(&self) {
+        self.send("READY=1");
+    }
+
+    /// The gateway leaves for good. systemd then starts `TimeoutStopSec`, so this must not be sent before a restart in
+    /// place, nor by a child of `evergate supervise` that will be started again.
+    pub fn stopping(&self) {
+        self.send("STOPPING=1");
+    }
+
+    /// One line about what the gateway is doing, for `systemctl status`.
+    pub fn status(&self, line: &str) {
+        let line: String = line.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+        self.send(&format!("STATUS={line}"));
+    }
+
+    fn send(&self, state: &str) {
+        let Some(supervisor) = &self.supervisor else { return };
+        match send_datagram(supervisor, state) {
+            Ok(()) => debug!(state, "told the supervisor"),
+            Err(error) => warn!(%error, state, "could not tell the supervisor; going on without"),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn abstract_address(name: &[u8]) -> Result<SocketAddr> {
+    use std::os::linux::net::SocketAddrExt;
+    SocketAddr::from_abstract_name(name)
+}
+
+/// Abstract names exist on Linux only, and so does systemd.
+#[cfg(not(target_os = "linux"))]
+fn abstract_address(_name: &[u8]) -> Result<SocketAddr> {
+    Err(Error::from(ErrorKind::Unsupported))
+}
+
+fn send_datagram(supervisor: &SocketAddr, state: &str) -> Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(state.as_bytes(), supervisor).map(|_| ())
+}
+
+/// Whether systemd started this very process and starts it again, as opposed to a shell or a program that it started.
+///
+/// systemd 248 and newer say so with `SYSTEMD_EXEC_PID`, which also holds after a re-exec in place. Older ones are
+/// known by `INVOCATION_ID` and by being our parent, PID 1.
+pub fn is_our_supervisor() -> bool {
+    started_us(env::var_os("SYSTEMD_EXEC_PID"), env::var_os("INVOCATION_ID"), process::id(), parent_id())
+}
+
+fn started_us(exec_pid: Option<OsString>, invocation: Option<OsString>, own_pid: u32, parent_pid: u32) -> bool {
+    match exec_pid {
+        Some(exec_pid) => exec_pid.to_str().and_then(|pid| pid.parse().ok()) == Some(own_pid),
+        None => invocation.is_some() && parent_pid == 1,
+    }
+}
+
+/// Whether systemd is stopping our unit right now, to leave it stopped or to start it again: the SIGTERM was then no
+/// stray one. `None` when systemd cannot be asked within `timeout`, or does not know us as the unit's main process.
+pub async fn stop_job_pending(timeout: Duration) -> Option<bool> {
+    match ask(timeout).await?.active_state.as_str() {
+        "deactivating" => Some(true),
+        "active" | "activating" | "reloading" | "refreshing" => Some(false),
+        _ => None,
+    }
+}
+
+/// How often systemd started our unit again by itself since somebody last started it (`NRestarts`). More than 0 means
+/// that we were revived; it stays so after a re-exec in place. `None` when systemd cannot be asked.
+pub async fn restarts() -> Option<u32> {
+    Some(ask(RESTARTS_TIMEOUT).await?.restarts)
+}
+
+/// What systemd says of our unit.
+#[derive(Debug, PartialEq, Eq)]
+struct UnitState {
+    active_state: String,
+    main_pid: u32,
+    restarts: u32,
+}
+
+impl UnitState {
+    /// Reads the output of `systemctl show`; `None` when a property is missing.
+    fn parse(output: &str) -> Option<Self> {
+        let property = |name: &str| {
+            output.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).filter(|value| !value.is_empty())
+        };
+        Some(Self {
+            active_state: property("ActiveState")?.to_owned(),
+            main_pid: property("MainPID")?.parse().ok()?,
+            restarts: property("NRestarts")?.parse().ok()?,
+        })
+    }
+}
+
+/// Asks for our unit until there is an answer or `timeout` is over.
+async fn ask(timeout: Duration) -> Option<UnitState> {
+    let unit = Unit::of_this_process()?;
+    let state = match time::timeout(timeout, unit.show()).await {
+        Ok(state) => state?,
+        Err(_) => {
+            warn!(unit = unit.name, "systemd did not answer in time");
+            return None;
+        }
+    };
+    if state.main_pid != process::id() {
+        debug!(unit = unit.name, main_pid = state.main_pid, "another process is our unit's main process");
+        return None;
+    }
+    Some(state)
+}
+
+/// A service of systemd, as a control group names it.
+#[derive(Debug, PartialEq, Eq)]
+struct Unit {
+    name: String,
+    manager: Manager,
+}
+
+/// Which systemd manages a unit.
+#[derive(Debug, PartialEq, Eq)]
+enum Manager {
+    System,
+    User,
+}
+
+impl Unit {
+    fn of_this_process() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/self/cgroup").ok()?)
+    }
+
+    /// Finds the unit in the text of `/proc/self/cgroup`: the last component that ends in `.service`, so that control
+    /// groups below the unit's own do not hide it and a path relative to a control group namespace still names it. A
+    /// user's manager runs in `user@UID.service`, its units below.
+    fn parse(cgroups: &str) -> Option<Self> {
+        let path_of = |line: &'_ str| -> Option<String> {
+            let (_, controllers_and_path) = line.split_once(':')?;
+            let (controllers, path) = controllers_and_path.split_once(':')?;
+            matches!(controllers, "" | "name=systemd").then(|| path.to_owned())
+        };
+        cgroups.lines().filter_map(path_of).find_map(|path| {
+            let mut services = path.split('/').filter(|component| component.ends_with(".service"));
+            let name = services.next_back()?;
+            let manager = match services.any(|service| service.starts_with("user@")) {
+                true => Manager::User,
+                false => Manager::System,
+            };
+            // A unit whose control group would clash with a file of the kernel's has `_` put before its name.
+            let name = name.strip_prefix('_').unwrap_or(name).to_owned();
+            Some(Self { name, manager })
+        })
+    }
+
+    /// What the manager says of this unit; asks again when `systemctl` dies of a signal, because a stop that signals
+    /// our whole control group hits it as well. `None` when it cannot be run or answers something else.
+    async fn show(&self) -> Option<UnitState> {
+        loop {
+            let mut systemctl = Command::new("systemctl");
+            if self.manager == Manager::User {
+                systemctl.arg("--user");
+            }
+            systemctl.args(["show", "--property=ActiveState,MainPID,NRestarts", "--"]).arg(&self.name);
+            systemctl.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+            let output = systemctl.output().await.inspect_err(|error| debug!(%error, "cannot run systemctl")).ok()?;
+            if output.status.code().is_some() {
+                return UnitState::parse(&String::from_utf8_lossy(&output.stdout));
+            }
+            time::sleep(ASK_AGAIN).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(cgroups: &str) -> Option<(String, Manager)> {
+        Unit::parse(cgroups).map(|unit| (unit.name, unit.manager))
+    }
+
+    #[test]
+    fn the_unit_is_read_from_every_form_of_the_control_group_file() {
+        let system = |name: &str| Some((name.to_owned(), Manager::System));
+        let user = |name: &str| Some((name.to_owned(), Manager::User));
+        let table = [
+            ("0::/system.slice/evergate.service\n", system("evergate.service")),
+            ("0::/../evergate.service\n", system("evergate.service")),
+            ("0::/system.slice/evergate.service/agents\n", system("evergate.service")),
+            ("0::/system.slice/system-evergate.slice/evergate@main.service\n", system("evergate@main.service")),
+            ("0::/system.slice/_cgroup.service\n", system("cgroup.service")),
+            (r"0::/system.slice/my\x2dgate.service", system(r"my\x2dgate.service")),
+            ("9:name=systemd:/\n4:memory:/a.service\n0::/system.slice/b.service\n", system("b.service")),
+            ("1:name=systemd:/system.slice/c.service\n0::/\n", system("c.service")),
+            ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/evergate.service\n", user("evergate.service")),
+            ("0::/user.slice/user-1000.slice/user@1000.service/init.scope\n", system("user@1000.service")),
+            ("0::/user.slice/user-1000.slice/session-1.scope\n", None),
+            ("0::/\n", None),
+            ("", None),
+            ("nonsense\n::\n", None),
+        ];
+        for (cgroups, expected) in table {
+            assert_eq!(unit(cgroups), expected, "{cgroups:?}");
+        }
+    }
+
+    #[test]
+    fn the_answer_of_systemctl_is_read_in_any_order_and_refused_when_incomplete() {
+        let stopping = "MainPID=46\nNRestarts=3\nActiveState=deactivating\n";
+        let expected = UnitState { active_state: "deactivating".to_owned(), main_pid: 46, restarts: 3 };
+        assert_eq!(UnitState::parse(stopping), Some(expected));
+        for incomplete in [
+            "",
+            "MainPID=46\nNRestarts=0\nActiveState=\n",
+            "MainPID=x\nNRestarts=0\nActiveState=active\n",
+            "ActiveState=active\n",
+        ] {
+            assert_eq!(UnitState::parse(incomplete), None, "{incomplete:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_process_that_systemd_started_itself_is_supervised_by_it() {
+        let text = |text: &str| Some(OsString::from(text));
+        assert!(started_us(text("7"), text("id"), 7, 1));
+        assert!(started_us(text("7"), None, 7, 99), "a user's manager is not PID 1");
+        assert!(!started_us(text("7"), text("id"), 8, 7), "a child inherits the variable");
+        assert!(!started_us(text("7"), text("id"), 8, 1), "an orphan inherits it as well");
+        assert!(!started_us(text("x"), text("id"), 8, 1));
+        assert!(started_us(None, text("id"), 8, 1), "systemd before 248");
+        assert!(!started_us(None, text("id"), 8, 7));
+        assert!(!started_us(None, None, 8, 1), "another PID 1");
+    }
+
+    #[test]
+    fn notices_arrive_at_a_path_and_at_an_abstract_name_one_line_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let abstract_name = format!("evergate-notify-{}", process::id());
+        let address = abstract_address(abstract_name.as_bytes()).unwrap();
+        let sockets = [
+            (UnixDatagram::bind(&path).unwrap(), path.into_os_string()),
+            (UnixDatagram::bind_addr(&address).unwrap(), OsString::from(format!("@{abstract_name}"))),
+        ];
+        for (socket, name) in sockets {
+            let notify = Notify::to(&name);
+            notify.ready();
+            notify.status("draining\nREADY=1");
+            notify.stopping();
+            for expected in ["READY=1", "STATUS=draining READY=1", "STOPPING=1"] {
+                let mut buffer = [0; 64];
+                let length = socket.recv(&mut buffer).unwrap();
+                assert_eq!(str::from_utf8(&buffer[..length]), Ok(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_supervisor_that_is_gone_or_never_reads_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let deaf = UnixDatagram::bind(&path).unwrap();
+        let notify = Notify::to(path.as_os_str());
+        for _ in 0..10_000 {
+            notify.status("still here");
+        }
+        drop(deaf);
+        notify.ready();
+        Notify::to(OsStr::new("vsock:2:1234")).ready();
+    }
+}

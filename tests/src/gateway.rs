@@ -1,0 +1,420 @@
+//! One gateway under test: its room on disk, its processes, its log, its end. It starts, kills and asks about processes;
+//! what is said to the gateway over HTTP is in `chat`. When a test fails, it shows what the gateway last knew and wrote.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::events::Follower;
+use crate::http::Client;
+use crate::oracle::Accepted;
+use crate::{PATIENCE, eventually, process};
+
+/// Who starts the gateway again when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeper {
+    /// Nobody, or the test itself.
+    Nobody,
+    /// `evergate supervise`.
+    Supervise,
+    /// Nobody, on a terminal of its own.
+    Terminal,
+}
+
+/// What a gateway is started with.
+pub struct Builder {
+    room: TempDir,
+    config: String,
+    keeper: Keeper,
+    environment: Vec<(String, String)>,
+    state_dir: Option<PathBuf>,
+    address: Option<SocketAddr>,
+}
+
+impl Builder {
+    /// Adds lines to its configuration file.
+    #[must_use]
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config.push_str(toml);
+        self.config.push('\n');
+        self
+    }
+
+    /// Makes a shell script its agent (prompt on stdin); `keys` are further lines of `[agent.command]`.
+    #[must_use]
+    pub fn command_agent(self, script: &str, keys: &str) -> Self {
+        let path = self.room.path().join("agent.sh");
+        fs::write(&path, script).expect("the room is writable");
+        let table = format!("[agent]\nkind = \"command\"\n[agent.command]\nargv = [\"/bin/sh\", {path:?}]\n{keys}");
+        self.config(&table)
+    }
+
+    /// Whether `evergate supervise` keeps it; otherwise `evergate run` runs alone.
+    #[must_use]
+    pub fn supervised(mut self, supervised: bool) -> Self {
+        self.keeper = if supervised { Keeper::Supervise } else { Keeper::Nobody };
+        self
+    }
+
+    /// Runs `evergate run` on a terminal of its own (needs the program `script`).
+    #[must_use]
+    pub fn on_a_terminal(mut self) -> Self {
+        self.keeper = Keeper::Terminal;
+        self
+    }
+
+    /// Sets a variable of its environment, which is otherwise empty but for `PATH` and `HOME`.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Uses this state directory in place of a fresh one in its room.
+    #[must_use]
+    pub fn state_dir(mut self, path: &Path) -> Self {
+        self.state_dir = Some(path.to_owned());
+        self
+    }
+
+    /// Listens there in place of a free port of the loopback interface.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// The folder that holds everything of this gateway and goes with it.
+    pub fn room(&self) -> &Path {
+        self.room.path()
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(self) -> Gateway {
+        let gateway = self.spawn();
+        gateway.await_ready();
+        gateway
+    }
+
+    /// Starts it and waits for nothing: it may well refuse to live.
+    pub fn spawn(self) -> Gateway {
+        let config = self.room.path().join("config.toml");
+        fs::write(&config, &self.config).expect("the room is writable");
+        let gateway = Gateway {
+            state_dir: self.state_dir.unwrap_or_else(|| self.room.path().join("state")),
+            address: self.address.unwrap_or_else(free_address),
+            log: self.room.path().join("log"),
+            config,
+            keeper: self.keeper,
+            environment: self.environment,
+            room: self.room,
+            child: Mutex::new(None),
+            sessions: Mutex::default(),
+            accepted: Mutex::default(),
+        };
+        gateway.restart_process();
+        gateway
+    }
+}
+
+/// A gateway that lives as long as this value, however often its process changes.
+pub struct Gateway {
+    room: TempDir,
+    state_dir: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    address: SocketAddr,
+    keeper: Keeper,
+    environment: Vec<(String, String)>,
+    child: Mutex<Option<Child>>,
+    /// Every session a test spoke to, for the report of a failure.
+    pub(crate) sessions: Mutex<BTreeSet<String>>,
+    /// Every prompt it accepted, in the order in which it said so.
+    pub(crate) accepted: Mutex<Vec<Accepted>>,
+}
+
+impl Gateway {
+    /// A gateway with an empty configuration, kept by nobody.
+    pub fn builder() -> Builder {
+        Builder {
+            room: TempDir::with_prefix("evergate-").expect("a temporary folder can be made"),
+            config: String::new(),
+            keeper: Keeper::Nobody,
+            environment: Vec::new(),
+            state_dir: None,
+            address: None,
+        }
+    }
+
+    /// Its folder for everything.
+    pub fn room(&self) -> &Path {
+        self.room.path()
+    }
+
+    /// Its state directory.
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The token in its state directory; waits for the first start to write it.
+    pub fn token(&self) -> String {
+        let path = self.state_dir.join("token");
+        self.wait_for("the token file", PATIENCE, || {
+            let token = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+            (!token.is_empty()).then_some(token)
+        })
+    }
+
+    /// A client that holds its token.
+    pub fn client(&self) -> Client {
+        Client::new(self.address, Some(self.token()))
+    }
+
+    /// Its status right now, or `None` when it does not answer.
+    pub fn try_status(&self) -> Option<Value> {
+        let answer = self.client().get("/v1/status").ok()?;
+        (answer.status == 200).then(|| answer.json())
+    }
+
+    /// Its status, as soon as it answers.
+    pub fn status(&self) -> Value {
+        self.wait_for("an answer to /v1/status", PATIENCE, || self.try_status())
+    }
+
+    /// The number of the generation that answers.
+    pub fn generation(&self) -> u64 {
+        self.status()["generation"].as_u64().expect("a status names its generation")
+    }
+
+    /// The process that answers: the gateway itself, under whatever keeper.
+    pub fn pid(&self) -> i32 {
+        self.status()["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a status names its process")
+    }
+
+    /// Its supervisor when it has one of ours, otherwise the same process as [`pid`](Self::pid).
+    pub fn child_pid(&self) -> i32 {
+        let child = self.child();
+        let pid = child.as_ref().expect("the process was started").id();
+        i32::try_from(pid).expect("a process id is positive and small")
+    }
+
+    /// Waits until `/readyz` says yes and gives the generation that said so.
+    pub fn await_ready(&self) -> u64 {
+        self.await_generation(0)
+    }
+
+    /// Waits until a generation of at least this number is ready.
+    pub fn await_generation(&self, least: u64) -> u64 {
+        let client = Client::new(self.address, None);
+        let what = format!("generation {least} or later to be ready");
+        self.wait_for(&what, PATIENCE, || {
+            if let Some(status) = self.ended() {
+                panic!("it ended ({status}) while this was awaited: {what}");
+            }
+            let answer = client.get("/readyz").ok().filter(|answer| answer.status == 200)?;
+            answer.json()["generation"].as_u64().filter(|generation| *generation >= least)
+        })
+    }
+
+    /// Waits until its phase is this one.
+    pub fn await_phase(&self, phase: &str) {
+        let what = format!("the phase {phase}");
+        self.wait_for(&what, PATIENCE, || self.try_status().filter(|status| status["phase"] == phase));
+    }
+
+    /// Sends a signal to the gateway itself.
+    pub fn signal(&self, signal: Signal) {
+        process::send_signal(self.pid(), signal);
+    }
+
+    /// `kill -9` of the process we started, at this very moment, and nothing else.
+    pub fn kill(&self) {
+        if let Some(mut child) = self.child().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts its process again, after ending the old one with `kill -9` if it still lives. Waits for nothing.
+    pub fn restart_process(&self) {
+        self.kill();
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("the log can be opened");
+        let child = self
+            .command()
+            .env_clear()
+            .envs(kept_environment(self.room.path()))
+            .env("EVERGATE_STATE_DIR", &self.state_dir)
+            .env("EVERGATE_CONFIG", &self.config)
+            .env("EVERGATE_LOCAL_LISTEN", self.address.to_string())
+            .envs(self.environment.iter().cloned())
+            .current_dir(self.room.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file descriptor is left"))
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .expect("the binary was just built");
+        *self.child() = Some(child);
+    }
+
+    fn command(&self) -> Command {
+        let binary = process::binary();
+        match self.keeper {
+            Keeper::Nobody => {
+                let mut command = Command::new(binary);
+                command.arg("run");
+                command
+            }
+            Keeper::Supervise => {
+                let mut command = Command::new(binary);
+                command.args(["supervise", "--", "run"]);
+                command
+            }
+            Keeper::Terminal => {
+                let mut command = Command::new("script");
+                command.args(["-q", "-e", "-c", &format!("exec '{}' run", binary.display()), "/dev/null"]);
+                command
+            }
+        }
+    }
+
+    /// How the process we started ended, or `None` while it lives.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.child().as_mut().expect("the process was started").try_wait().expect("it is our child")
+    }
+
+    /// Waits for the process we started to end and gives its exit status.
+    ///
+    /// # Panics
+    /// When it does not end in `patience`, or is ended by a signal.
+    pub fn exit_code(&self, patience: Duration) -> i32 {
+        let status = self.wait_for("the process to end", patience, || self.ended());
+        status.code().unwrap_or_else(|| panic!("it was ended by a signal: {status}"))
+    }
+
+    /// Runs `evergate` with these arguments on its state directory, for two minutes at most.
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        static CALLS: AtomicU16 = AtomicU16::new(0);
+        let call = CALLS.fetch_add(1, Ordering::Relaxed);
+        let [out, err] = ["out", "err"].map(|kind| self.room.path().join(format!("cli-{call}.{kind}")));
+        let create = |path: &Path| File::create(path).expect("the room is writable");
+        let mut child = Command::new(process::binary())
+            .args(arguments)
+            .arg("--state-dir")
+            .arg(&self.state_dir)
+            .env_clear()
+            .envs(kept_environment(self.room.path()))
+            .stdin(Stdio::null())
+            .stdout(create(&out))
+            .stderr(create(&err))
+            .spawn()
+            .expect("the binary was just built");
+        let status = eventually(Duration::from_secs(120), || child.try_wait().expect("it is our child"));
+        let _ = child.kill();
+        let _ = child.wait();
+        let [stdout, stderr] = [out, err].map(|path| fs::read(path).unwrap_or_default());
+        let Some(status) = status else {
+            panic!("evergate {arguments:?} did not end: {}", String::from_utf8_lossy(&stderr));
+        };
+        Output { status, stdout, stderr }
+    }
+
+    /// Everything its processes wrote.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits for `look` to give something.
+    ///
+    /// # Panics
+    /// When `patience` passes first; the message says what was awaited, the report of the gateway follows.
+    pub fn wait_for<T>(&self, what: &str, patience: Duration, look: impl FnMut() -> Option<T>) -> T {
+        let begun = Instant::now();
+        eventually(patience, look)
+            .unwrap_or_else(|| panic!("after {:.1} s still waiting for {what}", begun.elapsed().as_secs_f32()))
+    }
+
+    /// What is known of it, for the reader of a failed test: status, events, end of its log.
+    pub fn report(&self) -> String {
+        let mut report = format!("---- gateway at {} in {}\n", self.address, self.state_dir.display());
+        let token = fs::read_to_string(self.state_dir.join("token")).unwrap_or_default().trim().to_owned();
+        let status = Client::new(self.address, Some(token.clone())).get("/v1/status");
+        report.push_str(&format!("---- status: {status:?}\n"));
+        let sessions: Vec<String> =
+            self.sessions.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        for session in sessions.iter().take(if status.is_ok() { 6 } else { 0 }) {
+            report.push_str(&format!("---- last events of {session}\n"));
+            let mut follower = Follower::new(self.address, token.clone(), session, None);
+            let deadline = Instant::now() + Duration::from_millis(300);
+            let events: Vec<_> = std::iter::from_fn(|| follower.next_kept(deadline)).collect();
+            for event in &events[events.len().saturating_sub(40)..] {
+                let line = format!("{:?} {} {}", event.id, event.name, event.data);
+                report.push_str(&format!("{}\n", line.chars().take(300).collect::<String>()));
+            }
+        }
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        report.push_str("---- end of its log\n");
+        for line in &lines[lines.len().saturating_sub(80)..] {
+            report.push_str(&format!("{line}\n"));
+        }
+        report
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A second panic on the way out would end the whole test process and hide the first.
+            let report = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.report()));
+            eprintln!("{}", report.unwrap_or_else(|_| self.log()));
+        }
+        // The keeper first, so that it does not start another one.
+        self.kill();
+        process::end_all(&self.state_dir);
+    }
+}
+
+/// A test must not inherit its runner's supervisor, proxy or configuration.
+fn kept_environment(home: &Path) -> Vec<(String, String)> {
+    let path = std::env::var("PATH").unwrap_or_else(|_| String::from("/usr/bin:/bin"));
+    [("PATH", path), ("HOME", home.display().to_string()), ("RUST_BACKTRACE", String::from("1"))]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+}
+
+/// A free address of the loopback interface. Its port lies below those that the kernel gives to outgoing connections:
+/// a client that retries would otherwise, sooner or later, take the gateway's own port away or connect to itself.
+pub fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 20_000;
+    const PORTS: u16 = 12_000;
+    let start = u16::try_from(std::process::id() * 97 % u32::from(PORTS)).expect("it is below PORTS");
+    for _ in 0..PORTS {
+        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let address = SocketAddr::from(([127, 0, 0, 1], FIRST + offset));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port from {FIRST} on is free");
+}

@@ -1,0 +1,170 @@
+//! How the processes end: the exit status that `run` leaves, what `supervise` makes of it, what the command line says.
+
+use std::net::TcpListener;
+use std::process::Output;
+use std::time::Duration;
+
+use evergate_tests::PATIENCE;
+use evergate_tests::gateway::{Gateway, free_address};
+use evergate_tests::oracle::Words;
+use evergate_tests::process;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+/// The status that asks the supervisor for another start (`EX_TEMPFAIL`).
+const RESTART: i32 = 75;
+/// The status that asks never to be started again like this (`EX_CONFIG`).
+const PARK: i32 = 78;
+/// The status of a command that finds no gateway (`EX_UNAVAILABLE`).
+const NOBODY_THERE: i32 = 69;
+/// A start may wait this long for a dying predecessor before it gives up.
+const GIVES_UP: Duration = Duration::from_secs(60);
+
+/// A gateway whose supervisor is this test, by the marks that `evergate supervise` sets.
+fn supervised_by_this_test() -> Gateway {
+    let pid = std::process::id().to_string();
+    Gateway::builder().env("EVERGATE_SUPERVISOR", "supervise").env("EVERGATE_SUPERVISOR_PID", &pid).start()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn a_stop_ends_run_with_0() {
+    let gateway = Gateway::builder().start();
+    gateway.ask("stop", &json!({}));
+    assert_eq!(gateway.exit_code(PATIENCE), 0);
+}
+
+#[test]
+fn the_command_stop_returns_0_when_the_process_is_gone() {
+    let gateway = Gateway::builder().start();
+    let output = gateway.cli(&["stop", "--wait", "30s"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(gateway.exit_code(PATIENCE), 0);
+}
+
+#[test]
+fn a_restart_under_a_supervisor_ends_run_with_75() {
+    let gateway = supervised_by_this_test();
+    assert_eq!(gateway.status()["supervisor"], "supervise");
+    gateway.ask("restart", &json!({}));
+    assert_eq!(gateway.exit_code(PATIENCE), RESTART);
+}
+
+#[test]
+fn a_sigterm_that_nobody_announced_ends_run_with_75() {
+    let gateway = supervised_by_this_test();
+    gateway.signal(Signal::SIGTERM);
+    assert_eq!(gateway.exit_code(PATIENCE), RESTART, "a stray kill must not leave a dead service");
+}
+
+#[test]
+fn a_restart_that_nobody_supervises_happens_in_the_same_process() {
+    let gateway = Gateway::builder().start();
+    let (pid, before) = (gateway.pid(), gateway.generation());
+    assert_eq!(gateway.status()["supervisor"], "nobody", "this test is about a gateway that nobody supervises");
+    assert_eq!(pid, gateway.child_pid());
+    gateway.ask("restart", &json!({}));
+    gateway.await_generation(before + 1);
+    assert_eq!(gateway.pid(), pid, "re-executed in place");
+    gateway.send("main", "hello", "1");
+    gateway.assert_answered_once(&[], Words::Echo);
+}
+
+#[test]
+fn supervise_starts_again_at_once_after_75() {
+    let gateway = Gateway::builder().supervised(true).start();
+    let (pid, before) = (gateway.pid(), gateway.generation());
+    assert_ne!(pid, gateway.child_pid(), "the gateway is a child of its supervisor");
+    gateway.ask("restart", &json!({}));
+    gateway.await_generation(before + 1);
+    assert_ne!(gateway.pid(), pid, "a new process");
+    assert!(gateway.log().contains("75"), "supervise says why its child ended");
+}
+
+#[test]
+fn supervise_starts_again_after_kill_9() {
+    let gateway = Gateway::builder().supervised(true).start();
+    let (pid, before) = (gateway.pid(), gateway.generation());
+    process::send_signal(pid, Signal::SIGKILL);
+    gateway.await_generation(before + 1);
+    assert_ne!(gateway.pid(), pid);
+    let answer = gateway.client().get("/v1/generations").expect("a ready gateway answers").json();
+    let dead = answer["generations"].as_array().and_then(|all| all.iter().find(|one| one["generation"] == before));
+    let cause = dead.and_then(|one| one["cause"].as_str()).unwrap_or_default();
+    assert!(!cause.is_empty(), "the end of every generation has a recorded cause: {answer}");
+    gateway.send("main", "hello", "1");
+    gateway.assert_answered_once(&[], Words::Echo);
+}
+
+#[test]
+fn supervise_ends_with_0_after_a_stop() {
+    let gateway = Gateway::builder().supervised(true).start();
+    gateway.ask("stop", &json!({}));
+    assert_eq!(gateway.exit_code(PATIENCE), 0);
+    assert_eq!(process::belonging_to(gateway.state_dir()), Vec::<i32>::new(), "nothing of it is left");
+}
+
+#[test]
+fn a_configuration_error_parks_run_and_supervise() {
+    for supervised in [false, true] {
+        let gateway = Gateway::builder().supervised(supervised).config("[drain]\nbudget = \"yesterday\"").spawn();
+        assert_eq!(gateway.exit_code(PATIENCE), PARK, "{}", gateway.log());
+        assert!(gateway.log().contains("budget"), "the message names the setting: {}", gateway.log());
+    }
+}
+
+#[test]
+fn a_state_directory_with_a_living_owner_parks_the_second_gateway_and_names_the_first() {
+    let first = Gateway::builder().start();
+    let owner = first.pid();
+    let second = Gateway::builder().state_dir(first.state_dir()).spawn();
+    assert_eq!(second.exit_code(GIVES_UP), PARK, "{}", second.log());
+    let log = second.log();
+    assert!(log.contains(&owner.to_string()), "the message names process {owner}: {log}");
+    assert_eq!(first.pid(), owner, "the owner is not disturbed");
+    first.send("main", "hello", "1");
+    first.assert_answered_once(&[], Words::Echo);
+}
+
+#[test]
+fn a_port_that_stays_taken_parks_run() {
+    let address = free_address();
+    let _taken = TcpListener::bind(address).expect("it was free a moment ago");
+    let gateway = Gateway::builder().listen(address).spawn();
+    assert_eq!(gateway.exit_code(GIVES_UP), PARK, "{}", gateway.log());
+    assert!(gateway.log().contains(&address.to_string()), "the message names the address: {}", gateway.log());
+}
+
+#[test]
+fn the_command_restart_returns_0_when_a_different_generation_is_ready() {
+    for supervised in [true, false] {
+        let gateway = Gateway::builder().supervised(supervised).start();
+        let before = gateway.generation();
+        let output = gateway.cli(&["restart", "--wait", "30s"]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let answer = gateway.client().get("/readyz").expect("it is ready, the command said so");
+        assert_eq!((answer.status, answer.json()["generation"].as_u64()), (200, Some(before + 1)));
+    }
+}
+
+#[test]
+fn the_command_send_prints_the_reply() {
+    let gateway = Gateway::builder().config("[agent.demo]\nwords_per_second = 0").start();
+    let output = gateway.cli(&["send", "--session", "main", "good morning"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), "You said: good morning");
+}
+
+#[test]
+fn commands_say_when_no_gateway_is_running() {
+    let gateway = Gateway::builder().start();
+    gateway.kill();
+    for command in [["restart", "--wait", "5s"].as_slice(), &["send", "hello"]] {
+        let output = gateway.cli(command);
+        assert_eq!(output.status.code(), Some(NOBODY_THERE), "{command:?}: {}", said(&output));
+        assert!(!output.stderr.is_empty(), "{command:?} says what is wrong");
+    }
+}
