@@ -89,8 +89,12 @@ pub struct Gateway {
     /// Accepted chat commands whose record is not on disk yet.
     pub(crate) commands: BTreeMap<MessageId, Command>,
     pub(crate) turns: BTreeMap<TurnId, Turn>,
-    /// Turns in state `Waiting`, in the order in which they will be resumed.
+    /// Turns in state `Waiting` that are above suspicion, in the order in which they will be resumed.
     pub(crate) resumable: VecDeque<TurnId>,
+    /// Turns in state `Waiting` that may be killing the gateway, by how many of their starts count against them.
+    pub(crate) suspects: BTreeSet<(u32, TurnId)>,
+    /// The suspect that was started last, and until when it is watched.
+    pub(crate) on_probation: Option<(TurnId, Instant)>,
     /// Turns of which a process of this generation may be running: few, however many are open.
     pub(crate) live: BTreeSet<TurnId>,
     pub(crate) outbox: BTreeMap<DeliveryId, Delivery>,
@@ -127,6 +131,8 @@ impl Gateway {
             commands: BTreeMap::new(),
             turns: BTreeMap::new(),
             resumable: VecDeque::new(),
+            suspects: BTreeSet::new(),
+            on_probation: None,
             live: BTreeSet::new(),
             outbox: BTreeMap::new(),
             owed_in: BTreeMap::new(),
@@ -207,7 +213,8 @@ impl Gateway {
             Phase::Closing => Some(drain.last_moment()),
             _ => None,
         });
-        kill.chain(drain).chain(self.write_ahead.retry_at()).chain(self.next_delivery_retry()).min()
+        let probation = self.probation_until().filter(|_| self.phase == Phase::Serving);
+        kill.chain(drain).chain(probation).chain(self.write_ahead.retry_at()).chain(self.next_delivery_retry()).min()
     }
 
     /// Why the gateway is not at rest; `None` when it is.

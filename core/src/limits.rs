@@ -33,6 +33,8 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// How long a turn that may be killing the gateway is resumed alone: by then a culprit has shown itself.
+    pub const PROBATION: Duration = Duration::from_secs(10);
     /// The longest that a forced end gives a turn between the interruption and the kill.
     pub const FORCE_INTERRUPT_GRACE: Duration = Duration::from_secs(2);
     /// The longest that a forced end takes to flush and close.

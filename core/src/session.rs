@@ -164,8 +164,9 @@ impl Gateway {
 
     /// Starts turns while there is room: first those that were cut, then one for each session in line.
     pub(crate) fn dispatch(&mut self, now: Instant) {
+        self.on_probation = self.on_probation.filter(|(_, until)| now < *until);
         while self.phase == Phase::Serving && self.live.len() < self.limits.turns {
-            if let Some(turn) = self.resumable.pop_front() {
+            if let Some(turn) = self.next_to_resume(now) {
                 self.resume_turn(now, turn);
             } else if let Some(session) = self.line.pop_front() {
                 self.lined_up.remove(&session);

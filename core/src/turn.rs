@@ -15,6 +15,7 @@ use crate::effect::Effect;
 use crate::gateway::Gateway;
 use crate::id::{MessageId, RequestId, SessionId, TurnId};
 use crate::input::{Partial, TurnEnd};
+use crate::limits::Limits;
 use crate::outbox::{Content, Notice};
 use crate::record::Record;
 use crate::session::Quarantine;
@@ -110,6 +111,11 @@ pub enum Conclusion {
 }
 
 impl Turn {
+    /// Whether it was running in more than one death of the gateway.
+    const fn is_suspect(&self) -> bool {
+        matches!(self.cut, Cut::Unplanned) && self.charged > 1
+    }
+
     /// Whether a process of this generation may be running for it.
     #[must_use]
     pub const fn is_live(&self) -> bool {
@@ -149,6 +155,27 @@ impl Gateway {
         );
         self.append(Record::TurnOpened { turn, session, messages: vec![message], conversation });
         self.start(turn, None);
+    }
+
+    /// The next turn of an earlier generation to be started again. Those that two deaths of the gateway have hit are
+    /// suspects: they come last and one at a time, the least suspect first, so that a turn which kills the gateway stands
+    /// alone before innocent ones have used up their attempts beside it.
+    pub(crate) fn next_to_resume(&mut self, now: Instant) -> Option<TurnId> {
+        if let Some(turn) = self.resumable.pop_front() {
+            return Some(turn);
+        }
+        if self.probation_until().is_some() {
+            return None;
+        }
+        let (_, turn) = self.suspects.pop_first()?;
+        self.on_probation = Some((turn, now + Limits::PROBATION));
+        Some(turn)
+    }
+
+    /// Until when the next suspect has to wait: while the one before runs, but not for longer than a culprit would take.
+    pub(crate) fn probation_until(&self) -> Option<Instant> {
+        let (turn, until) = self.on_probation?;
+        (self.live.contains(&turn) && !self.suspects.is_empty()).then_some(until)
     }
 
     /// Starts a turn of an earlier generation again, unless it has used up its attempts. The attempt is charged before
@@ -205,7 +232,11 @@ impl Gateway {
         match self.turns.get_mut(&id) {
             Some(turn) if turn.state == TurnState::Reclaiming => {
                 turn.state = TurnState::Waiting;
-                self.resumable.push_back(id);
+                if turn.is_suspect() {
+                    self.suspects.insert((turn.charged, id));
+                } else {
+                    self.resumable.push_back(id);
+                }
             }
             _ => self.effects.push_back(Effect::Ignored),
         }

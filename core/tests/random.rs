@@ -122,7 +122,6 @@ fn lives_meet_what_they_are_meant_to_try() {
         "overruled",
         "cancelled",
         "accepted",
-        "already done",
         "taken back",
         "too late",
         "ending",

@@ -20,4 +20,9 @@ pub fn start(log: &Log) {
     if let Err(error) = set {
         eprintln!("evergate: the log is already set up: {error}");
     }
+    std::panic::set_hook(Box::new(|panic| {
+        if !crate::journal::store::panics_are_answered() {
+            tracing::error!(%panic, "a part of the program broke");
+        }
+    }));
 }

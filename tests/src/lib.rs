@@ -6,13 +6,13 @@
 //! generous, because they are there to end a hung test and not to measure anything.
 #![forbid(unsafe_code)]
 
-pub mod systemd;
 pub mod chat;
 pub mod events;
 pub mod gateway;
 pub mod http;
 pub mod oracle;
 pub mod process;
+pub mod systemd;
 
 use std::time::{Duration, Instant};
 

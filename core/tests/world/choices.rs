@@ -46,9 +46,6 @@ impl World {
     pub fn step(&mut self, choice: u8) {
         let choices = self.choices();
         let choice = choices[usize::from(choice) % choices.len()].clone();
-        if std::env::var_os("SHOW").is_some() {
-            eprintln!("{:?} {:?} {choice:?}", self.now, self.gateway.as_ref().map(Gateway::phase));
-        }
         self.choose(choice);
     }
 

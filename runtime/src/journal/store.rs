@@ -13,6 +13,7 @@ use redb::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, RwLock};
 
@@ -273,9 +274,22 @@ fn create_tables(builder: &Builder, backend: Box<dyn StorageBackend>) -> Result<
     Ok(())
 }
 
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread becomes a [`JournalError`]; the panic hook has nothing to add then.
+#[must_use]
+pub fn panics_are_answered() -> bool {
+    GUARDED.get()
+}
+
 /// redb's own debug assertions may panic on a damaged file; an operator gets a sentence instead.
 fn guarded<T>(file: &str, body: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+    GUARDED.set(true);
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    GUARDED.set(false);
+    outcome.unwrap_or_else(|_| {
         Err(JournalError::Damaged { file: file.to_owned(), why: "its pages contradict each other".into() })
     })
 }

@@ -118,10 +118,12 @@ fn assert_busy(case: &str, answer: &Answer) {
 #[test]
 fn one_session_too_many_is_told_to_come_again() {
     let gateway = instant_agent().config("[limits]\nsessions = 2").start();
-    gateway.send("one", "hello", "1");
-    gateway.send("two", "hello", "2");
+    gateway.send("one", "take 3s for this", "1");
+    gateway.send("two", "take 3s for this", "2");
     assert_busy("a third session", &gateway.try_send("three", "hello", "3").expect("a living gateway answers"));
     gateway.send("one", "the known ones are served", "4");
+    gateway.await_rest(evergate_tests::PATIENCE);
+    gateway.send("three", "an answered session makes room", "5");
     gateway.assert_answered_once(&[], Words::Echo);
 }
 

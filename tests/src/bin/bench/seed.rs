@@ -1,0 +1,43 @@
+//! Bringing a gateway into the state that is to be measured: many sessions that have said something.
+
+use std::io;
+use std::thread;
+
+use evergate_tests::gateway::Gateway;
+
+use crate::connection::Connection;
+
+/// Messages on their way at once: as many as make large commits.
+const CLIENTS: usize = 64;
+
+/// Says `text` once in each of these sessions (`chat-0`, `chat-1`, …) and waits until all of it is accepted. `id` makes
+/// the messages different from those of an earlier call.
+///
+/// # Panics
+/// When a message is not accepted.
+pub fn say_in_each(gateway: &Gateway, sessions: std::ops::Range<usize>, text: &str, id: &str) {
+    let token = gateway.token();
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (token, sessions) = (&token, sessions.clone());
+            scope.spawn(move || {
+                let mut connection = Connection::open(gateway.address(), token).expect("the gateway listens");
+                for session in sessions.skip(client).step_by(CLIENTS) {
+                    let status = say(&mut connection, &format!("chat-{session}"), text, id);
+                    let status = status.expect("the gateway answers");
+                    assert_eq!(status, 202, "a message in chat-{session} is accepted");
+                }
+            });
+        }
+    });
+}
+
+fn say(connection: &mut Connection, session: &str, text: &str, id: &str) -> io::Result<u16> {
+    connection.send_message(session, text, id)?;
+    loop {
+        if let Some(status) = connection.take_answer() {
+            return Ok(status);
+        }
+        connection.receive()?;
+    }
+}
