@@ -128,6 +128,16 @@ impl Contract {
         }
     }
 
+    /// How the process ends after all when a signal arrives behind the last input: it must leave, since replacing itself in
+    /// place could outlive whoever sent that signal.
+    #[must_use]
+    pub const fn signalled_at_last(&self, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::ReExec => self.leave,
+            Verdict::Exit(_) => verdict,
+        }
+    }
+
     /// The supervisor's limit on an end that `origin` began: its clock runs only when it sent the signal itself.
     #[must_use]
     pub const fn limit(&self, origin: Origin) -> Option<Duration> {

@@ -4,6 +4,7 @@ mod world;
 
 use evergate_core::gateway::Phase;
 use evergate_core::input::{Asked, Partial};
+use evergate_core::limits::Limits;
 use evergate_core::outbox::Notice;
 use evergate_core::record::Record;
 use evergate_core::recovery::Start;
@@ -185,4 +186,54 @@ fn a_message_releases_a_session_whose_queue_is_full() {
     world.heal();
     assert!(said[1..].iter().all(|index| world.replies_to(*index) == 1));
     assert_eq!(world.replies_to(refused), 1);
+}
+
+#[test]
+fn a_culprit_stands_alone_before_innocent_turns_have_used_up_their_attempts() {
+    let mut world = world();
+    world.limits.turns = 3;
+    world.limits.attempts = 5;
+    world.kill();
+    world.start_again();
+    let said = [world.say(1, Asked::Prompt), world.say(2, Asked::Prompt), world.say(3, Asked::Prompt)];
+    world.commit_all();
+    let culprit = world.turn_in(2);
+    let mut deaths = 0;
+    while !world.is_set_aside(2) {
+        // Whoever runs alone and is innocent ends before anybody dies; the culprit kills as soon as it runs.
+        match world.agents.keys().copied().find(|turn| *turn == culprit) {
+            Some(_) => {
+                deaths += 1;
+                world.kill();
+                world.start_again();
+            }
+            None => {
+                let turn = *world.agents.keys().next().expect("somebody is resumed");
+                world.answer(turn);
+                world.commit_all();
+            }
+        }
+    }
+    assert_eq!(deaths, 5);
+    assert!(!world.is_set_aside(1) && !world.is_set_aside(3), "nobody else is to blame");
+    world.heal();
+    assert_eq!(said.map(|index| world.replies_to(index)), [1, 0, 1]);
+}
+
+#[test]
+fn a_suspect_that_lives_long_does_not_hold_up_the_others() {
+    let mut world = world();
+    world.say(1, Asked::Prompt);
+    world.say(2, Asked::Prompt);
+    world.commit_all();
+    for _ in 0..2 {
+        world.kill();
+        world.start_again();
+    }
+    assert_eq!(world.agents.len(), 1, "the first stands alone");
+    world.wait(Limits::PROBATION);
+    world.elapse();
+    world.commit_all();
+    assert_eq!(world.agents.len(), 2, "it has shown itself harmless");
+    world.heal();
 }

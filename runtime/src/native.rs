@@ -33,9 +33,21 @@ impl Native {
     pub fn new() -> io::Result<Self> {
         let guard = Arc::new(Guard::default());
         let watched = Arc::clone(&guard);
-        std::thread::Builder::new().name("guard".into()).stack_size(64 * 1024).spawn(move || watched.watch())?;
+        thread("guard", move || watched.watch())?;
         Ok(Self { origin: tokio::time::Instant::now(), guard, notify: Notify::from_environment() })
     }
+}
+
+/// Starts a thread that leaves the process's signals to the main one.
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let work = move || {
+        if let Err(error) = crate::run::block_signals() {
+            tracing::warn!(%error, "signals cannot be kept from a thread");
+        }
+        work();
+    };
+    std::thread::Builder::new().name(name.into()).stack_size(512 * 1024).spawn(work)?;
+    Ok(())
 }
 
 impl Guard {
@@ -91,12 +103,9 @@ impl Environment for Native {
     }
 
     fn isolate(&self, name: &'static str, task: Task) -> io::Result<()> {
-        let work = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(task()),
-            Err(error) => tracing::error!(%error, name, "a thread could not set up its runtime"),
-        };
-        std::thread::Builder::new().name(name.into()).spawn(work)?;
-        Ok(())
+        // The runtime is made here, where a failure can still be told.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        thread(name, move || runtime.block_on(task()))
     }
 
     fn guard(&self, end: Option<(Instant, u8)>) {

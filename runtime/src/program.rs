@@ -85,20 +85,22 @@ pub fn main() -> ExitCode {
     // Before anything else, so that a re-exec finds the program even after its file was replaced or removed.
     let program = std::env::current_exe();
     // Before any thread: a signal that comes before somebody listens must wait, not kill.
-    let blocked = block_signals();
+    if let Err(error) = run::block_signals() {
+        eprintln!("evergate: signals cannot be blocked: {error}");
+    }
     let arguments = Arguments::parse();
     match arguments.command {
         Command::Run(run) => gateway(&arguments.global, run, program.ok()),
         Command::Supervise { arguments: child } => {
-            unblock(blocked);
+            unblock();
             supervise_gateway(&arguments.global, child)
         }
         Command::Client(command) => {
-            unblock(blocked);
+            unblock();
             cli::run(&arguments.global, command)
         }
         Command::Journal { command: JournalCommand::Dump } => {
-            unblock(blocked);
+            unblock();
             cli::dump::dump(&arguments.global)
         }
         Command::Config { command } => configuration(&arguments.global, &command),
@@ -110,21 +112,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The signals that `run` answers; blocked until it listens for them.
-fn block_signals() -> nix::Result<nix::sys::signal::SigSet> {
-    use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
-    Ok(signals)
-}
-
-fn unblock(signals: nix::Result<nix::sys::signal::SigSet>) {
-    if let Ok(signals) = signals
-        && let Err(error) = signals.thread_unblock()
-    {
+/// Lets signals do what they do by default again, for commands that do not answer them.
+fn unblock() {
+    if let Err(error) = run::unblock_signals() {
         eprintln!("evergate: signals cannot be unblocked: {error}");
     }
 }
@@ -175,7 +165,7 @@ fn park() -> ExitCode {
             eprintln!(
                 "evergate: parked: this supervisor would only start it again. Mend what is said above, then restart it"
             );
-            unblock(block_signals());
+            unblock();
             loop {
                 std::thread::park();
             }
@@ -183,12 +173,9 @@ fn park() -> ExitCode {
     }
 }
 
-/// Replaces this process by a fresh start of the program: same PID, same command line. Signals stay blocked over the
-/// exec, since one that comes before the new image listens would kill it.
+/// Replaces this process by a fresh start of the program: same PID, same command line. Signals have been blocked
+/// before and stay so over the exec, since one that comes before the new image listens would kill it.
 fn replace_this_process(program: Option<PathBuf>) -> ExitCode {
-    if let Err(error) = block_signals() {
-        tracing::warn!(%error, "signals cannot be blocked over the re-exec");
-    }
     let itself = PathBuf::from("/proc/self/exe");
     for program in program.iter().chain([&itself]) {
         let error = again(program).exec();

@@ -20,6 +20,7 @@ use evergate_core::recovery::{Recovered, Start};
 use evergate_core::request::{Signal, Wish};
 use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::verdict::Verdict;
+use nix::sys::signal::SigSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -121,7 +122,7 @@ async fn generation(config: &Config, state_dir: &Path, mut claim: Claim) -> Resu
     let (driver, handle, platforms) = Driver::new(parts)?;
     let local = Local { handle, access: Arc::new(access), door: Door::Network, environment: Arc::clone(&environment) };
     print_link(&local);
-    let ending = drive(driver, local, [listener, control], platforms, forward)
+    let mut ending = drive(driver, local, [listener, control], platforms, forward)
         .await
         .map_err(system("a thread cannot be started"))?;
     journal.close();
@@ -130,7 +131,13 @@ async fn generation(config: &Config, state_dir: &Path, mut claim: Claim) -> Resu
         tracing::debug!(%error, "the control socket was gone already");
     }
     drop(claim);
-    Ok(ending.verdict)
+    block_signals().map_err(|errno| StartError::System { what: "signals cannot be blocked", error: errno.into() })?;
+    // What arrived before that is on its way through the loop: let it turn once more.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    match ending.signals.try_recv() {
+        Ok(_) => Ok(contract.signalled_at_last(ending.verdict)),
+        Err(_) => Ok(ending.verdict),
+    }
 }
 
 /// Runs the driver beside its servers; the control socket's on a thread of its own.
@@ -201,6 +208,22 @@ async fn listen(environment: &dyn Environment, address: SocketAddr) -> Result<Bo
     }
 }
 
+/// Makes the signals that a gateway answers wait until somebody listens for them: from the first line of `main` on, and
+/// again over a re-exec. Threads that are started meanwhile never get them.
+pub fn block_signals() -> nix::Result<()> {
+    answered_signals().thread_block()
+}
+
+fn answered_signals() -> SigSet {
+    use nix::sys::signal::Signal;
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
+}
+
+/// Lets them through, on this thread.
+pub fn unblock_signals() -> nix::Result<()> {
+    answered_signals().thread_unblock()
+}
+
 /// The process's signals as the core's, and the errand that brings them.
 fn signals() -> std::io::Result<(mpsc::Receiver<Signal>, impl Future<Output = ()> + Send + 'static)> {
     let (to_driver, signals) = mpsc::channel(16);
@@ -208,7 +231,7 @@ fn signals() -> std::io::Result<(mpsc::Receiver<Signal>, impl Future<Output = ()
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     // Blocked since the first line of `main`, or by the image that this one replaced; now somebody listens.
-    nix::sys::signal::SigSet::all().thread_unblock()?;
+    unblock_signals()?;
     let forward = async move {
         loop {
             let signal = tokio::select! {

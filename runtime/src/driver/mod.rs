@@ -39,8 +39,8 @@ const BURST: usize = 1024;
 pub struct Ending {
     /// How the process is to end.
     pub verdict: Verdict,
-    /// The account of it, for the log.
-    pub report: evergate_core::drain::Report,
+    /// Signals that nobody has taken in.
+    pub signals: mpsc::Receiver<Signal>,
 }
 
 /// Everything that a driver is made of.
@@ -167,8 +167,8 @@ impl Driver {
     /// Drives this generation to its end.
     pub async fn run(mut self) -> Ending {
         loop {
-            if let Some(ending) = self.settle() {
-                return ending;
+            if let Some(verdict) = self.settle() {
+                return Ending { verdict, signals: self.signals };
             }
             self.submit();
             self.wait().await;
@@ -176,11 +176,11 @@ impl Driver {
     }
 
     /// Does everything that is to do now. The driver's own answers to effects count as inputs of the same instant.
-    fn settle(&mut self) -> Option<Ending> {
+    fn settle(&mut self) -> Option<Verdict> {
         loop {
             while let Some(effect) = self.core.poll() {
-                if let Some(ending) = self.act(effect) {
-                    return Some(ending);
+                if let Some(verdict) = self.act(effect) {
+                    return Some(verdict);
                 }
             }
             let input = self.inputs.pop_front()?;
@@ -408,7 +408,7 @@ impl Driver {
     }
 
     /// Does one effect; the end comes back as a value.
-    fn act(&mut self, effect: Effect) -> Option<Ending> {
+    fn act(&mut self, effect: Effect) -> Option<Verdict> {
         match effect {
             Effect::Append { position, record } => self.append(position, record),
             Effect::Discard => self.batch.writes.clear(),
@@ -463,7 +463,7 @@ impl Driver {
             }
             Effect::End { verdict, report } => {
                 self.log_end(verdict, &report);
-                return Some(Ending { verdict, report });
+                return Some(verdict);
             }
         }
         None
