@@ -95,6 +95,10 @@ pub struct Gateway {
     pub(crate) suspects: BTreeSet<(u32, TurnId)>,
     /// The suspect that was started last, and until when it is watched.
     pub(crate) on_probation: Option<(TurnId, Instant)>,
+    /// When the next suspect may run, if that is still to come.
+    pub(crate) suspect_timer: Option<Instant>,
+    /// Since when this generation serves.
+    pub(crate) serving_since: Instant,
     /// Turns of which a process of this generation may be running: few, however many are open.
     pub(crate) live: BTreeSet<TurnId>,
     pub(crate) outbox: BTreeMap<DeliveryId, Delivery>,
@@ -133,6 +137,8 @@ impl Gateway {
             resumable: VecDeque::new(),
             suspects: BTreeSet::new(),
             on_probation: None,
+            suspect_timer: None,
+            serving_since: Instant::default(),
             live: BTreeSet::new(),
             outbox: BTreeMap::new(),
             owed_in: BTreeMap::new(),
@@ -213,8 +219,8 @@ impl Gateway {
             Phase::Closing => Some(drain.last_moment()),
             _ => None,
         });
-        let probation = self.probation_until().filter(|_| self.phase == Phase::Serving);
-        kill.chain(drain).chain(probation).chain(self.write_ahead.retry_at()).chain(self.next_delivery_retry()).min()
+        let suspect = self.suspect_timer.filter(|_| self.phase == Phase::Serving);
+        kill.chain(drain).chain(suspect).chain(self.write_ahead.retry_at()).chain(self.next_delivery_retry()).min()
     }
 
     /// Why the gateway is not at rest; `None` when it is.

@@ -33,6 +33,9 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// How long a generation lives without a turn that three deaths have hit, before that is tried again; doubled by each
+    /// further death.
+    pub const HELD_BACK: Duration = Duration::from_secs(1);
     /// How long a turn that may be killing the gateway is resumed alone: by then a culprit has shown itself.
     pub const PROBATION: Duration = Duration::from_secs(10);
     /// The longest that a forced end gives a turn between the interruption and the kill.

@@ -34,8 +34,8 @@ pub enum Record {
     CommandDone { message: MessageId },
     /// A turn is about to start for the first time, over these messages, which leave the inbox.
     TurnOpened { turn: TurnId, session: SessionId, messages: Vec<MessageId>, conversation: u32 },
-    /// A turn is about to start again; `charged` starts of it count against it.
-    TurnResumed { turn: TurnId, attempt: u32, charged: u32 },
+    /// A turn is about to start again, in this generation; `charged` starts of it count against it.
+    TurnResumed { turn: TurnId, attempt: u32, charged: u32, generation: GenerationId },
     /// The gateway cuts this turn short on purpose; its current start does not count against it.
     TurnInterrupted { turn: TurnId },
     /// Somebody in the chat wants this turn ended for good.

@@ -3,7 +3,7 @@
 
 use crate::effect::Effect;
 use crate::gateway::{Gateway, Phase};
-use crate::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
+use crate::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
 use crate::input::Asked;
 use crate::limits::Limits;
 use crate::outbox::{Content, Delivery, DeliveryState};
@@ -90,9 +90,10 @@ impl Recovered {
                 entry.turn = Some(*turn);
                 self.turns.insert(*turn, Turn::recovered(*session, messages.clone(), *conversation));
             }
-            Record::TurnResumed { turn, attempt, charged } => self.change_turn(*turn, |open| {
+            Record::TurnResumed { turn, attempt, charged, generation } => self.change_turn(*turn, |open| {
                 open.attempt = *attempt;
                 open.charged = *charged;
+                open.resumed_in = *generation;
                 open.cut = Cut::Unplanned;
             }),
             Record::TurnInterrupted { turn } => self.change_turn(*turn, |open| {
@@ -146,6 +147,15 @@ impl Recovered {
 }
 
 impl Turn {
+    /// A generation that died while this turn waited died of something else: one charge less for each of them. Without
+    /// this, a turn that stands alone while somebody else keeps killing the gateway would be blamed for it.
+    fn clear_of_deaths_without_it(&mut self, last: GenerationId) {
+        let without = u32::try_from(last.0.saturating_sub(self.resumed_in.0)).unwrap_or(u32::MAX);
+        if self.cut == Cut::Unplanned && self.charged > 1 {
+            self.charged = self.charged.saturating_sub(without).max(1);
+        }
+    }
+
     /// A turn as its first record leaves it.
     fn recovered(session: SessionId, messages: Vec<MessageId>, conversation: u32) -> Self {
         Self {
@@ -154,6 +164,7 @@ impl Turn {
             conversation,
             attempt: 1,
             charged: 1,
+            resumed_in: GenerationId::default(),
             cut: Cut::Unplanned,
             stop: StopAsked::No,
             granted: None,
@@ -174,6 +185,9 @@ impl Gateway {
         gateway.queued = sessions.values().map(|session| session.queue.len()).sum();
         gateway.sessions = sessions;
         gateway.turns = turns;
+        for turn in gateway.turns.values_mut() {
+            turn.clear_of_deaths_without_it(highest.generation);
+        }
         gateway.requests = requests;
         for (id, (session, _)) in &deliveries {
             gateway.owed_in.entry(*session).or_default().push_back(*id);
@@ -246,6 +260,7 @@ impl Gateway {
             return;
         }
         self.enter(Phase::Serving);
+        self.serving_since = now;
         self.effects.push_back(Effect::Ready);
         let chats: Vec<SessionId> = self.owed_in.keys().copied().collect();
         for session in chats {

@@ -164,7 +164,6 @@ impl Gateway {
 
     /// Starts turns while there is room: first those that were cut, then one for each session in line.
     pub(crate) fn dispatch(&mut self, now: Instant) {
-        self.on_probation = self.on_probation.filter(|(_, until)| now < *until);
         while self.phase == Phase::Serving && self.live.len() < self.limits.turns {
             if let Some(turn) = self.next_to_resume(now) {
                 self.resume_turn(now, turn);
@@ -175,6 +174,8 @@ impl Gateway {
                 break;
             }
         }
+        // Only what is still to come is waited for: a suspect that could run already waits for room, not for time.
+        self.suspect_timer = self.next_suspect_at().filter(|at| now < *at);
     }
 
     /// A chat command is on disk: it is carried out, and that too is written down.

@@ -13,7 +13,7 @@
 use crate::drain::TurnFate;
 use crate::effect::Effect;
 use crate::gateway::Gateway;
-use crate::id::{MessageId, RequestId, SessionId, TurnId};
+use crate::id::{GenerationId, MessageId, RequestId, SessionId, TurnId};
 use crate::input::{Partial, TurnEnd};
 use crate::limits::Limits;
 use crate::outbox::{Content, Notice};
@@ -22,6 +22,7 @@ use crate::session::Quarantine;
 use crate::time::Instant;
 use crate::write_ahead::Withdrawn;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// An open turn.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +37,8 @@ pub struct Turn {
     pub attempt: u32,
     /// How many of those starts count against it: all but those that the gateway cut on purpose.
     pub charged: u32,
+    /// The generation that resumed it last; the deaths of later ones were not its doing.
+    pub resumed_in: GenerationId,
     /// Whether its last start was cut on purpose.
     pub cut: Cut,
     /// Whether somebody wants it ended for good.
@@ -111,9 +114,9 @@ pub enum Conclusion {
 }
 
 impl Turn {
-    /// Whether it was running in more than one death of the gateway.
-    const fn is_suspect(&self) -> bool {
-        matches!(self.cut, Cut::Unplanned) && self.charged > 1
+    /// Whether it was running in more than one death of the gateway, and is to be tried again all the same.
+    fn is_suspect(&self, attempts: u32) -> bool {
+        self.cut == Cut::Unplanned && self.stop == StopAsked::No && self.charged > 1 && self.charged < attempts
     }
 
     /// Whether a process of this generation may be running for it.
@@ -146,6 +149,7 @@ impl Gateway {
                 conversation,
                 attempt: 1,
                 charged: 1,
+                resumed_in: self.generation,
                 cut: Cut::Unplanned,
                 stop: StopAsked::No,
                 granted: None,
@@ -164,7 +168,7 @@ impl Gateway {
         if let Some(turn) = self.resumable.pop_front() {
             return Some(turn);
         }
-        if self.probation_until().is_some() {
+        if self.next_suspect_at().is_none_or(|at| now < at) {
             return None;
         }
         let (_, turn) = self.suspects.pop_first()?;
@@ -172,10 +176,14 @@ impl Gateway {
         Some(turn)
     }
 
-    /// Until when the next suspect has to wait: while the one before runs, but not for longer than a culprit would take.
-    pub(crate) fn probation_until(&self) -> Option<Instant> {
-        let (turn, until) = self.on_probation?;
-        (self.live.contains(&turn) && !self.suspects.is_empty()).then_some(until)
+    /// When the next suspect may run: not while the one before does, unless that has shown itself harmless; and the more
+    /// suspect it is, the longer this generation has to live without it first. A death in that time clears it.
+    pub(crate) fn next_suspect_at(&self) -> Option<Instant> {
+        let (charged, _) = self.suspects.first()?;
+        let probation = self.on_probation.filter(|(turn, _)| self.live.contains(turn)).map(|(_, until)| until);
+        let doublings = charged.saturating_sub(3).min(5);
+        let held_back = if *charged > 2 { Limits::HELD_BACK * (1 << doublings) } else { Duration::ZERO };
+        Some((self.serving_since + held_back).max(probation.unwrap_or_default()))
     }
 
     /// Starts a turn of an earlier generation again, unless it has used up its attempts. The attempt is charged before
@@ -197,8 +205,9 @@ impl Gateway {
         turn.cut = Cut::Unplanned;
         turn.state = TurnState::Running;
         turn.progress_at = now;
-        let (attempt, charged) = (turn.attempt, turn.charged);
-        self.append(Record::TurnResumed { turn: id, attempt, charged });
+        turn.resumed_in = self.generation;
+        let (attempt, charged, generation) = (turn.attempt, turn.charged, self.generation);
+        self.append(Record::TurnResumed { turn: id, attempt, charged, generation });
         self.start(id, Some(resume));
     }
 
@@ -232,7 +241,7 @@ impl Gateway {
         match self.turns.get_mut(&id) {
             Some(turn) if turn.state == TurnState::Reclaiming => {
                 turn.state = TurnState::Waiting;
-                if turn.is_suspect() {
+                if turn.is_suspect(self.limits.attempts) {
                     self.suspects.insert((turn.charged, id));
                 } else {
                     self.resumable.push_back(id);

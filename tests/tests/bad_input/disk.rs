@@ -232,3 +232,25 @@ fn a_port_that_a_dying_predecessor_still_holds_is_waited_for() {
     drop(predecessor);
     gateway.await_ready();
 }
+
+#[test]
+fn a_journal_of_a_newer_version_is_refused_and_left_alone() {
+    let builder = instant_agent();
+    let state = builder.room().join("state");
+    fs::create_dir(&state).expect("the room is writable");
+    let path = state.join("journal.redb");
+    fs::write(&path, healthy_journal()).expect("the room is writable");
+    let database = redb::Database::open(&path).expect("a healthy journal opens");
+    let transaction = database.begin_write().expect("nobody else writes");
+    let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+    transaction.open_table(meta).expect("there is such a table").insert("schema", &b"7"[..]).expect("it takes a row");
+    transaction.commit().expect("there is space");
+    drop(database);
+    let before = fs::read(&path).expect("the journal is there");
+
+    let gateway = builder.spawn();
+    assert_eq!(gateway.exit_code(PATIENCE), PARK, "{}", gateway.log());
+    let log = gateway.log();
+    assert!(log.contains("newer version") && log.contains("schema 7"), "the message says why: {log}");
+    assert!(is_kept(&state, &before), "a refusal changes nothing");
+}

@@ -37,7 +37,7 @@ pub const OPEN_BARE: &str = "open-bare";
 /// The folder for what is kept between runs: beside the running program.
 pub fn folder() -> PathBuf {
     let itself = std::env::current_exe().expect("a running program has a path");
-    itself.parent().expect("a program is in a folder").join("bench")
+    itself.parent().expect("a program is in a folder").join("bench-journals")
 }
 
 /// The state directory with the history in it; builds it when there is none of this schema and size.

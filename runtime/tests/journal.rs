@@ -1,0 +1,131 @@
+//! The journal on redb holds what the core's specification of a store says, over closes and openings.
+
+use evergate::environment::Environment;
+use evergate::journal::store::Store;
+use evergate::journal::{Batch, Body, Journal, MessageBody, Write};
+use evergate::native::Native;
+use evergate_core::effect::Place;
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
+use evergate_core::input::{Asked, Standing};
+use evergate_core::outbox::{Content, Fate, Notice};
+use evergate_core::record::{Record, Unfinished};
+use evergate_core::request::{Mode, Origin, Outcome, Request, Wish};
+use evergate_core::turn::Conclusion;
+use evergate_core::verdict::Verdict;
+use std::path::Path;
+use std::sync::Arc;
+
+fn open(folder: &Path) -> Store {
+    Store::open(Native::new().unwrap().journal_disk(folder)).unwrap()
+}
+
+fn message(id: u64) -> Write {
+    let body = MessageBody {
+        session: "main".into(),
+        native: Some(format!("n{id}")),
+        text: format!("text {id}"),
+        from: "me".into(),
+    };
+    let record = Record::MessageAccepted {
+        message: MessageId(id),
+        session: SessionId(1),
+        asked: Asked::Prompt,
+        standing: Standing::Operator,
+        request: RequestId(0),
+        place: Place::Queued,
+    };
+    Write { position: Position(id), record, body: Body::Message(Arc::new(body)) }
+}
+
+fn plain(record: Record) -> Write {
+    Write { position: Position(1), record, body: Body::Text("said".into()) }
+}
+
+/// A life with one of everything: answered, open, owed, requested, set aside.
+fn life() -> Vec<Vec<Write>> {
+    let (session, turn) = (SessionId(1), TurnId(1));
+    let made = Request {
+        wish: Wish::Restart,
+        mode: Mode::Graceful,
+        origin: Origin::Session(session),
+        generation: GenerationId(1),
+        verdict: Verdict::ReExec,
+    };
+    let owed = |delivery, content| plain(Record::DeliveryOwed { delivery: DeliveryId(delivery), session, content });
+    let opened = |turn, message| {
+        plain(Record::TurnOpened { turn: TurnId(turn), session, messages: vec![MessageId(message)], conversation: 0 })
+    };
+    vec![
+        vec![plain(Record::GenerationBegun { generation: GenerationId(1) })],
+        vec![message(1), opened(1, 1), message(2), message(3)],
+        vec![
+            owed(1, Content::Reply { turn, messages: vec![MessageId(1)] }),
+            plain(Record::TurnEnded {
+                turn,
+                session,
+                messages: vec![MessageId(1)],
+                attempt: 1,
+                conclusion: Conclusion::Answered,
+            }),
+            opened(2, 2),
+        ],
+        vec![plain(Record::DeliverySettled { delivery: DeliveryId(1), fate: Fate::Sent })],
+        vec![
+            plain(Record::TurnInterrupted { turn: TurnId(2) }),
+            plain(Record::RequestMade { request: RequestId(4), made }),
+        ],
+        vec![plain(Record::TurnResumed { turn: TurnId(2), attempt: 2, charged: 1, generation: GenerationId(1) })],
+        vec![plain(Record::RequestSettled { request: RequestId(4), outcome: Outcome::Cancelled })],
+        vec![
+            plain(Record::SessionQuarantined { session }),
+            plain(Record::SessionRenewed { session, conversation: 3 }),
+            owed(2, Content::Notice(Notice::Help)),
+        ],
+    ]
+}
+
+#[test]
+fn what_is_unfinished_is_what_the_core_says_however_often_it_is_reopened() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = Unfinished::default();
+    for writes in life() {
+        let store = open(folder.path());
+        writes.iter().for_each(|write| model.absorb(&write.record));
+        store.commit(&Batch { writes, ..Batch::default() }).unwrap();
+        store.close();
+        assert_eq!(open(folder.path()).unfinished().unwrap(), model);
+    }
+}
+
+#[test]
+fn kept_events_have_one_id_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut told = Vec::new();
+    for writes in life() {
+        let store = open(folder.path());
+        told.extend(store.commit(&Batch { writes, ..Batch::default() }).unwrap());
+        store.close();
+    }
+    let names: Vec<&str> = told.iter().map(|event| event.name()).collect();
+    assert_eq!(names, ["message", "turn", "message", "message", "reply", "turn", "turn", "turn", "turn", "notice"]);
+    let store = open(folder.path());
+    assert_eq!(store.events(SessionId(1), 0, 100).unwrap(), told);
+    assert_eq!(store.events(SessionId(1), told[3].id, 2).unwrap(), told[4..6]);
+    assert_eq!(store.events(SessionId(2), 0, 100).unwrap(), []);
+}
+
+#[test]
+fn a_batch_after_close_is_refused_and_nothing_of_it_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.close();
+    assert!(store.commit(&Batch { writes: vec![message(1)], ..Batch::default() }).is_err());
+    assert_eq!(open(folder.path()).known_message(SessionId(1), "n1").unwrap(), None);
+}
+
+#[test]
+fn a_creation_that_was_cut_is_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("journal.new"), b"half a page").unwrap();
+    assert_eq!(open(folder.path()).unfinished().unwrap(), Unfinished::default());
+}
