@@ -152,7 +152,7 @@ pub struct Batch {
 pub enum JournalError {
     /// The file is not a journal, or a damaged one.
     #[error(
-        "{file} cannot be opened: {why}. Nothing in it was changed. Restore it from a backup, or move it away to start with an empty journal"
+        "{file} cannot be opened: {why}. What it holds was left as it is. Restore it from a backup, or move it away to start with an empty journal"
     )]
     Damaged {
         /// The file.
@@ -162,7 +162,7 @@ pub enum JournalError {
     },
     /// A newer program wrote it.
     #[error(
-        "{file} was written by a newer version of evergate (schema {found}; this one knows {known}). Nothing in it was changed. Run the newer version, or another state directory"
+        "{file} was written by a newer version of evergate (schema {found}; this one knows {known}). What it holds was left as it is. Run the newer version, or another state directory"
     )]
     Newer {
         /// The file.

@@ -246,11 +246,17 @@ fn a_journal_of_a_newer_version_is_refused_and_left_alone() {
     transaction.open_table(meta).expect("there is such a table").insert("schema", &b"7"[..]).expect("it takes a row");
     transaction.commit().expect("there is space");
     drop(database);
-    let before = fs::read(&path).expect("the journal is there");
 
     let gateway = builder.spawn();
     assert_eq!(gateway.exit_code(PATIENCE), PARK, "{}", gateway.log());
     let log = gateway.log();
     assert!(log.contains("newer version") && log.contains("schema 7"), "the message says why: {log}");
-    assert!(is_kept(&state, &before), "a refusal changes nothing");
+    // redb keeps its own books when it opens a file, so the bytes may differ; what is stored may not.
+    let database = redb::Database::open(&path).expect("it is still a journal");
+    let transaction = redb::ReadableDatabase::begin_read(&database).expect("nobody else has it");
+    let schema = transaction.open_table(meta).expect("there is such a table").get("schema").expect("it can be read");
+    assert_eq!(schema.expect("it is there").value(), b"7");
+    let messages = redb::TableDefinition::<u64, &[u8]>::new("messages");
+    let messages = transaction.open_table(messages).expect("there is such a table");
+    assert_eq!(redb::ReadableTableMetadata::len(&messages).expect("it can be counted"), 5, "a refusal loses nothing");
 }
