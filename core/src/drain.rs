@@ -198,7 +198,8 @@ impl Gateway {
         if let Some(drain) = &mut self.drain {
             drain.closing_at = Some(now);
             drain.deadlines = drain.deadlines.earlier(Deadlines::of_closing(&self.limits, drain.mode, now));
-            if matches!(drain.verdict, Verdict::Exit(_)) {
+            // Only of a stop: a supervisor that hears this expects us to stay away, and counts the time until we are gone.
+            if drain.wish == Wish::Stop {
                 self.effects.push_back(Effect::Stopping);
             }
         }

@@ -54,6 +54,8 @@ pub enum Answer {
     TooLate,
     /// There is no such open request.
     Unknown,
+    /// Too many requests are open.
+    TooMany,
     /// The gateway has written its end.
     Ending,
     /// The journal can not be written.
@@ -150,7 +152,7 @@ pub enum Effect {
     ClosePlatforms,
     /// The gateway can serve: tell the supervisor.
     Ready,
-    /// The process is about to leave: tell the supervisor.
+    /// The process is about to leave for good: tell the supervisor.
     Stopping,
     /// The phase has changed.
     Phase(Phase),

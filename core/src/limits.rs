@@ -33,6 +33,8 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Requests without an outcome at most; signals are always heard.
+    pub const REQUESTS: usize = 256;
     /// How long a generation lives without a turn that three deaths have hit, before that is tried again; doubled by each
     /// further death.
     pub const HELD_BACK: Duration = Duration::from_secs(1);

@@ -130,6 +130,9 @@ impl Gateway {
         if self.write_ahead.is_failing() && !matches!(origin, Origin::Signal(_)) {
             return self.effects.push_back(Effect::Answer { request: id, answer: Answer::StorageFull });
         }
+        if self.requests.len() + self.requests_made.len() >= Limits::REQUESTS && !matches!(origin, Origin::Signal(_)) {
+            return self.effects.push_back(Effect::Answer { request: id, answer: Answer::TooMany });
+        }
         self.record_request(id, wish, mode, origin);
         self.write_ahead.then(&mut self.effects, Effect::Answer { request: id, answer: Answer::Accepted });
         if matches!(origin, Origin::Signal(_)) {

@@ -47,7 +47,8 @@ impl Hub {
         }
     }
 
-    fn listen(&self, session: &str) -> broadcast::Receiver<Live> {
+    /// Listens to a session, from now on.
+    pub fn listen(&self, session: &str) -> broadcast::Receiver<Live> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.entry(session.to_owned()).or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
     }
@@ -55,6 +56,15 @@ impl Hub {
     /// Listens to the phase.
     pub fn stage(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
+    }
+
+    /// Stops listening; a session without listeners is forgotten.
+    pub fn leave(&self, session: &str, listener: &mut broadcast::Receiver<Live>) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        *listener = broadcast::channel(1).1;
+        if sessions.get(session).is_some_and(|listeners| listeners.receiver_count() == 0) {
+            sessions.remove(session);
+        }
     }
 
     /// Tells the listeners of a session. A session that nobody listens to any more is forgotten.
@@ -92,10 +102,5 @@ impl Hub {
     /// Tells everybody the phase.
     pub fn enter(&self, phase: Phase) {
         self.stage.send_modify(|stage| stage.phase = phase);
-    }
-
-    /// How many sessions are listened to.
-    pub fn sessions(&self) -> usize {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }

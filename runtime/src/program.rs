@@ -79,6 +79,10 @@ enum ConfigCommand {
     Check,
 }
 
+/// The exit status of a start for which the system had no thread, memory or descriptor (`EX_OSERR` of sysexits): it may
+/// have one later, so a supervisor is to try again.
+const OUT_OF_RESOURCES: u8 = 71;
+
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -152,7 +156,10 @@ fn gateway(global: &Global, arguments: RunArguments, program: Option<PathBuf>) -
             } else {
                 eprintln!("evergate: {error}");
             }
-            park()
+            match error {
+                run::StartError::System { .. } => ExitCode::from(OUT_OF_RESOURCES),
+                _ => park(),
+            }
         }
     }
 }

@@ -10,10 +10,11 @@ use crate::driver::{Driver, Ending, Parts};
 use crate::environment::{Address, Environment, Listener};
 use crate::journal::claim::{Claim, ClaimError};
 use crate::journal::store::Store;
-use crate::journal::{Journal, JournalError, Owner};
+use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
 use crate::local::{Access, Door, Local, router, serve};
 use crate::native::Native;
 use crate::systemd;
+use evergate_core::drain::TurnFate;
 use evergate_core::gateway::Gateway;
 use evergate_core::limits::Limits;
 use evergate_core::recovery::{Recovered, Start};
@@ -22,7 +23,7 @@ use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::verdict::Verdict;
 use nix::sys::signal::SigSet;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,16 @@ pub enum StartError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The control socket cannot be made.
+    #[error(
+        "cannot make the control socket {path}: {error}. A socket's path has at most 107 bytes; choose a shorter --state-dir"
+    )]
+    Control {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// The system does not give what every process needs.
     #[error("{what}: {error}")]
     System {
@@ -66,9 +77,9 @@ pub enum StartError {
 pub fn run(config: &Config, state_dir: &Path) -> Result<Verdict, StartError> {
     let system = |what| move |error| StartError::System { what, error };
     let unusable = |error| ClaimError::Unusable { path: state_dir.to_owned(), error };
+    // A directory that is made here is for this user alone; what is in it is so in any case.
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(unusable)?;
     let state_dir = std::fs::canonicalize(state_dir).map_err(unusable)?;
-    std::fs::set_permissions(&state_dir, std::fs::Permissions::from_mode(0o700)).map_err(unusable)?;
     let claim = Claim::take(&state_dir, PREDECESSOR)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -83,6 +94,8 @@ pub fn run(config: &Config, state_dir: &Path) -> Result<Verdict, StartError> {
 async fn generation(config: &Config, state_dir: &Path, mut claim: Claim) -> Result<Verdict, StartError> {
     let system = |what| move |error| StartError::System { what, error };
     let (signals, forward) = signals().map_err(system("signals cannot be received"))?;
+    let mut errands = JoinSet::new();
+    errands.spawn(forward);
     let environment: Arc<dyn Environment> = Arc::new(Native::new().map_err(system("a thread cannot be started"))?);
     let listener = listen(&*environment, config.local.listen).await?;
     let listen = listener.address().unwrap_or(config.local.listen);
@@ -90,12 +103,13 @@ async fn generation(config: &Config, state_dir: &Path, mut claim: Claim) -> Resu
     let control = environment
         .listen(&Address::Control(control_path.clone()))
         .await
-        .map_err(|error| StartError::Listen { address: control_path.display().to_string(), error })?;
+        .map_err(|error| StartError::Control { path: control_path.clone(), error })?;
 
     let journal = Arc::new(Store::open(environment.journal_disk(state_dir))?);
     let mut recovered = Recovered::from_unfinished(&journal.unfinished()?);
     recovered.start = started_by(&recovered).await;
     let highest = recovered.highest;
+    let predecessor = journal.generations(1)?.into_iter().next();
     let owner = Owner::this_process(highest.generation.next(), environment.unix_ms());
     claim.record(&owner).map_err(|error| ClaimError::Unusable { path: state_dir.to_owned(), error })?;
     let contract = Contract::of(detect::supervisor());
@@ -113,7 +127,7 @@ async fn generation(config: &Config, state_dir: &Path, mut claim: Claim) -> Resu
         journal: Arc::clone(&journal) as Arc<dyn Journal>,
         agent: agent(config),
         signals,
-        reclaim: reclaim(claim.predecessor(), &owner, control_path.clone()),
+        reclaim: reclaim(predecessor, &owner, control_path.clone()),
         owner,
         highest,
         state_dir: state_dir.to_owned(),
@@ -122,17 +136,19 @@ async fn generation(config: &Config, state_dir: &Path, mut claim: Claim) -> Resu
     let (driver, handle, platforms) = Driver::new(parts)?;
     let local = Local { handle, access: Arc::new(access), door: Door::Network, environment: Arc::clone(&environment) };
     print_link(&local);
-    let mut ending = drive(driver, local, [listener, control], platforms, forward)
-        .await
-        .map_err(system("a thread cannot be started"))?;
+    let mut ending =
+        drive(driver, local, [listener, control], platforms).await.map_err(system("a thread cannot be started"))?;
+    block_signals().map_err(|errno| StartError::System { what: "signals cannot be blocked", error: errno.into() })?;
     journal.close();
     // The socket goes last of all, so that a command line sees the end only when it has happened.
     if let Err(error) = std::fs::remove_file(&control_path) {
         tracing::debug!(%error, "the control socket was gone already");
     }
     drop(claim);
-    block_signals().map_err(|errno| StartError::System { what: "signals cannot be blocked", error: errno.into() })?;
-    // What arrived before that is on its way through the loop: let it turn once more.
+    if contract.signalled_at_last(ending.verdict) == ending.verdict {
+        return Ok(ending.verdict);
+    }
+    // A signal that came before it was blocked is on its way through the loop: let that turn once more.
     tokio::time::sleep(Duration::from_millis(1)).await;
     match ending.signals.try_recv() {
         Ok(_) => Ok(contract.signalled_at_last(ending.verdict)),
@@ -146,7 +162,6 @@ async fn drive(
     local: Local,
     [listener, control]: [Box<dyn Listener>; 2],
     platforms: tokio::sync::watch::Receiver<crate::driver::Platforms>,
-    forward: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<Ending> {
     let metrics = Arc::clone(&local.handle.metrics);
     let inside = Local { door: Door::Control, ..local.clone() };
@@ -161,8 +176,6 @@ async fn drive(
             })
         }),
     )?;
-    let mut errands = JoinSet::new();
-    errands.spawn(forward);
     let mut servers = JoinSet::new();
     servers.spawn(serve(listener, router(local), platforms, metrics));
     let mut driving = std::pin::pin!(driver.run());
@@ -278,9 +291,16 @@ fn agent(config: &Config) -> Arc<dyn Agent> {
     }
 }
 
-/// Ends what a dead generation's agents left running, if there was one on this boot of the machine.
-fn reclaim(predecessor: Option<&Owner>, owner: &Owner, control: PathBuf) -> Box<dyn FnOnce() + Send> {
-    let session_id = predecessor.filter(|dead| dead.boot_id == owner.boot_id).map(|dead| dead.session_id);
+/// Ends what a dead generation's agents left running, if there was one on this boot of the machine. One that ended in order
+/// has seen the end of each of its agents, and nobody needs to be looked for.
+fn reclaim(predecessor: Option<StoredGeneration>, owner: &Owner, control: PathBuf) -> Box<dyn FnOnce() + Send> {
+    let in_order = |last: &StoredGeneration| {
+        let turns = last.report.iter().flat_map(|report| report.turns.values());
+        let mut fates = turns.map(|fate| matches!(fate, TurnFate::Ended | TurnFate::Interrupted));
+        last.verdict.is_some() && fates.all(|seen| seen)
+    };
+    let dead = predecessor.filter(|last| !in_order(last)).and_then(|last| last.owner);
+    let session_id = dead.filter(|dead| dead.boot_id == owner.boot_id).map(|dead| dead.session_id);
     let generation = owner.generation.0;
     Box::new(move || {
         let Some(session_id) = session_id else { return };

@@ -180,7 +180,12 @@ impl Supervisor {
             let caught = tokio::select! {
                 biased;
                 caught = signal() => caught,
-                () = time::sleep_until(self.clock(at)) => return None,
+                // tokio rounds a sleep up to its next tick; one that is over already must not cost that.
+                () = async {
+                    if at > self.now() {
+                        time::sleep_until(self.clock(at)).await;
+                    }
+                } => return None,
             };
             if means_stop(caught).await {
                 return self.respawn.stop_wanted(self.now());

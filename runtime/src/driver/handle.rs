@@ -5,10 +5,11 @@ use crate::hub::Hub;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use evergate_core::effect::{Answer, Place, Refusal};
-use evergate_core::id::{MessageId, RequestId};
+use evergate_core::id::{MessageId, RequestId, SessionId};
 use evergate_core::input::Standing;
 use evergate_core::request::{Mode, Wish};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -38,6 +39,16 @@ pub enum Call {
         request: RequestId,
         /// Whether that worked.
         answer: oneshot::Sender<RequestAnswer>,
+    },
+    /// Somebody wants to know what sessions are doing: those that are not idle.
+    Doing {
+        /// By session, in one word.
+        answer: oneshot::Sender<HashMap<SessionId, &'static str>>,
+    },
+    /// Somebody wants the gauges set.
+    Gauges {
+        /// Done.
+        answer: oneshot::Sender<()>,
     },
     /// Somebody wants to know how it goes.
     Status {
@@ -72,15 +83,13 @@ pub struct NewRequest {
     pub reason: Option<String>,
 }
 
-/// Where a call came from.
+/// Where a wish came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
-    /// The control socket.
-    Cli,
-    /// The control socket, from inside this turn.
-    Turn(u64),
-    /// The network, with the token.
-    Http,
+pub struct By {
+    /// Whether through the control socket; otherwise over the network, with the token.
+    pub through_control: bool,
+    /// The turn from inside which it came, as it says itself.
+    pub turn: Option<u64>,
 }
 
 /// What became of a message.

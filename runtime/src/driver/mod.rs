@@ -2,6 +2,8 @@
 //! effects say; it decides nothing about the life cycle. The end of the gateway is a value that [`Driver::run`] returns.
 
 pub mod handle;
+mod intake;
+mod names;
 mod notice;
 mod runs;
 mod status;
@@ -13,17 +15,19 @@ use crate::agent::{Agent, Report};
 use crate::environment::{Environment, Told};
 use crate::hub::{Hub, Live};
 use crate::journal::writer::{Writer, Written};
-use crate::journal::{Batch, Body, Journal, JournalError, MessageBody, Owner, RequestBody, Write};
+use crate::journal::{Batch, Body, Journal, JournalError, Owner, Write};
 use crate::metrics::Metrics;
-use evergate_core::effect::{Answer, Effect, Refusal};
+use evergate_core::effect::{Effect, Place};
 use evergate_core::gateway::{Gateway, Phase};
 use evergate_core::id::{MessageId, Position, RequestId, SessionId, TurnId};
-use evergate_core::input::{Asked, Input, TurnEnd};
+use evergate_core::input::{Input, TurnEnd};
 use evergate_core::record::{Highest, Record};
-use evergate_core::request::{Origin, Signal};
+use evergate_core::request::Signal;
 use evergate_core::time::Instant;
+use evergate_core::turn::Resume;
 use evergate_core::verdict::Verdict;
-use handle::{By, Call, Handle, MessageAnswer, NewMessage, NewRequest, RequestAnswer};
+use handle::{Call, Handle, MessageAnswer, RequestAnswer};
+use names::Names;
 use runs::{Done, Runs};
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -83,9 +87,12 @@ pub struct Driver {
     /// Inputs that effects gave rise to at once.
     inputs: VecDeque<Input>,
     acks: HashMap<MessageId, Vec<(oneshot::Sender<MessageAnswer>, bool)>>,
+    /// What the senders of messages that are not on disk yet are going to be told.
+    places: HashMap<MessageId, Place>,
     /// Messages with a platform id that are not on disk yet.
     unsynced: HashMap<(SessionId, String), MessageId>,
     answers: HashMap<RequestId, Vec<oneshot::Sender<RequestAnswer>>>,
+    cancels: HashMap<RequestId, Vec<oneshot::Sender<RequestAnswer>>>,
     last_message: MessageId,
     last_request: RequestId,
     owner: Owner,
@@ -107,21 +114,11 @@ pub enum Platforms {
     Closed,
 }
 
-/// Session names and ids, as far as this generation has met them.
-struct Names {
-    ids: HashMap<Arc<str>, SessionId>,
-    names: HashMap<SessionId, Arc<str>>,
-    last: SessionId,
-}
-
-/// Above this the known names are forgotten; they are in the journal.
-const NAMES: usize = 50_000;
-
 impl Driver {
     /// Sets up the loop and the way to it. Nothing happens before [`Self::run`].
     pub fn new(parts: Parts) -> Result<(Self, Handle, watch::Receiver<Platforms>), JournalError> {
         let Parts { environment, core, journal, agent, signals, owner, highest, state_dir, reclaim, listen } = parts;
-        let writer = Writer::start(&*environment, Arc::clone(&journal))
+        let writer = Writer::start(&environment, Arc::clone(&journal))
             .map_err(|error| JournalError::Write(error.to_string()))?;
         let (to_driver, calls) = mpsc::channel(handle::CALLS);
         let generation = core.generation();
@@ -136,7 +133,7 @@ impl Driver {
         };
         let platforms = watch::Sender::new(Platforms::Waiting);
         let opened = platforms.subscribe();
-        let names = Names { ids: HashMap::new(), names: HashMap::new(), last: journal.last_session()? };
+        let names = Names::new(journal.last_session()?);
         let driver = Self {
             runs: Runs::new(agent, generation, state_dir),
             texts: Texts::default(),
@@ -152,8 +149,10 @@ impl Driver {
             handle: handle.clone(),
             inputs: VecDeque::new(),
             acks: HashMap::new(),
+            places: HashMap::new(),
             unsynced: HashMap::new(),
             answers: HashMap::new(),
+            cancels: HashMap::new(),
             last_message: highest.message,
             last_request: highest.request,
             owner,
@@ -190,7 +189,8 @@ impl Driver {
 
     /// Hands the writer what has gathered, unless it is at work: then more gathers for one larger commit.
     fn submit(&mut self) {
-        if self.writer.is_busy() || (self.batch.writes.is_empty() && self.batch.ready.is_none()) {
+        let only_the_mark = self.batch.writes.is_empty() && (self.batch.ready.is_none() || self.core.journal_failing());
+        if self.writer.is_busy() || only_the_mark {
             return;
         }
         let mut batch = std::mem::take(&mut self.batch);
@@ -198,7 +198,7 @@ impl Driver {
         if let Err(batch) = self.writer.submit(batch) {
             tracing::error!("the journal's writer is gone");
             self.batch.ready = batch.ready;
-            self.core.handle(self.environment.now(), Input::SyncFailed);
+            self.take(Input::SyncFailed);
         }
     }
 
@@ -218,7 +218,10 @@ impl Driver {
         tokio::select! {
             biased;
             Some(signal) = self.signals.recv() => self.signal(signal),
-            Some(written) = self.writer.written(), if self.writer.is_busy() => self.written(written),
+            written = self.writer.written(), if self.writer.is_busy() => match written {
+                Some(written) => self.written(written),
+                None => self.take(Input::SyncFailed),
+            },
             happened = self.runs.next() => match happened {
                 runs::Happened::Reported(report) => self.report(report),
                 runs::Happened::Done(done) => self.done(done),
@@ -321,7 +324,8 @@ impl Driver {
     fn done(&mut self, done: Done) {
         match done {
             Done::Run => {}
-            Done::Broken { turn, why } => {
+            Done::Broken { turn, session, why } => {
+                self.handle.hub.hush(&session);
                 self.texts.set_failure(turn, why);
                 self.count_end(TurnEnd::Failed);
                 self.take(Input::TurnEnded { turn, end: TurnEnd::Failed });
@@ -329,82 +333,6 @@ impl Driver {
             Done::Supervisor { request, stops: Some(true) } => self.take(Input::SupervisorStops { request }),
             Done::Supervisor { request, .. } => self.take(Input::SupervisorStays { request }),
         }
-    }
-
-    fn call(&mut self, call: Call) {
-        match call {
-            Call::Message { message, answer } => self.message(message, answer),
-            Call::Request { request, answer } => self.request(request, answer),
-            Call::Cancel { request, answer } => {
-                self.answers.entry(request).or_default().push(answer);
-                self.take(Input::Cancel { request });
-            }
-            Call::Status { answer } => {
-                let status = self.status();
-                // Whoever asked may have gone away; that is its business.
-                let _gone = answer.send(status);
-            }
-        }
-    }
-
-    fn message(&mut self, new: NewMessage, answer: oneshot::Sender<MessageAnswer>) {
-        let session = match self.session_id(&new.session) {
-            Ok(session) => session,
-            Err(error) => return self.refuse_unread(&error, answer),
-        };
-        match self.known(session, new.native.as_deref()) {
-            Err(error) => return self.refuse_unread(&error, answer),
-            Ok(Some(message)) => {
-                Metrics::count(&self.handle.metrics.messages_repeated_total);
-                self.acks.entry(message).or_default().push((answer, true));
-                return self.take(Input::Known { message });
-            }
-            Ok(None) => {}
-        }
-        let asked = crate::command::parse(&new.text);
-        self.last_message = self.last_message.next();
-        let message = self.last_message;
-        if matches!(asked, Asked::Restart(_)) {
-            self.last_request = self.last_request.next();
-        }
-        if let Some(native) = &new.native {
-            self.unsynced.insert((session, native.clone()), message);
-        }
-        let NewMessage { session: name, native, text, from, standing } = new;
-        self.texts.set_message(message, MessageBody { session: name, native, text, from });
-        self.acks.entry(message).or_default().push((answer, false));
-        self.take(Input::Message { message, session, asked, standing, request: self.last_request });
-    }
-
-    /// The message that came before under this platform id.
-    fn known(&self, session: SessionId, native: Option<&str>) -> Result<Option<MessageId>, JournalError> {
-        let Some(native) = native else { return Ok(None) };
-        match self.unsynced.get(&(session, native.to_owned())) {
-            Some(message) => Ok(Some(*message)),
-            None => self.journal.known_message(session, native),
-        }
-    }
-
-    fn refuse_unread(&self, error: &JournalError, answer: oneshot::Sender<MessageAnswer>) {
-        tracing::warn!(%error, "a message was refused");
-        let _gone = answer.send(MessageAnswer::Refused(Refusal::StorageFull));
-    }
-
-    fn request(&mut self, new: NewRequest, answer: oneshot::Sender<RequestAnswer>) {
-        let NewRequest { wish, mode, by, reason } = new;
-        let origin = match by {
-            By::Cli => Origin::Cli,
-            By::Http => Origin::Http,
-            By::Turn(turn) => {
-                let turn = TurnId(turn);
-                self.core.turns().get(&turn).map_or(Origin::Cli, |open| Origin::Turn { turn, session: open.session })
-            }
-        };
-        self.last_request = self.last_request.next();
-        let request = self.last_request;
-        self.texts.set_request(request, RequestBody { reason });
-        self.answers.entry(request).or_default().push(answer);
-        self.take(Input::Request { request, wish, mode, origin });
     }
 
     /// Does one effect; the end comes back as a value.
@@ -419,9 +347,7 @@ impl Driver {
                 if resume.is_some() {
                     Metrics::count(&self.handle.metrics.turns_resumed_total);
                 }
-                let name = self.session_name(session);
-                let started = runs::Start { turn, session: name, messages, attempt, resume, conversation };
-                if let Err(why) = self.runs.start(&*self.journal, self.environment.now(), started) {
+                if let Err(why) = self.start(turn, session, &messages, attempt, resume, conversation) {
                     self.texts.set_failure(turn, why);
                     self.take(Input::TurnEnded { turn, end: TurnEnd::Failed });
                 }
@@ -469,7 +395,36 @@ impl Driver {
         None
     }
 
+    fn start(
+        &mut self,
+        turn: TurnId,
+        session: SessionId,
+        messages: &[MessageId],
+        attempt: u32,
+        resume: Option<Resume>,
+        conversation: u32,
+    ) -> Result<(), String> {
+        let session = self.session_name(session);
+        let mut prompt = String::new();
+        for message in messages {
+            if !prompt.is_empty() {
+                prompt.push_str("\n\n");
+            }
+            match self.texts.take_fresh(*message) {
+                Some(body) => prompt.push_str(&body.text),
+                None => {
+                    let stored = self.journal.message(*message).map_err(|error| error.to_string())?;
+                    prompt.push_str(&stored.ok_or_else(|| format!("the journal does not know {message}"))?.text);
+                }
+            }
+        }
+        self.runs.start(self.environment.now(), runs::Start { turn, session, prompt, attempt, resume, conversation })
+    }
+
     fn append(&mut self, position: Position, record: Record) {
+        if let Record::MessageAccepted { message, place, .. } = &record {
+            self.places.insert(*message, *place);
+        }
         let body = match &record {
             Record::GenerationBegun { .. } => Body::Owner(Box::new(self.owner.clone())),
             Record::DeliveryOwed { content, .. } => {
@@ -481,39 +436,10 @@ impl Driver {
         self.batch.writes.push(Write { position, record, body });
     }
 
-    fn ack(&mut self, message: MessageId) {
-        let Some(waiting) = self.acks.remove(&message) else { return };
-        let stored = self.journal.message(message).ok().flatten();
-        for (answer, again) in waiting {
-            let Some(stored) = &stored else { continue };
-            if !again {
-                Metrics::count(&self.handle.metrics.messages_accepted_total);
-            }
-            let _gone = answer.send(MessageAnswer::Accepted { message, place: stored.place, again });
-        }
-    }
-
-    fn refuse(&mut self, message: MessageId, refusal: Refusal) {
-        Metrics::count(&self.handle.metrics.messages_refused_total);
-        if self.texts.forget_message(message) {
-            self.unsynced.retain(|_, unsynced| *unsynced != message);
-        }
-        for (answer, _) in self.acks.remove(&message).unwrap_or_default() {
-            let _gone = answer.send(MessageAnswer::Refused(refusal));
-        }
-    }
-
     fn wish(&mut self, turn: TurnId, wish: crate::agent::Wish) {
         if !self.runs.wish(turn, wish) {
             let partial = evergate_core::input::Partial::Nothing;
             self.take(Input::TurnEnded { turn, end: TurnEnd::Interrupted { partial } });
-        }
-    }
-
-    fn answer(&mut self, request: RequestId, answer: Answer) {
-        tracing::info!(%request, ?answer, "request answered");
-        for waiting in self.answers.remove(&request).unwrap_or_default() {
-            let _gone = waiting.send(RequestAnswer { request, answer });
         }
     }
 
@@ -524,41 +450,5 @@ impl Driver {
         self.handle.hub.enter(phase);
         let status = self.status();
         *self.handle.last_status.lock().unwrap_or_else(PoisonError::into_inner) = status;
-    }
-
-    /// The id of a session; a new one gets the next.
-    fn session_id(&mut self, name: &str) -> Result<SessionId, JournalError> {
-        if let Some(id) = self.names.ids.get(name) {
-            return Ok(*id);
-        }
-        let id = match self.journal.session(name)? {
-            Some(id) => id,
-            None => {
-                self.names.last = self.names.last.next();
-                self.names.last
-            }
-        };
-        if self.names.ids.len() >= NAMES
-            && self.texts.is_empty()
-            && self.batch.writes.is_empty()
-            && !self.writer.is_busy()
-        {
-            self.names.ids.clear();
-            self.names.names.clear();
-        }
-        let name: Arc<str> = name.into();
-        self.names.ids.insert(Arc::clone(&name), id);
-        self.names.names.insert(id, name);
-        Ok(id)
-    }
-
-    fn session_name(&mut self, session: SessionId) -> Option<Arc<str>> {
-        if let Some(name) = self.names.names.get(&session) {
-            return Some(Arc::clone(name));
-        }
-        let name: Arc<str> = self.journal.session_name(session).ok().flatten()?.into();
-        self.names.ids.insert(Arc::clone(&name), session);
-        self.names.names.insert(session, Arc::clone(&name));
-        Some(name)
     }
 }

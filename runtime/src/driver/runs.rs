@@ -2,8 +2,7 @@
 //! breaks is noticed.
 
 use crate::agent::{Agent, Assignment, End, Progress, Report, Resume, What, Wish};
-use crate::journal::Journal;
-use evergate_core::id::{GenerationId, MessageId, RequestId, TurnId};
+use evergate_core::id::{GenerationId, RequestId, TurnId};
 use evergate_core::input::{Partial, TurnEnd};
 use evergate_core::time::Instant;
 use std::collections::HashMap;
@@ -44,7 +43,7 @@ pub struct Start {
     /// Its session's name, if the journal knows it.
     pub session: Option<Arc<str>>,
     /// What it answers.
-    pub messages: Vec<MessageId>,
+    pub prompt: String,
     /// Which start of the turn this is.
     pub attempt: u32,
     /// Why it is started again.
@@ -61,6 +60,8 @@ pub enum Done {
     Broken {
         /// Its turn.
         turn: TurnId,
+        /// In this session.
+        session: Arc<str>,
         /// What broke.
         why: String,
     },
@@ -116,18 +117,9 @@ impl Runs {
     }
 
     /// Starts a run. An error says why it can not be started.
-    pub fn start(&mut self, journal: &dyn Journal, now: Instant, start: Start) -> Result<(), String> {
-        let Start { turn, session, messages, attempt, resume, conversation } = start;
+    pub fn start(&mut self, now: Instant, start: Start) -> Result<(), String> {
+        let Start { turn, session, prompt, attempt, resume, conversation } = start;
         let session = session.ok_or("the journal does not know the session of this turn")?;
-        let mut prompt = String::new();
-        for message in messages {
-            let stored = journal.message(message).map_err(|error| error.to_string())?;
-            let stored = stored.ok_or_else(|| format!("the journal does not know {message}"))?;
-            if !prompt.is_empty() {
-                prompt.push_str("\n\n");
-            }
-            prompt.push_str(&stored.text);
-        }
         let assignment = Assignment {
             turn: turn.0,
             session: session.to_string(),
@@ -174,10 +166,11 @@ impl Runs {
             biased;
             Some(report) = self.reports.recv() => Happened::Reported(report),
             Some(joined) = self.tasks.join_next_with_id() => Happened::Done(match joined {
-                Ok((id, done)) => {
-                    self.turns.remove(&id);
-                    done
+                Ok((id, Done::Run)) => {
+                    let turn = self.turns.remove(&id);
+                    self.over(turn, || "the agent ended without a word".into())
                 }
+                Ok((_, errand)) => errand,
                 Err(error) => self.broken(&error),
             }),
             else => std::future::pending().await,
@@ -191,11 +184,15 @@ impl Runs {
 
     fn broken(&mut self, error: &tokio::task::JoinError) -> Done {
         tracing::error!(%error, "a task broke");
-        match self.turns.remove(&error.id()) {
-            Some(turn) if self.open.remove(&turn).is_some() => {
-                Done::Broken { turn, why: format!("the gateway's part of the agent broke: {error}") }
-            }
-            _ => Done::Run,
+        let turn = self.turns.remove(&error.id());
+        self.over(turn, || format!("the gateway's part of the agent broke: {error}"))
+    }
+
+    /// A task is over. If it was a run that never reported its end, that is its end.
+    fn over(&mut self, turn: Option<TurnId>, why: impl FnOnce() -> String) -> Done {
+        match turn.and_then(|turn| Some((turn, self.open.remove(&turn)?))) {
+            Some((turn, run)) => Done::Broken { turn, session: run.session, why: why() },
+            None => Done::Run,
         }
     }
 

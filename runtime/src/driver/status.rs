@@ -3,14 +3,15 @@
 use super::Driver;
 use crate::journal::{Journal, StoredRequest};
 use evergate_core::drain::Report;
-use evergate_core::id::{RequestId, SessionId};
+use evergate_core::id::{RequestId, SessionId, TurnId};
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::request::{Mode, Origin, Outcome, Signal, Wish};
-use evergate_core::session::Quarantine;
+use evergate_core::session::{Quarantine, Session};
 use evergate_core::turn::{Turn, TurnState};
 use evergate_core::verdict::Verdict;
 use evergate_core::work::{Awaited, Work};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 /// Names listed in one status at most.
 const LISTED: usize = 100;
@@ -21,12 +22,10 @@ impl Driver {
         self.set_gauges();
         let now = self.environment.now();
         let generation = self.core.generation();
-        let turns: Vec<Value> = self
-            .core
-            .turns()
-            .clone()
+        let shown: Vec<(TurnId, Turn)> =
+            self.core.turns().iter().take(LISTED).map(|(id, turn)| (*id, turn.clone())).collect();
+        let turns: Vec<Value> = shown
             .iter()
-            .take(LISTED)
             .map(|(id, turn)| {
                 let session = self.name(turn.session);
                 let elapsed = self.runs.get(*id).map(|run| (now - run.started).as_millis() as u64);
@@ -45,7 +44,7 @@ impl Driver {
             .take(LISTED)
             .collect();
         let quarantined: Vec<String> = quarantined.into_iter().map(|id| self.name(id)).collect();
-        let requests: Vec<RequestId> = self.core.requests().keys().copied().collect();
+        let requests: Vec<RequestId> = self.core.requests().keys().copied().take(LISTED).collect();
         let requests: Vec<Value> = requests
             .into_iter()
             .filter_map(|id| Some(request_json(&*self.journal, id, &self.journal.request(id).ok()??)))
@@ -102,7 +101,18 @@ impl Driver {
         json!({"waiting_for": waiting, "remaining_ms": remaining, "verdict": drain.verdict.to_string()})
     }
 
-    fn set_gauges(&self) {
+    /// What sessions are doing, those that are not idle.
+    pub(super) fn doing(&self) -> HashMap<SessionId, &'static str> {
+        let word = |session: &Session| match (session.standing, session.turn) {
+            (Quarantine::SetAside, _) => Some("quarantined"),
+            (Quarantine::Free, Some(_)) => Some("running"),
+            (Quarantine::Free, None) if !session.queue.is_empty() => Some("queued"),
+            (Quarantine::Free, None) => None,
+        };
+        self.core.sessions().iter().filter_map(|(id, session)| Some((*id, word(session)?))).collect()
+    }
+
+    pub(super) fn set_gauges(&self) {
         use crate::metrics::Metrics;
         let metrics = &self.handle.metrics;
         Metrics::set(&metrics.messages_queued, self.core.queued());

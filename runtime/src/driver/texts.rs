@@ -3,6 +3,7 @@
 
 use super::notice::{Facts, text};
 use crate::journal::{Body, MessageBody, RequestBody};
+use evergate_core::effect::Place;
 use evergate_core::id::{MessageId, RequestId, TurnId};
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::record::Record;
@@ -17,6 +18,8 @@ pub struct Texts {
     replies: HashMap<TurnId, Arc<str>>,
     failures: HashMap<TurnId, Arc<str>>,
     requests: HashMap<RequestId, Arc<RequestBody>>,
+    /// Messages that are on disk and whose turn is about to start.
+    fresh: HashMap<MessageId, Arc<MessageBody>>,
 }
 
 impl Texts {
@@ -45,6 +48,11 @@ impl Texts {
         self.messages.get(&message).map(|body| &**body)
     }
 
+    /// The text of a message whose turn starts right after it came to disk; others are in the journal.
+    pub fn take_fresh(&mut self, message: MessageId) -> Option<Arc<MessageBody>> {
+        self.fresh.remove(&message)
+    }
+
     /// Whether no message is on its way.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
@@ -53,6 +61,11 @@ impl Texts {
     /// Drops a refused message; true if it was kept.
     pub fn forget_message(&mut self, message: MessageId) -> bool {
         self.messages.remove(&message).is_some()
+    }
+
+    /// Drops what a request said that was not accepted.
+    pub fn forget_request(&mut self, request: RequestId) {
+        self.requests.remove(&request);
     }
 
     /// The body that goes with a record.
@@ -85,13 +98,21 @@ impl Texts {
     /// A record is on disk, and its text with it.
     pub fn written(&mut self, record: &Record) {
         match record {
-            Record::MessageAccepted { message, .. } => {
-                self.messages.remove(message);
+            Record::MessageAccepted { message, place, .. } => {
+                if let Some(body) = self.messages.remove(message)
+                    && *place == Place::Running
+                {
+                    self.fresh.insert(*message, body);
+                }
             }
             Record::RequestMade { request, .. } => {
                 self.requests.remove(request);
             }
-            Record::TurnEnded { turn, .. } => {
+            Record::CommandDone { message } => {
+                self.fresh.remove(message);
+            }
+            Record::TurnEnded { turn, messages, .. } => {
+                messages.iter().for_each(|message| drop(self.fresh.remove(message)));
                 self.replies.remove(turn);
                 self.failures.remove(turn);
             }

@@ -17,7 +17,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Claim {
     lock: Flock<File>,
-    predecessor: Option<Owner>,
 }
 
 /// Why a state directory could not be claimed.
@@ -61,10 +60,7 @@ impl Claim {
             .map_err(unusable)?;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(mut lock) => {
-                    let predecessor = read_owner(&mut lock);
-                    return Ok(Self { lock, predecessor });
-                }
+                Ok(lock) => return Ok(Self { lock }),
                 Err((mut back, nix::errno::Errno::EWOULDBLOCK)) if waited >= patience => {
                     let owner = read_owner(&mut back).map_or_else(String::new, |owner| describe(&owner));
                     return Err(ClaimError::Owned { path: state_dir.to_owned(), owner });
@@ -77,13 +73,7 @@ impl Claim {
         }
     }
 
-    /// Who owned it before, as far as the file says.
-    #[must_use]
-    pub const fn predecessor(&self) -> Option<&Owner> {
-        self.predecessor.as_ref()
-    }
-
-    /// Writes down who owns it now, for people and for the next owner.
+    /// Writes down who owns it now, for people.
     pub fn record(&mut self, owner: &Owner) -> std::io::Result<()> {
         let text = serde_json::to_vec(owner)?;
         self.lock.set_len(0)?;
@@ -134,7 +124,6 @@ mod tests {
         let refused = Claim::take(folder.path(), Duration::from_millis(30)).unwrap_err().to_string();
         assert!(refused.contains(&format!("PID {}", std::process::id())), "{refused}");
         drop(first);
-        let second = Claim::take(folder.path(), Duration::ZERO).unwrap();
-        assert_eq!(second.predecessor().unwrap().generation, GenerationId(3));
+        Claim::take(folder.path(), Duration::ZERO).unwrap();
     }
 }

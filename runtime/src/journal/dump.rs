@@ -1,7 +1,8 @@
 //! The journal as JSON lines for people, page by page, so that a running gateway can print its own without holding it all.
 
 use super::JournalError;
-use super::store::{EVENTS, GENERATIONS, LOG, MESSAGES, REQUESTS, SESSIONS, Store};
+use super::rows::{EVENTS, GENERATIONS, LOG, MESSAGES, REQUESTS, SESSIONS};
+use super::store::Store;
 use redb::{ReadTransaction, TableDefinition};
 use std::fmt::Write as _;
 

@@ -4,6 +4,7 @@
 pub mod claim;
 mod dump;
 mod event;
+mod rows;
 pub mod store;
 pub mod writer;
 
@@ -175,6 +176,9 @@ pub enum JournalError {
     /// Writing failed; nothing of the batch is on disk.
     #[error("the journal cannot be written: {0}")]
     Write(String),
+    /// Writing failed, and it is not known yet whether the batch is on disk: commit the same batch again.
+    #[error("the journal cannot be written or opened at the moment: {0}")]
+    Unsettled(String),
     /// Reading failed.
     #[error("the journal cannot be read: {0}")]
     Read(String),
@@ -184,7 +188,8 @@ pub enum JournalError {
 pub trait Journal: Send + Sync {
     /// What was left unfinished.
     fn unfinished(&self) -> Result<Unfinished, JournalError>;
-    /// Writes a batch with one fsync and gives back the events that it made. After an error nothing of it is on disk.
+    /// Writes a batch with one fsync and gives back the events that it made. After [`JournalError::Unsettled`] it is not known
+    /// whether the batch is on disk, and the same one has to be committed again; after any other error nothing of it is.
     fn commit(&self, batch: &Batch) -> Result<Vec<Event>, JournalError>;
     /// The highest session id in use.
     fn last_session(&self) -> Result<SessionId, JournalError>;
@@ -206,6 +211,6 @@ pub trait Journal: Send + Sync {
     fn dump(&self, cursor: Cursor, limit: usize) -> Result<(String, Option<Cursor>), JournalError>;
     /// Closes the file in order, so that the next start need not repair it. Nothing can be read or written afterwards.
     fn close(&self);
-    /// Up to `limit` kept events of a session above `after`, in order.
+    /// Kept events of a session above `after`, in order: up to `limit`, fewer if they are long, none only at the end.
     fn events(&self, session: SessionId, after: u64, limit: usize) -> Result<Vec<Event>, JournalError>;
 }

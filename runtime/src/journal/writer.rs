@@ -5,7 +5,11 @@ use super::{Batch, Event, Journal, JournalError};
 use crate::environment::Environment;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// From one try to settle an unsettled batch to the next.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// The driver's end of the writer.
 pub struct Writer {
@@ -24,15 +28,21 @@ pub struct Written {
 
 impl Writer {
     /// Starts the writer's thread.
-    pub fn start(environment: &dyn Environment, journal: Arc<dyn Journal>) -> io::Result<Self> {
+    pub fn start(environment: &Arc<dyn Environment>, journal: Arc<dyn Journal>) -> io::Result<Self> {
         let (batches, mut waiting) = mpsc::channel::<Batch>(1);
         let (done, results) = mpsc::channel(1);
+        let clock = Arc::clone(environment);
         environment.isolate(
             "journal",
             Box::new(move || {
                 Box::pin(async move {
                     while let Some(batch) = waiting.recv().await {
-                        let result = journal.commit(&batch);
+                        let mut result = journal.commit(&batch);
+                        while let Err(JournalError::Unsettled(why)) = result {
+                            tracing::warn!(why, "the journal is out of reach; trying again");
+                            clock.sleep_until(clock.now() + AGAIN).await;
+                            result = journal.commit(&batch);
+                        }
                         if done.send(Written { batch, result }).await.is_err() {
                             break;
                         }

@@ -123,7 +123,10 @@ fn is_loopback(host: &str) -> bool {
 /// Lets only holders of the token through the network door.
 pub async fn token(State(local): State<Local>, request: Request, next: Next) -> Response {
     if local.door == Door::Network {
-        let given = header_text(request.headers(), header::AUTHORIZATION).and_then(|text| text.strip_prefix("Bearer "));
+        let given = header_text(request.headers(), header::AUTHORIZATION)
+            .and_then(|text| text.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, given)| given);
         match given {
             None => {
                 let sentence =
@@ -142,15 +145,17 @@ pub async fn token(State(local): State<Local>, request: Request, next: Next) -> 
 }
 
 /// Gives the token for a one-time code.
-pub async fn login(State(local): State<Local>, body: axum::body::Bytes) -> Response {
-    let code =
-        serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body.get("code")?.as_str()?.to_owned()));
+pub async fn login(State(local): State<Local>, body: axum::body::Body) -> Response {
+    let code = match super::messages::read_json(body).await {
+        Ok(body) => body.get("code").and_then(Value::as_str).map(str::to_owned),
+        Err(refused) => return *refused,
+    };
     match code {
         None => answer::error(StatusCode::BAD_REQUEST, "a JSON object with \"code\" is needed"),
         Some(code) if local.access.use_code(&code) => axum::Json(json!({"token": local.access.token})).into_response(),
         Some(_) => answer::error(
             StatusCode::FORBIDDEN,
-            "this link was used before or is too old; get a fresh one with `evergate link`",
+            "this link was used before or replaced by newer ones; get a fresh one with `evergate link`",
         ),
     }
 }

@@ -1,7 +1,9 @@
 //! The error answers of the API: a status, and one sentence that says what happened and what to do.
 
 use crate::driver::handle::Unavailable;
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use evergate_core::effect::Refusal;
 use serde_json::json;
@@ -9,6 +11,21 @@ use serde_json::json;
 /// An error with its sentence.
 pub fn error(status: StatusCode, sentence: &str) -> Response {
     (status, axum::Json(json!({"error": sentence}))).into_response()
+}
+
+/// Gives the server's own complaints about a request (a path that is not UTF-8, say) the shape of all other errors.
+pub async fn in_json(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if !response.status().is_client_error() || json {
+        return response;
+    }
+    let status = response.status();
+    let said = axum::body::to_bytes(response.into_body(), 4096).await.unwrap_or_default();
+    match String::from_utf8_lossy(&said).trim() {
+        "" => error(status, "the request cannot be understood"),
+        said => error(status, said),
+    }
 }
 
 /// An error that passes: the client may come again after so many seconds.

@@ -59,14 +59,12 @@ async fn read(local: &Local, wish: Wish, body: Body) -> Result<NewRequest, Box<R
         Some(Value::String(reason)) if reason.len() <= REASON => Some(reason.clone()),
         Some(_) => return bad("\"reason\" is a string of at most 1024 bytes"),
     };
-    let by = match (body.get("turn"), local.door) {
-        (None | Some(Value::Null), Door::Control) => By::Cli,
-        (None | Some(Value::Null), Door::Network) => By::Http,
-        (Some(turn), _) => match turn.as_u64() {
-            Some(turn) => By::Turn(turn),
-            None => return bad("\"turn\" is the number of the turn that asks"),
-        },
+    let turn = match body.get("turn") {
+        None | Some(Value::Null) => None,
+        Some(turn) if turn.is_u64() => turn.as_u64(),
+        Some(_) => return bad("\"turn\" is the number of the turn that asks"),
     };
+    let by = By { through_control: local.door == Door::Control, turn };
     Ok(NewRequest { wish, mode, by, reason })
 }
 
@@ -84,6 +82,11 @@ fn answered(local: &Local, request: RequestId, answer: Answer, generation: u64) 
             _ => answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the earlier request of this turn cannot be read"),
         },
         Answer::TooLate => answer::error(StatusCode::CONFLICT, "too late: work has been interrupted for it already"),
+        Answer::TooMany => answer::later(
+            StatusCode::SERVICE_UNAVAILABLE,
+            1,
+            "too many requests are open already; wait for their outcome (GET /v1/status)",
+        ),
         Answer::Unknown => answer::error(StatusCode::NOT_FOUND, "there is no open request with this number"),
         Answer::Ending => answer::refused(evergate_core::effect::Refusal::Ending),
         Answer::StorageFull => answer::later(

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// The largest body that is read.
 const BODY: usize = 80 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
 /// The longest text of a message, in bytes.
 const TEXT: usize = 64 * 1024;
 /// The longest id that a client may give a message, in bytes.
@@ -75,7 +77,12 @@ async fn read(local: &Local, session: String, body: Body) -> Result<NewMessage, 
 
 /// Reads a JSON object of bounded size.
 pub async fn read_json(body: Body) -> Result<serde_json::Map<String, Value>, Box<Response>> {
-    let bytes = to_bytes(body, BODY).await.map_err(|error| {
+    let read = tokio::time::timeout(BODY_TIME, to_bytes(body, BODY)).await;
+    let Ok(read) = read else {
+        let sentence = "the body did not arrive in time; send it again";
+        return Err(Box::new(answer::error(StatusCode::REQUEST_TIMEOUT, sentence)));
+    };
+    let bytes = read.map_err(|error| {
         let too_large = std::error::Error::source(&error)
             .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         Box::new(if too_large {
@@ -106,11 +113,11 @@ pub async fn sessions(State(local): State<Local>) -> Response {
     match local.handle.journal.sessions(SessionId(0), SESSIONS) {
         Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         Ok(sessions) => {
-            let states = states(&local).await;
+            let doing = doing(&local).await;
             let sessions: Vec<Value> = sessions
                 .into_iter()
-                .map(|(_, name, last_event)| {
-                    let state = states.get(&name).copied().unwrap_or("idle");
+                .map(|(id, name, last_event)| {
+                    let state = doing.get(&id).copied().unwrap_or("idle");
                     json!({"session": name, "last_event": last_event, "state": state})
                 })
                 .collect();
@@ -135,24 +142,14 @@ pub async fn session(State(local): State<Local>, Path(name): Path<String>) -> Re
     match last {
         Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         Ok(found) => {
-            let state = states(&local).await.get(&name).copied().unwrap_or("idle");
-            let last_event = found.first().map_or(0, |(_, _, last)| *last);
+            let (id, last_event) = found.first().map_or((SessionId(0), 0), |(id, _, last)| (*id, *last));
+            let state = doing(&local).await.get(&id).copied().unwrap_or("idle");
             axum::Json(json!({"session": name, "last_event": last_event, "state": state})).into_response()
         }
     }
 }
 
-/// What sessions are doing, as far as the status lists them.
-async fn states(local: &Local) -> HashMap<String, &'static str> {
-    let status = local.handle.status().await;
-    let mut states = HashMap::new();
-    for turn in status["turns"].as_array().into_iter().flatten() {
-        if let Some(name) = turn["session"].as_str() {
-            states.insert(name.to_owned(), "running");
-        }
-    }
-    for name in status["quarantined"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        states.insert(name.to_owned(), "quarantined");
-    }
-    states
+/// What sessions are doing; nothing is known of them while the driver does not answer.
+async fn doing(local: &Local) -> HashMap<SessionId, &'static str> {
+    local.handle.call(Duration::from_secs(1), |answer| Call::Doing { answer }).await.unwrap_or_default()
 }

@@ -11,7 +11,7 @@ mod stream;
 pub use access::{Access, Door};
 pub use connection::serve;
 
-use crate::driver::handle::Handle;
+use crate::driver::handle::{Call, Handle};
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -22,6 +22,7 @@ use evergate_core::gateway::Phase;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the routes share.
 #[derive(Clone)]
@@ -65,6 +66,7 @@ pub fn router(local: Local) -> Router {
         .method_not_allowed_fallback(|| async {
             answer::error(StatusCode::METHOD_NOT_ALLOWED, "this path exists, but not with this method")
         })
+        .layer(middleware::from_fn(answer::in_json))
         .layer(middleware::from_fn_with_state(local.clone(), access::origin))
         .with_state(local)
 }
@@ -89,8 +91,8 @@ async fn readyz(State(local): State<Local>) -> Response {
 }
 
 async fn metrics(State(local): State<Local>) -> Response {
-    // Asking for the status sets the gauges; a stuck driver leaves the last ones.
-    local.handle.status().await;
+    // A driver that does not answer leaves the last ones.
+    let _set = local.handle.call(Duration::from_secs(1), |answer| Call::Gauges { answer }).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], local.handle.metrics.text()).into_response()
 }
 

@@ -56,6 +56,13 @@ pub async fn events(
     (headers, Body::from_stream(frames)).into_response()
 }
 
+/// Leaves the hub as it was found.
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.hub.leave(&self.session, &mut self.live);
+    }
+}
+
 /// One client of one session.
 struct Listening {
     hub: Arc<Hub>,
@@ -79,8 +86,7 @@ impl Listening {
         let hub = Arc::clone(&local.handle.hub);
         let mut stage = hub.stage();
         let phase = phase_frame(*stage.borrow_and_update());
-        // Listening begins before the journal is read, so nothing falls between the two.
-        let (live, so_far) = hub.listen_from_the_middle(&session);
+        let live = hub.listen(&session);
         Self {
             journal: Arc::clone(&local.handle.journal),
             environment: Arc::clone(&local.environment),
@@ -91,7 +97,7 @@ impl Listening {
             stage,
             ready: VecDeque::from([phase]),
             behind: true,
-            so_far,
+            so_far: None,
         }
     }
 
@@ -102,7 +108,7 @@ impl Listening {
                 return Some(text);
             }
             if self.behind {
-                self.read()?;
+                self.catch_up()?;
                 continue;
             }
             if let Some((turn, text)) = self.so_far.take() {
@@ -127,12 +133,8 @@ impl Listening {
                 }
                 Ok(Live::Kept(_)) => {}
                 Ok(Live::Delta(data)) => self.ready.push_back(format!("event: delta\ndata: {data}\n\n")),
-                Err(broadcast::error::RecvError::Lagged(_)) => self.behind = true,
-                // Nobody listened for a moment and the hub forgot the session: listen anew.
-                Err(broadcast::error::RecvError::Closed) => {
-                    (self.live, self.so_far) = self.hub.listen_from_the_middle(&self.session);
-                    self.behind = true;
-                }
+                // Too far behind, or forgotten by the hub: begin again after the last kept event.
+                Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed) => self.behind = true,
             },
             changed = self.stage.changed() => {
                 changed.ok()?;
@@ -144,18 +146,27 @@ impl Listening {
         Some(())
     }
 
-    /// Reads a page of kept events. A session that nobody has spoken in has none.
-    fn read(&mut self) -> Option<()> {
+    /// Reads on in what was kept. At its end, begins to listen and looks once more, so that nothing falls between the two;
+    /// what a running turn has said so far then stands behind all that was kept before.
+    fn catch_up(&mut self) -> Option<()> {
+        if self.read()? == 0 {
+            (self.live, self.so_far) = self.hub.listen_from_the_middle(&self.session);
+            self.behind = self.read()? > 0;
+        }
+        Some(())
+    }
+
+    /// Reads a page of kept events and counts them. A session that nobody has spoken in has none.
+    fn read(&mut self) -> Option<usize> {
         let read = self.journal.session(&self.session).and_then(|id| match id {
             Some(id) => self.journal.events(id, self.after, PAGE),
             None => Ok(Vec::new()),
         });
         match read {
             Ok(events) => {
-                self.behind = events.len() == PAGE;
                 self.after = events.last().map_or(self.after, |event| event.id);
                 self.ready.extend(events.iter().map(kept_frame));
-                Some(())
+                Some(events.len())
             }
             Err(error) => {
                 tracing::warn!(%error, session = self.session, "a client's events could not be read; it is let go and may come again");
