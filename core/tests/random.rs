@@ -100,6 +100,7 @@ fn lives_meet_what_they_are_meant_to_try() {
             Answer::Unknown => "unknown",
             Answer::Ending => "ending",
             Answer::StorageFull => "storage full",
+            Answer::TooMany => "too many",
         });
         let conclusions = world.journal.history.iter().filter_map(|record| match record {
             Record::TurnEnded { conclusion: Conclusion::Quarantined, .. } => Some("quarantined"),

@@ -3,7 +3,7 @@
 //! and never what is long answered.
 
 use super::rows::{
-    Counters, EVENTS, GENERATIONS, MESSAGES, META, NATIVES, REQUESTS, SCHEMA, SESSION_NAMES, SESSIONS, UNFINISHED,
+    Counters, EVENTS, GENERATIONS, MESSAGES, META, NATIVES, REQUESTS, SESSION_NAMES, SESSIONS, UNFINISHED,
     create_tables, from_json, get_json, read_counters, slot_of, write_batch,
 };
 use super::{Batch, Event, Journal, JournalError, StoredGeneration, StoredMessage, StoredRequest};
@@ -14,6 +14,8 @@ use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError, RwLock};
+
+pub use super::rows::SCHEMA;
 
 /// Pages kept in memory. More makes reads of long histories faster and an idle gateway larger.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
