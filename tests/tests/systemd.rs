@@ -220,3 +220,21 @@ fn a_restart_by_systemd_in_the_middle_of_a_turn_resumes_it_and_answers_once() {
     let events = service.await_only_reply("main", question);
     assert!(was_resumed(&events, question), "it outlasted the drain budget: {events:#?}");
 }
+
+#[test]
+fn a_unit_that_waits_to_be_notified_is_ready_survives_kills_of_an_idle_gateway_and_stops_in_order() {
+    let Some(service) = Service::start("notify under systemd", "Type=notify\nNotifyAccess=main") else { return };
+    assert_eq!(service.systemd.show(UNIT, "ActiveState"), "active", "READY=1 was heard");
+    for signal in ["TERM", "KILL", "TERM"] {
+        service.survive(signal);
+    }
+    let generation = service.serving().expect("it serves");
+    service.send("main", "command", "/restart");
+    service.await_generation_after(generation);
+    thread::sleep(SYSTEMDS_PAUSE);
+    assert_eq!(service.systemd.show(UNIT, "ActiveState"), "active", "a restart in place is not taken for a stop");
+    service.control("stop");
+    thread::sleep(SYSTEMDS_PAUSE);
+    assert_eq!(service.systemd.show(UNIT, "ActiveState"), "inactive");
+    assert_eq!(service.systemd.show(UNIT, "Result"), "success");
+}
