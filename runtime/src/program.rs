@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use evergate_core::supervisor::{Contract, Park};
 use evergate_core::verdict::Verdict;
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -83,6 +84,9 @@ enum ConfigCommand {
 /// have one later, so a supervisor is to try again.
 const OUT_OF_RESOURCES: u8 = 71;
 
+/// The exit status for a command line that makes no sense (`EX_USAGE` of sysexits).
+const USAGE: u8 = 64;
+
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -90,9 +94,12 @@ pub fn main() -> ExitCode {
     let program = std::env::current_exe();
     // Before any thread: a signal that comes before somebody listens must wait, not kill.
     if let Err(error) = run::block_signals() {
-        eprintln!("evergate: signals cannot be blocked: {error}");
+        logging::complain(&format_args!("signals cannot be blocked: {error}"));
     }
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
     match arguments.command {
         Command::Run(run) => gateway(&arguments.global, run, program.ok()),
         Command::Supervise { arguments: child } => {
@@ -116,10 +123,22 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What is wrong with the command line, or the help that was asked for. A gateway that was started in a wrong way must not
+/// be started so again.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _unread = error.print();
+    let starts = std::env::args_os().any(|word| word == "run" || word == "supervise");
+    match (error.use_stderr(), starts) {
+        (false, _) => ExitCode::SUCCESS,
+        (true, true) => ExitCode::from(evergate_core::verdict::PARK),
+        (true, false) => ExitCode::from(USAGE),
+    }
+}
+
 /// Lets signals do what they do by default again, for commands that do not answer them.
 fn unblock() {
     if let Err(error) = run::unblock_signals() {
-        eprintln!("evergate: signals cannot be unblocked: {error}");
+        logging::complain(&format_args!("signals cannot be unblocked: {error}"));
     }
 }
 
@@ -137,7 +156,7 @@ fn load(global: &Global, listen: Option<String>) -> Result<(Config, PathBuf), Ex
 
 /// Says what is wrong; the status asks the supervisor not to try again as things are.
 fn complain(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("evergate: {error}");
+    logging::complain(error);
     ExitCode::from(evergate_core::verdict::PARK)
 }
 
@@ -154,7 +173,7 @@ fn gateway(global: &Global, arguments: RunArguments, program: Option<PathBuf>) -
             if tracing::enabled!(tracing::Level::ERROR) {
                 tracing::error!(%error, "the gateway cannot start");
             } else {
-                eprintln!("evergate: {error}");
+                logging::complain(&error);
             }
             match error {
                 run::StartError::System { .. } => ExitCode::from(OUT_OF_RESOURCES),
@@ -169,8 +188,8 @@ fn park() -> ExitCode {
     match Contract::of(crate::detect::supervisor()).park {
         Park::Exit(status) => ExitCode::from(status),
         Park::StayUp => {
-            eprintln!(
-                "evergate: parked: this supervisor would only start it again. Mend what is said above, then restart it"
+            logging::complain(
+                &"parked: this supervisor would only start it again. Mend what is said above, then restart it",
             );
             unblock();
             loop {
@@ -225,11 +244,16 @@ fn configuration(global: &Global, command: &ConfigCommand) -> ExitCode {
         Err(status) => return status,
     };
     match command {
-        ConfigCommand::Show { json: true } => println!("{}", config.show_json()),
-        ConfigCommand::Show { json: false } => print!("{}", config.show()),
-        ConfigCommand::Check => println!("the configuration is valid"),
+        ConfigCommand::Show { json: true } => say(&format!("{}\n", config.show_json())),
+        ConfigCommand::Show { json: false } => say(&config.show()),
+        ConfigCommand::Check => say("the configuration is valid\n"),
     }
     ExitCode::SUCCESS
+}
+
+/// Prints; a reader who has seen enough (`| head`) is no error.
+fn say(text: &str) {
+    let _unread = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn manual() -> ExitCode {

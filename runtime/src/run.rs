@@ -100,12 +100,11 @@ async fn generation(config: &Config, state_dir: &Path, mut claim: Claim) -> Resu
     let listener = listen(&*environment, config.local.listen).await?;
     let listen = listener.address().unwrap_or(config.local.listen);
     let control_path = state_dir.join("control.sock");
+    let journal = Arc::new(Store::open(environment.journal_disk(state_dir))?);
     let control = environment
         .listen(&Address::Control(control_path.clone()))
         .await
         .map_err(|error| StartError::Control { path: control_path.clone(), error })?;
-
-    let journal = Arc::new(Store::open(environment.journal_disk(state_dir))?);
     let mut recovered = Recovered::from_unfinished(&journal.unfinished()?);
     recovered.start = started_by(&recovered).await;
     let highest = recovered.highest;
@@ -322,10 +321,10 @@ fn reclaim(predecessor: Option<StoredGeneration>, owner: &Owner, control: PathBu
     })
 }
 
-/// Tells the person at the terminal how to get in; a log gets no secret.
+/// Tells the person who started it how to get in. Under a service manager standard output is a log, which gets no secret.
 fn print_link(local: &Local) {
-    use std::io::{IsTerminal, Write};
-    if std::io::stdout().is_terminal() {
+    use std::io::Write;
+    if matches!(detect::supervisor(), Supervisor::Nobody | Supervisor::Evergate) {
         let link = local.access.link(|bytes| local.environment.random(bytes));
         let text = format!("\n  Chat page (this link works once; `evergate link` gives another):\n  {link}\n\n");
         if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {

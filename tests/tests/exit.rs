@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use evergate_tests::PATIENCE;
 use evergate_tests::gateway::{Gateway, free_address};
+use evergate_tests::http::Client;
 use evergate_tests::oracle::Words;
 use evergate_tests::process;
 use nix::sys::signal::Signal;
@@ -167,4 +168,29 @@ fn commands_say_when_no_gateway_is_running() {
         assert_eq!(output.status.code(), Some(NOBODY_THERE), "{command:?}: {}", said(&output));
         assert!(!output.stderr.is_empty(), "{command:?} says what is wrong");
     }
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_does_not_end_the_gateway() {
+    let room = tempfile::tempdir().expect("there is a place for temporary folders");
+    let address = free_address();
+    let mut gateway = std::process::Command::new(process::binary())
+        .args(["run", "--listen", &address.to_string(), "--state-dir"])
+        .arg(room.path())
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let visitor = Client::new(address, None);
+    let ready = || visitor.get("/readyz").is_ok_and(|answer| answer.status == 200).then_some(());
+    evergate_tests::eventually(PATIENCE, ready).expect("it serves");
+    drop(gateway.stderr.take());
+    // Each phase of its end is a line of the log.
+    process::send_signal(i32::try_from(gateway.id()).expect("a PID is small"), Signal::SIGTERM);
+    let status = evergate_tests::eventually(PATIENCE, || gateway.try_wait().expect("it is our child"));
+    if status.is_none() {
+        gateway.kill().expect("it is our child");
+        gateway.wait().expect("it is our child");
+    }
+    assert_eq!(status.and_then(|status| status.code()), Some(RESTART), "{status:?}");
 }

@@ -221,3 +221,22 @@ fn a_restart_that_interrupts_already_cannot_be_cancelled() {
     assert_eq!(gateway.outcome(request)["kind"], "restarted");
     gateway.assert_answered_once(&[], Words::Echo);
 }
+
+#[test]
+fn two_restarts_from_the_command_line_at_once_both_see_a_new_generation_over_a_turn_that_is_cut() {
+    let gateway = Gateway::builder().supervised(true).config("[drain]\nbudget = \"100ms\"").start();
+    let message = gateway.send("main", "take 8s over and over", "1");
+    gateway.await_running("main");
+    for _ in 0..3 {
+        let restart = || gateway.cli(&["restart", "--wait", "20s"]);
+        let outputs = std::thread::scope(|scope| {
+            let asked = [scope.spawn(restart), scope.spawn(restart)];
+            asked.map(|asked| asked.join().expect("the command is run"))
+        });
+        for output in outputs {
+            assert!(output.status.success(), "{output:?}");
+        }
+    }
+    gateway.await_reply("main", message, evergate_tests::PATIENCE);
+    gateway.assert_answered_once(&[], Words::Echo);
+}

@@ -36,10 +36,8 @@ pub struct Assignment {
 /// Why a turn is run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
-    /// A requested restart cut it short.
+    /// A planned end of the gateway, a restart or a stop, cut it short.
     Restart,
-    /// A requested stop of the gateway cut it short.
-    Stop,
     /// The gateway died without a word.
     Crash,
 }
@@ -49,7 +47,6 @@ impl Resume {
     pub fn as_str(self) -> &'static str {
         match self {
             Resume::Restart => "restart",
-            Resume::Stop => "stop",
             Resume::Crash => "crash",
         }
     }
@@ -143,7 +140,7 @@ mod tests {
     #[test]
     fn a_wish_only_grows_and_the_resume_words_are_the_documented_ones() {
         assert!(Wish::Run < Wish::Interrupt && Wish::Interrupt < Wish::Kill);
-        let words = [Resume::Restart, Resume::Stop, Resume::Crash].map(Resume::as_str);
-        assert_eq!(words, ["restart", "stop", "crash"]);
+        let words = [Resume::Restart, Resume::Crash].map(Resume::as_str);
+        assert_eq!(words, ["restart", "crash"]);
     }
 }

@@ -35,7 +35,7 @@ pub struct Turn {
     pub state: String,
     pub attempt: u64,
     pub messages: Vec<u64>,
-    pub elapsed_ms: u64,
+    pub elapsed_ms: Option<u64>,
 }
 
 /// What a drain waits for.

@@ -14,7 +14,7 @@ use super::client::{Client, Insistence};
 use super::events::{Heard, Reader};
 use super::message::Message;
 use super::owed::Owed;
-use super::send::{GAP_GRACE, last_event};
+use super::send::{GAP_GRACE, last_event, session_name};
 use super::transcript::{Style, Transcript};
 use super::{CommandError, exit, print};
 
@@ -31,7 +31,7 @@ const SETTLING_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// The conversation
-    #[arg(value_name = "SESSION", default_value = "main")]
+    #[arg(value_name = "SESSION", default_value = "main", value_parser = session_name)]
     session: String,
 }
 

@@ -10,6 +10,7 @@ use super::CommandError;
 use super::answers::{Accepted, Request, Status};
 use super::call_error::CallError;
 use super::client::Client;
+use super::send::GAP_GRACE;
 
 /// How often the gateway is looked at.
 pub const POLL: Duration = Duration::from_millis(50);
@@ -26,7 +27,7 @@ pub fn request_body(mode: &str, reason: Option<&str>, turn: Option<u64>) -> Valu
     body
 }
 
-/// Makes a life-cycle request, again while the gateway says that it is busy or starting. A broken connection is not tried
+/// Makes a life-cycle request, again while the gateway says that it is busy or starting, or is away for a moment. A broken connection is not tried
 /// again: nobody knows whether the request was accepted, and a second one could restart twice.
 pub async fn ask(
     client: &Client,
@@ -34,12 +35,18 @@ pub async fn ask(
     body: &Value,
     deadline: Option<Instant>,
 ) -> Result<Accepted, CommandError> {
+    // A gateway that is just being replaced is not absent.
+    let absent_until = Instant::now() + GAP_GRACE;
     loop {
         let error = match client.post(path, body).await {
             Ok(answer) => return Ok(answer.read(&format!("POST {path}"))?),
             Err(error) => error,
         };
-        let pause = error.retry_pause().filter(|_| matches!(error, CallError::Busy { .. }));
+        let pause = error.retry_pause().filter(|_| match error {
+            CallError::Busy { .. } => true,
+            CallError::NobodyRuns { .. } => Instant::now() < absent_until,
+            _ => false,
+        });
         match pause {
             Some(pause) if deadline.is_none_or(|end| Instant::now() + pause < end) => tokio::time::sleep(pause).await,
             _ => return Err(error.into()),

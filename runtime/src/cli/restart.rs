@@ -208,7 +208,7 @@ fn too_late(client: &Client, ticket: &Ticket, wait: Duration, progress: &Progres
     CommandError::ended(
         exit::TRY_AGAIN,
         format!(
-            "no new generation was ready within {}; last seen: {last}. Request {} stands; look at `evergate status`, the log of the supervisor, and {}/flight",
+            "no new generation was ready within {}; last seen: {last}. Request {} stands; look at `evergate status` and the log of whoever supervises the gateway on {}",
             humantime::format_duration(wait),
             ticket.request,
             client.place(),

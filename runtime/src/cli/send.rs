@@ -22,7 +22,7 @@ const SETTLING_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// The conversation
-    #[arg(long, value_name = "NAME", default_value = "main")]
+    #[arg(long, value_name = "NAME", default_value = "main", value_parser = session_name)]
     session: String,
     /// The message's own id; the same id again is the same message, and prints its reply again
     #[arg(long, value_name = "ID")]
@@ -51,6 +51,15 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
     let mut reader = Reader::new(client, &arguments.session, after);
     let in_time = follow(&mut reader, &mut watch, deadline).await?;
     report(watch, in_time, arguments, &message)
+}
+
+/// A session's name, as the gateway takes it.
+pub fn session_name(text: &str) -> Result<String, String> {
+    if crate::local::is_session_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a session name is 1 to 64 letters, digits, dots, dashes or underscores".to_owned())
+    }
 }
 
 fn standard_input() -> Result<String, CommandError> {

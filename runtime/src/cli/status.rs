@@ -130,7 +130,7 @@ fn turn_row(turn: &Turn) -> Vec<String> {
         one_line(&turn.session),
         one_line(&turn.state),
         turn.attempt.to_string(),
-        duration(Duration::from_millis(turn.elapsed_ms)),
+        turn.elapsed_ms.map_or_else(|| "-".to_owned(), |elapsed| duration(Duration::from_millis(elapsed))),
         messages.join(" "),
     ]
 }

@@ -50,7 +50,7 @@ pub(super) fn read(environment: &BTreeMap<String, String>, problems: &mut Vec<Pr
                     &key.environment_example(),
                 )),
             }
-        } else if !is_no_setting(name, text) {
+        } else if !is_no_setting(name, text) && looks_like_a_setting(name) {
             let candidates = known.keys().map(String::as_str).chain(PLACES);
             let nearest = nearest(name, candidates).unwrap_or_default();
             let message = format!("this variable is unknown; the nearest known one is {nearest}");
@@ -58,6 +58,17 @@ pub(super) fn read(environment: &BTreeMap<String, String>, problems: &mut Vec<Pr
         }
     }
     settings
+}
+
+/// Whether somebody meant a setting by this name: it lies in a section, or is a slip of the pen away from one. Other
+/// programs may have variables of their own that begin with ours.
+fn looks_like_a_setting(name: &str) -> bool {
+    let in_section = KEYS.iter().any(|key| {
+        let section = key.section.split('.').next().unwrap_or_default().to_uppercase();
+        name.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with(&format!("{section}_")))
+    });
+    let names = KEYS.iter().map(super::schema::Key::environment).chain(PLACES.map(str::to_owned));
+    in_section || names.into_iter().any(|known| strsim::damerau_levenshtein(&known, name) <= 2)
 }
 
 fn is_no_setting(name: &str, text: &str) -> bool {

@@ -226,7 +226,7 @@ sections! {
 
     /// `[limits]`: where the gateway says "busy" instead of growing.
     pub Limits "limits" {
-        /// How many sessions there may be; a new one beyond that is refused as busy.
+        /// How many sessions may have something unanswered; a new one beyond that is refused as busy.
         sessions: usize = "100000", Form::Count { most: 100_000_000 };
         /// How many messages may wait in all sessions together.
         queued: usize = "10000", Form::Count { most: 100_000_000 };

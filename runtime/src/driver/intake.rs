@@ -119,7 +119,7 @@ impl Driver {
 
     /// Whoever waits for word of a request is told.
     pub(super) fn answer(&mut self, request: RequestId, answer: Answer) {
-        tracing::info!(%request, ?answer, "request answered");
+        tracing::info!(request = request.0, answer = super::status::answer_words(answer), "request answered");
         let waiting = match answer {
             Answer::Cancelled | Answer::TooLate | Answer::Unknown => &mut self.cancels,
             _ => &mut self.answers,

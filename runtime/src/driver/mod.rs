@@ -363,7 +363,9 @@ impl Driver {
             // The local platform has a delivery as soon as its event is on disk, which is what this effect waited for.
             Effect::Send { delivery, .. } => self.take(Input::DeliverySent { delivery }),
             Effect::Answer { request, answer } => self.answer(request, answer),
-            Effect::Settled { request, outcome } => tracing::info!(%request, ?outcome, "request settled"),
+            Effect::Settled { request, outcome } => {
+                tracing::info!(request = request.0, outcome = status::outcome_words(outcome), "request settled")
+            }
             Effect::AskSupervisor { request } => {
                 let asked = self.environment.supervisor_stops_us();
                 self.runs.spawn(async move { Done::Supervisor { request, stops: asked.await } });

@@ -3,6 +3,7 @@
 use super::Driver;
 use crate::journal::{Journal, StoredRequest};
 use evergate_core::drain::Report;
+use evergate_core::effect::Answer;
 use evergate_core::id::{RequestId, SessionId, TurnId};
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::request::{Mode, Origin, Outcome, Signal, Wish};
@@ -137,7 +138,7 @@ impl Driver {
                 let stored = self.journal.request(*id).ok().flatten();
                 let reason =
                     stored.and_then(|stored| stored.reason).map_or_else(String::new, |reason| format!(": {reason}"));
-                format!("{} {} by {}{reason}", wish(request.wish), id, by(&*self.journal, request.origin))
+                format!("{} {} from {}{reason}", wish(request.wish), id, by(&*self.journal, request.origin))
             })
             .collect();
         let turns: Vec<String> =
@@ -230,4 +231,28 @@ pub fn request_json(journal: &dyn Journal, id: RequestId, stored: &StoredRequest
         "settled_at_ms": stored.settled_at_ms,
         "outcome": outcome,
     })
+}
+
+/// An outcome, for the log.
+pub(super) fn outcome_words(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Restarted { generation } => format!("restarted as {generation}"),
+        Outcome::Stopped => "stopped".into(),
+        Outcome::Overruled { by } => format!("overruled by {by}"),
+        Outcome::Cancelled => "cancelled".into(),
+    }
+}
+
+/// An answer, for the log.
+pub(super) fn answer_words(answer: Answer) -> String {
+    match answer {
+        Answer::Accepted => "accepted".into(),
+        Answer::AlreadyDone(earlier) => format!("done already by {earlier}"),
+        Answer::Cancelled => "cancelled".into(),
+        Answer::TooLate => "too late to be cancelled".into(),
+        Answer::Unknown => "there is no such request".into(),
+        Answer::TooMany => "refused: too many are open".into(),
+        Answer::Ending => "refused: the end is written".into(),
+        Answer::StorageFull => "refused: the journal cannot be written".into(),
+    }
 }

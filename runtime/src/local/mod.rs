@@ -10,6 +10,7 @@ mod stream;
 
 pub use access::{Access, Door};
 pub use connection::serve;
+pub use messages::is_session_name;
 
 use crate::driver::handle::{Call, Handle};
 use axum::Router;
