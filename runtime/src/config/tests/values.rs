@@ -135,9 +135,14 @@ fn variables_that_are_no_settings_are_left_alone() {
     ] {
         fixture = fixture.variable(&format!("EVERGATE_{name}"), value);
     }
+    for name in ["BIN", "PORT", "HOME_OF_MY_SCRIPTS"] {
+        fixture = fixture.variable(&format!("EVERGATE_{name}"), "another program's");
+    }
     fixture.load();
-    let problem = file("").variable("EVERGATE_PORT", "8787").problem();
-    assert!(problem.starts_with("EVERGATE_PORT: this variable is unknown"), "{problem}");
+    for slip in ["EVERGATE_DRAIN_BUGDET", "EVERGATE_DRAIN_TYPO", "EVERGATE_CONFG", "EVERGATE_LOCAL_PORT"] {
+        let problem = file("").variable(slip, "8787").problem();
+        assert!(problem.starts_with(&format!("{slip}: this variable is unknown")), "{problem}");
+    }
 }
 
 #[test]
