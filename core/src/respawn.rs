@@ -16,11 +16,8 @@
 use std::time::Duration;
 
 use crate::time::Instant;
+use crate::verdict::{PARK, RESTART};
 
-/// Exit status with which the gateway asks to be started again (`EX_TEMPFAIL` of sysexits).
-pub const RESTART_STATUS: u8 = 75;
-/// Exit status with which the gateway asks never to be started again as it is (`EX_CONFIG` of sysexits).
-pub const PARK_STATUS: u8 = 78;
 /// How long a child may take to end once a stop is wanted, unless the caller says otherwise.
 pub const KILL_LIMIT: Duration = Duration::from_secs(90);
 /// Pause after the first crash.
@@ -133,8 +130,8 @@ impl Respawn {
     /// The child ended at `now`, or could not be started; answers what comes next.
     pub fn ended(&mut self, now: Instant, ended: ChildEnd) -> Decision {
         let lived = self.started_at.take().map(|started_at| now - started_at);
-        if ended == ChildEnd::Exited(PARK_STATUS) {
-            return end(PARK_STATUS, Reason::Park);
+        if ended == ChildEnd::Exited(PARK) {
+            return end(PARK, Reason::Park);
         }
         match self.stop {
             Stop::Wanted { .. } => return end(0, Reason::StopWanted),
@@ -143,7 +140,7 @@ impl Respawn {
         }
         match ended {
             ChildEnd::Exited(0) => end(0, Reason::Stop),
-            ChildEnd::Exited(RESTART_STATUS) => {
+            ChildEnd::Exited(RESTART) => {
                 self.revived = false;
                 self.start(now, Reason::Restart)
             }

@@ -2,6 +2,7 @@
 //! everything else that has to agree with it; no other file knows a supervisor by name.
 
 use crate::request::{Origin, Signal, Wish};
+use crate::respawn::KILL_LIMIT;
 use crate::verdict::{PARK, RESTART, STOP, Verdict};
 use std::time::Duration;
 
@@ -86,7 +87,13 @@ impl Contract {
         Self::row(Supervisor::Container, Verdict::Exit(RESTART), Park::Exit(0), Some(10), Answers::Never),
         Self::row(Supervisor::Kubernetes, Verdict::Exit(RESTART), Park::StayUp, Some(30), Answers::Never),
         Self::row(Supervisor::S6, Verdict::Exit(RESTART), Park::Exit(125), None, Answers::Never),
-        Self::row(Supervisor::Evergate, Verdict::Exit(RESTART), Park::Exit(PARK), Some(90), Answers::Never),
+        Self::row(
+            Supervisor::Evergate,
+            Verdict::Exit(RESTART),
+            Park::Exit(PARK),
+            Some(KILL_LIMIT.as_secs()),
+            Answers::Never,
+        ),
         Self::row(Supervisor::Nobody, Verdict::ReExec, Park::Exit(PARK), None, Answers::Never),
     ];
 

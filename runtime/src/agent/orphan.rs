@@ -29,6 +29,17 @@ pub fn session_id() -> i32 {
     getsid(None).map_or(0, Pid::as_raw)
 }
 
+/// When a process started, in the kernel's ticks since boot: with its id, an identity. `None` where that cannot be told.
+pub fn started(pid: i32) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    return linux::Process::find(pid).map(|process| process.started);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = pid;
+        None
+    }
+}
+
 /// Kills what generations before `generation` left behind: every process of the kernel session `sid` (the dead owner's)
 /// whose environment names the control socket `control`, a turn and an older generation, except this process and its
 /// ancestors. Blocks until they are gone, two seconds at most.

@@ -103,11 +103,9 @@ pub struct Driver {
     listen: String,
 }
 
-/// Whether the platforms may receive.
+/// Whether the platforms may receive. Before the core serves it refuses what they bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platforms {
-    /// Not yet.
-    Waiting,
     /// Yes.
     Open,
     /// No more.
@@ -131,7 +129,7 @@ impl Driver {
             metrics,
             last_status: Arc::new(Mutex::new(serde_json::json!({"generation": generation, "pid": owner.pid}))),
         };
-        let platforms = watch::Sender::new(Platforms::Waiting);
+        let platforms = watch::Sender::new(Platforms::Open);
         let opened = platforms.subscribe();
         let names = Names::new(journal.last_session()?);
         let driver = Self {
@@ -370,10 +368,7 @@ impl Driver {
                 let asked = self.environment.supervisor_stops_us();
                 self.runs.spawn(async move { Done::Supervisor { request, stops: asked.await } });
             }
-            Effect::OpenPlatforms => {
-                self.platforms.send_replace(Platforms::Open);
-                self.take(Input::PlatformsOpen);
-            }
+            Effect::OpenPlatforms => self.take(Input::PlatformsOpen),
             Effect::ClosePlatforms => {
                 self.platforms.send_replace(Platforms::Closed);
             }

@@ -2,6 +2,7 @@
 //! is written in that file only tells people who holds it, and a dead owner's words never block a start.
 
 use super::Owner;
+use crate::agent::orphan;
 use evergate_core::id::GenerationId;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
@@ -100,16 +101,9 @@ impl Owner {
     pub fn this_process(generation: GenerationId, since_ms: u64) -> Self {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         let pid = nix::unistd::getpid().as_raw();
-        let session_id = nix::unistd::getsid(None).map_or(0, nix::unistd::Pid::as_raw);
-        Self { boot_id, pid, start_time: start_time(pid).unwrap_or(0), session_id, generation, since_ms }
+        let session_id = orphan::session_id();
+        Self { boot_id, pid, start_time: orphan::started(pid).unwrap_or(0), session_id, generation, since_ms }
     }
-}
-
-/// When a process started, in the kernel's ticks since boot (field 22 of proc_pid_stat(5)).
-fn start_time(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in field 2 may hold blanks and brackets: count from behind its closing one.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 #[cfg(test)]

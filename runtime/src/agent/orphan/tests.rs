@@ -121,7 +121,7 @@ fn a_gateway_started_by_an_agent_spares_itself_and_its_ancestors() {
 
 /// What a gateway does that has all the marks of an orphan itself: it ends its sibling and nobody else.
 fn reap_as_its_own_orphan(control: &Path) {
-    let sibling = Command::new("sleep").arg("60").spawn().unwrap();
+    let sibling = Command::new("sleep").arg("60").spawn().expect("sleep is on every machine");
     let reaped = reap(control, 2, session_id());
     assert_eq!(reaped.killed, [Orphan { pid: pid(&sibling), turn: 7 }]);
     end(sibling);
