@@ -50,18 +50,12 @@ const PASSED_ON: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
 
 /// Runs the gateway with `arguments` (`run` when there are none) until it is stopped or parks itself, and answers the
 /// exit status: 0 after a stop, 78 when the child parked itself, 71 when the supervisor itself could not be set up.
-/// A child that is told to stop has 90 s for it; see [`supervise_within`].
+/// A child that is told to stop has [`KILL_LIMIT`] for it, which its own deadlines nest below.
 ///
 /// Call it before any thread is started: the signal mask it sets is the calling thread's.
 pub fn supervise(arguments: Vec<OsString>) -> ExitCode {
-    supervise_within(arguments, KILL_LIMIT)
-}
-
-/// As [`supervise`], with the time that a child has to end once a stop is wanted. It must be longer than the child's
-/// own drain, interrupt and close graces together; then the child's process group is killed.
-pub fn supervise_within(arguments: Vec<OsString>, kill_limit: Duration) -> ExitCode {
     let arguments = if arguments.is_empty() { vec![OsString::from("run")] } else { arguments };
-    match run(arguments, kill_limit) {
+    match run(arguments, KILL_LIMIT) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             error!(%error, "cannot supervise: the operating system refused signals, a runtime or our own path");

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use evergate_tests::chat::{EndOfTalk, Person};
+use evergate_tests::events::Event;
 use evergate_tests::gateway::Gateway;
 use evergate_tests::oracle::Words;
 
@@ -143,7 +144,11 @@ fn a_turn_that_kills_the_gateway_each_time_is_set_aside_and_everybody_else_is_se
     let ran = std::fs::read_to_string(&runs).unwrap_or_default().lines().count();
     assert!((2..=ATTEMPTS + 1).contains(&ran), "the turn may be tried {ATTEMPTS} times over, it ran {ran} times");
     let log = gateway.complete_log("poisoned");
-    assert!(log.iter().any(|event| event.is_turn("quarantined")), "the session is told: {log:#?}");
+    assert!(log.iter().any(|event| event.is_turn("quarantined")), "its turn is ended: {log:#?}");
+    let told = |event: &Event| {
+        event.is("notice") && event.data["text"].as_str().is_some_and(|text| text.contains("set aside"))
+    };
+    assert_eq!(log.iter().filter(|event| told(event)).count(), 1, "the chat is told, once: {log:#?}");
     let status = gateway.status();
     assert_eq!(status["quarantined"], serde_json::json!(["poisoned"]), "nobody else is to blame");
 
