@@ -1,0 +1,8 @@
+//! The proof that Evergate's life cycle cannot go wrong in the ways that real gateways did. Everything here drives the
+//! production core, or the production runtime, in a world of its own; nothing in it is part of the gateway.
+
+#![forbid(unsafe_code)]
+
+pub mod program;
+pub mod story;
+pub mod trace;

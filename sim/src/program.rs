@@ -1,0 +1,73 @@
+//! The command line of `evergate-sim`: what each command takes, and its exit status. 0: nothing broken; 1: a violation;
+//! 64: the arguments make no sense; 65: a file makes no sense.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Nothing broken.
+pub const NOTHING_BROKEN: u8 = 0;
+/// A rule was broken.
+pub const VIOLATION: u8 = 1;
+/// The arguments make no sense (`EX_USAGE` of sysexits).
+pub const USAGE: u8 = 64;
+/// A file makes no sense (`EX_DATAERR` of sysexits).
+pub const DATA: u8 = 65;
+
+/// Explores, shakes and replays the life cycle of Evergate.
+#[derive(Parser)]
+#[command(name = "evergate-sim", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {}
+
+/// Why a command could not do its work: one sentence and the exit status.
+#[derive(Debug)]
+pub struct Trouble {
+    /// What, to what, and what to do next.
+    pub sentence: String,
+    /// The exit status.
+    pub status: u8,
+}
+
+impl Trouble {
+    /// The arguments make no sense.
+    pub fn usage(sentence: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), status: USAGE }
+    }
+
+    /// A file makes no sense.
+    pub fn data(sentence: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), status: DATA }
+    }
+}
+
+/// Runs the program; the whole of `main`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors and go to stdout; clap knows which is which.
+            let status = if error.use_stderr() { USAGE } else { NOTHING_BROKEN };
+            return match error.print() {
+                Ok(()) => ExitCode::from(status),
+                Err(_) => ExitCode::from(USAGE),
+            };
+        }
+    };
+    match run(arguments.command) {
+        Ok(status) => ExitCode::from(status),
+        Err(Trouble { sentence, status }) => {
+            eprintln!("evergate-sim: {sentence}");
+            ExitCode::from(status)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<u8, Trouble> {
+    match command {}
+}
