@@ -11,7 +11,7 @@ use crate::record::Record;
 use crate::request::{Mode, Origin, Outcome, Request, Signal, Wish};
 use crate::time::Instant;
 use crate::turn::{Turn, TurnState};
-use crate::verdict::{RESTART, Verdict};
+use crate::verdict::{RESTART, STOP, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -305,5 +305,6 @@ const fn emergency_status(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Exit(status) => status,
         Verdict::ReExec => RESTART,
+        Verdict::StayUp => STOP,
     }
 }

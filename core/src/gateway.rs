@@ -67,6 +67,8 @@ pub enum Pending {
     Deliveries(usize),
     /// Requests have no outcome.
     Requests(usize),
+    /// Generations died in a row: so many cut turns and requests are held until something is brought to its end.
+    Held(usize),
 }
 
 /// One generation of the gateway, as a value.
@@ -78,6 +80,10 @@ pub struct Gateway {
     pub(crate) phase: Phase,
     /// Whether this generation's beginning is on disk.
     pub(crate) begun: bool,
+    /// How many generations in a row died unproven, up to the last one before this; 0 once this one is proven.
+    pub(crate) unproven: u32,
+    /// Whether this generation has brought a turn to its end.
+    pub(crate) proven: bool,
     pub(crate) platforms_open: bool,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     /// Messages in all queues.
@@ -127,6 +133,8 @@ impl Gateway {
             generation,
             phase: Phase::Starting,
             begun: false,
+            unproven: 0,
+            proven: false,
             platforms_open: false,
             sessions: BTreeMap::new(),
             queued: 0,
@@ -237,9 +245,12 @@ impl Gateway {
             Phase::Starting => Some(Pending::Starting),
             Phase::Draining | Phase::Interrupting | Phase::Closing => Some(Pending::Ending(self.phase)),
             Phase::Serving if !self.write_ahead.is_settled() => Some(Pending::Journal),
-            Phase::Serving if !self.turns.is_empty() => Some(Pending::Turns(self.turns.len())),
+            Phase::Serving if self.turns.len() > self.held() => Some(Pending::Turns(self.turns.len())),
             Phase::Serving if waiting > 0 => Some(Pending::Queued(waiting)),
             Phase::Serving if !self.outbox.is_empty() => Some(Pending::Deliveries(self.outbox.len())),
+            Phase::Serving if self.is_tripped() && self.held() + self.requests.len() > 0 => {
+                Some(Pending::Held(self.held() + self.requests.len()))
+            }
             Phase::Serving if !self.requests.is_empty() => Some(Pending::Requests(self.requests.len())),
             Phase::Serving => None,
         }
@@ -249,7 +260,7 @@ impl Gateway {
     fn synced(&mut self, now: Instant, through: Position) {
         for record in self.write_ahead.synced(&mut self.effects, through) {
             match record {
-                Record::GenerationBegun { generation } if generation == self.generation => {
+                Record::GenerationBegun { generation, .. } if generation == self.generation => {
                     self.begun = true;
                     self.serve_if_started(now);
                 }

@@ -3,13 +3,67 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::hash::{Hash, Hasher};
+
+/// What a number in the state counts. Ids and instants hash as one `u128`, the kind above the number: two states that
+/// differ only in how things are numbered are alike, and whoever compares states by what they hash can then tell ids
+/// from other numbers and renumber them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A [`SessionId`].
+    Session = 1,
+    /// A [`MessageId`].
+    Message,
+    /// A [`TurnId`].
+    Turn,
+    /// A [`DeliveryId`].
+    Delivery,
+    /// A [`RequestId`].
+    Request,
+    /// A [`GenerationId`].
+    Generation,
+    /// A [`Position`].
+    Position,
+    /// An [`Instant`](crate::time::Instant).
+    Instant,
+}
+
+impl Kind {
+    /// The kind of a number, and the number, as they were hashed; `None` if nothing of ours hashes so.
+    #[must_use]
+    pub const fn of(hashed: u128) -> Option<(Self, u64)> {
+        let kind = match hashed >> 64 {
+            1 => Self::Session,
+            2 => Self::Message,
+            3 => Self::Turn,
+            4 => Self::Delivery,
+            5 => Self::Request,
+            6 => Self::Generation,
+            7 => Self::Position,
+            8 => Self::Instant,
+            _ => return None,
+        };
+        // Truncation is meant: the number is the lower half.
+        Some((kind, hashed as u64))
+    }
+
+    pub(crate) fn hash_with<H: Hasher>(self, number: u64, state: &mut H) {
+        state.write_u128((self as u128) << 64 | u128::from(number));
+    }
+}
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $word:literal) => {
+    ($(#[$doc:meta])* $name:ident, $word:literal, $kind:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub u64);
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                Kind::$kind.hash_with(self.0, state);
+            }
+        }
 
         impl $name {
             /// The id after this one.
@@ -29,29 +83,29 @@ macro_rules! id {
 
 id!(
     /// One conversation: (platform, chat, thread). Given by the caller, the same over all generations.
-    SessionId, "session"
+    SessionId, "session", Session
 );
 id!(
     /// One inbound text. Given by the caller, rising in the order of arrival.
-    MessageId, "message"
+    MessageId, "message", Message
 );
 id!(
     /// One run of an agent over messages of one session; the same over all its attempts.
-    TurnId, "turn"
+    TurnId, "turn", Turn
 );
 id!(
     /// One outbound text owed to a chat.
-    DeliveryId, "delivery"
+    DeliveryId, "delivery", Delivery
 );
 id!(
     /// One wish about the life cycle. Given by the caller.
-    RequestId, "request"
+    RequestId, "request", Request
 );
 id!(
     /// One life of the gateway.
-    GenerationId, "generation"
+    GenerationId, "generation", Generation
 );
 id!(
     /// The place of one record in what this generation wrote; starts at 1.
-    Position, "position"
+    Position, "position", Position
 );

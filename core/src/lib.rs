@@ -29,6 +29,7 @@ pub mod budget;
 pub mod drain;
 pub mod effect;
 pub mod gateway;
+pub mod generation;
 pub mod id;
 pub mod input;
 pub mod limits;

@@ -18,6 +18,8 @@ pub struct Limits {
     pub stall_after: Duration,
     /// Starts of one turn that may be cut by a death of the gateway before its session is quarantined.
     pub attempts: u32,
+    /// Generations in a row that may die before they bring a single turn to its end; after that nothing is resumed.
+    pub unproven: u32,
     /// Sessions with unfinished business.
     pub sessions: usize,
     /// Messages accepted and not yet given to a turn, over all sessions.
@@ -61,6 +63,7 @@ impl Default for Limits {
             close_grace: Duration::from_secs(5),
             stall_after: Duration::from_secs(300),
             attempts: 5,
+            unproven: 10,
             sessions: 100_000,
             queued: 10_000,
             queued_per_session: 100,

@@ -17,8 +17,14 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the fields are the ids that the variants' sentences name")]
 pub enum Record {
-    /// A generation has claimed the journal.
-    GenerationBegun { generation: GenerationId },
+    /// A generation has claimed the journal, after so many in a row that proved nothing.
+    GenerationBegun {
+        generation: GenerationId,
+        #[serde(default)]
+        unproven: u32,
+    },
+    /// The generation that began last has brought a turn to its end: it is able to live.
+    GenerationProven { generation: GenerationId },
     /// The generation that began last is over. A dead one's end is written by its successor.
     GenerationEnded { generation: GenerationId, verdict: Option<Verdict>, report: Report },
     /// A message is in the inbox.
@@ -88,7 +94,7 @@ impl Record {
     ///
     /// | subject | 0 | 1 | 2 | 3 | 4 |
     /// |---|---|---|---|---|---|
-    /// | generation | begun | ended | | | |
+    /// | generation | begun | ended | proven | | |
     /// | session | renewed | quarantined | | | |
     /// | message | accepted | | | | |
     /// | turn | opened | resumed | interrupted | stop asked | granted |
@@ -99,6 +105,7 @@ impl Record {
         Some(match self {
             Self::GenerationBegun { .. } => (Subject::Generation, 0),
             Self::GenerationEnded { .. } => (Subject::Generation, 1),
+            Self::GenerationProven { .. } => (Subject::Generation, 2),
             Self::SessionRenewed { session, .. } => (Subject::Session(*session), 0),
             Self::SessionQuarantined { session } => (Subject::Session(*session), 1),
             Self::MessageAccepted { message, .. } => (Subject::Message(*message), 0),
@@ -122,7 +129,7 @@ impl Record {
     pub fn clears(&self) -> Vec<Slot> {
         let all = |subject: Subject| (0..FACTS).map(move |fact| (subject, fact));
         match self {
-            Self::GenerationBegun { .. } => vec![(Subject::Generation, 1)],
+            Self::GenerationBegun { .. } => vec![(Subject::Generation, 1), (Subject::Generation, 2)],
             Self::CommandDone { message } => vec![(Subject::Message(*message), 0)],
             Self::TurnOpened { messages, .. } => {
                 messages.iter().map(|message| (Subject::Message(*message), 0)).collect()
@@ -178,7 +185,7 @@ impl Highest {
     /// Takes note of the ids in a record.
     pub fn observe(&mut self, record: &Record) {
         match record {
-            Record::GenerationBegun { generation } => self.generation = self.generation.max(*generation),
+            Record::GenerationBegun { generation, .. } => self.generation = self.generation.max(*generation),
             Record::MessageAccepted { message, request, .. } => {
                 self.message = self.message.max(*message);
                 self.request = self.request.max(*request);

@@ -22,6 +22,8 @@ pub struct Recovered {
     pub highest: Highest,
     /// Whether the last generation wrote its own end.
     pub last_end: LastEnd,
+    /// How many generations in a row, the last one included, died before they had proven that they can live.
+    pub unproven: u32,
     /// Who started this process.
     pub start: Start,
     /// Sessions with a queue, a turn or a mark.
@@ -72,8 +74,15 @@ impl Recovered {
     pub fn apply(&mut self, record: &Record) {
         self.highest.observe(record);
         match record {
-            Record::GenerationBegun { .. } => self.last_end = LastEnd::Missing,
-            Record::GenerationEnded { .. } => self.last_end = LastEnd::Recorded,
+            Record::GenerationBegun { unproven, .. } => {
+                self.last_end = LastEnd::Missing;
+                self.unproven = unproven.saturating_add(1);
+            }
+            Record::GenerationEnded { verdict, .. } => {
+                self.last_end = LastEnd::Recorded;
+                self.unproven = self.unproven.saturating_sub(u32::from(verdict.is_some()));
+            }
+            Record::GenerationProven { .. } => self.unproven = 0,
             Record::MessageAccepted { message, session, asked: Asked::Prompt, .. } => {
                 self.sessions.entry(*session).or_default().queue.push_back(*message);
             }
@@ -178,7 +187,8 @@ impl Gateway {
     /// A gateway as it stands after reading the journal: what was unfinished is owed again.
     #[must_use]
     pub fn boot(limits: Limits, contract: Contract, recovered: Recovered, now: Instant) -> Self {
-        let Recovered { highest, last_end, start, sessions, commands, turns, deliveries, requests } = recovered;
+        let Recovered { highest, last_end, unproven, start, sessions, commands, turns, deliveries, requests } =
+            recovered;
         let mut gateway = Self::empty(limits, contract, highest.generation.next());
         gateway.next_turn = highest.turn;
         gateway.next_delivery = highest.delivery;
@@ -202,15 +212,13 @@ impl Gateway {
             gateway.append(dead);
         }
         let generation = gateway.generation;
-        gateway.append(Record::GenerationBegun { generation });
+        gateway.unproven = unproven;
+        gateway.append(Record::GenerationBegun { generation, unproven });
         gateway.take_over_commands(commands);
         for turn in gateway.turns.keys() {
             gateway.effects.push_back(Effect::Reclaim { turn: *turn });
         }
-        let sessions: Vec<SessionId> = gateway.sessions.keys().copied().collect();
-        for session in sessions {
-            gateway.line_up(session);
-        }
+        gateway.line_up_by_age();
         gateway.effects.push_back(Effect::Phase(Phase::Starting));
         gateway.effects.push_back(Effect::OpenPlatforms);
         if start == Start::Revived {
@@ -262,16 +270,31 @@ impl Gateway {
         self.enter(Phase::Serving);
         self.serving_since = now;
         self.effects.push_back(Effect::Ready);
-        let chats: Vec<SessionId> = self.owed_in.keys().copied().collect();
-        for session in chats {
+        let mut first_owed: Vec<(DeliveryId, SessionId)> =
+            self.owed_in.iter().filter_map(|(session, owed)| Some((*owed.front()?, *session))).collect();
+        first_owed.sort_unstable();
+        for (_, session) in first_owed {
             self.send_next(session);
         }
         self.settle_inherited_requests();
         self.dispatch(now);
     }
 
-    /// A different generation serves: whoever asked for that is told.
-    fn settle_inherited_requests(&mut self) {
+    /// Whoever has waited longest is served first.
+    fn line_up_by_age(&mut self) {
+        let mut waiting: Vec<(MessageId, SessionId)> =
+            self.sessions.iter().filter_map(|(id, session)| Some((*session.queue.front()?, *id))).collect();
+        waiting.sort_unstable();
+        for (_, session) in waiting {
+            self.line_up(session);
+        }
+    }
+
+    /// A different generation serves: whoever asked for that is told, unless generations die in a row.
+    pub(crate) fn settle_inherited_requests(&mut self) {
+        if self.is_tripped() {
+            return;
+        }
         let generation = self.generation;
         let inherited: Vec<(RequestId, Request)> = self
             .requests

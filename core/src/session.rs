@@ -81,6 +81,7 @@ impl Gateway {
         };
         self.append(Record::MessageAccepted { message, session, asked, standing, request, place });
         if asked == Asked::Prompt {
+            self.resume_held(now, session);
             self.release(now, session);
             self.sessions.entry(session).or_default().queue.push_back(message);
             self.queued += 1;

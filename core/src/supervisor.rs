@@ -36,20 +36,43 @@ pub enum Park {
     StayUp,
 }
 
+/// After which ends a supervisor starts us again by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StartsAgain {
+    /// After any.
+    Always,
+    /// After any but an exit with the status of a stop.
+    UnlessStopped,
+    /// After any but an exit with the status of a stop or of parking.
+    UnlessStoppedOrParked,
+    /// After none.
+    Never,
+}
+
+/// How a process ended, as its supervisor sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Death {
+    /// It left with this exit status.
+    Exited(u8),
+    /// A signal or a fault ended it.
+    Killed,
+}
+
 /// One supervisor's terms.
 ///
-/// | supervisor | restart | unannounced SIGTERM | stop | park | kills after |
-/// |---|---|---|---|---|---|
-/// | systemd | in place | 75, or 0 if it says that it stops us | 0 | 78 | 90 s |
-/// | launchd `KeepAlive=true` | 75 | 75 | 0 | stay up | 20 s |
-/// | launchd `SuccessfulExit=false` | 75 | 75 | 0 | 0 | 20 s |
-/// | Docker, Podman | 75 | 75 | 0 | 0 | 10 s |
-/// | Kubernetes | 75 | 75 | 0 | stay up | 30 s |
-/// | s6 | 75 | 75 | 0 | 125 | – |
-/// | `evergate supervise` | 75 | 75 | 0 | 78 | 90 s |
-/// | nobody | in place | 75 | 0 | 78 | – |
+/// | supervisor | restart | unannounced SIGTERM | stop | park | kills after | starts us again after |
+/// |---|---|---|---|---|---|---|
+/// | systemd | in place | 75, or 0 if it says that it stops us | 0 | 78 | 90 s | any end but 0 and 78 |
+/// | launchd `KeepAlive=true` | 75 | 75 | stay up | stay up | 20 s | any end |
+/// | launchd `SuccessfulExit=false` | 75 | 75 | 0 | 0 | 20 s | any end but 0 |
+/// | Docker, Podman | 75 | 75 | 0 | 0 | 10 s | any end but 0 |
+/// | Kubernetes | 75 | 75 | stay up | stay up | 30 s | any end |
+/// | s6 | 75 | 75 | 0 | 125 | – | any end but 0 and 125 |
+/// | `evergate supervise` | 75 | 75 | 0 | 78 | 90 s | any end but 0 and 78 |
+/// | nobody | in place | 75 | 0 | 78 | – | none |
 ///
-/// Under systemd a restart happens in place because exit 75 counts against the start limit of any unit that does not
+/// Where any end is followed by a start, a stop stays up, idle, until the job is unloaded: with exit status 0 the stop would
+/// be undone at once. Under systemd a restart happens in place because exit 75 counts against the start limit of any unit that does not
 /// switch it off (five in ten seconds by default, then the unit stays failed); in place it costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Contract {
@@ -67,6 +90,8 @@ pub struct Contract {
     pub kill_after: Option<Duration>,
     /// Whether it can be asked if a SIGTERM came from it.
     pub answers: Answers,
+    /// When it starts us again by itself.
+    pub starts_again: StartsAgain,
 }
 
 /// Whether a supervisor tells us why it sent a signal.
@@ -80,22 +105,22 @@ pub enum Answers {
 
 impl Contract {
     /// The terms of every supervisor, in the order of [`Supervisor`].
-    pub const TABLE: [Self; 8] = [
-        Self::row(Supervisor::Systemd, Verdict::ReExec, Park::Exit(PARK), Some(90), Answers::WhenAsked),
-        Self::row(Supervisor::LaunchdKeepAlive, Verdict::Exit(RESTART), Park::StayUp, Some(20), Answers::Never),
-        Self::row(Supervisor::LaunchdSuccessfulExit, Verdict::Exit(RESTART), Park::Exit(0), Some(20), Answers::Never),
-        Self::row(Supervisor::Container, Verdict::Exit(RESTART), Park::Exit(0), Some(10), Answers::Never),
-        Self::row(Supervisor::Kubernetes, Verdict::Exit(RESTART), Park::StayUp, Some(30), Answers::Never),
-        Self::row(Supervisor::S6, Verdict::Exit(RESTART), Park::Exit(125), None, Answers::Never),
-        Self::row(
-            Supervisor::Evergate,
-            Verdict::Exit(RESTART),
-            Park::Exit(PARK),
-            Some(KILL_LIMIT.as_secs()),
-            Answers::Never,
-        ),
-        Self::row(Supervisor::Nobody, Verdict::ReExec, Park::Exit(PARK), None, Answers::Never),
-    ];
+    pub const TABLE: [Self; 8] = {
+        use Answers::{Never as Mute, WhenAsked};
+        use StartsAgain::{Always, Never, UnlessStopped, UnlessStoppedOrParked};
+        use Supervisor::*;
+        const LEAVE: Verdict = Verdict::Exit(RESTART);
+        [
+            Self::row(Systemd, Verdict::ReExec, Park::Exit(PARK), Some(90), WhenAsked, UnlessStoppedOrParked),
+            Self::row(LaunchdKeepAlive, LEAVE, Park::StayUp, Some(20), Mute, Always),
+            Self::row(LaunchdSuccessfulExit, LEAVE, Park::Exit(STOP), Some(20), Mute, UnlessStopped),
+            Self::row(Container, LEAVE, Park::Exit(STOP), Some(10), Mute, UnlessStopped),
+            Self::row(Kubernetes, LEAVE, Park::StayUp, Some(30), Mute, Always),
+            Self::row(S6, LEAVE, Park::Exit(125), None, Mute, UnlessStoppedOrParked),
+            Self::row(Evergate, LEAVE, Park::Exit(PARK), Some(KILL_LIMIT.as_secs()), Mute, UnlessStoppedOrParked),
+            Self::row(Nobody, Verdict::ReExec, Park::Exit(PARK), None, Mute, Never),
+        ]
+    };
 
     const fn row(
         supervisor: Supervisor,
@@ -103,20 +128,17 @@ impl Contract {
         park: Park,
         kill_after_s: Option<u64>,
         answers: Answers,
+        starts_again: StartsAgain,
     ) -> Self {
         let kill_after = match kill_after_s {
             Some(seconds) => Some(Duration::from_secs(seconds)),
             None => None,
         };
-        Self {
-            supervisor,
-            restart,
-            leave: Verdict::Exit(RESTART),
-            stop: Verdict::Exit(STOP),
-            park,
-            kill_after,
-            answers,
-        }
+        let stop = match starts_again {
+            StartsAgain::Always => Verdict::StayUp,
+            _ => Verdict::Exit(STOP),
+        };
+        Self { supervisor, restart, leave: Verdict::Exit(RESTART), stop, park, kill_after, answers, starts_again }
     }
 
     /// The terms of one supervisor.
@@ -129,6 +151,8 @@ impl Contract {
     #[must_use]
     pub const fn verdict(&self, wish: Wish, origin: Origin) -> Verdict {
         match (wish, origin) {
+            // Who is told to leave leaves, even where it could be started again: that is the signaller's business.
+            (Wish::Stop, Origin::Signal(Signal::Terminate)) => Verdict::Exit(STOP),
             (Wish::Stop, _) => self.stop,
             (Wish::Restart, Origin::Signal(Signal::Terminate)) => self.leave,
             (Wish::Restart, _) => self.restart,
@@ -141,7 +165,22 @@ impl Contract {
     pub const fn signalled_at_last(&self, verdict: Verdict) -> Verdict {
         match verdict {
             Verdict::ReExec => self.leave,
+            Verdict::StayUp => Verdict::Exit(STOP),
             Verdict::Exit(_) => verdict,
+        }
+    }
+
+    /// Whether this supervisor, left to itself, starts us again after such an end.
+    #[must_use]
+    pub fn revives(&self, death: Death) -> bool {
+        match self.starts_again {
+            StartsAgain::Always => true,
+            StartsAgain::UnlessStopped => death != Death::Exited(STOP),
+            StartsAgain::UnlessStoppedOrParked => {
+                death != Death::Exited(STOP)
+                    && !matches!((death, self.park), (Death::Exited(status), Park::Exit(park)) if status == park)
+            }
+            StartsAgain::Never => false,
         }
     }
 
@@ -188,8 +227,20 @@ mod tests {
             for origin in
                 [Origin::Cli, Origin::Http, Origin::Signal(Signal::Terminate), Origin::Signal(Signal::Interrupt)]
             {
-                assert_eq!(contract.verdict(Wish::Stop, origin), Verdict::Exit(STOP));
-                assert_ne!(contract.verdict(Wish::Restart, origin), Verdict::Exit(STOP));
+                for wish in [Wish::Stop, Wish::Restart] {
+                    let runs_again = match contract.verdict(wish, origin) {
+                        Verdict::ReExec => true,
+                        Verdict::StayUp => false,
+                        Verdict::Exit(status) => contract.revives(Death::Exited(status)),
+                    };
+                    // What a SIGTERM leads to is not always ours to choose: with nobody there, or with somebody who always is.
+                    let wanted = match (origin, contract.starts_again) {
+                        (Origin::Signal(Signal::Terminate), StartsAgain::Never) => false,
+                        (Origin::Signal(Signal::Terminate), StartsAgain::Always) => true,
+                        _ => wish == Wish::Restart,
+                    };
+                    assert_eq!(runs_again, wanted, "{wish:?} {origin:?} {contract:?}");
+                }
             }
         }
     }

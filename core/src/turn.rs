@@ -165,6 +165,9 @@ impl Gateway {
     /// suspects: they come last and one at a time, the least suspect first, so that a turn which kills the gateway stands
     /// alone before innocent ones have used up their attempts beside it.
     pub(crate) fn next_to_resume(&mut self, now: Instant) -> Option<TurnId> {
+        if self.is_tripped() {
+            return None;
+        }
         if let Some(turn) = self.resumable.pop_front() {
             return Some(turn);
         }
@@ -179,6 +182,9 @@ impl Gateway {
     /// When the next suspect may run: not while the one before does, unless that has shown itself harmless; and the more
     /// suspect it is, the longer this generation has to live without it first. A death in that time clears it.
     pub(crate) fn next_suspect_at(&self) -> Option<Instant> {
+        if self.is_tripped() {
+            return None;
+        }
         let (charged, _) = self.suspects.first()?;
         let probation = self.on_probation.filter(|(turn, _)| self.live.contains(turn)).map(|(_, until)| until);
         let doublings = charged.saturating_sub(3).min(5);
@@ -306,6 +312,9 @@ impl Gateway {
         let Some(turn) = self.turns.remove(&id) else { return };
         self.live.remove(&id);
         let Turn { session, messages, attempt, .. } = turn;
+        if conclusion != Conclusion::Quarantined {
+            self.prove();
+        }
         self.append(Record::TurnEnded { turn: id, session, messages, attempt, conclusion });
         if let Some(notice) = notice {
             self.owe(session, Content::Notice(notice));

@@ -19,6 +19,8 @@ pub enum Verdict {
     Exit(u8),
     /// The process replaces itself: same PID, new generation.
     ReExec,
+    /// The process gives everything up but stays, idle: whoever supervises would start it again after any end.
+    StayUp,
 }
 
 impl fmt::Display for Verdict {
@@ -26,6 +28,7 @@ impl fmt::Display for Verdict {
         match self {
             Self::Exit(status) => write!(f, "exit {status}"),
             Self::ReExec => f.write_str("re-exec"),
+            Self::StayUp => f.write_str("stay up, idle"),
         }
     }
 }

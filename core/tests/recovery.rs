@@ -2,7 +2,7 @@
 
 mod world;
 
-use evergate_core::gateway::Phase;
+use evergate_core::gateway::{Pending, Phase};
 use evergate_core::input::{Asked, Partial};
 use evergate_core::limits::Limits;
 use evergate_core::outbox::Notice;
@@ -253,4 +253,65 @@ fn a_turn_is_not_blamed_for_deaths_that_came_while_it_was_held_back() {
     assert!(!world.is_set_aside(1));
     world.heal();
     assert_eq!(world.replies_to(said), 1);
+}
+
+/// Dies so often in a row with one turn under way that the breaker trips.
+fn tripped() -> (World, usize) {
+    let mut world = world();
+    world.limits.attempts = 1_000;
+    world.limits.unproven = 3;
+    let held = world.say(1, Asked::Prompt);
+    world.commit_all();
+    for _ in 0..3 {
+        world.kill();
+        world.start_again();
+    }
+    (world, held)
+}
+
+#[test]
+fn a_loop_of_deaths_resumes_nothing_but_messages_are_served_and_prove_that_it_is_over() {
+    let (mut world, held) = tripped();
+    assert!(world.up().is_tripped());
+    assert!(world.agents.values().all(|agent| agent.generation != world.up().generation()), "nothing is resumed");
+    assert_eq!(world.up().pending(), Some(Pending::Held(1)));
+
+    let served = world.say(2, Asked::Prompt);
+    world.commit_all();
+    world.answer(world.turn_in(2));
+    world.commit_all();
+    assert!(!world.up().is_tripped());
+    world.heal();
+    assert_eq!([held, served].map(|index| world.replies_to(index)), [1, 1]);
+}
+
+#[test]
+fn whoever_speaks_in_a_held_session_sets_its_turn_going() {
+    let (mut world, held) = tripped();
+    let next = world.say(1, Asked::Prompt);
+    world.commit_all();
+    world.answer(world.turn_in(1));
+    world.heal();
+    assert_eq!([held, next].map(|index| world.replies_to(index)), [1, 1]);
+}
+
+#[test]
+fn deaths_are_counted_however_long_each_life_is_and_a_finished_turn_ends_the_count() {
+    let mut world = world();
+    world.limits.attempts = 1_000;
+    world.limits.unproven = 3;
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    for death in 0..9 {
+        world.wait(std::time::Duration::from_secs(10_000));
+        if death % 3 == 2 {
+            world.say(2, Asked::Prompt);
+            world.commit_all();
+            world.answer(world.turn_in(2));
+            world.commit_all();
+        }
+        world.kill();
+        world.start_again();
+        assert!(!world.up().is_tripped(), "after {death} deaths");
+    }
 }

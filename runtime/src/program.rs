@@ -169,6 +169,9 @@ fn gateway(global: &Global, arguments: RunArguments, program: Option<PathBuf>) -
     match run::run(&config, &state_dir) {
         Ok(Verdict::Exit(status)) => ExitCode::from(status),
         Ok(Verdict::ReExec) => replace_this_process(program),
+        Ok(Verdict::StayUp) => stay_up(
+            "stopped. This supervisor starts it again after any end, so the process stays, idle: unload its job to end it",
+        ),
         Err(error) => {
             if tracing::enabled!(tracing::Level::ERROR) {
                 tracing::error!(%error, "the gateway cannot start");
@@ -188,14 +191,17 @@ fn park() -> ExitCode {
     match Contract::of(crate::detect::supervisor()).park {
         Park::Exit(status) => ExitCode::from(status),
         Park::StayUp => {
-            logging::complain(
-                &"parked: this supervisor would only start it again. Mend what is said above, then restart it",
-            );
-            unblock();
-            loop {
-                std::thread::park();
-            }
+            stay_up("parked: this supervisor would only start it again. Mend what is said above, then restart it")
         }
+    }
+}
+
+/// Does nothing until a signal ends the process.
+fn stay_up(why: &str) -> ExitCode {
+    logging::complain(&why);
+    unblock();
+    loop {
+        std::thread::park();
     }
 }
 

@@ -57,7 +57,7 @@ fn life() -> Vec<Vec<Write>> {
         plain(Record::TurnOpened { turn: TurnId(turn), session, messages: vec![MessageId(message)], conversation: 0 })
     };
     vec![
-        vec![plain(Record::GenerationBegun { generation: GenerationId(1) })],
+        vec![plain(Record::GenerationBegun { generation: GenerationId(1), unproven: 0 })],
         vec![message(1), opened(1, 1), message(2), message(3)],
         vec![
             owed(1, Content::Reply { turn, messages: vec![MessageId(1)] }),

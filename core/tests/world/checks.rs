@@ -59,7 +59,9 @@ impl World {
             }
             Effect::Ready => {
                 let generation = self.up().generation();
-                has(&|record| *record == Record::GenerationBegun { generation });
+                has(
+                    &|record| matches!(record, Record::GenerationBegun { generation: begun, .. } if *begun == generation),
+                );
             }
             Effect::End { verdict, .. } => self.check_verdict(*verdict),
             _ => {}

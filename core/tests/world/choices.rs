@@ -2,7 +2,7 @@
 //! the healing afterwards: nothing fails any more, and everybody does their part.
 
 use super::{Ended, World};
-use evergate_core::gateway::Gateway;
+use evergate_core::gateway::{Gateway, Pending};
 use evergate_core::id::{DeliveryId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input, Partial, Standing, TurnEnd};
 use evergate_core::recovery::Start;
@@ -218,6 +218,10 @@ impl World {
             let partial = Partial::Text;
             let end = if agent.interrupted { TurnEnd::Interrupted { partial } } else { TurnEnd::Answered };
             return Some(Choice::End(*turn, end));
+        }
+        if let Some(Pending::Held(_)) = gateway.pending() {
+            // Somebody speaks: that proves the generation, and what was held goes on.
+            return Some(Choice::Say(1, Asked::Prompt, Standing::Guest));
         }
         if gateway.pending().is_some() || gateway.journal_failing() {
             gateway.poll_timeout().unwrap_or_else(|| panic!("nothing goes on: {gateway:#?}"));

@@ -149,7 +149,7 @@ fn write_nouns(transaction: &WriteTransaction, write: &Write, at_ms: u64) -> Res
                 table.insert(request.0, to_json(&stored).as_slice())?;
             }
         }
-        (Record::GenerationBegun { generation }, body) => {
+        (Record::GenerationBegun { generation, .. }, body) => {
             let owner = match body {
                 Body::Owner(owner) => Some((**owner).clone()),
                 _ => None,

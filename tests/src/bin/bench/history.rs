@@ -119,7 +119,7 @@ impl Writer {
     fn history(&mut self) -> Result<(), JournalError> {
         let generation = GenerationId(1);
         let owner = Owner::this_process(generation, 0);
-        self.push(Record::GenerationBegun { generation }, Body::Owner(Box::new(owner)));
+        self.push(Record::GenerationBegun { generation, unproven: 0 }, Body::Owner(Box::new(owner)));
         for group in 0..OPEN / TOGETHER {
             for _ in 0..IN_EACH {
                 for member in 1..=TOGETHER {
