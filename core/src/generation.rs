@@ -8,6 +8,7 @@
 use crate::gateway::{Gateway, Phase};
 use crate::id::SessionId;
 use crate::record::Record;
+use crate::session::Session;
 use crate::time::Instant;
 use crate::turn::TurnState;
 
@@ -22,6 +23,12 @@ impl Gateway {
     #[must_use]
     pub(crate) fn held(&self) -> usize {
         if self.is_tripped() { self.resumable.len() + self.suspects.len() } else { 0 }
+    }
+
+    /// Whether what is said in a session waits for a held turn.
+    pub(crate) fn waits_behind_held(&self, session: &Session) -> bool {
+        let turn = session.turn.filter(|_| self.is_tripped()).and_then(|turn| self.turns.get(&turn));
+        turn.is_some_and(|turn| turn.state == TurnState::Waiting)
     }
 
     /// A turn has come to its end, and so this generation is able to live: what was held goes on.

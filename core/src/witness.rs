@@ -94,15 +94,19 @@ struct Life {
     phase: Phase,
     /// Whether it got a SIGTERM.
     terminated: bool,
-    /// Whether it got a SIGINT.
-    interrupted: bool,
+    /// Whether somebody wished a stop, be it on disk or not: then it may stay down.
+    may_stop: bool,
     /// When the first signal came: a supervisor counts from there.
     signalled_at: Option<Instant>,
     /// A stop was carried out in it.
     stopped: bool,
     guard: Option<Instant>,
+    /// Since when its end is a forced one.
+    forced_at: Option<Instant>,
     /// Sessions in which somebody spoke.
     spoke: BTreeSet<SessionId>,
+    /// Requests whose outcome is on its way to the disk: they have no say any more.
+    settling: BTreeSet<RequestId>,
 }
 
 /// Everything seen so far that still matters.
@@ -111,6 +115,7 @@ pub struct Witness {
     contract: Contract,
     limits: Limits,
     life: Option<Life>,
+    /// The last generation whose beginning is on disk.
     generation: GenerationId,
     /// Whether the end of the last generation is on disk.
     end_on_disk: bool,
@@ -170,7 +175,6 @@ impl Witness {
             format!("{generation} follows {}", self.generation)
         });
         let must_stop = start == Start::Revived && self.requests.values().any(|request| request.wish == Wish::Stop);
-        self.generation = generation;
         self.life = Some(Life {
             generation,
             begun: false,
@@ -181,18 +185,21 @@ impl Witness {
             proven: false,
             phase: Phase::Starting,
             terminated: false,
-            interrupted: false,
+            may_stop: false,
             signalled_at: None,
             stopped: false,
             guard: None,
+            forced_at: None,
             spoke: BTreeSet::new(),
+            settling: BTreeSet::new(),
         });
     }
 
     /// The process has ended: with what `Effect::End` said, or it died at any point.
     pub fn leaves(&mut self) {
         let Some(life) = self.life.take() else { return };
-        for delivery in self.deliveries.values_mut().filter(|delivery| delivery.sending) {
+        // What is not settled on disk is sent again: the successor cannot know.
+        for delivery in self.deliveries.values_mut().filter(|delivery| delivery.sending || delivery.arrived) {
             delivery.sending = false;
             delivery.uncertain = true;
         }
@@ -202,7 +209,7 @@ impl Witness {
         }
         if life.proven {
             self.unproven = 0;
-        } else if !life.ended {
+        } else if life.begun && !self.end_on_disk {
             self.unproven += 1;
         }
     }
@@ -218,10 +225,11 @@ impl Witness {
             Input::Signal { signal, .. } => {
                 match signal {
                     Signal::Terminate => life.terminated = true,
-                    Signal::Interrupt => life.interrupted = true,
+                    Signal::Interrupt => life.may_stop = true,
                 }
                 life.signalled_at.get_or_insert(now);
             }
+            Input::SupervisorStops { .. } | Input::Request { wish: Wish::Stop, .. } => life.may_stop = true,
             Input::TurnEnded { turn, .. } | Input::TurnGone { turn } => {
                 self.running.remove(turn);
             }
@@ -241,7 +249,7 @@ impl Witness {
     }
 
     /// An effect, when it is carried out.
-    pub fn effect(&mut self, checks: &mut Checks, now: Instant, effect: &Effect, drain: Option<&Drain>) {
+    pub fn effect(&mut self, checks: &mut Checks, effect: &Effect, drain: Option<&Drain>) {
         let Some(life) = &mut self.life else {
             return checks.holds(Invariant::Quiet, false, || format!("{effect:?} of a process that has left"));
         };
@@ -271,9 +279,12 @@ impl Witness {
                     "a revived generation serves although a stop was asked for".to_owned()
                 });
             }
+            Effect::Append { record: Record::RequestSettled { request, .. }, .. } => {
+                life.settling.insert(*request);
+            }
             Effect::Phase(phase) => life.phase = *phase,
             Effect::Guard(None) => life.guard = None,
-            Effect::Guard(Some((at, _))) => self.guards(checks, now, *at, drain),
+            Effect::Guard(Some((at, _))) => self.guards(checks, *at, drain),
             Effect::End { verdict, .. } => self.ends(checks, *verdict),
             _ => {}
         }
@@ -327,14 +338,11 @@ impl Witness {
         delivery.sending = true;
     }
 
-    fn guards(&mut self, checks: &mut Checks, now: Instant, at: Instant, drain: Option<&Drain>) {
+    fn guards(&mut self, checks: &mut Checks, at: Instant, drain: Option<&Drain>) {
         let (Some(life), Some(drain)) = (&mut self.life, drain) else { return };
         let Deadlines { drain: first, interrupt, close, self_kill } = drain.deadlines;
-        checks.holds(
-            Invariant::Budget,
-            first <= interrupt && interrupt <= close && close < self_kill && self_kill == at,
-            || format!("the deadlines do not nest: {:?}", drain.deadlines),
-        );
+        let nest = first <= interrupt && interrupt <= close && close < self_kill && self_kill <= at;
+        checks.holds(Invariant::Budget, nest, || format!("the deadlines do not nest: {:?}", drain.deadlines));
         checks.holds(Invariant::Budget, life.guard.is_none_or(|before| at <= before), || {
             format!("the guard moves from {:?} to {at:?}", life.guard)
         });
@@ -343,13 +351,18 @@ impl Witness {
                 format!("the supervisor kills at {:?}, before the guard at {at:?}", since + limit)
             });
         }
-        if drain.mode == Mode::Force {
-            let bound = now + Limits::FORCE_INTERRUPT_GRACE + Limits::FORCE_CLOSE_GRACE + Limits::SELF_KILL_MARGIN;
-            checks.holds(Invariant::Force, at <= bound, || {
-                format!("a forced end may last until {at:?}, later than {bound:?}")
-            });
-        }
         life.guard = Some(at);
+    }
+
+    /// The guard has ended a process whose loop was stuck, with this status: no orderly end, but the same status.
+    pub fn struck(&mut self, checks: &mut Checks, status: u8) {
+        // Where nobody starts anything again, no status could.
+        if self.contract.starts_again != StartsAgain::Never {
+            self.ends(checks, Verdict::Exit(status));
+        }
+        if let Some(life) = &mut self.life {
+            life.ended = false;
+        }
     }
 
     fn ends(&mut self, checks: &mut Checks, verdict: Verdict) {
@@ -362,15 +375,15 @@ impl Witness {
         };
         let standing =
             |wish: Wish| self.requests.values().any(|made| made.wish == wish && made.generation == life.generation);
-        let stopped = life.stopped || standing(Wish::Stop);
-        let wished = stopped || standing(Wish::Restart) || life.terminated || life.interrupted;
+        let stopped = life.stopped || life.must_stop || standing(Wish::Stop);
+        let wished = stopped || standing(Wish::Restart) || life.terminated || life.may_stop;
         checks.holds(Invariant::Once, wished, || "the generation ends and nobody asked for that".to_owned());
         // Nobody starts again what a SIGTERM ended; somebody who always does cannot be told otherwise by a status.
         let ours_to_choose =
             !(life.terminated && matches!(self.contract.starts_again, StartsAgain::Never | StartsAgain::Always));
         if ours_to_choose && stopped {
             checks.holds(Invariant::Exit, stays_down, || format!("{verdict} undoes a stop"));
-        } else if ours_to_choose && !life.interrupted {
+        } else if ours_to_choose && !life.may_stop {
             checks
                 .holds(Invariant::Exit, !stays_down, || format!("{verdict} leaves it down, and a restart was wanted"));
         }
@@ -387,6 +400,7 @@ impl Witness {
                     format!("{generation} begins and how the last one ended is unknown")
                 });
                 self.end_on_disk = false;
+                self.generation = *generation;
                 if let Some(life) = self.life.as_mut().filter(|life| life.generation == *generation) {
                     life.begun = true;
                 }
@@ -541,6 +555,9 @@ impl Witness {
                     format!("{id} of {} is done in {generation}, ready: {}", made.generation, life.ready)
                 });
             }
+            (Outcome::Cancelled, Some(life)) => {
+                life.must_stop &= self.requests.values().any(|request| request.wish == Wish::Stop);
+            }
             (Outcome::Stopped, Some(life)) if made.generation == life.generation => life.stopped = true,
             _ => {}
         }
@@ -550,8 +567,8 @@ impl Witness {
 /// What is so between two inputs, and at rest.
 impl Witness {
     /// A gateway's own plans, once it has nothing more to do for now.
-    pub fn between_inputs(&self, checks: &mut Checks, now: Instant, view: &View<'_>) {
-        let Some(life) = &self.life else { return };
+    pub fn between_inputs(&mut self, checks: &mut Checks, now: Instant, view: &View<'_>) {
+        let Some(life) = &mut self.life else { return };
         checks.holds(Invariant::Truth, life.phase == view.phase, || {
             format!("{} is what was told, {} is what is", life.phase.name(), view.phase.name())
         });
@@ -565,20 +582,37 @@ impl Witness {
                 format!("{id} is being sent and no drain would know")
             });
         }
-        let Some(drain) = view.drain else { return };
+        let Some(drain) = view.drain else {
+            life.forced_at = None;
+            return;
+        };
         let guard = drain.deadlines.self_kill;
+        checks.holds(Invariant::Budget, life.guard == Some(guard), || {
+            format!("the guard stands at {:?}, and the last deadline is {guard:?}", life.guard)
+        });
         let comes_to_its_end = view.timeout.is_some_and(|at| at <= guard) && now <= guard;
         checks.holds(Invariant::Admit, comes_to_its_end, || {
             format!("while {} it waits until {:?}, and the guard strikes at {guard:?}", view.phase.name(), view.timeout)
         });
+        let bound = Limits::FORCE_INTERRUPT_GRACE + Limits::FORCE_CLOSE_GRACE + Limits::SELF_KILL_MARGIN;
+        if drain.mode == Mode::Force {
+            let since = *life.forced_at.get_or_insert(now);
+            checks.holds(Invariant::Force, guard <= since + bound, || {
+                format!("a forced end since {since:?} may last until {guard:?}")
+            });
+        }
         if view.phase == Phase::Draining {
-            self.waits_for_no_requester(checks, life.generation, drain, &view.ledger);
+            if let Some(life) = &self.life {
+                self.waits_for_no_requester(checks, life, drain, &view.ledger);
+            }
         }
     }
 
-    fn waits_for_no_requester(&self, checks: &mut Checks, generation: GenerationId, drain: &Drain, ledger: &[Item]) {
+    fn waits_for_no_requester(&self, checks: &mut Checks, life: &Life, drain: &Drain, ledger: &[Item]) {
+        let standing =
+            |(id, made): &(&RequestId, &Request)| made.generation == life.generation && !life.settling.contains(id);
         let asked = |turn: TurnId, session: SessionId| {
-            self.requests.values().filter(|made| made.generation == generation).any(|made| match made.origin {
+            self.requests.iter().filter(standing).any(|(_, made)| match made.origin {
                 Origin::Turn { turn: origin, .. } => origin == turn,
                 Origin::Session(origin) => origin == session,
                 _ => false,

@@ -3,6 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod explore;
 pub mod program;
 pub mod story;
+pub mod subject;
 pub mod trace;
+pub mod world;

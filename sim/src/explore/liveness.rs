@@ -1,0 +1,59 @@
+//! What can only be seen of the whole graph: from every state rest is reached, by steps that nobody has to take and
+//! without anything breaking, and there is no circle of such steps. A death or a start as a rescue does not count.
+
+use super::graph::{Found, Graph};
+use evergate_core::invariant::{Invariant, Violation};
+
+/// How far the search has come with a state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    New,
+    /// On the way from the state where the search began.
+    OnTheWay,
+    Rests,
+    Never,
+}
+
+/// The first state, by its number, from which rest is not reached or a circle is.
+#[must_use]
+pub fn broken(graph: &Graph) -> Option<Found> {
+    let mut marks = vec![Mark::New; graph.states()];
+    let mut way: Vec<(u32, Vec<u32>)> = Vec::new();
+    for start in 0..graph.states() as u32 {
+        if marks[start as usize] != Mark::New {
+            continue;
+        }
+        visit(graph, &mut marks, &mut way, start);
+        while let Some((state, later)) = way.last_mut() {
+            let state = *state;
+            let Some(to) = later.pop() else {
+                let reached = graph.rests(state) || graph.forward(state).any(|to| marks[to as usize] == Mark::Rests);
+                marks[state as usize] = if reached { Mark::Rests } else { Mark::Never };
+                way.pop();
+                continue;
+            };
+            match marks[to as usize] {
+                Mark::New => visit(graph, &mut marks, &mut way, to),
+                Mark::OnTheWay => {
+                    return Some(found(
+                        to,
+                        "it can go round in a circle for ever, and nobody need do anything for that",
+                    ));
+                }
+                Mark::Rests | Mark::Never => {}
+            }
+        }
+    }
+    let never = marks.iter().position(|mark| *mark == Mark::Never)?;
+    Some(found(never as u32, "from here it never comes to rest by itself"))
+}
+
+fn visit(graph: &Graph, marks: &mut [Mark], way: &mut Vec<(u32, Vec<u32>)>, state: u32) {
+    marks[state as usize] = Mark::OnTheWay;
+    way.push((state, graph.forward(state).collect()));
+}
+
+fn found(state: u32, what: &str) -> Found {
+    let violation = Violation { invariant: Invariant::Finite, what: what.to_owned() };
+    Found { state, step: None, violation }
+}

@@ -1,0 +1,172 @@
+//! One thing that can happen in a world, as a value that can be written down and replayed.
+
+use evergate_core::id::{DeliveryId, RequestId, SessionId, TurnId};
+use evergate_core::input::{Asked, Standing, TurnEnd};
+use evergate_core::request::{Mode, Signal, Wish};
+use serde::{Deserialize, Serialize};
+
+/// One thing that can happen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// The gateway is started by whoever is to do that.
+    Boot,
+    /// A person starts it.
+    PersonBoots,
+    /// The platforms are open.
+    Open,
+    /// What is being written is on disk.
+    Commit,
+    /// What is being written is not on disk, and never will be.
+    LoseWrite,
+    /// A person says something.
+    Say {
+        /// Where.
+        session: SessionId,
+        /// What.
+        asked: Asked,
+        /// Who.
+        standing: Standing,
+    },
+    /// The platform delivers what was not acked.
+    Deliver {
+        /// Which of all that was said.
+        said: usize,
+    },
+    /// The platform delivers what was acked, once more.
+    Redeliver {
+        /// Which of all that was said.
+        said: usize,
+    },
+    /// An agent ends.
+    AgentEnds {
+        /// Its turn.
+        turn: TurnId,
+        /// How.
+        end: TurnEnd,
+    },
+    /// An agent asks for a restart.
+    AgentAsks {
+        /// Its turn.
+        turn: TurnId,
+        /// Whether it waits for the outcome.
+        waits: bool,
+    },
+    /// Nothing of an earlier generation's turn is alive any more.
+    Reclaimed {
+        /// Which.
+        turn: TurnId,
+    },
+    /// A chat has what was sent to it.
+    Sent {
+        /// Which delivery.
+        delivery: DeliveryId,
+    },
+    /// A send fails.
+    LoseSend {
+        /// Which delivery.
+        delivery: DeliveryId,
+        /// Whether the chat has it all the same.
+        arrives: bool,
+    },
+    /// An operator wishes something.
+    Ask {
+        /// What.
+        wish: Wish,
+        /// How patiently.
+        mode: Mode,
+    },
+    /// An operator takes a request back.
+    Cancel {
+        /// Which.
+        request: RequestId,
+    },
+    /// The process gets a signal.
+    Signal {
+        /// Which.
+        signal: Signal,
+    },
+    /// The supervisor is told to stop the gateway, and sends SIGTERM.
+    SupervisorStops,
+    /// The supervisor says whether it is stopping us.
+    SupervisorAnswers,
+    /// Time passes until the gateway wants to be called.
+    Elapse,
+    /// The process dies.
+    Kill,
+    /// The loop gets stuck for ever.
+    Freeze,
+    /// The guard ends a process whose loop is stuck.
+    GuardStrikes,
+    /// Somebody outside ends a process whose loop is stuck.
+    Rescue,
+}
+
+/// An action, and whether the process dies on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What happens.
+    pub action: Action,
+    /// The process dies when so many effects that somebody can see have been done; nothing after that happens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dies_after: Option<u8>,
+    /// When the process dies: whether the commit that was under way is on disk all the same.
+    #[serde(default, skip_serializing_if = "Fate::is_lost")]
+    pub commit: Fate,
+}
+
+/// What becomes of a commit whose process dies. It is never half there: a torn one does not stand its checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It is not on disk, or torn.
+    #[default]
+    Lost,
+    /// It is on disk, and nobody was told.
+    Kept,
+}
+
+impl Fate {
+    fn is_lost(&self) -> bool {
+        *self == Self::Lost
+    }
+}
+
+/// What kind of step it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// Things go forward by themselves.
+    Progress,
+    /// Somebody wishes or says something, or something breaks: it need not happen.
+    Disturbance,
+}
+
+impl Step {
+    /// A step that nobody dies in.
+    #[must_use]
+    pub const fn plain(action: Action) -> Self {
+        Self { action, dies_after: None, commit: Fate::Lost }
+    }
+
+    /// What kind of step it is.
+    #[must_use]
+    pub const fn nature(&self) -> Nature {
+        if self.dies_after.is_some() {
+            return Nature::Disturbance;
+        }
+        match self.action {
+            Action::Boot
+            | Action::Open
+            | Action::Commit
+            | Action::Deliver { .. }
+            | Action::AgentEnds { .. }
+            | Action::Reclaimed { .. }
+            | Action::Sent { .. }
+            | Action::SupervisorAnswers
+            | Action::Elapse
+            | Action::GuardStrikes
+            | Action::Rescue => Nature::Progress,
+            _ => Nature::Disturbance,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The model world around one gateway at a time: a platform that delivers at least once, agents, a journal of which the
+//! synced prefix survives, a supervisor that keeps to the production table, operators, and deaths between any two
+//! effects. A world is a value; what can happen in it is in `action`, what then happens in `perform`.
+
+pub mod action;
+mod choices;
+mod perform;
+
+use crate::subject::Subject;
+use evergate_core::gateway::Phase;
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
+use evergate_core::input::{Asked, Standing};
+use evergate_core::limits::Limits;
+use evergate_core::record::Record;
+use evergate_core::recovery::{Recovered, Start};
+use evergate_core::supervisor::Contract;
+use evergate_core::time::Instant;
+use evergate_core::witness::Witness;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How often each of these may still happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Budget {
+    /// Messages that people say.
+    pub messages: u8,
+    /// Sessions in which they say them.
+    pub sessions: u8,
+    /// Wishes about the life cycle, of any kind and origin.
+    pub requests: u8,
+    /// Requests that are taken back.
+    pub cancels: u8,
+    /// Deaths at any point.
+    pub kills: u8,
+    /// Writes of the journal that fail.
+    pub lost_writes: u8,
+    /// Sends that fail, with or without having arrived.
+    pub lost_sends: u8,
+    /// Messages that are delivered again although they were acked.
+    pub redeliveries: u8,
+    /// Loops that get stuck for ever.
+    pub freezes: u8,
+    /// Starts by the supervisor before its start limit is reached; counted only where it has one.
+    pub starts: u8,
+}
+
+/// What may be wished, and by whom; what may be said; how agents may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Manner {
+    /// A graceful restart from the command line.
+    Restart,
+    /// A forced restart from the command line.
+    Force,
+    /// A stop from the command line.
+    Stop,
+    /// `/restart` in a chat.
+    ChatRestart,
+    /// `/restart` by somebody who may not.
+    GuestRestart,
+    /// `/stop` in a chat.
+    ChatStop,
+    /// `/new` in a chat.
+    ChatRenew,
+    /// A running turn asks for a restart.
+    TurnRestart,
+    /// The same, and a child of the turn waits for the outcome.
+    TurnRestartWaits,
+    /// A SIGTERM that nobody announced.
+    Terminate,
+    /// A SIGINT.
+    Interrupt,
+    /// The supervisor is told to stop the gateway.
+    SupervisorStop,
+    /// An agent fails.
+    AgentFails,
+    /// A killed gateway's supervisor is beaten to it by a person, who wants it up.
+    PersonStarts,
+}
+
+/// What is the same in all states of one exploration.
+#[derive(Clone, Debug)]
+pub struct Setting<S: Subject> {
+    /// What the subject is given.
+    pub subject: S::Setting,
+    /// Its limits.
+    pub limits: Limits,
+    /// Its supervisor.
+    pub contract: Contract,
+    /// What may happen at all.
+    pub manners: Vec<Manner>,
+    /// How often.
+    pub budget: Budget,
+}
+
+/// What a person has said, as its platform sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Said {
+    session: SessionId,
+    asked: Asked,
+    standing: Standing,
+    /// Under which id the gateway's driver knows it; 0 before it does.
+    message: MessageId,
+    /// Whether that is on disk.
+    on_disk: bool,
+    offer: Offer,
+}
+
+/// How far a platform has come with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Offer {
+    /// To be delivered.
+    Due,
+    /// Delivered, and not acked.
+    Made,
+    /// Not accepted for now.
+    Refused,
+    /// Acked.
+    Acked,
+}
+
+/// A process of a turn.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Agent {
+    session: SessionId,
+    generation: GenerationId,
+    interrupted: bool,
+    killed: bool,
+    /// The request whose outcome its child waits for.
+    waits_for: Option<RequestId>,
+}
+
+/// Records on their way to the disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Commit {
+    through: Position,
+    records: Vec<Record>,
+}
+
+/// Whether the process is up, and if not, what comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Process {
+    /// It runs.
+    Up,
+    /// Its loop is stuck for ever.
+    Stuck,
+    /// It is gone, and will be started so.
+    Due(Start),
+    /// It is gone, because somebody wanted that.
+    Down,
+    /// It is gone, and only a person can start it.
+    Forlorn,
+}
+
+/// The whole world, as a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct World<S: Subject> {
+    now: Instant,
+    process: Process,
+    subject: Option<S>,
+    /// The phase, as the gateway has told it.
+    phase: Phase,
+    /// What is on disk, as the next generation will find it.
+    durable: Arc<Recovered>,
+    /// The commit that the disk is at work on.
+    flying: Commit,
+    /// What gathers for the next one.
+    gathering: Commit,
+    said: Vec<Said>,
+    agents: BTreeMap<TurnId, Agent>,
+    /// What platforms have been handed.
+    sending: BTreeMap<DeliveryId, SessionId>,
+    reclaims: BTreeSet<TurnId>,
+    /// The platforms were asked to open.
+    opening: bool,
+    /// The SIGTERM about which the supervisor was asked.
+    supervisor_asked: Option<RequestId>,
+    /// The supervisor has been told to stop the gateway.
+    stop_job: bool,
+    /// The guard outside the loop, and the status with which it strikes.
+    guard: Option<(Instant, u8)>,
+    last_message: MessageId,
+    last_request: RequestId,
+    left: Budget,
+    witness: Witness,
+}
+
+impl<S: Subject> World<S> {
+    /// A machine on which the gateway was never started.
+    #[must_use]
+    pub fn new(setting: &Setting<S>) -> Self {
+        Self {
+            now: Instant::from_millis(1_000_000),
+            process: Process::Due(Start::Wanted),
+            subject: None,
+            phase: Phase::Ended,
+            durable: Arc::default(),
+            flying: Commit::default(),
+            gathering: Commit::default(),
+            said: Vec::new(),
+            agents: BTreeMap::new(),
+            sending: BTreeMap::new(),
+            reclaims: BTreeSet::new(),
+            opening: false,
+            supervisor_asked: None,
+            stop_job: false,
+            guard: None,
+            last_message: MessageId::default(),
+            last_request: RequestId::default(),
+            left: setting.budget,
+            witness: Witness::new(setting.limits.clone(), setting.contract),
+        }
+    }
+
+    /// The time, from which all other times count.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The gateway, while a process runs.
+    #[must_use]
+    pub const fn subject(&self) -> Option<&S> {
+        self.subject.as_ref()
+    }
+
+    /// What is on disk.
+    #[must_use]
+    pub fn durable(&self) -> &Recovered {
+        &self.durable
+    }
+}
