@@ -373,8 +373,11 @@ impl Witness {
             Verdict::StayUp => true,
             Verdict::Exit(status) => !self.contract.revives(Death::Exited(status)),
         };
-        let standing =
-            |wish: Wish| self.requests.values().any(|made| made.wish == wish && made.generation == life.generation);
+        let standing = |wish: Wish| {
+            self.requests.iter().any(|(id, made)| {
+                made.wish == wish && made.generation == life.generation && !life.settling.contains(id)
+            })
+        };
         let stopped = life.stopped || life.must_stop || standing(Wish::Stop);
         let wished = stopped || standing(Wish::Restart) || life.terminated || life.may_stop;
         checks.holds(Invariant::Once, wished, || "the generation ends and nobody asked for that".to_owned());
@@ -601,10 +604,8 @@ impl Witness {
                 format!("a forced end since {since:?} may last until {guard:?}")
             });
         }
-        if view.phase == Phase::Draining {
-            if let Some(life) = &self.life {
-                self.waits_for_no_requester(checks, life, drain, &view.ledger);
-            }
+        if let (Phase::Draining, Some(life)) = (view.phase, &self.life) {
+            self.waits_for_no_requester(checks, life, drain, &view.ledger);
         }
     }
 
