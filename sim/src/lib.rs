@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod page;
 pub mod program;
 pub mod story;
+pub mod told;
 pub mod trace;
