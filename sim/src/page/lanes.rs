@@ -57,10 +57,11 @@ impl Lanes<'_> {
         for (number, _) in self.pauses() {
             write!(to, r#"<i class="gap" style="{}"></i>"#, self.gap(number))?;
         }
+        to.write_str("<i id=\"guide\"></i>")?;
         if let (Some(_), Some(last)) = (&layout.story.broken, layout.places.last()) {
             write!(to, r#"<i class="broken" style="{}"></i>"#, At(*last))?;
         }
-        to.write_str("<i id=\"guide\"></i></div>\n")
+        to.write_str("</div>\n")
     }
 
     fn axis(&self, to: &mut Formatter<'_>) -> fmt::Result {
@@ -92,7 +93,7 @@ impl Lanes<'_> {
         for band in layout.bands.iter().filter(|band| band.lane == lane) {
             write!(to, r#"<i class="band{}" style="{}">"#, ending(band), self.extent(band))?;
             if lane == Lane::Gateway {
-                write!(to, "<b>generation {}</b>", band.generation)?;
+                write!(to, "<b><span>generation </span>{}</b>", band.generation)?;
             }
             to.write_str("</i>\n")?;
         }

@@ -137,6 +137,7 @@ impl Page<'_> {
         to.write_str(
             r#"<section id="below" aria-label="The moments in words">
 <div id="about"><h2 id="about-what"></h2><p id="about-where"></p><pre id="about-detail" tabindex="0" aria-label="Detail"></pre></div>
+<div id="all"><p class="head" aria-hidden="true"><span>#</span><span>time</span><span>gen</span><span>lane</span><span>what</span></p>
 <ol id="told" aria-label="All moments, oldest first">
 "#,
         )?;
@@ -145,7 +146,7 @@ impl Page<'_> {
             row(to, number, moment, before_ms)?;
             before_ms = moment.at_ms;
         }
-        to.write_str("</ol>\n</section>\n")
+        to.write_str("</ol></div>\n</section>\n")
     }
 }
 
@@ -175,7 +176,7 @@ fn tools(to: &mut Formatter<'_>) -> fmt::Result {
     }
     to.write_str(
         r#"<li><i class="sample gap"></i>time jumps</li><li><i class="sample dead"></i>no gateway alive</li></ul>
-<p class="keys"><kbd>←</kbd> <kbd>→</kbd> moment <kbd>Shift</kbd> in its lane <kbd>F</kbd> next fault <kbd>Home</kbd> <kbd>End</kbd></p>
+<p class="keys"><span><kbd>←</kbd> <kbd>→</kbd> moment</span> <span><kbd>Shift</kbd> <kbd>←</kbd> <kbd>→</kbd> in its lane</span> <span><kbd>F</kbd> next fault</span></p>
 <div class="zoom" role="group" aria-label="Zoom"><button id="narrower" title="Narrower (−)" aria-label="Narrower">−</button><button id="fit" title="The whole story (0)">Fit</button><button id="wider" title="Wider (+)" aria-label="Wider">+</button></div>
 </div>
 "#,

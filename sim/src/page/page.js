@@ -3,11 +3,12 @@
 'use strict';
 (() => {
   const find = (id) => document.getElementById(id);
-  const lanes = find('lanes'), sheet = find('sheet'), guide = find('guide'), about = find('about'), told = find('told');
+  const lanes = find('lanes'), sheet = find('sheet'), guide = find('guide'), about = find('about'), told = find('told'), all = find('all');
   const rows = [...told.children];
   const moments = rows.map((_, number) => find('m' + number));
   const gaps = moments.map((moment) => Number(moment.style.getPropertyValue('--g')));
-  const NARROWEST = 0.5, WIDEST = 260, UNIT = 14, MARGIN = 90;
+  const NARROWEST = 0.05, WIDEST = 260, UNIT = 14;
+  const rowHeight = rows[0].offsetHeight;
   let step = 0, kept = -1, seen = -1;
 
   // The same sum as --x in the style, from the left edge of the tracks.
@@ -15,6 +16,7 @@
   const place = (number) => (number + 0.5) * step + gaps[number] * unit();
   const names = () => sheet.querySelector('.name').offsetWidth;
   const room = () => lanes.clientWidth - names();
+  const tail = parseFloat(getComputedStyle(lanes).getPropertyValue('--tail'));
 
   function look(number) {
     if (number === seen) return;
@@ -35,8 +37,8 @@
     find('about-where').replaceChildren(time, `${after} · ${lane} · ${generation} · ${about.className} · moment ${number + 1} of ${rows.length}`);
     find('about-detail').textContent = row.querySelector('.detail')?.textContent ?? '';
     find('about-detail').scrollTop = 0;
-    const top = row.offsetTop - told.offsetTop;
-    if (top < told.scrollTop + 24 || top > told.scrollTop + told.clientHeight - 48) told.scrollTop = top - told.clientHeight / 2;
+    const top = number * rowHeight, height = all.clientHeight;
+    if (top < all.scrollTop + 24 || top > all.scrollTop + height - 72) all.scrollTop = top - height / 2;
   }
 
   function keep(number, focus) {
@@ -45,22 +47,24 @@
     moments[number].tabIndex = 0;
     look(number);
     if (focus) moments[number].focus({ preventScroll: true });
-    const x = place(number), left = lanes.scrollLeft;
-    if (x < left + MARGIN) lanes.scrollLeft = x - MARGIN;
-    if (x > left + room() - MARGIN) lanes.scrollLeft = x - room() + MARGIN;
+    const x = place(number), left = lanes.scrollLeft, margin = Math.min(tail, room() / 3);
+    if (x < left + margin) lanes.scrollLeft = x - margin;
+    if (x > left + room() - margin) lanes.scrollLeft = x - room() + margin;
     const lane = moments[number].closest('.lane'), head = sheet.querySelector('.axis').offsetHeight;
     if (lane.offsetTop < lanes.scrollTop + head) lanes.scrollTop = lane.offsetTop - head;
     if (lane.offsetTop + lane.offsetHeight > lanes.scrollTop + lanes.clientHeight) lanes.scrollTop = lane.offsetTop + lane.offsetHeight - lanes.clientHeight;
   }
 
-  // Writes only those times and pauses that have room; the times behind gaps first, since they say most.
+  // Writes only those times and pauses that have room and do not run into the flag; the times behind gaps first, since
+  // they say most.
   function thin() {
+    lanes.classList.toggle('dense', step < 6);
     const taken = { tick: [], pause: [] };
-    const letter = 6.9, between = 10;
+    const letter = 6.9, between = 10, flag = sheet.querySelector('.flag') ? place(moments.length - 1) : Infinity;
     const show = (mark, kind, from, width) => {
       const list = taken[kind];
       let at = list.findLastIndex((other) => other.from <= from);
-      const fits = (at < 0 || list[at].to + between <= from) && (at + 1 >= list.length || from + width + between <= list[at + 1].from);
+      const fits = (from >= flag || from + width < flag) && (at < 0 || list[at].to + between <= from) && (at + 1 >= list.length || from + width + between <= list[at + 1].from);
       if (fits) list.splice(at + 1, 0, { from, to: from + width });
       mark.classList.toggle('shown', fits);
     };
@@ -82,7 +86,7 @@
 
   // How wide a column is when the whole story is in view.
   function whole() {
-    const last = gaps.length - 1, width = room() - parseFloat(getComputedStyle(lanes).getPropertyValue('--tail'));
+    const last = gaps.length - 1, width = room() - tail;
     const wide = (width - gaps[last] * UNIT) / moments.length;
     return wide * 0.6 >= UNIT ? wide : width / (moments.length + gaps[last] * 0.6);
   }
@@ -143,7 +147,7 @@
   });
 
   // A short story fills the view; a long one begins wide enough to be read. A broken rule is looked at where it broke.
-  step = Math.min(150, Math.max(30, whole()));
+  step = Math.min(150, Math.max(34, whole()));
   lanes.style.setProperty('--step', step + 'px');
   thin();
   keep(sheet.querySelector('.flag') ? moments.length - 1 : 0, false);

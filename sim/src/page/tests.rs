@@ -73,7 +73,7 @@ fn lanes_stand_in_order_with_each_session_once_and_marks_in_their_own_lane() {
 #[test]
 fn bands_are_numbered_in_the_gateways_lane_and_a_cut_turn_is_seen() {
     let page = draw(&life());
-    assert_eq!(page.matches("<b>generation 1</b>").count(), 1);
+    assert_eq!(page.matches("<b><span>generation </span>1</b>").count(), 1);
     assert_eq!(page.matches(r#"class="band""#).count(), 1);
     assert_eq!(page.matches(r#"class="band cut""#).count(), 1);
 }
