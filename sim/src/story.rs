@@ -108,13 +108,13 @@ pub fn clock(at_ms: u64) -> String {
 #[must_use]
 pub fn span(length_ms: u64) -> String {
     let (large, large_unit, small, small_unit) = match length_ms {
-        ..1000 => return format!("{length_ms} ms"),
-        ..60_000 => {
+        0..1000 => return format!("{length_ms} ms"),
+        1000..60_000 => {
             let seconds = format!("{}.{:03}", length_ms / 1000, length_ms % 1000);
             return format!("{} s", seconds.trim_end_matches('0').trim_end_matches('.'));
         }
-        ..3_600_000 => (length_ms / 60_000, "min", length_ms / 1000 % 60, "s"),
-        ..86_400_000 => (length_ms / 3_600_000, "h", length_ms / 60_000 % 60, "min"),
+        60_000..3_600_000 => (length_ms / 60_000, "min", length_ms / 1000 % 60, "s"),
+        3_600_000..86_400_000 => (length_ms / 3_600_000, "h", length_ms / 60_000 % 60, "min"),
         _ => (length_ms / 86_400_000, "d", length_ms / 3_600_000 % 24, "h"),
     };
     match small {

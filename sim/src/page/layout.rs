@@ -104,9 +104,9 @@ impl<'a> Layout<'a> {
 /// How wide the pause before a moment is drawn: none, or wider the longer it is, though never in proportion.
 pub(super) fn gap_units(pause_ms: u64) -> usize {
     match pause_ms {
-        ..GAP_MS => 0,
-        ..10_000 => 2,
-        ..60_000 => 3,
+        0..GAP_MS => 0,
+        GAP_MS..10_000 => 2,
+        10_000..60_000 => 3,
         _ => 4,
     }
 }
