@@ -4,8 +4,10 @@
 #![forbid(unsafe_code)]
 
 pub mod explore;
+pub mod page;
 pub mod program;
 pub mod story;
 pub mod subject;
+pub mod told;
 pub mod trace;
 pub mod world;
