@@ -111,6 +111,7 @@ pub struct Witness {
     contract: Contract,
     limits: Limits,
     life: Option<Life>,
+    /// The last generation whose beginning is on disk: one that died before that leaves its number to the next.
     generation: GenerationId,
     /// Whether the end of the last generation is on disk.
     end_on_disk: bool,
@@ -170,7 +171,6 @@ impl Witness {
             format!("{generation} follows {}", self.generation)
         });
         let must_stop = start == Start::Revived && self.requests.values().any(|request| request.wish == Wish::Stop);
-        self.generation = generation;
         self.life = Some(Life {
             generation,
             begun: false,
@@ -192,7 +192,8 @@ impl Witness {
     /// The process has ended: with what `Effect::End` said, or it died at any point.
     pub fn leaves(&mut self) {
         let Some(life) = self.life.take() else { return };
-        for delivery in self.deliveries.values_mut().filter(|delivery| delivery.sending) {
+        // What was known of a delivery and is not on disk is known no longer.
+        for delivery in self.deliveries.values_mut().filter(|delivery| delivery.sending || delivery.arrived) {
             delivery.sending = false;
             delivery.uncertain = true;
         }
@@ -332,8 +333,8 @@ impl Witness {
         let Deadlines { drain: first, interrupt, close, self_kill } = drain.deadlines;
         checks.holds(
             Invariant::Budget,
-            first <= interrupt && interrupt <= close && close < self_kill && self_kill == at,
-            || format!("the deadlines do not nest: {:?}", drain.deadlines),
+            first <= interrupt && interrupt <= close && close < self_kill && self_kill <= at,
+            || format!("the deadlines do not nest below the guard at {at:?}: {:?}", drain.deadlines),
         );
         checks.holds(Invariant::Budget, life.guard.is_none_or(|before| at <= before), || {
             format!("the guard moves from {:?} to {at:?}", life.guard)
@@ -387,6 +388,7 @@ impl Witness {
                     format!("{generation} begins and how the last one ended is unknown")
                 });
                 self.end_on_disk = false;
+                self.generation = *generation;
                 if let Some(life) = self.life.as_mut().filter(|life| life.generation == *generation) {
                     life.begun = true;
                 }
@@ -567,6 +569,10 @@ impl Witness {
         }
         let Some(drain) = view.drain else { return };
         let guard = drain.deadlines.self_kill;
+        // It may be set more than once in one handling, each time to what was planned by then.
+        checks.holds(Invariant::Budget, life.guard == Some(guard), || {
+            format!("the guard is set to {:?}, and the plan says {guard:?}", life.guard)
+        });
         let comes_to_its_end = view.timeout.is_some_and(|at| at <= guard) && now <= guard;
         checks.holds(Invariant::Admit, comes_to_its_end, || {
             format!("while {} it waits until {:?}, and the guard strikes at {guard:?}", view.phase.name(), view.timeout)

@@ -5,4 +5,5 @@
 
 pub mod program;
 pub mod story;
+pub mod swarm;
 pub mod trace;
