@@ -65,8 +65,25 @@ struct Turn {
     resume: Option<Resume>,
     /// Whether its interruption is on disk, since that start.
     interrupted: bool,
-    /// How often a generation died while this turn ran in it.
+    /// How often a generation died while this turn ran in it, less those that lived without it since.
     deaths: u32,
+    /// The generation that started it again last.
+    resumed_in: GenerationId,
+}
+
+impl Turn {
+    /// It is started again in this generation. Each that lived since its last start, and in which it did not run, takes
+    /// one death off its account, down to one.
+    fn resumed(&mut self, attempt: u32, generation: GenerationId) {
+        self.attempt = attempt;
+        self.resume = Some(if self.interrupted { Resume::Planned } else { Resume::Crash });
+        let without = generation.0.saturating_sub(self.resumed_in.0 + 1);
+        if !self.interrupted && self.deaths > 1 {
+            self.deaths = self.deaths.saturating_sub(u32::try_from(without).unwrap_or(u32::MAX)).max(1);
+        }
+        self.interrupted = false;
+        self.resumed_in = generation;
+    }
 }
 
 /// A delivery on disk that is not settled.
@@ -101,6 +118,10 @@ struct Life {
     /// A stop was carried out in it.
     stopped: bool,
     guard: Option<Instant>,
+    /// Requests whose outcome is on its way to the disk.
+    settling: BTreeSet<RequestId>,
+    /// Stops that were asked for and neither accepted nor refused: nobody can complain of either.
+    stops_unanswered: BTreeSet<RequestId>,
     /// Sessions in which somebody spoke.
     spoke: BTreeSet<SessionId>,
 }
@@ -185,6 +206,8 @@ impl Witness {
             signalled_at: None,
             stopped: false,
             guard: None,
+            settling: BTreeSet::new(),
+            stops_unanswered: BTreeSet::new(),
             spoke: BTreeSet::new(),
         });
     }
@@ -192,6 +215,8 @@ impl Witness {
     /// The process has ended: with what `Effect::End` said, or it died at any point.
     pub fn leaves(&mut self) {
         let Some(life) = self.life.take() else { return };
+        // An end that came to the disk is one, even if a death came before the process could leave.
+        let ended = life.ended || (life.begun && self.end_on_disk);
         // What was known of a delivery and is not on disk is known no longer.
         for delivery in self.deliveries.values_mut().filter(|delivery| delivery.sending || delivery.arrived) {
             delivery.sending = false;
@@ -199,11 +224,12 @@ impl Witness {
         }
         for (id, turn) in &mut self.turns {
             let ran = self.running.get(id) == Some(&life.generation);
-            turn.deaths += u32::from(ran && !turn.interrupted && !life.ended);
+            turn.deaths += u32::from(ran && !turn.interrupted && !ended);
         }
         if life.proven {
             self.unproven = 0;
-        } else if !life.ended {
+        } else if life.begun && !ended {
+            // One that had not begun on disk has left no trace, and has run nothing.
             self.unproven += 1;
         }
     }
@@ -237,6 +263,9 @@ impl Witness {
             Input::Message { session, .. } => {
                 life.spoke.insert(*session);
             }
+            Input::Request { request, wish: Wish::Stop, .. } => {
+                life.stops_unanswered.insert(*request);
+            }
             _ => {}
         }
     }
@@ -256,9 +285,15 @@ impl Witness {
                 let kept = self.messages.contains_key(message) || self.finished.contains(message);
                 checks.holds(Invariant::Ack, !kept, || format!("{message} is refused and yet on disk"));
             }
-            Effect::Answer { request, answer: Answer::Accepted } => {
+            Effect::Answer { request, answer } => {
+                life.stops_unanswered.remove(request);
                 let known = self.requests.contains_key(request) || self.settled.contains(request);
-                checks.holds(Invariant::Ack, known, || format!("{request} is accepted and not on disk"));
+                checks.holds(Invariant::Ack, known || *answer != Answer::Accepted, || {
+                    format!("{request} is accepted and not on disk")
+                });
+            }
+            Effect::Append { record: Record::RequestSettled { request, .. }, .. } => {
+                life.settling.insert(*request);
             }
             Effect::Start { turn, session, attempt, resume, .. } => {
                 self.starts(checks, *turn, *session, *attempt, *resume);
@@ -344,7 +379,7 @@ impl Witness {
                 format!("the supervisor kills at {:?}, before the guard at {at:?}", since + limit)
             });
         }
-        if drain.mode == Mode::Force {
+        if drain.mode == Mode::Force && at == self_kill {
             let bound = now + Limits::FORCE_INTERRUPT_GRACE + Limits::FORCE_CLOSE_GRACE + Limits::SELF_KILL_MARGIN;
             checks.holds(Invariant::Force, at <= bound, || {
                 format!("a forced end may last until {at:?}, later than {bound:?}")
@@ -363,7 +398,7 @@ impl Witness {
         };
         let standing =
             |wish: Wish| self.requests.values().any(|made| made.wish == wish && made.generation == life.generation);
-        let stopped = life.stopped || standing(Wish::Stop);
+        let stopped = life.stopped || life.must_stop || standing(Wish::Stop);
         let wished = stopped || standing(Wish::Restart) || life.terminated || life.interrupted;
         checks.holds(Invariant::Once, wished, || "the generation ends and nobody asked for that".to_owned());
         // Nobody starts again what a SIGTERM ended; somebody who always does cannot be told otherwise by a status.
@@ -371,7 +406,7 @@ impl Witness {
             !(life.terminated && matches!(self.contract.starts_again, StartsAgain::Never | StartsAgain::Always));
         if ours_to_choose && stopped {
             checks.holds(Invariant::Exit, stays_down, || format!("{verdict} undoes a stop"));
-        } else if ours_to_choose && !life.interrupted {
+        } else if ours_to_choose && !life.interrupted && life.stops_unanswered.is_empty() {
             checks
                 .holds(Invariant::Exit, !stays_down, || format!("{verdict} leaves it down, and a restart was wanted"));
         }
@@ -405,14 +440,12 @@ impl Witness {
                 self.finished.insert(*message);
             }
             Record::TurnOpened { turn, session, messages, .. } => self.turn_opened(checks, *turn, *session, messages),
-            Record::TurnResumed { turn, attempt, .. } => {
+            Record::TurnResumed { turn, attempt, generation, .. } => {
                 if let Some(open) = self.turns.get_mut(turn) {
                     checks.holds(Invariant::Quar, *attempt == open.attempt + 1, || {
                         format!("start {attempt} of {turn} after {}", open.attempt)
                     });
-                    open.attempt = *attempt;
-                    open.resume = Some(if open.interrupted { Resume::Planned } else { Resume::Crash });
-                    open.interrupted = false;
+                    open.resumed(*attempt, *generation);
                 }
             }
             Record::TurnInterrupted { turn } => {
@@ -472,8 +505,15 @@ impl Witness {
         }
         let alone = self.turns.values().all(|turn| turn.session != session);
         checks.holds(Invariant::Once, alone, || format!("{id} is the second open turn of {session}"));
-        let turn =
-            Turn { session, messages: messages.to_vec(), attempt: 1, resume: None, interrupted: false, deaths: 0 };
+        let turn = Turn {
+            session,
+            messages: messages.to_vec(),
+            attempt: 1,
+            resume: None,
+            interrupted: false,
+            deaths: 0,
+            resumed_in: self.generation,
+        };
         self.turns.insert(id, turn);
     }
 
@@ -578,13 +618,15 @@ impl Witness {
             format!("while {} it waits until {:?}, and the guard strikes at {guard:?}", view.phase.name(), view.timeout)
         });
         if view.phase == Phase::Draining {
-            self.waits_for_no_requester(checks, life.generation, drain, &view.ledger);
+            self.waits_for_no_requester(checks, life, drain, &view.ledger);
         }
     }
 
-    fn waits_for_no_requester(&self, checks: &mut Checks, generation: GenerationId, drain: &Drain, ledger: &[Item]) {
+    fn waits_for_no_requester(&self, checks: &mut Checks, life: &Life, drain: &Drain, ledger: &[Item]) {
+        let stands =
+            |(id, made): &(&RequestId, &Request)| made.generation == life.generation && !life.settling.contains(id);
         let asked = |turn: TurnId, session: SessionId| {
-            self.requests.values().filter(|made| made.generation == generation).any(|made| match made.origin {
+            self.requests.iter().filter(stands).any(|(_, made)| match made.origin {
                 Origin::Turn { turn: origin, .. } => origin == turn,
                 Origin::Session(origin) => origin == session,
                 _ => false,
