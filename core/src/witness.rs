@@ -122,6 +122,8 @@ struct Life {
     settling: BTreeSet<RequestId>,
     /// Stops that were asked for and neither accepted nor refused: nobody can complain of either.
     stops_unanswered: BTreeSet<RequestId>,
+    /// The supervisor says that it is stopping us.
+    told_to_stop: bool,
     /// Sessions in which somebody spoke.
     spoke: BTreeSet<SessionId>,
 }
@@ -208,6 +210,7 @@ impl Witness {
             guard: None,
             settling: BTreeSet::new(),
             stops_unanswered: BTreeSet::new(),
+            told_to_stop: false,
             spoke: BTreeSet::new(),
         });
     }
@@ -263,6 +266,7 @@ impl Witness {
             Input::Message { session, .. } => {
                 life.spoke.insert(*session);
             }
+            Input::SupervisorStops { .. } => life.told_to_stop = true,
             Input::Request { request, wish: Wish::Stop, .. } => {
                 life.stops_unanswered.insert(*request);
             }
@@ -406,7 +410,7 @@ impl Witness {
             !(life.terminated && matches!(self.contract.starts_again, StartsAgain::Never | StartsAgain::Always));
         if ours_to_choose && stopped {
             checks.holds(Invariant::Exit, stays_down, || format!("{verdict} undoes a stop"));
-        } else if ours_to_choose && !life.interrupted && life.stops_unanswered.is_empty() {
+        } else if ours_to_choose && !life.interrupted && !life.told_to_stop && life.stops_unanswered.is_empty() {
             checks
                 .holds(Invariant::Exit, !stays_down, || format!("{verdict} leaves it down, and a restart was wanted"));
         }
