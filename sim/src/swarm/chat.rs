@@ -75,6 +75,12 @@ impl Chats {
         self.said.get_mut(at(&self.by_message, message.0) as usize)
     }
 
+    /// How many messages have not been answered or given up.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.said.iter().filter(|said| said.concluded.is_none() && !said.given_up).count() as u64
+    }
+
     /// The entry in the plan of a message.
     #[must_use]
     pub fn entry_of(&self, message: MessageId) -> u32 {
@@ -114,7 +120,13 @@ impl Chats {
     }
 
     /// A text came to its chat, or is known to never come: the first time counts. False if it was not the first.
-    fn came_through(&mut self, checks: &mut Checks, delivery: DeliveryId, session: SessionId, content: &Content) -> bool {
+    fn came_through(
+        &mut self,
+        checks: &mut Checks,
+        delivery: DeliveryId,
+        session: SessionId,
+        content: &Content,
+    ) -> bool {
         if at(&self.through, delivery.0) {
             return false;
         }
@@ -213,7 +225,8 @@ impl World<'_> {
         }
         let said = &self.chats.said[number as usize];
         if !said.acked && !said.given_up {
-            let again = self.now + self.random.between(5_000, 30_000);
+            let patience = if self.healed { self.config.agent_ms } else { 0 };
+            let again = self.now + patience + self.random.between(5_000, 30_000);
             self.queue.push(again, Event::Deliver { said: number });
         }
     }
@@ -283,7 +296,14 @@ impl World<'_> {
         self.queue.push(self.now + takes, Event::Sent { life: self.life, delivery, session, content, fate });
     }
 
-    pub(super) fn sent(&mut self, life: u32, delivery: DeliveryId, session: SessionId, content: &Content, fate: SendFate) {
+    pub(super) fn sent(
+        &mut self,
+        life: u32,
+        delivery: DeliveryId,
+        session: SessionId,
+        content: &Content,
+        fate: SendFate,
+    ) {
         // What a process that is gone was sending may still arrive.
         let alive = life == self.life;
         let arrives = matches!(fate, SendFate::Arrives | SendFate::ArrivesUnheard) && (alive || self.random.hits(500));

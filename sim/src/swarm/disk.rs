@@ -25,6 +25,8 @@ pub struct Disk {
     pub slow_until: u64,
     gathered: Commit,
     under_way: Option<Commit>,
+    /// A commit is under way, or what became of it has not been told: until then no other begins.
+    awaited: bool,
     /// So many more commits fail.
     fails: u64,
 }
@@ -44,15 +46,16 @@ impl Disk {
     /// Whether a commit is under way or could be.
     #[must_use]
     pub const fn is_busy(&self) -> bool {
-        self.under_way.is_some() || !self.gathered.records.is_empty()
+        self.awaited || !self.gathered.records.is_empty()
     }
 
     /// Begins a commit of all that has gathered, unless one is under way; gives how long it takes: about as long as
     /// usual, or much longer so often in a thousand times.
     pub fn begin(&mut self, now: u64, usual: u64, slow: u32, random: &mut Random) -> Option<u64> {
-        if self.under_way.is_some() || self.gathered.records.is_empty() {
+        if self.awaited || self.gathered.records.is_empty() {
             return None;
         }
+        self.awaited = true;
         self.under_way = Some(std::mem::take(&mut self.gathered));
         let usual = random.between(1, usual);
         let slow = now < self.slow_until || random.hits(slow);
@@ -73,9 +76,15 @@ impl Disk {
         Some(commit)
     }
 
+    /// The gateway knows what became of the last commit.
+    pub const fn told(&mut self) {
+        self.awaited = false;
+    }
+
     /// The process is gone: what has gathered is lost, and gives the commit that was under way, which may survive.
     pub fn dies(&mut self) -> Option<Commit> {
         self.forget();
+        self.awaited = false;
         self.under_way.take()
     }
 

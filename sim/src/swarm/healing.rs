@@ -19,9 +19,10 @@ use std::hash::Hasher;
 const LOOK_MS: u64 = 1_000;
 /// How often somebody speaks where that is waited for.
 const SPEAK_MS: u64 = 20_000;
-/// The longest healing, by the clock: one hour, and a minute more for each turn that is open when it begins.
+/// The longest healing, by the clock: one hour, and a minute more for each message that waits for its answer, beside what
+/// the longest turn takes.
 const REST_MS: u64 = 3_600_000;
-const REST_MS_PER_TURN: u64 = 60_000;
+const REST_MS_PER_MESSAGE: u64 = 60_000;
 /// The longest healing in inputs.
 const REST_INPUTS: u64 = 5_000_000;
 /// What people say in the healing is in no plan.
@@ -86,8 +87,8 @@ impl World<'_> {
     fn heals(&mut self) {
         self.now = self.now.max(self.config.safety_ms);
         self.all_faults_stop();
-        let turns = self.gateway.as_ref().map_or(0, |gateway| gateway.turns().len()) as u64;
-        let (last, most) = (self.now + REST_MS + turns * REST_MS_PER_TURN, self.inputs + REST_INPUTS);
+        let waiting = self.chats.waiting() * (self.config.agent_ms * 4 + REST_MS_PER_MESSAGE);
+        let (last, most) = (self.now + REST_MS + waiting, self.inputs + REST_INPUTS);
         let (mut look, mut speak) = (self.now, self.now);
         while self.checks.broken().is_none() {
             if self.now >= look {
@@ -146,7 +147,8 @@ impl World<'_> {
             .collect();
         if waiting.is_empty() && matches!(gateway.pending(), Some(Pending::Held(_))) {
             self.marks.hit(Mark::HeldGoesOn);
-            waiting.push(SessionId(1));
+            let held = gateway.turns().values().next().map(|turn| turn.session);
+            waiting.push(held.unwrap_or(SessionId(1)));
         }
         for session in &waiting {
             self.say(UNPLANNED, session.0, Asked::Prompt, Standing::Guest);

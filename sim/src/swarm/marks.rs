@@ -112,8 +112,9 @@ impl Marks {
 
     /// Those that were reached too rarely in so many runs, each with its floor for that number.
     pub fn below_floor(&self, runs: u64) -> impl Iterator<Item = (Mark, u64)> + '_ {
-        Mark::ALL.iter().map(move |mark| (*mark, mark.floor() * runs / 1_000)).filter(|(mark, floor)| {
-            self.count(*mark) < *floor
-        })
+        Mark::ALL
+            .iter()
+            .map(move |mark| (*mark, mark.floor() * runs / 1_000))
+            .filter(|(mark, floor)| self.count(*mark) < *floor)
     }
 }

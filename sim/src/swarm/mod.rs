@@ -83,7 +83,8 @@ fn twice(case: &Case) -> (Lived, u64) {
     let second = case.live(Tell::No);
     let inputs = first.inputs + second.inputs;
     if first != second && first.broken.is_none() {
-        let what = format!("after {} inputs {:x}, and after {} {:x}", first.inputs, first.trace, second.inputs, second.trace);
+        let what =
+            format!("after {} inputs {:x}, and after {} {:x}", first.inputs, first.trace, second.inputs, second.trace);
         first.broken = Some(Broken { invariant: "SAME".to_owned(), what });
     }
     (first, inputs)

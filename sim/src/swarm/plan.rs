@@ -194,12 +194,7 @@ fn frozen(what: Frozen, at: u64, ms: u64, end: Happening, random: &mut Random) -
 }
 
 fn other_command(session: u64, random: &mut Random) -> Happening {
-    let asked = random.pick(&[
-        Asked::Status,
-        Asked::Renew,
-        Asked::Help,
-        Asked::UnknownCommand,
-        Asked::Restart(Mode::Graceful),
-    ]);
+    let asked =
+        random.pick(&[Asked::Status, Asked::Renew, Asked::Help, Asked::UnknownCommand, Asked::Restart(Mode::Graceful)]);
     Happening::Say { session, asked, standing: Standing::Guest }
 }

@@ -165,7 +165,7 @@ impl World<'_> {
         self.witness.leaves();
         self.gateway = None;
         self.life += 1;
-        self.backlog.clear();
+        self.comes_again_later();
         self.frozen = None;
         self.guard = None;
         self.wake = None;
@@ -362,11 +362,16 @@ impl World<'_> {
             return self.process_ends(Ended::Guard(status));
         }
         self.marks.hit(Mark::Thawed);
-        let life = self.life;
+        // An end on the way forgets the rest.
+        while let Some(event) = self.backlog.pop_front() {
+            self.happens(event);
+        }
+    }
+
+    /// What came for a process that is gone: platforms have not been answered and deliver again.
+    fn comes_again_later(&mut self) {
         for event in std::mem::take(&mut self.backlog) {
-            if self.life == life && self.checks.broken().is_none() {
-                self.happens(event);
-            } else if let Event::Deliver { said } = event {
+            if let Event::Deliver { said } = event {
                 self.queue.push(self.now + 1_000, Event::Deliver { said });
             }
         }

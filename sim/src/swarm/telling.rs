@@ -44,7 +44,6 @@ impl Telling {
         self.add(now, lane, kind, what, "");
     }
 
-
     fn lane_of(&self, turn: TurnId) -> Lane {
         self.sessions.get(&turn).map_or(Lane::Gateway, |session| Lane::Session(session.0))
     }

@@ -269,7 +269,8 @@ impl World<'_> {
         self.tell(Input::Elapsed);
         if let (Some(_), Some((at, _))) = (before, self.wake) {
             let later = at > self.clock();
-            self.checks.holds(Invariant::Finite, later, || format!("it wants to be called at {at:?}, which has passed"));
+            self.checks
+                .holds(Invariant::Finite, later, || format!("it wants to be called at {at:?}, which has passed"));
         }
     }
 }
@@ -288,6 +289,9 @@ impl World<'_> {
     pub(super) fn tell(&mut self, input: Input) {
         let now = self.clock();
         let Some(gateway) = &mut self.gateway else { return };
+        if matches!(input, Input::Synced { .. } | Input::SyncFailed) {
+            self.disk.told();
+        }
         self.inputs += 1;
         (now, &input).hash(&mut self.trace);
         if let Some(telling) = &mut self.telling {
@@ -533,7 +537,8 @@ impl World<'_> {
     /// The mistake of a disk that loses what was on it.
     pub(super) fn disk_forgets_as_planted(&mut self) {
         if self.config.planted == Some(Planted::DeathLosesTurn) {
-            let turn = self.disk.rows.rows.keys().rev().find(|(subject, _)| matches!(subject, Subject::Turn(_))).copied();
+            let turn =
+                self.disk.rows.rows.keys().rev().find(|(subject, _)| matches!(subject, Subject::Turn(_))).copied();
             if let Some(slot) = turn {
                 self.disk.rows.rows.remove(&slot);
             }
