@@ -237,7 +237,7 @@ impl Gateway {
         let waiting: usize = self
             .sessions
             .values()
-            .filter(|session| session.standing == Quarantine::Free && !self.waits_behind_held(session))
+            .filter(|session| session.standing == Quarantine::Free && !self.is_held(session))
             .map(|session| session.queue.len())
             .sum();
         match self.phase {

@@ -6,7 +6,7 @@
 //! turn's end proves it after all. A message in a session whose turn is held sets that turn going: a person wants it.
 
 use crate::gateway::{Gateway, Phase};
-use crate::id::SessionId;
+use crate::id::{SessionId, TurnId};
 use crate::record::Record;
 use crate::session::Session;
 use crate::time::Instant;
@@ -25,10 +25,11 @@ impl Gateway {
         if self.is_tripped() { self.resumable.len() + self.suspects.len() } else { 0 }
     }
 
-    /// Whether what is said in a session waits for a held turn.
-    pub(crate) fn waits_behind_held(&self, session: &Session) -> bool {
-        let turn = session.turn.filter(|_| self.is_tripped()).and_then(|turn| self.turns.get(&turn));
-        turn.is_some_and(|turn| turn.state == TurnState::Waiting)
+    /// Whether a session's turn is one of them, and what was said there since waits behind it.
+    #[must_use]
+    pub(crate) fn is_held(&self, session: &Session) -> bool {
+        let waits = |turn: TurnId| self.turns.get(&turn).is_some_and(|turn| turn.state == TurnState::Waiting);
+        self.is_tripped() && session.turn.is_some_and(waits)
     }
 
     /// A turn has come to its end, and so this generation is able to live: what was held goes on.

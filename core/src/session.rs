@@ -41,6 +41,11 @@ impl Session {
         *self == Self::default()
     }
 
+    /// Whether anything in it is unfinished.
+    fn has_business(&self) -> bool {
+        !self.queue.is_empty() || self.turn.is_some() || self.standing != Quarantine::Free
+    }
+
     /// Whether it could start a turn now.
     fn is_ready(&self) -> bool {
         self.turn.is_none() && self.standing == Quarantine::Free && !self.queue.is_empty()
@@ -66,7 +71,8 @@ impl Gateway {
         let Command { session, asked, standing, request } = command;
         if let Some(refusal) = self.refusal(session, asked) {
             if matches!((refusal, asked), (Refusal::QueueFull | Refusal::SessionQueueFull, Asked::Prompt)) {
-                // What fills the queue may be what was set aside: then only this message can set it going again.
+                // What fills the queue may be what was set aside or held: then only this message can set it going again.
+                self.resume_held(now, session);
                 self.release(now, session);
                 self.forget_if_idle(session);
             }
@@ -112,7 +118,11 @@ impl Gateway {
         if self.queued + self.commands.len() >= self.limits.queued {
             return Some(Refusal::QueueFull);
         }
-        (known.is_none() && self.sessions.len() >= self.limits.sessions).then_some(Refusal::TooManySessions)
+        // Those of which only the conversation's number is remembered have nothing unfinished; counted only when it matters.
+        let room = known.is_some_and(Session::has_business)
+            || self.sessions.len() < self.limits.sessions
+            || self.sessions.values().filter(|session| session.has_business()).count() < self.limits.sessions;
+        (!room).then_some(Refusal::TooManySessions)
     }
 
     /// A message came again: its first answer is repeated, once that is true.

@@ -65,8 +65,25 @@ struct Turn {
     resume: Option<Resume>,
     /// Whether its interruption is on disk, since that start.
     interrupted: bool,
-    /// How often a generation died while this turn ran in it.
+    /// How often a generation died while this turn ran in it, less those that lived without it since.
     deaths: u32,
+    /// The generation that started it again last.
+    resumed_in: GenerationId,
+}
+
+impl Turn {
+    /// It is started again in this generation. Each that lived since its last start, and in which it did not run, takes
+    /// one death off its account, down to one.
+    fn resumed(&mut self, attempt: u32, generation: GenerationId) {
+        self.attempt = attempt;
+        self.resume = Some(if self.interrupted { Resume::Planned } else { Resume::Crash });
+        let without = generation.0.saturating_sub(self.resumed_in.0 + 1);
+        if !self.interrupted && self.deaths > 1 {
+            self.deaths = self.deaths.saturating_sub(u32::try_from(without).unwrap_or(u32::MAX)).max(1);
+        }
+        self.interrupted = false;
+        self.resumed_in = generation;
+    }
 }
 
 /// A delivery on disk that is not settled.
@@ -94,19 +111,21 @@ struct Life {
     phase: Phase,
     /// Whether it got a SIGTERM.
     terminated: bool,
-    /// Whether somebody wished a stop, be it on disk or not: then it may stay down.
-    may_stop: bool,
+    /// Whether it got a SIGINT.
+    interrupted: bool,
     /// When the first signal came: a supervisor counts from there.
     signalled_at: Option<Instant>,
     /// A stop was carried out in it.
     stopped: bool,
     guard: Option<Instant>,
-    /// Since when its end is a forced one.
-    forced_at: Option<Instant>,
+    /// Requests whose outcome is on its way to the disk.
+    settling: BTreeSet<RequestId>,
+    /// Stops that were asked for and neither accepted nor refused: nobody can complain of either.
+    stops_unanswered: BTreeSet<RequestId>,
+    /// The supervisor says that it is stopping us.
+    told_to_stop: bool,
     /// Sessions in which somebody spoke.
     spoke: BTreeSet<SessionId>,
-    /// Requests whose outcome is on its way to the disk: they have no say any more.
-    settling: BTreeSet<RequestId>,
 }
 
 /// Everything seen so far that still matters.
@@ -115,7 +134,7 @@ pub struct Witness {
     contract: Contract,
     limits: Limits,
     life: Option<Life>,
-    /// The last generation whose beginning is on disk.
+    /// The last generation whose beginning is on disk: one that died before that leaves its number to the next.
     generation: GenerationId,
     /// Whether the end of the last generation is on disk.
     end_on_disk: bool,
@@ -185,31 +204,35 @@ impl Witness {
             proven: false,
             phase: Phase::Starting,
             terminated: false,
-            may_stop: false,
+            interrupted: false,
             signalled_at: None,
             stopped: false,
             guard: None,
-            forced_at: None,
-            spoke: BTreeSet::new(),
             settling: BTreeSet::new(),
+            stops_unanswered: BTreeSet::new(),
+            told_to_stop: false,
+            spoke: BTreeSet::new(),
         });
     }
 
     /// The process has ended: with what `Effect::End` said, or it died at any point.
     pub fn leaves(&mut self) {
         let Some(life) = self.life.take() else { return };
-        // What is not settled on disk is sent again: the successor cannot know.
+        // An end that came to the disk is one, even if a death came before the process could leave.
+        let ended = life.ended || (life.begun && self.end_on_disk);
+        // What was known of a delivery and is not on disk is known no longer.
         for delivery in self.deliveries.values_mut().filter(|delivery| delivery.sending || delivery.arrived) {
             delivery.sending = false;
             delivery.uncertain = true;
         }
         for (id, turn) in &mut self.turns {
             let ran = self.running.get(id) == Some(&life.generation);
-            turn.deaths += u32::from(ran && !turn.interrupted && !life.ended);
+            turn.deaths += u32::from(ran && !turn.interrupted && !ended);
         }
         if life.proven {
             self.unproven = 0;
-        } else if life.begun && !self.end_on_disk {
+        } else if life.begun && !ended {
+            // One that had not begun on disk has left no trace, and has run nothing.
             self.unproven += 1;
         }
     }
@@ -225,11 +248,10 @@ impl Witness {
             Input::Signal { signal, .. } => {
                 match signal {
                     Signal::Terminate => life.terminated = true,
-                    Signal::Interrupt => life.may_stop = true,
+                    Signal::Interrupt => life.interrupted = true,
                 }
                 life.signalled_at.get_or_insert(now);
             }
-            Input::SupervisorStops { .. } | Input::Request { wish: Wish::Stop, .. } => life.may_stop = true,
             Input::TurnEnded { turn, .. } | Input::TurnGone { turn } => {
                 self.running.remove(turn);
             }
@@ -244,12 +266,16 @@ impl Witness {
             Input::Message { session, .. } => {
                 life.spoke.insert(*session);
             }
+            Input::SupervisorStops { .. } => life.told_to_stop = true,
+            Input::Request { request, wish: Wish::Stop, .. } => {
+                life.stops_unanswered.insert(*request);
+            }
             _ => {}
         }
     }
 
     /// An effect, when it is carried out.
-    pub fn effect(&mut self, checks: &mut Checks, effect: &Effect, drain: Option<&Drain>) {
+    pub fn effect(&mut self, checks: &mut Checks, now: Instant, effect: &Effect, drain: Option<&Drain>) {
         let Some(life) = &mut self.life else {
             return checks.holds(Invariant::Quiet, false, || format!("{effect:?} of a process that has left"));
         };
@@ -263,9 +289,15 @@ impl Witness {
                 let kept = self.messages.contains_key(message) || self.finished.contains(message);
                 checks.holds(Invariant::Ack, !kept, || format!("{message} is refused and yet on disk"));
             }
-            Effect::Answer { request, answer: Answer::Accepted } => {
+            Effect::Answer { request, answer } => {
+                life.stops_unanswered.remove(request);
                 let known = self.requests.contains_key(request) || self.settled.contains(request);
-                checks.holds(Invariant::Ack, known, || format!("{request} is accepted and not on disk"));
+                checks.holds(Invariant::Ack, known || *answer != Answer::Accepted, || {
+                    format!("{request} is accepted and not on disk")
+                });
+            }
+            Effect::Append { record: Record::RequestSettled { request, .. }, .. } => {
+                life.settling.insert(*request);
             }
             Effect::Start { turn, session, attempt, resume, .. } => {
                 self.starts(checks, *turn, *session, *attempt, *resume);
@@ -279,12 +311,9 @@ impl Witness {
                     "a revived generation serves although a stop was asked for".to_owned()
                 });
             }
-            Effect::Append { record: Record::RequestSettled { request, .. }, .. } => {
-                life.settling.insert(*request);
-            }
             Effect::Phase(phase) => life.phase = *phase,
             Effect::Guard(None) => life.guard = None,
-            Effect::Guard(Some((at, _))) => self.guards(checks, *at, drain),
+            Effect::Guard(Some((at, _))) => self.guards(checks, now, *at, drain),
             Effect::End { verdict, .. } => self.ends(checks, *verdict),
             _ => {}
         }
@@ -338,17 +367,26 @@ impl Witness {
         delivery.sending = true;
     }
 
-    fn guards(&mut self, checks: &mut Checks, at: Instant, drain: Option<&Drain>) {
+    fn guards(&mut self, checks: &mut Checks, now: Instant, at: Instant, drain: Option<&Drain>) {
         let (Some(life), Some(drain)) = (&mut self.life, drain) else { return };
         let Deadlines { drain: first, interrupt, close, self_kill } = drain.deadlines;
-        let nest = first <= interrupt && interrupt <= close && close < self_kill && self_kill <= at;
-        checks.holds(Invariant::Budget, nest, || format!("the deadlines do not nest: {:?}", drain.deadlines));
+        checks.holds(
+            Invariant::Budget,
+            first <= interrupt && interrupt <= close && close < self_kill && self_kill <= at,
+            || format!("the deadlines do not nest below the guard at {at:?}: {:?}", drain.deadlines),
+        );
         checks.holds(Invariant::Budget, life.guard.is_none_or(|before| at <= before), || {
             format!("the guard moves from {:?} to {at:?}", life.guard)
         });
         if let (Some(since), Some(limit)) = (life.signalled_at, self.contract.kill_after) {
             checks.holds(Invariant::Budget, at < since + limit, || {
                 format!("the supervisor kills at {:?}, before the guard at {at:?}", since + limit)
+            });
+        }
+        if drain.mode == Mode::Force && at == self_kill {
+            let bound = now + Limits::FORCE_INTERRUPT_GRACE + Limits::FORCE_CLOSE_GRACE + Limits::SELF_KILL_MARGIN;
+            checks.holds(Invariant::Force, at <= bound, || {
+                format!("a forced end may last until {at:?}, later than {bound:?}")
             });
         }
         life.guard = Some(at);
@@ -373,20 +411,17 @@ impl Witness {
             Verdict::StayUp => true,
             Verdict::Exit(status) => !self.contract.revives(Death::Exited(status)),
         };
-        let standing = |wish: Wish| {
-            self.requests.iter().any(|(id, made)| {
-                made.wish == wish && made.generation == life.generation && !life.settling.contains(id)
-            })
-        };
+        let standing =
+            |wish: Wish| self.requests.values().any(|made| made.wish == wish && made.generation == life.generation);
         let stopped = life.stopped || life.must_stop || standing(Wish::Stop);
-        let wished = stopped || standing(Wish::Restart) || life.terminated || life.may_stop;
+        let wished = stopped || standing(Wish::Restart) || life.terminated || life.interrupted;
         checks.holds(Invariant::Once, wished, || "the generation ends and nobody asked for that".to_owned());
         // Nobody starts again what a SIGTERM ended; somebody who always does cannot be told otherwise by a status.
         let ours_to_choose =
             !(life.terminated && matches!(self.contract.starts_again, StartsAgain::Never | StartsAgain::Always));
         if ours_to_choose && stopped {
             checks.holds(Invariant::Exit, stays_down, || format!("{verdict} undoes a stop"));
-        } else if ours_to_choose && !life.may_stop {
+        } else if ours_to_choose && !life.interrupted && !life.told_to_stop && life.stops_unanswered.is_empty() {
             checks
                 .holds(Invariant::Exit, !stays_down, || format!("{verdict} leaves it down, and a restart was wanted"));
         }
@@ -420,14 +455,12 @@ impl Witness {
                 self.finished.insert(*message);
             }
             Record::TurnOpened { turn, session, messages, .. } => self.turn_opened(checks, *turn, *session, messages),
-            Record::TurnResumed { turn, attempt, .. } => {
+            Record::TurnResumed { turn, attempt, generation, .. } => {
                 if let Some(open) = self.turns.get_mut(turn) {
                     checks.holds(Invariant::Quar, *attempt == open.attempt + 1, || {
                         format!("start {attempt} of {turn} after {}", open.attempt)
                     });
-                    open.attempt = *attempt;
-                    open.resume = Some(if open.interrupted { Resume::Planned } else { Resume::Crash });
-                    open.interrupted = false;
+                    open.resumed(*attempt, *generation);
                 }
             }
             Record::TurnInterrupted { turn } => {
@@ -487,8 +520,15 @@ impl Witness {
         }
         let alone = self.turns.values().all(|turn| turn.session != session);
         checks.holds(Invariant::Once, alone, || format!("{id} is the second open turn of {session}"));
-        let turn =
-            Turn { session, messages: messages.to_vec(), attempt: 1, resume: None, interrupted: false, deaths: 0 };
+        let turn = Turn {
+            session,
+            messages: messages.to_vec(),
+            attempt: 1,
+            resume: None,
+            interrupted: false,
+            deaths: 0,
+            resumed_in: self.generation,
+        };
         self.turns.insert(id, turn);
     }
 
@@ -558,9 +598,6 @@ impl Witness {
                     format!("{id} of {} is done in {generation}, ready: {}", made.generation, life.ready)
                 });
             }
-            (Outcome::Cancelled, Some(life)) => {
-                life.must_stop &= self.requests.values().any(|request| request.wish == Wish::Stop);
-            }
             (Outcome::Stopped, Some(life)) if made.generation == life.generation => life.stopped = true,
             _ => {}
         }
@@ -570,8 +607,8 @@ impl Witness {
 /// What is so between two inputs, and at rest.
 impl Witness {
     /// A gateway's own plans, once it has nothing more to do for now.
-    pub fn between_inputs(&mut self, checks: &mut Checks, now: Instant, view: &View<'_>) {
-        let Some(life) = &mut self.life else { return };
+    pub fn between_inputs(&self, checks: &mut Checks, now: Instant, view: &View<'_>) {
+        let Some(life) = &self.life else { return };
         checks.holds(Invariant::Truth, life.phase == view.phase, || {
             format!("{} is what was told, {} is what is", life.phase.name(), view.phase.name())
         });
@@ -585,35 +622,26 @@ impl Witness {
                 format!("{id} is being sent and no drain would know")
             });
         }
-        let Some(drain) = view.drain else {
-            life.forced_at = None;
-            return;
-        };
+        let Some(drain) = view.drain else { return };
         let guard = drain.deadlines.self_kill;
+        // It may be set more than once in one handling, each time to what was planned by then.
         checks.holds(Invariant::Budget, life.guard == Some(guard), || {
-            format!("the guard stands at {:?}, and the last deadline is {guard:?}", life.guard)
+            format!("the guard is set to {:?}, and the plan says {guard:?}", life.guard)
         });
         let comes_to_its_end = view.timeout.is_some_and(|at| at <= guard) && now <= guard;
         checks.holds(Invariant::Admit, comes_to_its_end, || {
             format!("while {} it waits until {:?}, and the guard strikes at {guard:?}", view.phase.name(), view.timeout)
         });
-        let bound = Limits::FORCE_INTERRUPT_GRACE + Limits::FORCE_CLOSE_GRACE + Limits::SELF_KILL_MARGIN;
-        if drain.mode == Mode::Force {
-            let since = *life.forced_at.get_or_insert(now);
-            checks.holds(Invariant::Force, guard <= since + bound, || {
-                format!("a forced end since {since:?} may last until {guard:?}")
-            });
-        }
-        if let (Phase::Draining, Some(life)) = (view.phase, &self.life) {
+        if view.phase == Phase::Draining {
             self.waits_for_no_requester(checks, life, drain, &view.ledger);
         }
     }
 
     fn waits_for_no_requester(&self, checks: &mut Checks, life: &Life, drain: &Drain, ledger: &[Item]) {
-        let standing =
+        let stands =
             |(id, made): &(&RequestId, &Request)| made.generation == life.generation && !life.settling.contains(id);
         let asked = |turn: TurnId, session: SessionId| {
-            self.requests.iter().filter(standing).any(|(_, made)| match made.origin {
+            self.requests.iter().filter(stands).any(|(_, made)| match made.origin {
                 Origin::Turn { turn: origin, .. } => origin == turn,
                 Origin::Session(origin) => origin == session,
                 _ => false,

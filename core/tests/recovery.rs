@@ -296,6 +296,31 @@ fn whoever_speaks_in_a_held_session_sets_its_turn_going() {
 }
 
 #[test]
+fn whoever_speaks_in_a_held_session_sets_its_turn_going_although_its_queue_is_full() {
+    let mut world = world();
+    world.limits.attempts = 1_000;
+    world.limits.unproven = 3;
+    let said: Vec<_> = (0..=world.limits.queued_per_session).map(|_| world.say(1, Asked::Prompt)).collect();
+    world.commit_all();
+    for _ in 0..3 {
+        world.kill();
+        world.start_again();
+    }
+    assert_eq!(
+        world.up().pending(),
+        Some(Pending::Held(1)),
+        "what waits behind a held turn waits for a person as well"
+    );
+    let refused = world.say(1, Asked::Prompt);
+    world.commit_all();
+    assert!(!world.said[refused].acked, "there is no room for it yet");
+    let turn = world.turn_in(1);
+    assert_eq!(world.agents[&turn].generation, world.up().generation(), "but what it waits for goes on");
+    world.heal();
+    assert!(said.iter().chain([&refused]).all(|index| world.replies_to(*index) == 1));
+}
+
+#[test]
 fn deaths_are_counted_however_long_each_life_is_and_a_finished_turn_ends_the_count() {
     let mut world = world();
     world.limits.attempts = 1_000;

@@ -8,6 +8,8 @@ pub mod page;
 pub mod program;
 pub mod story;
 pub mod subject;
+pub mod swarm;
+pub mod telling;
 pub mod told;
 pub mod trace;
 pub mod world;

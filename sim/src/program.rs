@@ -1,8 +1,11 @@
 //! The command line of `evergate-sim`: what each command takes, and its exit status. 0: nothing broken; 1: a violation;
 //! 64: the arguments make no sense; 65: a file makes no sense.
 
-use clap::{Parser, Subcommand};
+use crate::swarm;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Nothing broken.
 pub const NOTHING_BROKEN: u8 = 0;
@@ -22,7 +25,29 @@ struct Arguments {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    /// Lives through many random lives of the core in simulated time, each with its own faults, and heals them
+    Swarm(Swarm),
+}
+
+#[derive(Args)]
+struct Swarm {
+    /// The seed of the first run; each further run has the next
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many runs
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// On how many threads; as many as there are cores unless it is said [the result does not depend on it]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// The directory for traces of failures
+    #[arg(long, default_value = ".")]
+    out: PathBuf,
+    /// End with one line of JSON
+    #[arg(long)]
+    json: bool,
+}
 
 /// Why a command could not do its work: one sentence and the exit status.
 #[derive(Debug)]
@@ -69,5 +94,22 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<u8, Trouble> {
-    match command {}
+    match command {
+        Command::Swarm(swarm) => run_swarm(swarm),
+    }
+}
+
+fn run_swarm(Swarm { seed, runs, threads, out, json }: Swarm) -> Result<u8, Trouble> {
+    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let began = Instant::now();
+    let summary = swarm::swarm(&swarm::Options { seed, runs, threads, out: out.clone() })
+        .map_err(|error| Trouble::usage(format!("no trace can be written to {}: {error}", out.display())))?;
+    let seconds = began.elapsed().as_secs_f64();
+    let rate = summary.inputs as f64 / seconds;
+    println!("{summary}");
+    println!("{} inputs in {seconds:.1} s on {threads} threads: {rate:.0} a second", summary.inputs);
+    if json {
+        println!("{}", summary.json(seconds));
+    }
+    Ok(if summary.is_clean() { NOTHING_BROKEN } else { VIOLATION })
 }

@@ -265,10 +265,10 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
             }
             self.observer.effect(&effect);
             let drain = world.subject.as_ref().and_then(Subject::drain);
-            world.witness.effect(self.checks, &effect, drain);
+            world.witness.effect(self.checks, world.now, &effect, drain);
             if let Effect::End { verdict, .. } = effect {
                 if let Some(more) = world.subject.as_mut().and_then(Subject::poll) {
-                    world.witness.effect(self.checks, &more, None);
+                    world.witness.effect(self.checks, world.now, &more, None);
                 }
                 return self.leave(world, verdict);
             }

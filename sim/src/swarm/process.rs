@@ -1,0 +1,397 @@
+//! The process and whoever starts it: how it ends, what its supervisor makes of that, what a person does when it stays
+//! down, and the signals and jobs that it gets.
+
+use super::fault::Fault;
+use super::marks::Mark;
+use super::plan::{Frozen, Job};
+use super::queue::Event;
+use super::world::World;
+use crate::story::{Kind, Lane};
+use crate::telling::Telling;
+use evergate_core::gateway::{Gateway, Phase};
+use evergate_core::id::{RequestId, TurnId};
+use evergate_core::input::Input;
+use evergate_core::recovery::{Recovered, Start};
+use evergate_core::request::{Signal, Wish};
+use evergate_core::respawn::{ChildEnd, KILL_LIMIT, Next, Respawn};
+use evergate_core::supervisor::{Contract, Death, Supervisor};
+use evergate_core::time::Instant;
+use evergate_core::verdict::Verdict;
+use std::collections::VecDeque;
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// As its gateway says.
+    With(Verdict),
+    /// Its guard ended it with this status.
+    Guard(u8),
+    /// It was killed.
+    Killed(Killer),
+}
+
+impl Ended {
+    /// Tells it in a story.
+    fn tell(self, telling: &mut Telling, now: u64) {
+        let (lane, kind, what) = match self {
+            Self::With(verdict) => (Lane::Gateway, Kind::End, format!("the process ends: {verdict}")),
+            Self::Guard(status) => (Lane::Gateway, Kind::End, format!("the guard ends the process: exit {status}")),
+            Self::Killed(Killer::Anybody) => (Lane::Gateway, Kind::Fault, "the process is killed".to_owned()),
+            Self::Killed(Killer::Supervisor) => {
+                (Lane::Supervisor, Kind::Fault, "the supervisor kills the process".to_owned())
+            }
+            Self::Killed(Killer::Agent(turn)) => (Lane::Gateway, Kind::Fault, format!("{turn} crashes the process")),
+        };
+        telling.add(now, lane, kind, what, "");
+    }
+}
+
+/// Who kills a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Killer {
+    /// Anybody, from outside.
+    Anybody,
+    /// The supervisor, at its limit.
+    Supervisor,
+    /// A turn that crashes the gateway.
+    Agent(TurnId),
+}
+
+/// Where the process stands when there is no gateway in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is starting, or its gateway is up.
+    Up,
+    /// It is there, idle.
+    Idle,
+    /// It is gone, and nobody but a person starts it.
+    Down,
+}
+
+/// Whoever starts the process.
+#[derive(Debug)]
+pub struct Keeper {
+    contract: Contract,
+    pub(super) standing: Standing,
+    /// What the supervisor was told to do, and when it kills.
+    pub(super) job: Option<(Job, Option<u64>)>,
+    respawn: Respawn,
+    /// How often systemd has started it since a person did.
+    restarts: u32,
+    starts: VecDeque<u64>,
+    last_start: u64,
+    pause: u64,
+}
+
+impl Keeper {
+    /// A supervisor on whose machine nothing has happened.
+    #[must_use]
+    pub const fn new(contract: Contract) -> Self {
+        Self {
+            contract,
+            standing: Standing::Down,
+            job: None,
+            respawn: Respawn::new(KILL_LIMIT),
+            restarts: 0,
+            starts: VecDeque::new(),
+            last_start: 0,
+            pause: 0,
+        }
+    }
+
+    /// A person starts it: everything is as on the first day.
+    fn anew(&mut self) {
+        *self = Self::new(self.contract);
+    }
+
+    /// What this supervisor does after such an end, without a job: when it starts it again, if it does, and whether the
+    /// process is told that it was revived.
+    fn after(&mut self, now: u64, death: Death) -> Option<(u64, Start)> {
+        let lived = now.saturating_sub(self.last_start);
+        if self.contract.supervisor == Supervisor::Evergate {
+            let end = match death {
+                Death::Exited(status) => ChildEnd::Exited(status),
+                Death::Killed => ChildEnd::Signalled(9),
+            };
+            return match self.respawn.ended(Instant::from_millis(now), end).next {
+                Next::Start { at, revived } => {
+                    Some((at.as_millis(), if revived { Start::Revived } else { Start::Wanted }))
+                }
+                Next::End { .. } => None,
+            };
+        }
+        if !self.contract.revives(death) {
+            return None;
+        }
+        if self.contract.supervisor == Supervisor::Systemd {
+            self.restarts += 1;
+        }
+        let (first, most, throttle) = match self.contract.supervisor {
+            Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit => (0, 0, 10_000),
+            Supervisor::Container => (100, 60_000, 0),
+            Supervisor::Kubernetes => (10_000, 300_000, 0),
+            Supervisor::S6 => (1_000, 1_000, 0),
+            _ => (100, 100, 0),
+        };
+        self.pause = if lived >= 10_000 { first } else { (self.pause * 2).clamp(first, most) };
+        Some(((now + self.pause).max(self.last_start + throttle), self.revived()))
+    }
+
+    /// What the process is told about its start: only systemd and our own supervisor say so.
+    const fn revived(&self) -> Start {
+        if self.restarts > 0 { Start::Revived } else { Start::Wanted }
+    }
+
+    /// Whether systemd refuses this start: five in ten seconds.
+    fn refuses_start(&mut self, at: u64) -> bool {
+        self.starts.retain(|start| start + 10_000 > at);
+        self.starts.push_back(at);
+        self.contract.supervisor == Supervisor::Systemd && self.starts.len() > 5
+    }
+}
+
+/// Ends.
+impl World<'_> {
+    /// The process dies here and now.
+    pub(super) fn dies(&mut self, killer: Killer) {
+        if let Some(gateway) = &self.gateway {
+            self.marks.hit(match (killer, gateway.phase()) {
+                (Killer::Supervisor, _) => Mark::SupervisorKilled,
+                (_, Phase::Starting) => Mark::KilledStarting,
+                (_, Phase::Draining) => Mark::KilledDraining,
+                (_, Phase::Interrupting) => Mark::KilledInterrupting,
+                (_, Phase::Closing | Phase::Ended) => Mark::KilledClosing,
+                (_, Phase::Serving) => Mark::KilledServing,
+            });
+        }
+        self.process_ends(Ended::Killed(killer));
+    }
+
+    /// The process is gone, however that came; its supervisor sees it.
+    pub(super) fn process_ends(&mut self, ended: Ended) {
+        let signalled = |event: &Event| matches!(event, Event::Tell { input: Input::Signal { .. }, .. });
+        let ended = match ended {
+            Ended::With(verdict) if self.backlog.iter().any(signalled) => {
+                Ended::With(self.keeper.contract.signalled_at_last(verdict))
+            }
+            other => other,
+        };
+        if let Some(telling) = &mut self.telling {
+            ended.tell(telling, self.now);
+        }
+        self.disk_dies();
+        self.witness.leaves();
+        self.gateway = None;
+        self.life += 1;
+        self.comes_again_later();
+        self.frozen = None;
+        self.guard = None;
+        self.wake = None;
+        self.chats.process_ends();
+        self.keeper.standing = Standing::Up;
+        match ended {
+            Ended::With(Verdict::StayUp) => {
+                self.marks.hit(Mark::StayedUp);
+                self.keeper.standing = Standing::Idle;
+                self.await_person();
+            }
+            Ended::With(Verdict::ReExec) => {
+                self.marks.hit(Mark::ReExecuted);
+                let start = self.keeper.revived();
+                self.boots_soon(self.now, start);
+            }
+            Ended::With(Verdict::Exit(status)) => self.keeper_sees(Death::Exited(status)),
+            Ended::Guard(status) => {
+                self.marks.hit(Mark::GuardStruck);
+                self.keeper_sees(Death::Exited(status));
+            }
+            Ended::Killed(_) => self.keeper_sees(Death::Killed),
+        }
+    }
+
+    /// What was on its way to the disk is lost, or is there although nobody was told.
+    fn disk_dies(&mut self) {
+        let lost = self.disk.is_busy();
+        let commit = self.disk.dies();
+        match commit {
+            Some(commit) if self.now >= self.disk.full_until && self.random.hits(500) => {
+                self.marks.hit(Mark::BatchKept);
+                self.commit_is_on_disk(commit);
+            }
+            _ if lost => self.marks.hit(Mark::BatchLost),
+            _ => {}
+        }
+        self.disk_forgets_as_planted();
+    }
+
+    /// The supervisor sees the process end.
+    fn keeper_sees(&mut self, death: Death) {
+        let job = self.keeper.job.take();
+        match job {
+            Some((Job::Stop, _)) => return self.stays_down(),
+            Some((Job::Restart, _)) => {
+                self.keeper.anew();
+                return self.starts(self.now, Start::Wanted);
+            }
+            None => {}
+        }
+        match self.keeper.after(self.now, death) {
+            Some((at, start)) => self.starts(at, start),
+            None => self.stays_down(),
+        }
+    }
+
+    fn stays_down(&mut self) {
+        self.keeper.standing = Standing::Down;
+        self.await_person();
+    }
+
+    fn await_person(&mut self) {
+        let most = if self.healed { 3_000 } else { self.config.person_ms };
+        let at = self.now + self.random.spread(1_000, most.max(1_001));
+        self.queue.push(at, Event::PersonStarts { life: self.life });
+    }
+}
+
+/// Starts.
+impl World<'_> {
+    fn starts(&mut self, at: u64, start: Start) {
+        if self.rate(Fault::StartLimit) > 0 && self.keeper.refuses_start(at) {
+            self.marks.hit(Mark::StartLimitReached);
+            return self.stays_down();
+        }
+        self.boots_soon(at, start);
+    }
+
+    fn boots_soon(&mut self, at: u64, start: Start) {
+        self.keeper.standing = Standing::Up;
+        let at = at + self.random.spread(20, 400);
+        self.queue.push(at, Event::Boot { life: self.life, start });
+    }
+
+    /// A person starts it, whatever it is or is not doing.
+    pub(super) fn person_starts(&mut self) {
+        if self.gateway.is_none() && self.keeper.standing != Standing::Up {
+            self.marks.hit(Mark::PersonStarted);
+            self.keeper.anew();
+            self.starts(self.now, Start::Wanted);
+        }
+    }
+
+    /// The process has read the journal.
+    pub(super) fn boot(&mut self, start: Start) {
+        self.keeper.standing = Standing::Up;
+        self.keeper.last_start = self.now;
+        self.keeper.respawn.started(Instant::from_millis(self.now));
+        let recovered = Recovered { start, ..Recovered::from_unfinished(&self.disk.rows) };
+        if start == Start::Revived && recovered.requests.values().any(|request| request.wish == Wish::Stop) {
+            self.marks.hit(Mark::RevivedStop);
+        }
+        let highest = recovered.highest;
+        self.next_message = highest.message;
+        self.next_request = highest.request;
+        self.wishes.retain(|request, _| *request <= highest.request);
+        let gateway = Gateway::boot(self.limits.clone(), self.keeper.contract, recovered, self.clock());
+        self.witness.boots(&mut self.checks, gateway.generation(), start);
+        if let Some(telling) = &mut self.telling {
+            telling.begins(self.now, gateway.generation());
+        }
+        self.gateway = Some(gateway);
+        self.generations += 1;
+        self.perform();
+    }
+}
+
+/// Signals and jobs.
+impl World<'_> {
+    pub(super) fn signal(&mut self, signal: Signal) {
+        match (&self.gateway, self.keeper.standing) {
+            (Some(gateway), _) => {
+                match gateway.drain() {
+                    Some(drain) if drain.end_recorded => self.marks.hit(Mark::LateSignal),
+                    Some(_) => self.marks.hit(Mark::SignalledTwice),
+                    None => {}
+                }
+                let request = self.new_request();
+                self.inform(Input::Signal { request, signal });
+            }
+            (None, Standing::Idle) => {
+                self.life += 1;
+                self.keeper_sees(Death::Killed);
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// The supervisor is told to stop the service, and perhaps to start it then.
+    pub(super) fn supervisor_stops(&mut self, job: Job) {
+        let contract = self.keeper.contract;
+        if contract.supervisor == Supervisor::Nobody || self.keeper.job.is_some() {
+            return;
+        }
+        if self.gateway.is_none() {
+            // There is nobody to ask: an idle process ends by the signal, and one that is starting does as well.
+            self.life += 1;
+            self.keeper.job = Some((job, None));
+            return self.keeper_sees(Death::Killed);
+        }
+        let kill_at = contract.kill_after.map(|limit| self.now + u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        self.keeper.job = Some((job, kill_at));
+        self.signal(Signal::Terminate);
+    }
+
+    /// The gateway asks whether a SIGTERM came from its supervisor.
+    pub(super) fn ask_supervisor(&mut self, request: RequestId) {
+        let silent = self.random.hits(self.rate(Fault::SupervisorSilent) * 5);
+        let takes = if silent { self.random.between(1_500, 6_000) } else { self.random.between(5, 300) };
+        if silent {
+            self.marks.hit(Mark::SupervisorLate);
+        }
+        if !silent || self.random.hits(500) {
+            self.queue.push(self.now + takes, Event::SupervisorAnswers { life: self.life, request });
+        }
+    }
+
+    pub(super) fn supervisor_answers(&mut self, request: RequestId) {
+        if self.keeper.job.is_some() {
+            self.marks.hit(Mark::SupervisorStops);
+            self.inform(Input::SupervisorStops { request });
+        } else {
+            self.inform(Input::SupervisorStays { request });
+        }
+    }
+
+    /// Something stands still.
+    pub(super) fn freezes(&mut self, what: Frozen, ms: u64) {
+        if self.gateway.is_some() && self.frozen.is_none() {
+            self.frozen = Some(what);
+            self.queue.push(self.now + ms, Event::Thaw { life: self.life });
+        }
+    }
+
+    /// What stood still goes on with all that has gathered; the guard, which needs no turn of the loop, is first.
+    pub(super) fn thaws(&mut self) {
+        if self.frozen.take().is_none() {
+            return;
+        }
+        if let Some((at, status)) = self.guard
+            && at <= self.clock()
+        {
+            return self.process_ends(Ended::Guard(status));
+        }
+        self.marks.hit(Mark::Thawed);
+        // An end on the way forgets the rest.
+        while let Some(event) = self.backlog.pop_front() {
+            self.happens(event);
+        }
+    }
+
+    /// What came for a process that is gone: platforms have not been answered and deliver again.
+    fn comes_again_later(&mut self) {
+        for event in std::mem::take(&mut self.backlog) {
+            if let Event::Deliver { said } = event {
+                self.queue.push(self.now + 1_000, Event::Deliver { said });
+            }
+        }
+    }
+}

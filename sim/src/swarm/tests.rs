@@ -1,0 +1,70 @@
+//! The swarm finds what is planted, makes it small, replays it, and does the same each time.
+
+use super::*;
+use crate::story::Kind;
+use crate::trace::{Trace, TraceError};
+
+fn options(runs: u64, threads: usize) -> Options {
+    Options { seed: 1, runs, threads, out: std::env::temp_dir() }
+}
+
+#[test]
+fn thirty_lives_break_nothing() {
+    let summary = swarm(&options(30, 2)).unwrap();
+    assert!(summary.is_clean(), "{summary}");
+    assert!(summary.generations > 300, "{summary}");
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let [one, three] = [1, 3].map(|threads| swarm(&options(6, threads)).unwrap().json(0.0));
+    assert_eq!(one, three);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
+    let told = |seed: u64| Case::of(Config::drawn(seed)).live(Tell::Moments);
+    let (first, again, other) = (told(8), told(8), told(9));
+    assert_eq!(first, again);
+    assert_ne!(first.trace, other.trace);
+    assert_eq!(Case::of(Config::drawn(8)).live(Tell::No).trace, first.trace, "telling it changes nothing");
+}
+
+/// The first seed that finds what is planted, and what it finds.
+fn found(planted: Planted) -> (Case, Broken) {
+    let finds = |seed: u64| {
+        let case = Case::of(Config { planted: Some(planted), ..Config::drawn(seed) });
+        case.live(Tell::No).broken.map(|broken| (case, broken))
+    };
+    (1..20).find_map(finds).expect("it is found soon")
+}
+
+#[test]
+fn an_ack_before_the_sync_is_found_and_made_small_and_replayed() {
+    let (case, broken) = found(Planted::AckBeforeSync);
+    assert_eq!(broken.invariant, "ACK");
+    let small = case.shrunk(&broken);
+    assert_eq!((small.plan().len(), small.config.faults.len()), (1, 0), "one message and no fault are enough");
+
+    let mut text = Vec::new();
+    small.trace().write(&mut text).unwrap();
+    let trace = Trace::read(std::str::from_utf8(&text).unwrap()).unwrap();
+    let story = replay(&trace).unwrap();
+    assert_eq!(story.broken.as_ref().map(|broken| broken.invariant.as_str()), Some("ACK"));
+    assert!(story.moments.iter().any(|moment| moment.kind == Kind::Input && moment.what == "message 1"), "{story:#?}");
+
+    let mut other = trace.clone();
+    other.steps[2] = serde_json::json!("something else");
+    assert!(matches!(replay(&other), Err(TraceError::Step { step: 3, .. })));
+    let cut = Trace { steps: trace.steps[1..].to_vec(), ..trace };
+    assert!(matches!(replay(&cut), Err(TraceError::Step { step: 1, .. })));
+}
+
+#[test]
+fn a_disk_that_loses_a_turn_when_the_process_dies_is_found_and_made_small() {
+    let (case, broken) = found(Planted::DeathLosesTurn);
+    let small = case.shrunk(&broken);
+    assert!(small.plan().len() <= 6, "a message and a death are enough: {small:#?}");
+    let again = small.live(Tell::No);
+    assert_eq!(again.broken.map(|broken| broken.invariant), Some(broken.invariant));
+}
