@@ -4,10 +4,12 @@
 use crate::request::{Origin, Signal, Wish};
 use crate::respawn::KILL_LIMIT;
 use crate::verdict::{PARK, RESTART, STOP, Verdict};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Who starts us again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Supervisor {
     /// systemd, whatever its unit says: every restart that we are asked for happens in place.
     Systemd,

@@ -1,21 +1,34 @@
 //! The bounds within which everything is explored, in one table. A scope is a list of rooms: each a supervisor, a budget
-//! and what may be wished. Where everything at once would be too much, the rooms of a scope cover each pair of dimensions.
+//! and what may be wished. Everything at once would be too much, so the rooms of a scope together cover each pair of
+//! dimensions; [`TABLE`] says which.
 
 use crate::subject::Subject;
 use crate::world::{Budget, Manner, Setting};
 use evergate_core::limits::Limits;
 use evergate_core::supervisor::{Contract, Supervisor};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// One set of bounds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
     /// Who supervises.
     pub supervisor: Supervisor,
     /// How often what may happen.
     pub budget: Budget,
     /// What may happen.
-    pub manners: &'static [Manner],
+    pub manners: Vec<Manner>,
+}
+
+/// A named list of rooms.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for, and how long it takes.
+    pub purpose: &'static str,
+    /// Its rooms.
+    pub rooms: Vec<Room>,
 }
 
 impl Room {
@@ -26,13 +39,13 @@ impl Room {
             subject,
             limits: limits(),
             contract: Contract::of(self.supervisor),
-            manners: self.manners.to_vec(),
+            manners: self.manners.clone(),
             budget: self.budget,
         }
     }
 }
 
-/// Small enough that each of them is reached within a room.
+/// Small enough that each of them is reached within a room, and all of them within the encoder's memory.
 #[must_use]
 pub fn limits() -> Limits {
     Limits {
@@ -49,4 +62,119 @@ pub fn limits() -> Limits {
         turns: 2,
         ..Limits::default()
     }
+}
+
+/// Everything that may be wished.
+const ALL: [Manner; 14] = [
+    Manner::Restart,
+    Manner::Force,
+    Manner::Stop,
+    Manner::ChatRestart,
+    Manner::GuestRestart,
+    Manner::ChatStop,
+    Manner::ChatRenew,
+    Manner::TurnRestart,
+    Manner::TurnRestartWaits,
+    Manner::Terminate,
+    Manner::Interrupt,
+    Manner::SupervisorStop,
+    Manner::AgentFails,
+    Manner::PersonStarts,
+];
+
+/// The wishes that lead to different ends, each from another origin.
+const WISHES: [Manner; 6] = [
+    Manner::Force,
+    Manner::Stop,
+    Manner::ChatRestart,
+    Manner::TurnRestartWaits,
+    Manner::Terminate,
+    Manner::SupervisorStop,
+];
+
+/// How much of each dimension a room has: sessions, messages, requests, kills, faults of the journal.
+struct Size(u8, u8, u8, u8, u8);
+
+fn room(supervisor: Supervisor, size: Size, manners: &[Manner]) -> Room {
+    let Size(sessions, messages, requests, kills, journal) = size;
+    let budget = Budget {
+        sessions,
+        messages,
+        requests,
+        kills,
+        lost_writes: journal,
+        slow: journal,
+        starts: 3,
+        ..Budget::NOTHING
+    };
+    Room { supervisor, budget, manners: manners.to_vec() }
+}
+
+/// The same room, with something more that may happen.
+fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
+    change(&mut room.budget);
+    room
+}
+
+/// All scopes.
+///
+/// The rooms of `ci` in the order of their numbers, and the dimensions that each pairs: S sessions (3), M messages (4), R
+/// requests (2), K kills (2), J faults of the journal (a lost write, a deadline that passes in a write), X everything else
+/// that can break (sends, redeliveries, a stuck loop, a cancelled request).
+///
+/// | rooms | supervisor | pairs |
+/// |---|---|---|
+/// | 1–8 | each | R, K and J with each supervisor, all wishes |
+/// | 9–16 | each | S and M with each supervisor |
+/// | 17 | supervise | S × M |
+/// | 18 | supervise | S × R |
+/// | 19 | supervise | S × K |
+/// | 20 | supervise | S × J |
+/// | 21 | supervise | M × R |
+/// | 22 | supervise | M × K |
+/// | 23 | supervise | M × J |
+/// | 24 | supervise | R × K |
+/// | 25 | supervise | R × J |
+/// | 26 | supervise | K × J |
+/// | 27 | systemd | X |
+#[must_use]
+pub fn table() -> Vec<Scope> {
+    use Supervisor::{Evergate, Nobody, Systemd};
+    let supervisors = || Contract::TABLE.iter().map(|contract| contract.supervisor);
+    let seed = vec![
+        room(Evergate, Size(1, 1, 1, 1, 0), &ALL),
+        room(Systemd, Size(1, 1, 1, 0, 1), &ALL),
+        room(Nobody, Size(2, 2, 0, 1, 0), &[]),
+    ];
+    let mut ci: Vec<Room> = supervisors().map(|who| room(who, Size(1, 1, 1, 1, 1), &ALL)).collect();
+    ci.extend(supervisors().map(|who| room(who, Size(3, 4, 1, 0, 0), &[Manner::ChatRestart])));
+    ci.extend([
+        room(Evergate, Size(3, 4, 0, 0, 0), &[]),
+        room(Evergate, Size(3, 3, 2, 0, 0), &[Manner::Force, Manner::ChatRestart]),
+        room(Evergate, Size(3, 3, 0, 2, 0), &[]),
+        room(Evergate, Size(3, 3, 0, 0, 1), &[]),
+        room(Evergate, Size(1, 4, 2, 0, 0), &[Manner::Force, Manner::ChatRestart]),
+        room(Evergate, Size(1, 4, 0, 2, 0), &[]),
+        room(Evergate, Size(1, 4, 0, 0, 1), &[]),
+        room(Evergate, Size(1, 1, 2, 2, 0), &WISHES),
+        room(Evergate, Size(1, 1, 2, 0, 1), &WISHES),
+        room(Evergate, Size(1, 2, 0, 2, 1), &[]),
+        with(room(Systemd, Size(1, 1, 1, 1, 0), &WISHES), |budget| {
+            (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
+        }),
+    ]);
+    let deep = supervisors().map(|who| {
+        with(room(who, Size(3, 4, 2, 2, 1), &ALL), |budget| {
+            (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
+        })
+    });
+    vec![
+        Scope { name: "seed", purpose: "seconds; in every run of the tests", rooms: seed },
+        Scope { name: "ci", purpose: "minutes; each pair of dimensions", rooms: ci },
+        Scope {
+            name: "deep",
+            purpose: "by hand, for hours and with much memory; everything at once",
+            rooms: deep.collect(),
+        },
+    ]
 }

@@ -57,9 +57,18 @@ impl<S: Subject> World<S> {
         if self.supervisor_asked.is_some() {
             actions.push(Action::SupervisorAnswers);
         }
-        if subject.poll_timeout().is_some() {
+        if subject.poll_timeout().is_some() && (self.left.slow > 0 || !self.somebody_has_to_answer()) {
             actions.push(Action::Elapse);
         }
+    }
+
+    /// Whether something is under way that usually takes far less time than any deadline.
+    pub(super) fn somebody_has_to_answer(&self) -> bool {
+        self.opening
+            || !self.flying.records.is_empty()
+            || !self.sending.is_empty()
+            || !self.reclaims.is_empty()
+            || self.supervisor_asked.is_some()
     }
 
     /// Whether platforms can reach the gateway.

@@ -4,7 +4,7 @@
 
 pub mod action;
 mod choices;
-mod perform;
+pub mod perform;
 
 use crate::subject::Subject;
 use evergate_core::gateway::Phase;
@@ -35,6 +35,8 @@ pub struct Budget {
     pub kills: u8,
     /// Writes of the journal that fail.
     pub lost_writes: u8,
+    /// Times that a deadline passes while the disk, a platform or the supervisor has still to answer.
+    pub slow: u8,
     /// Sends that fail, with or without having arrived.
     pub lost_sends: u8,
     /// Messages that are delivered again although they were acked.
@@ -43,6 +45,23 @@ pub struct Budget {
     pub freezes: u8,
     /// Starts by the supervisor before its start limit is reached; counted only where it has one.
     pub starts: u8,
+}
+
+impl Budget {
+    /// Nothing happens but what goes forward by itself, and no start limit is ever reached.
+    pub const NOTHING: Self = Self {
+        messages: 0,
+        sessions: 0,
+        requests: 0,
+        cancels: 0,
+        kills: 0,
+        lost_writes: 0,
+        slow: 0,
+        lost_sends: 0,
+        redeliveries: 0,
+        freezes: 0,
+        starts: u8::MAX,
+    };
 }
 
 /// What may be wished, and by whom; what may be said; how agents may end.

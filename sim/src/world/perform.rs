@@ -147,6 +147,7 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
             Action::SupervisorAnswers => self.supervisor_answers(world),
             Action::Elapse => {
                 if let Some(at) = world.subject.as_ref().and_then(Subject::poll_timeout) {
+                    world.left.slow -= u8::from(world.somebody_has_to_answer());
                     world.now = world.now.max(at);
                     world.try_refused_again();
                     self.tell(world, Input::Elapsed);
@@ -387,7 +388,7 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
         } else if limited && world.left.starts == 0 {
             Process::Forlorn
         } else {
-            world.left.starts -= u8::from(limited);
+            world.left.starts -= u8::from(limited && world.left.starts < u8::MAX);
             let planned = verdict.is_some() && contract.supervisor == Supervisor::Evergate;
             let knows = matches!(contract.supervisor, Supervisor::Evergate | Supervisor::Systemd);
             Process::Due(if knows && !planned { Start::Revived } else { Start::Wanted })

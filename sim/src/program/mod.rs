@@ -1,6 +1,9 @@
 //! The command line of `evergate-sim`: what each command takes, and its exit status. 0: nothing broken; 1: a violation;
 //! 64: the arguments make no sense; 65: a file makes no sense.
 
+mod explore;
+mod replay;
+
 use crate::swarm;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -26,6 +29,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Looks at every state that the life cycle can come to within bounds
+    Explore(explore::Explore),
+    /// Lists the bounds that there are
+    Scopes,
+    /// Takes a failure again, step by step
+    Replay(replay::Replay),
     /// Lives through many random lives of the core in simulated time, each with its own faults, and heals them
     Swarm(Swarm),
 }
@@ -95,12 +104,23 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<u8, Trouble> {
     match command {
+        Command::Explore(arguments) => explore::run(&arguments),
+        Command::Scopes => {
+            explore::scopes();
+            Ok(NOTHING_BROKEN)
+        }
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Swarm(swarm) => run_swarm(swarm),
     }
 }
 
+/// As many threads as there are cores.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 fn run_swarm(Swarm { seed, runs, threads, out, json }: Swarm) -> Result<u8, Trouble> {
-    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let threads = threads.unwrap_or_else(cores);
     let began = Instant::now();
     let summary = swarm::swarm(&swarm::Options { seed, runs, threads, out: out.clone() })
         .map_err(|error| Trouble::usage(format!("no trace can be written to {}: {error}", out.display())))?;

@@ -1,0 +1,197 @@
+//! `evergate-sim explore` and `scopes`: what is said of an exploration, and the file that a counterexample leaves.
+
+use super::{NOTHING_BROKEN, Trouble, VIOLATION};
+use crate::explore::scope::{self, Room, Scope};
+use crate::explore::{self, Explored, Report};
+use crate::told;
+use crate::trace::Trace;
+use clap::{Args, ValueEnum};
+use evergate_core::invariant::Violation;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+/// What is explored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Subject {
+    /// The production gateway
+    Gateway,
+}
+
+/// `explore`.
+#[derive(Args)]
+pub struct Explore {
+    /// The bounds: `evergate-sim scopes` lists them
+    #[arg(long, default_value = "seed")]
+    scope: String,
+    /// What is explored
+    #[arg(long, value_enum, default_value = "gateway")]
+    subject: Subject,
+    /// On how many threads; as many as there are cores unless it is said [the result does not depend on it]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// The directory for the trace of a counterexample
+    #[arg(long, default_value = ".")]
+    out: PathBuf,
+    /// End with one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Explores a scope and says what was found.
+pub fn run(arguments: &Explore) -> Result<u8, Trouble> {
+    let table = scope::table();
+    let Some(scope) = table.iter().find(|scope| scope.name == arguments.scope) else {
+        let names: Vec<&str> = table.iter().map(|scope| scope.name).collect();
+        let sentence = format!("there is no scope {:?}; these there are: {}", arguments.scope, names.join(", "));
+        return Err(Trouble::usage(sentence));
+    };
+    let threads = arguments.threads.unwrap_or_else(super::cores);
+    match arguments.subject {
+        Subject::Gateway => gateway(scope, threads, arguments),
+    }
+}
+
+fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
+    println!("scope {}, {} rooms, {threads} threads", scope.name, scope.rooms.len());
+    let mut number = 0;
+    let report = explore::explore(scope, threads, |room| {
+        number += 1;
+        println!("room {number:>2}  {}", line(room));
+    });
+    say_totals(&report);
+    let mut violations = Vec::new();
+    if let Some((room, violation, way)) = report.found() {
+        let trace = explore::trace("gateway", room, way);
+        let path = leave(&trace, &arguments.out, "explore-gateway")?;
+        say_counterexample(violation, &trace, &path);
+        violations
+            .push(json!({"invariant": violation.invariant, "what": violation.what, "steps": way.len(), "trace": path}));
+    }
+    let vacuous = if violations.is_empty() { report.vacuous() } else { Vec::new() };
+    for rule in &vacuous {
+        println!("{rule} never had anything to look at: this says nothing about it");
+        violations.push(json!({"invariant": rule, "what": "never looked at", "steps": 0, "trace": null}));
+    }
+    let cut = report.rooms.iter().filter(|room| room.cut).count();
+    if cut > 0 {
+        println!("{cut} rooms have more states than fit: nothing is said about what was not seen");
+    }
+    if violations.is_empty() && cut == 0 {
+        println!("nothing broken");
+    }
+    if arguments.json {
+        println!("{}", summary(&report, &violations));
+    }
+    Ok(if violations.is_empty() && cut == 0 { NOTHING_BROKEN } else { VIOLATION })
+}
+
+/// One room, in one line.
+fn line(explored: &Explored) -> String {
+    let Room { supervisor, budget, manners } = &explored.room;
+    let most = |what: &str, times: u8| if times == 0 { String::new() } else { format!(" {times} {what}") };
+    let bounds: String = [
+        ("sessions", budget.sessions),
+        ("messages", budget.messages),
+        ("requests", budget.requests),
+        ("cancels", budget.cancels),
+        ("kills", budget.kills),
+        ("lost writes", budget.lost_writes),
+        ("slow", budget.slow),
+        ("lost sends", budget.lost_sends),
+        ("redeliveries", budget.redeliveries),
+        ("freezes", budget.freezes),
+    ]
+    .into_iter()
+    .map(|(what, times)| most(what, times))
+    .collect();
+    format!(
+        "{:>9} states {:>10} edges, depth {:>2}: {:?},{bounds}, {} kinds of wishes",
+        explored.states,
+        explored.edges,
+        explored.depth,
+        supervisor,
+        manners.len()
+    )
+}
+
+fn say_totals(report: &Report) {
+    let (states, seconds) = (report.states(), report.took.as_secs_f64());
+    let bytes: u64 = report.rooms.iter().map(|room| room.bytes).sum();
+    println!(
+        "{states} states, {} edges in {seconds:.1} s: {:.0} states a second",
+        report.edges(),
+        states as f64 / seconds
+    );
+    println!(
+        "a state takes {} bytes on average, {} at the peak of the process",
+        bytes / states.max(1) as u64,
+        peak(report)
+    );
+    println!("states in which each rule was looked at:");
+    for chunk in report.looked().chunks(6) {
+        let words: Vec<String> = chunk.iter().map(|(rule, times)| format!("{:<8}{times:>10}", rule.name())).collect();
+        println!("  {}", words.join("  "));
+    }
+}
+
+/// The most memory that the process ever had, by the states of its largest room.
+fn peak(report: &Report) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+    let largest = report.rooms.iter().map(|room| room.states).max().unwrap_or(1);
+    kilobytes
+        .map_or_else(|| "an unknown number".to_owned(), |kilobytes| (kilobytes * 1024 / largest.max(1)).to_string())
+}
+
+fn say_counterexample(violation: &Violation, trace: &Trace, path: &Path) {
+    match explore::replay(trace) {
+        Ok(story) => println!("{}", told::tell(&story)),
+        Err(error) => println!("the way there cannot be told: {error}"),
+    }
+    println!("VIOLATION {violation}");
+    println!("replay it: evergate-sim replay {}", path.display());
+}
+
+/// Writes a trace where it can be found again.
+fn leave(trace: &Trace, out: &Path, name: &str) -> Result<PathBuf, Trouble> {
+    let path = out.join(format!("{name}.trace.jsonl"));
+    let write = || {
+        let mut file = BufWriter::new(File::create(&path)?);
+        trace.write(&mut file)?;
+        std::io::Write::flush(&mut file)
+    };
+    match write() {
+        Ok(()) => Ok(path),
+        Err(error) => Err(Trouble::usage(format!("no trace can be written to {}: {error}", path.display()))),
+    }
+}
+
+fn summary(report: &Report, violations: &[Value]) -> Value {
+    let seconds = report.took.as_secs_f64();
+    let checked: serde_json::Map<String, Value> =
+        report.looked().into_iter().map(|(rule, times)| (rule.name().to_owned(), json!(times))).collect();
+    json!({
+        "scope": report.scope,
+        "subject": "gateway",
+        "states": report.states(),
+        "edges": report.edges(),
+        "depth": report.rooms.iter().map(|room| room.depth).max(),
+        "seconds": seconds,
+        "states_per_second": (report.states() as f64 / seconds).round(),
+        "violations": violations,
+        "checked": checked,
+    })
+}
+
+/// Lists the scopes and their rooms.
+pub fn scopes() {
+    for Scope { name, purpose, rooms } in scope::table() {
+        println!("{name}: {purpose}");
+        for (index, Room { supervisor, budget, manners }) in rooms.iter().enumerate() {
+            println!("  room {:>2}  {supervisor:?}, {budget:?}, {manners:?}", index + 1);
+        }
+    }
+}
