@@ -1,7 +1,7 @@
 //! The command line of `evergate-sim`: what each command takes, and its exit status. 0: nothing broken; 1: a violation;
 //! 64: the arguments make no sense; 65: a file makes no sense.
 
-use crate::swarm;
+use crate::{conform, swarm};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +28,8 @@ struct Arguments {
 enum Command {
     /// Lives through many random lives of the core in simulated time, each with its own faults, and heals them
     Swarm(Swarm),
+    /// Replay a flight log of the real gateway through the core, and say where the two first differ
+    Conform(conform::Arguments),
 }
 
 #[derive(Args)]
@@ -96,6 +98,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<u8, Trouble> {
     match command {
         Command::Swarm(swarm) => run_swarm(swarm),
+        Command::Conform(arguments) => conform::run(&arguments),
     }
 }
 
