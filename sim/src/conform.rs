@@ -130,9 +130,7 @@ pub fn conform(mut log: impl BufRead) -> Result<Finding, LogError> {
     if !start.starts_with(HEAD) {
         return Err(LogError::Foreign);
     }
-    let mut found = Conformity::default();
-    let mut replay: Option<Replay> = None;
-    let mut cut: Option<(u64, serde_json::Error)> = None;
+    let mut comparison = Comparison::default();
     let (mut line, mut text) = (0, Vec::new());
     while log.read_until(b'\n', &mut text)? > 0 {
         line += 1;
@@ -140,42 +138,66 @@ pub fn conform(mut log: impl BufRead) -> Result<Finding, LogError> {
         if text.ends_with(b"\n") {
             text.pop();
         }
-        if text.starts_with(HEAD) {
-            found.without_end += u64::from(replay.take().is_some_and(|last| !last.ended));
-            found.cut_lines.extend(cut.take().map(|(line, _)| line));
-            match head(line, &text) {
-                Ok(head) => {
-                    found.generations += 1;
-                    found.last = head.generation;
-                    replay = Some(Replay::new(head));
-                }
-                Err(LogError::Line { line, error }) if is_cut(&text) => cut = Some((line, error)),
-                Err(error) => return Err(error),
-            }
-        } else {
-            match (serde_json::from_slice::<Step>(&text), &mut replay, cut.take()) {
-                // Behind a cut line of a dead generation only the next one can begin.
-                (Ok(_), _, Some((line, error))) => return Err(LogError::Line { line, error }),
-                (Ok(step), Some(replay), None) => {
-                    found.inputs += u64::from(step.input.is_some());
-                    found.effects += step.effects.len() as u64;
-                    if let Err(difference) = replay.step(line, step) {
-                        return Ok(Finding::Different(difference));
-                    }
-                }
-                (Ok(_), None, None) => return Err(LogError::Foreign),
-                (Err(error), _, earlier) if is_cut(&text) => {
-                    found.cut_lines.extend(earlier.map(|(line, _)| line));
-                    cut = Some((line, error));
-                }
-                (Err(error), _, _) => return Err(LogError::Line { line, error }),
-            }
+        if let Some(difference) = comparison.take(line, &text)? {
+            return Ok(Finding::Different(difference));
         }
         text.clear();
     }
-    found.without_end += u64::from(replay.is_some_and(|last| !last.ended));
-    found.cut_lines.extend(cut.map(|(line, _)| line));
-    Ok(Finding::Conformant(found))
+    comparison.end_generation();
+    Ok(Finding::Conformant(comparison.found))
+}
+
+/// A log, as far as it was read.
+#[derive(Default)]
+struct Comparison {
+    found: Conformity,
+    /// The generation that is being replayed.
+    replay: Option<Replay>,
+    /// A line of it that is cut, and why it cannot be read: an error if the generation goes on.
+    cut: Option<(u64, serde_json::Error)>,
+}
+
+impl Comparison {
+    /// Takes the next line; gives the first difference.
+    fn take(&mut self, line: u64, text: &[u8]) -> Result<Option<Box<Difference>>, LogError> {
+        let taken = if text.starts_with(HEAD) { self.begin(line, text) } else { self.go_on(line, text) };
+        match taken {
+            Err(LogError::Line { line, error }) if is_cut(text) => {
+                self.found.cut_lines.push(line);
+                self.cut = Some((line, error));
+                Ok(None)
+            }
+            taken => taken,
+        }
+    }
+
+    /// A generation begins.
+    fn begin(&mut self, line: u64, text: &[u8]) -> Result<Option<Box<Difference>>, LogError> {
+        self.end_generation();
+        let replay = Replay::new(head(line, text)?);
+        self.found.generations += 1;
+        self.found.last = replay.core.generation();
+        self.replay = Some(replay);
+        Ok(None)
+    }
+
+    /// Something happened.
+    fn go_on(&mut self, line: u64, text: &[u8]) -> Result<Option<Box<Difference>>, LogError> {
+        let step: Step = serde_json::from_slice(text).map_err(|error| LogError::Line { line, error })?;
+        if let Some((line, error)) = self.cut.take() {
+            return Err(LogError::Line { line, error });
+        }
+        let Some(replay) = &mut self.replay else { return Err(LogError::Foreign) };
+        self.found.inputs += u64::from(step.input.is_some());
+        self.found.effects += step.effects.len() as u64;
+        Ok(replay.step(line, step).err())
+    }
+
+    /// No more lines of this generation follow.
+    fn end_generation(&mut self) {
+        self.cut = None;
+        self.found.without_end += u64::from(self.replay.take().is_some_and(|replay| !replay.ended));
+    }
 }
 
 /// Reads the head of a generation.
@@ -200,7 +222,6 @@ fn is_cut(text: &[u8]) -> bool {
 /// One generation, replayed.
 struct Replay {
     core: Gateway,
-    generation: GenerationId,
     version: String,
     next: u64,
     last: Instant,
@@ -209,8 +230,8 @@ struct Replay {
 
 impl Replay {
     fn new(head: Head) -> Self {
-        let (generation, version, last) = (head.generation, head.version.clone(), head.now);
-        Self { core: head.boot(), generation, version, next: 0, last, ended: false }
+        let (version, last) = (head.version.clone(), head.now);
+        Self { core: head.boot(), version, next: 0, last, ended: false }
     }
 
     /// Takes one step of the log; an error is the first difference.
@@ -218,7 +239,7 @@ impl Replay {
         let Step { step: number, at, input, effects } = step;
         self.check_and_handle(number, at, input.clone()).and_then(|()| self.compare(effects)).map_err(
             |Mismatch { expected, recorded }| {
-                let (generation, version) = (self.generation, self.version.clone());
+                let (generation, version) = (self.core.generation(), self.version.clone());
                 Box::new(Difference { generation, line, at, input, expected, recorded, version })
             },
         )
