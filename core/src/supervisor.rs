@@ -40,7 +40,8 @@ pub enum Park {
 }
 
 /// After which ends a supervisor starts us again by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StartsAgain {
     /// After any.
     Always,
