@@ -80,16 +80,16 @@ fn fly(path: &Path, journal: &mut Unfinished, end: End) {
 
 /// A log in which the first generation died and the second was stopped.
 fn flown() -> String {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let path = folder.path().join("log");
     let mut journal = Unfinished::default();
     fly(&path, &mut journal, End::Death);
     fly(&path, &mut journal, End::Stop);
-    std::fs::read_to_string(path).unwrap()
+    std::fs::read_to_string(path).expect("it was just written")
 }
 
 fn conformity(log: &str) -> Conformity {
-    match conform(log.as_bytes()).unwrap() {
+    match conform(log.as_bytes()).expect("it is a flight log") {
         Finding::Conformant(found) => found,
         different => panic!("{different}\nin\n{log}"),
     }
@@ -97,7 +97,7 @@ fn conformity(log: &str) -> Conformity {
 
 /// The line of the first difference, and all that is said about it.
 fn difference(log: &str) -> (u64, String) {
-    match conform(log.as_bytes()).unwrap() {
+    match conform(log.as_bytes()).expect("it is a flight log") {
         Finding::Different(difference) => (difference.line, Finding::Different(difference).to_string()),
         Finding::Conformant(found) => panic!("it passed: {found:?}\n{log}"),
     }
@@ -211,7 +211,7 @@ fn a_line_that_a_death_has_cut_is_accepted_at_the_end_of_its_generation_only() {
 
 fn command(path: &Path, json: bool) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_evergate-sim"));
-    command.arg("conform").arg(path).args(json.then_some("--json")).output().unwrap()
+    command.arg("conform").arg(path).args(json.then_some("--json")).output().expect("it was just built")
 }
 
 #[test]
