@@ -1,11 +1,12 @@
 //! The parsed configuration that the core acts upon. Every number that bounds something lives here; nothing here knows
 //! where it was configured.
 
+use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 /// What the gateway may use, wait for and try. All durations are positive or zero; zero means "do not wait".
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// How long a graceful drain waits for turns that did not ask for it.
     pub drain: Duration,

@@ -13,10 +13,11 @@ use crate::session::{Command, Quarantine, Session};
 use crate::supervisor::Contract;
 use crate::time::Instant;
 use crate::turn::{Cut, StopAsked, Turn, TurnState};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The unfinished business that a generation finds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Recovered {
     /// The highest ids ever given.
     pub highest: Highest,
@@ -39,7 +40,8 @@ pub struct Recovered {
 }
 
 /// How the last generation ended, as far as the journal knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LastEnd {
     /// There was none, or it wrote its end.
     #[default]
@@ -49,7 +51,8 @@ pub enum LastEnd {
 }
 
 /// Who started this process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Start {
     /// A person, a boot of the machine, or a restart that was asked for.
     #[default]

@@ -9,10 +9,11 @@ use crate::outbox::{Content, Notice};
 use crate::record::Record;
 use crate::request::{Mode, Origin, Wish};
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// A session with unfinished business. One without is not kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Session {
     /// Messages that no turn has taken yet, in the order of their arrival.
     pub queue: VecDeque<MessageId>,
@@ -25,7 +26,8 @@ pub struct Session {
 }
 
 /// Whether a session is served.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Quarantine {
     /// It is served.
     #[default]
@@ -53,7 +55,7 @@ impl Session {
 }
 
 /// A chat command that is on disk and not yet carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Command {
     /// Where it was said.
     pub session: SessionId,

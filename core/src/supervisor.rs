@@ -30,7 +30,8 @@ pub enum Supervisor {
 }
 
 /// What "never start me again as I am" takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Park {
     /// Leave with this status.
     Exit(u8),
@@ -39,7 +40,8 @@ pub enum Park {
 }
 
 /// After which ends a supervisor starts us again by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StartsAgain {
     /// After any.
     Always,
@@ -76,7 +78,7 @@ pub enum Death {
 /// Where any end is followed by a start, a stop stays up, idle, until the job is unloaded: with exit status 0 the stop would
 /// be undone at once. Under systemd a restart happens in place because exit 75 counts against the start limit of any unit that does not
 /// switch it off (five in ten seconds by default, then the unit stays failed); in place it costs nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Contract {
     /// Whose terms these are.
     pub supervisor: Supervisor,
@@ -97,7 +99,8 @@ pub struct Contract {
 }
 
 /// Whether a supervisor tells us why it sent a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answers {
     /// It can be asked whether it is stopping us.
     WhenAsked,

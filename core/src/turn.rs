@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// An open turn.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Turn {
     /// Its session.
     pub session: SessionId,
@@ -52,7 +52,8 @@ pub struct Turn {
 }
 
 /// How the last start of an open turn was cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cut {
     /// The gateway died under it, as far as the journal knows.
     Unplanned,
@@ -61,7 +62,8 @@ pub enum Cut {
 }
 
 /// Whether `/stop` was said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StopAsked {
     /// Yes.
     Yes,
@@ -70,7 +72,8 @@ pub enum StopAsked {
 }
 
 /// Where an open turn stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TurnState {
     /// From an earlier generation: something of it may still be alive.
     Reclaiming,

@@ -12,6 +12,7 @@ pub mod config;
 pub mod detect;
 pub mod driver;
 pub mod environment;
+pub mod flight;
 pub mod hub;
 pub mod journal;
 pub mod local;

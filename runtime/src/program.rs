@@ -60,6 +60,11 @@ struct RunArguments {
     /// Where the chat page and the API listen: a loopback address and port
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+
+    /// Append to this file all that happens to the life cycle and all that is done about it, for `evergate-sim conform`;
+    /// no text is in it
+    #[arg(long, value_name = "FILE", env = "EVERGATE_FLIGHT_LOG", hide_env_values = true)]
+    flight_log: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -166,7 +171,7 @@ fn gateway(global: &Global, arguments: RunArguments, program: Option<PathBuf>) -
         Err(_) => return park(),
     };
     logging::start(&config.log);
-    match run::run(&config, &state_dir) {
+    match run::run(&config, &state_dir, arguments.flight_log.as_deref()) {
         Ok(Verdict::Exit(status)) => ExitCode::from(status),
         Ok(Verdict::ReExec) => replace_this_process(program),
         Ok(Verdict::StayUp) => stay_up(

@@ -8,6 +8,7 @@ use crate::config::{self, Config};
 use crate::detect;
 use crate::driver::{Driver, Ending, Parts};
 use crate::environment::{Address, Environment, Listener};
+use crate::flight::{Head, Recorder};
 use crate::journal::claim::{Claim, ClaimError};
 use crate::journal::store::Store;
 use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
@@ -15,7 +16,6 @@ use crate::local::{Access, Door, Local, router, serve};
 use crate::native::Native;
 use crate::systemd;
 use evergate_core::drain::TurnFate;
-use evergate_core::gateway::Gateway;
 use evergate_core::limits::Limits;
 use evergate_core::recovery::{Recovered, Start};
 use evergate_core::request::{Signal, Wish};
@@ -73,8 +73,9 @@ pub enum StartError {
     },
 }
 
-/// Runs one generation and says how the process is to end.
-pub fn run(config: &Config, state_dir: &Path) -> Result<Verdict, StartError> {
+/// Runs one generation and says how the process is to end. With a `flight_log` all that its core is told and says is
+/// appended to that file.
+pub fn run(config: &Config, state_dir: &Path, flight_log: Option<&Path>) -> Result<Verdict, StartError> {
     let system = |what| move |error| StartError::System { what, error };
     let unusable = |error| ClaimError::Unusable { path: state_dir.to_owned(), error };
     // A directory that is made here is for this user alone; what is in it is so in any case.
@@ -85,13 +86,18 @@ pub fn run(config: &Config, state_dir: &Path) -> Result<Verdict, StartError> {
         .enable_all()
         .build()
         .map_err(system("the event loop cannot be set up"))?;
-    let verdict = runtime.block_on(generation(config, &state_dir, claim))?;
+    let verdict = runtime.block_on(generation(config, &state_dir, flight_log, claim))?;
     // Whatever still runs on the loop (a name look-up, say) must not hold up the end.
     runtime.shutdown_background();
     Ok(verdict)
 }
 
-async fn generation(config: &Config, state_dir: &Path, mut claim: Claim) -> Result<Verdict, StartError> {
+async fn generation(
+    config: &Config,
+    state_dir: &Path,
+    flight_log: Option<&Path>,
+    mut claim: Claim,
+) -> Result<Verdict, StartError> {
     let system = |what| move |error| StartError::System { what, error };
     let (signals, forward) = signals().map_err(system("signals cannot be received"))?;
     let mut errands = JoinSet::new();
@@ -112,7 +118,9 @@ async fn generation(config: &Config, state_dir: &Path, mut claim: Claim) -> Resu
     let owner = Owner::this_process(highest.generation.next(), environment.unix_ms());
     claim.record(&owner).map_err(|error| ClaimError::Unusable { path: state_dir.to_owned(), error })?;
     let contract = Contract::of(detect::supervisor());
-    let core = Gateway::boot(limits(config), contract, recovered, environment.now());
+    let head = Head::new(limits(config), contract, recovered, environment.now());
+    let flight = flight_log.map_or_else(Recorder::off, |path| Recorder::open(path, &head));
+    let core = head.boot();
     tracing::info!(
         generation = owner.generation.0, pid = owner.pid, supervisor = contract.supervisor.name(),
         state_dir = %state_dir.display(), version = env!("CARGO_PKG_VERSION"), "generation begins"
@@ -123,6 +131,7 @@ async fn generation(config: &Config, state_dir: &Path, mut claim: Claim) -> Resu
     let parts = Parts {
         environment: Arc::clone(&environment),
         core,
+        flight,
         journal: Arc::clone(&journal) as Arc<dyn Journal>,
         agent: agent(config),
         signals,

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod conform;
 pub mod explore;
 pub mod page;
 pub mod program;

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::events::Follower;
 use crate::http::Client;
 use crate::oracle::Accepted;
-use crate::{PATIENCE, eventually, process};
+use crate::{PATIENCE, eventually, flight, process};
 
 /// Who starts the gateway again when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,14 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     state_dir: Option<PathBuf>,
     address: Option<SocketAddr>,
+    flight: Flight,
+}
+
+/// Whether its life is recorded, and compared with the core at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flight {
+    Recorded,
+    Unrecorded,
 }
 
 impl Builder {
@@ -94,6 +102,13 @@ impl Builder {
         self
     }
 
+    /// Does not record its flight: for measurements, or for a test with a flight log of its own.
+    #[must_use]
+    pub fn unrecorded(mut self) -> Self {
+        self.flight = Flight::Unrecorded;
+        self
+    }
+
     /// The folder that holds everything of this gateway and goes with it.
     pub fn room(&self) -> &Path {
         self.room.path()
@@ -118,6 +133,8 @@ impl Builder {
             keeper: self.keeper,
             environment: self.environment,
             room: self.room,
+            flight: self.flight,
+            served: AtomicU64::new(0),
             child: Mutex::new(None),
             sessions: Mutex::default(),
             accepted: Mutex::default(),
@@ -136,6 +153,9 @@ pub struct Gateway {
     address: SocketAddr,
     keeper: Keeper,
     environment: Vec<(String, String)>,
+    flight: Flight,
+    /// The latest generation that has answered.
+    served: AtomicU64,
     child: Mutex<Option<Child>>,
     /// Every session a test spoke to, for the report of a failure.
     pub(crate) sessions: Mutex<BTreeSet<String>>,
@@ -153,6 +173,7 @@ impl Gateway {
             environment: Vec::new(),
             state_dir: None,
             address: None,
+            flight: Flight::Recorded,
         }
     }
 
@@ -164,6 +185,11 @@ impl Gateway {
     /// Its state directory.
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
+    }
+
+    /// Its flight log.
+    pub fn flight_log(&self) -> PathBuf {
+        self.room().join("flight.jsonl")
     }
 
     /// Where it listens.
@@ -188,7 +214,9 @@ impl Gateway {
     /// Its status right now, or `None` when it does not answer.
     pub fn try_status(&self) -> Option<Value> {
         let answer = self.client().get("/v1/status").ok()?;
-        (answer.status == 200).then(|| answer.json())
+        let status = (answer.status == 200).then(|| answer.json())?;
+        self.served.fetch_max(status["generation"].as_u64().unwrap_or(0), Ordering::Relaxed);
+        Some(status)
     }
 
     /// Its status, as soon as it answers.
@@ -227,7 +255,9 @@ impl Gateway {
                 panic!("it ended ({status}) while this was awaited: {what}");
             }
             let answer = client.get("/readyz").ok().filter(|answer| answer.status == 200)?;
-            answer.json()["generation"].as_u64().filter(|generation| *generation >= least)
+            let generation = answer.json()["generation"].as_u64()?;
+            self.served.fetch_max(generation, Ordering::Relaxed);
+            (generation >= least).then_some(generation)
         })
     }
 
@@ -261,6 +291,7 @@ impl Gateway {
             .env("EVERGATE_STATE_DIR", &self.state_dir)
             .env("EVERGATE_CONFIG", &self.config)
             .env("EVERGATE_LOCAL_LISTEN", self.address.to_string())
+            .envs((self.flight == Flight::Recorded).then(|| ("EVERGATE_FLIGHT_LOG", self.flight_log())))
             .envs(self.environment.iter().cloned())
             .current_dir(self.room.path())
             .stdin(Stdio::null())
@@ -391,6 +422,9 @@ impl Drop for Gateway {
         // The keeper first, so that it does not start another one.
         self.kill();
         process::end_all(&self.state_dir);
+        if self.flight == Flight::Recorded && !std::thread::panicking() {
+            flight::assert_conformant(&self.flight_log(), self.served.load(Ordering::Relaxed));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The harness of the end-to-end tests: it starts real gateways, talks to them as real clients do and judges what they
-//! did. It knows the gateway only from outside (processes, HTTP, files, exit statuses) and never links its code.
+//! did. It knows the gateway only from outside (processes, HTTP, files, exit statuses); of its code it uses the replay of
+//! its flight logs and nothing else.
 //!
 //! A test reads: start a [`gateway::Gateway`], do something to it, collect [`events::Event`]s until something has
 //! happened, and let [`oracle`] judge the whole log. Every wait has a bound and polls a condition; the bounds are
@@ -8,6 +9,7 @@
 
 pub mod chat;
 pub mod events;
+pub mod flight;
 pub mod gateway;
 pub mod http;
 pub mod oracle;

@@ -5,6 +5,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use evergate_tests::PATIENCE;
+use evergate_tests::flight::assert_conformant;
 use evergate_tests::gateway::{Gateway, free_address};
 use evergate_tests::http::Client;
 use evergate_tests::oracle::Words;
@@ -175,8 +176,9 @@ fn a_log_that_nobody_reads_any_more_does_not_end_the_gateway() {
     let room = tempfile::tempdir().expect("there is a place for temporary folders");
     let address = free_address();
     let mut gateway = std::process::Command::new(process::binary())
-        .args(["run", "--listen", &address.to_string(), "--state-dir"])
+        .args(["run", "--listen", &address.to_string(), "--flight-log", "flight/log", "--state-dir"])
         .arg(room.path())
+        .current_dir(room.path())
         .stderr(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
         .spawn()
@@ -193,4 +195,6 @@ fn a_log_that_nobody_reads_any_more_does_not_end_the_gateway() {
         gateway.wait().expect("it is our child");
     }
     assert_eq!(status.and_then(|status| status.code()), Some(RESTART), "{status:?}");
+    let found = assert_conformant(&room.path().join("flight/log"), 1);
+    assert_eq!(found.without_end, 0, "its end is recorded: {found:?}");
 }

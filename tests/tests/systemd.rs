@@ -14,6 +14,7 @@ use evergate_tests::{
     PATIENCE,
     events::{Event, Follower},
     eventually,
+    flight::assert_conformant,
     gateway::free_address,
     http::Client,
     process::binary,
@@ -51,15 +52,20 @@ impl Service {
         let service = Self { systemd, state, address: free_address() };
         let (program, state, address) = (binary(), service.state.display(), service.address);
         let unit = format!(
-            "[Service]\nType=simple\nExecStart={} run --state-dir {state} --listen {address}\nRestart=on-failure\n\
+            "[Service]\nType=simple\nExecStart={} run --state-dir {state} --listen {address} --flight-log {2}\nRestart=on-failure\n\
              StandardOutput=append:{1}\nStandardError=append:{1}\n{further}\n",
             program.display(),
             log.display(),
+            service.flight_log().display(),
         );
         service.systemd.write_unit(UNIT, &unit);
         service.control("start");
         service.await_generation_after(0);
         Some(service)
+    }
+
+    fn flight_log(&self) -> PathBuf {
+        self.systemd.folder().join("flight.jsonl")
     }
 
     /// Runs `systemctl VERB` on the unit, which has to succeed.
@@ -139,6 +145,8 @@ impl Drop for Service {
         if thread::panicking() {
             let log = fs::read_to_string(self.systemd.folder().join("log")).unwrap_or_default();
             eprintln!("---- the unit\n{}\n---- its log\n{log}", self.systemd.systemctl(&["status", UNIT]).text);
+        } else {
+            assert_conformant(&self.flight_log(), self.serving().unwrap_or(1));
         }
     }
 }

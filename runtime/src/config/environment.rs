@@ -9,8 +9,8 @@ use super::{Origin, Setting};
 
 const PREFIX: &str = "EVERGATE_";
 
-/// Where to look, not what to do: the caller has used them to find the file.
-const PLACES: [&str; 2] = ["EVERGATE_STATE_DIR", "EVERGATE_CONFIG"];
+/// Files and folders, not settings: they belong to flags of their own, whose owners read them.
+const PLACES: [&str; 3] = ["EVERGATE_STATE_DIR", "EVERGATE_CONFIG", "EVERGATE_FLIGHT_LOG"];
 
 /// What Evergate tells its own children; a gateway or a command started inside a turn sees them.
 const TOLD_TO_CHILDREN: [&str; 8] = [

@@ -13,6 +13,7 @@ pub use status::{by, request_json};
 
 use crate::agent::{Agent, Report};
 use crate::environment::{Environment, Told};
+use crate::flight::Recorder;
 use crate::hub::{Hub, Live};
 use crate::journal::writer::{Writer, Written};
 use crate::journal::{Batch, Body, Journal, JournalError, Owner, Write};
@@ -53,6 +54,8 @@ pub struct Parts {
     pub environment: Arc<dyn Environment>,
     /// The core, booted.
     pub core: Gateway,
+    /// What notes down all that the core is told and says, from the boot on.
+    pub flight: Recorder,
     /// The store.
     pub journal: Arc<dyn Journal>,
     /// What answers.
@@ -75,6 +78,7 @@ pub struct Parts {
 pub struct Driver {
     environment: Arc<dyn Environment>,
     core: Gateway,
+    flight: Recorder,
     journal: Arc<dyn Journal>,
     writer: Writer,
     batch: Batch,
@@ -115,7 +119,8 @@ pub enum Platforms {
 impl Driver {
     /// Sets up the loop and the way to it. Nothing happens before [`Self::run`].
     pub fn new(parts: Parts) -> Result<(Self, Handle, watch::Receiver<Platforms>), JournalError> {
-        let Parts { environment, core, journal, agent, signals, owner, highest, state_dir, reclaim, listen } = parts;
+        let Parts { environment, core, flight, journal, agent, signals, owner, highest, state_dir, reclaim, listen } =
+            parts;
         let writer = Writer::start(&environment, Arc::clone(&journal))
             .map_err(|error| JournalError::Write(error.to_string()))?;
         let (to_driver, calls) = mpsc::channel(handle::CALLS);
@@ -138,6 +143,7 @@ impl Driver {
             started: environment.now(),
             environment,
             core,
+            flight,
             journal,
             writer,
             batch: Batch::default(),
@@ -176,12 +182,19 @@ impl Driver {
     fn settle(&mut self) -> Option<Verdict> {
         loop {
             while let Some(effect) = self.core.poll() {
+                self.flight.effect(&effect);
                 if let Some(verdict) = self.act(effect) {
+                    self.flight.flush();
                     return Some(verdict);
                 }
             }
-            let input = self.inputs.pop_front()?;
-            self.core.handle(self.environment.now(), input);
+            let Some(input) = self.inputs.pop_front() else {
+                self.flight.flush();
+                return None;
+            };
+            let now = self.environment.now();
+            self.flight.input(now, &input);
+            self.core.handle(now, input);
         }
     }
 

@@ -4,7 +4,7 @@
 mod explore;
 mod replay;
 
-use crate::swarm;
+use crate::{conform, swarm};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +37,8 @@ enum Command {
     Replay(replay::Replay),
     /// Lives through many random lives of the core in simulated time, each with its own faults, and heals them
     Swarm(Swarm),
+    /// Replay a flight log of the real gateway through the core, and say where the two first differ
+    Conform(conform::Arguments),
 }
 
 #[derive(Args)]
@@ -111,6 +113,7 @@ fn run(command: Command) -> Result<u8, Trouble> {
         }
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Swarm(swarm) => run_swarm(swarm),
+        Command::Conform(arguments) => conform::run(&arguments),
     }
 }
 

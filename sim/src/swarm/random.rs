@@ -29,7 +29,7 @@ impl Random {
     }
 
     /// A number between two whose size, and not whose value, is spread evenly: small ones are as likely as large ones.
-    pub const fn spread(&mut self, low: u64, high: u64) -> u64 {
+    pub fn spread(&mut self, low: u64, high: u64) -> u64 {
         let ratio = high.checked_div(low).unwrap_or(high + 1);
         let top = low + (1 << self.between(0, ratio.ilog2() as u64 + 1)) * if low == 0 { 1 } else { low };
         let number = self.between(low, top);

@@ -48,6 +48,7 @@ fn bare_gaps() -> Vec<std::time::Duration> {
 /// A gateway with many sessions and some messages that stay pending over all restarts.
 fn pending_gateway() -> Gateway {
     let gateway = Gateway::builder()
+        .unrecorded()
         .supervised(true)
         .config("[drain]\nbudget = \"100ms\"\n[agent.demo]\nwords_per_second = 0")
         .start();

@@ -22,7 +22,7 @@ const LOADED_GOAL: f64 = 64.0;
 /// Measures it.
 pub fn measure() -> Report {
     let config = format!("[limits]\nturns = {TURNS}\n[agent.demo]\nwords_per_second = 0");
-    let gateway = Gateway::builder().config(&config).start();
+    let gateway = Gateway::builder().unrecorded().config(&config).start();
     let pid = gateway.child_pid();
     let resident = || {
         thread::sleep(REST);

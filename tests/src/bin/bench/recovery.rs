@@ -64,6 +64,7 @@ pub fn measure() -> Report {
 /// Starts a gateway over this journal and gives how long it took to be ready.
 fn start(state_dir: &Path, words_per_second: &str) -> (Gateway, Duration) {
     let builder = Gateway::builder()
+        .unrecorded()
         .state_dir(state_dir)
         .config(&format!("[agent.demo]\nwords_per_second = {words_per_second}\n[recovery]\nattempts = 100"));
     let begun = Instant::now();

@@ -34,7 +34,7 @@ const SHARE: f64 = 0.5;
 
 /// Measures it.
 pub fn measure() -> Report {
-    let gateway = Gateway::builder().config("[agent.demo]\nwords_per_second = 0").start();
+    let gateway = Gateway::builder().unrecorded().config("[agent.demo]\nwords_per_second = 0").start();
     let mut load = Load::connect(&gateway);
     let mut bare = Bare::create(&gateway.room().join("yardstick.redb"));
     load.run(WARM_UP);

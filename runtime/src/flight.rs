@@ -1,0 +1,319 @@
+//! The flight recorder: what the core was told and what it wanted, as JSON lines, so that `evergate-sim conform` can replay
+//! a life of the real gateway through the core. It sees ids only, since no text enters the core. It decides nothing: a log
+//! that cannot be written ends the recording and never the gateway.
+//!
+//! One file holds any number of generations, one behind the other; step 0 is the boot:
+//!
+//! ```text
+//! {"evergate_flight":1,"version":"0.1.0","generation":2,"limits":{…},"contract":{…},"recovered":{…},"now":3}
+//! {"step":0,"at":3,"input":null,"effects":[{"append":{…}},{"phase":"starting"},…]}
+//! {"step":1,"at":5,"input":{"synced":{"through":1}},"effects":[…]}
+//! ```
+//!
+//! What was handled is with the operating system before the driver waits again, so a `kill -9` costs at most the steps of
+//! that moment and may cut the last line. It is not synced: the journal is what survives a power cut.
+
+use evergate_core::effect::Effect;
+use evergate_core::gateway::Gateway;
+use evergate_core::id::GenerationId;
+use evergate_core::input::Input;
+use evergate_core::limits::Limits;
+use evergate_core::recovery::Recovered;
+use evergate_core::supervisor::Contract;
+use evergate_core::time::Instant;
+use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+/// The version of the format. A log of another one would be replayed wrongly.
+pub const VERSION: u32 = 1;
+
+/// The first line of a generation: everything that its core was booted with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// [`VERSION`]; it comes first, so that a head is known by its first bytes.
+    pub evergate_flight: u32,
+    /// The version of the program.
+    pub version: String,
+    /// The generation that begins.
+    pub generation: GenerationId,
+    /// What it may use, wait for and try.
+    pub limits: Limits,
+    /// Its supervisor's terms.
+    pub contract: Contract,
+    /// The unfinished business that it found.
+    pub recovered: Recovered,
+    /// When it was booted.
+    pub now: Instant,
+}
+
+/// Each further line: one thing that happened and all that the core wanted done about it, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Counted from 0, so that a line that is missing is missed.
+    pub step: u64,
+    /// When the core was told.
+    pub at: Instant,
+    /// What; `None` in step 0.
+    pub input: Option<Input>,
+    /// What it wanted done.
+    pub effects: Vec<Effect>,
+}
+
+impl Head {
+    /// The head of the generation that [`Self::boot`] will begin.
+    #[must_use]
+    pub fn new(limits: Limits, contract: Contract, recovered: Recovered, now: Instant) -> Self {
+        Self {
+            evergate_flight: VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: recovered.highest.generation.next(),
+            limits,
+            contract,
+            recovered,
+            now,
+        }
+    }
+
+    /// Boots the core. The gateway and the replay of its log begin here alike, so that no argument can be forgotten.
+    #[must_use]
+    pub fn boot(self) -> Gateway {
+        Gateway::boot(self.limits, self.contract, self.recovered, self.now)
+    }
+}
+
+/// Records one generation, or nothing.
+pub struct Recorder {
+    log: Option<Log>,
+}
+
+struct Log {
+    name: String,
+    to: BufWriter<Box<dyn Write + Send>>,
+    /// The line that is being written.
+    line: Line,
+    steps: u64,
+}
+
+/// Where the end of the log stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// At the beginning of a line.
+    Ended,
+    /// Within a step, before its first effect.
+    Begun,
+    /// Within a step, behind an effect.
+    Continued,
+}
+
+impl Recorder {
+    /// Records nothing.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self { log: None }
+    }
+
+    /// Appends a generation to the log at `path`, which is made, with its folder, if it is not there. Records nothing,
+    /// and says so once, if that cannot be done.
+    #[must_use]
+    pub fn open(path: &Path, head: &Head) -> Self {
+        match append_to(path) {
+            Ok(file) => Self::new(path.display().to_string(), Box::new(file), head),
+            Err(error) => {
+                tracing::warn!(%error, log = %path.display(), "the flight log cannot be opened; nothing is recorded");
+                Self::off()
+            }
+        }
+    }
+
+    /// Records a generation there; `name` is what a warning calls the log.
+    #[must_use]
+    pub fn new(name: String, to: Box<dyn Write + Send>, head: &Head) -> Self {
+        let log = Log { name, to: BufWriter::new(to), line: Line::Ended, steps: 0 };
+        let mut recorder = Self { log: Some(log) };
+        recorder.write(|log| {
+            serde_json::to_writer(&mut log.to, head)?;
+            log.to.write_all(b"\n")?;
+            log.begin(head.now, None)
+        });
+        recorder
+    }
+
+    /// The core is about to be told this.
+    pub fn input(&mut self, at: Instant, input: &Input) {
+        self.write(|log| log.begin(at, Some(input)));
+    }
+
+    /// The core has answered with this, after the boot or after the last input.
+    pub fn effect(&mut self, effect: &Effect) {
+        self.write(|log| {
+            if log.line == Line::Continued {
+                log.to.write_all(b",")?;
+            }
+            log.line = Line::Continued;
+            Ok(serde_json::to_writer(&mut log.to, effect)?)
+        });
+    }
+
+    /// The core has nothing more to say, and the driver is about to wait: hands everything to the operating system.
+    pub fn flush(&mut self) {
+        self.write(|log| {
+            log.end()?;
+            log.to.flush()
+        });
+    }
+
+    /// Writes, and gives up for good when that fails: what came after a gap would only look like a whole log.
+    fn write(&mut self, what: impl FnOnce(&mut Log) -> io::Result<()>) {
+        if let Some(log) = &mut self.log
+            && let Err(error) = what(log)
+        {
+            tracing::warn!(%error, log = log.name, "the flight log cannot be written; this generation is recorded no further");
+            if let Some(log) = self.log.take() {
+                // Taken apart and not dropped: that would try to write what is buffered once more.
+                let _unwritten = log.to.into_parts();
+            }
+        }
+    }
+}
+
+impl Log {
+    fn begin(&mut self, at: Instant, input: Option<&Input>) -> io::Result<()> {
+        self.end()?;
+        write!(self.to, r#"{{"step":{},"at":{},"input":"#, self.steps, at.as_millis())?;
+        serde_json::to_writer(&mut self.to, &input)?;
+        self.to.write_all(br#","effects":["#)?;
+        self.line = Line::Begun;
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if self.line != Line::Ended {
+            self.to.write_all(b"]}\n")?;
+            self.line = Line::Ended;
+        }
+        Ok(())
+    }
+}
+
+/// Opens a log for appending, at the beginning of a line.
+fn append_to(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    // What is no plain file (a pipe that nobody reads) must fail, not hold up the loop.
+    let nonblocking = OFlag::O_NONBLOCK.bits();
+    let mut file =
+        OpenOptions::new().read(true).append(true).create(true).mode(0o600).custom_flags(nonblocking).open(path)?;
+    let length = file.metadata()?.len();
+    let mut last = *b"\n";
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    if last != *b"\n" {
+        // A death has cut the line of an earlier generation.
+        file.write_all(b"\n")?;
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evergate_core::supervisor::Supervisor;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn head() -> Head {
+        let now = Instant::from_millis(7);
+        Head::new(Limits::default(), Contract::of(Supervisor::Nobody), Recovered::default(), now)
+    }
+
+    fn lines(path: &Path) -> Vec<String> {
+        std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_is_recorded_reads_back_as_it_was_and_is_for_this_user_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("flight/log");
+        let mut recorder = Recorder::open(&path, &head());
+        recorder.effect(&Effect::OpenPlatforms);
+        recorder.effect(&Effect::Ready);
+        recorder.input(Instant::from_millis(9), &Input::PlatformsOpen);
+        recorder.input(Instant::from_millis(9), &Input::SyncFailed);
+        recorder.effect(&Effect::Discard);
+        recorder.flush();
+        recorder.flush();
+        let lines = lines(&path);
+        assert_eq!(serde_json::from_str::<Head>(&lines[0]).unwrap(), head());
+        let step = |step, at, input, effects| Step { step, at: Instant::from_millis(at), input, effects };
+        let read: Vec<Step> = lines[1..].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let expected = [
+            step(0, 7, None, vec![Effect::OpenPlatforms, Effect::Ready]),
+            step(1, 9, Some(Input::PlatformsOpen), vec![]),
+            step(2, 9, Some(Input::SyncFailed), vec![Effect::Discard]),
+        ];
+        assert_eq!(read, expected);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_generation_behind_a_cut_line_begins_on_a_line_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, "{\"step\":3,\"at\":").unwrap();
+        Recorder::open(&path, &head()).flush();
+        Recorder::open(&path, &head()).flush();
+        let lines = lines(&path);
+        assert_eq!(lines.len(), 5, "{lines:#?}");
+        assert_eq!(lines[0], "{\"step\":3,\"at\":");
+        assert!(lines[1].starts_with("{\"evergate_flight\":1,") && lines[3].starts_with("{\"evergate_flight\":1,"));
+    }
+
+    #[test]
+    fn a_disk_that_is_full_ends_the_recording_and_nothing_is_written_behind_the_gap() {
+        /// Takes so many bytes, fails once, and would take more then.
+        struct Full(usize, File);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                match std::mem::replace(&mut self.0, usize::MAX) {
+                    0 => Err(io::ErrorKind::StorageFull.into()),
+                    room => {
+                        let taken = self.1.write(&bytes[..room.min(bytes.len())])?;
+                        self.0 = room - taken;
+                        Ok(taken)
+                    }
+                }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                self.1.flush()
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut recorder = Recorder::new("log".into(), Box::new(Full(100, File::create(&path).unwrap())), &head());
+        recorder.flush();
+        recorder.input(Instant::from_millis(9), &Input::PlatformsOpen);
+        recorder.flush();
+        drop(recorder);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 100);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_records_nothing_and_a_pipe_without_a_reader_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Recorder::open(folder.path(), &head()).log.is_none());
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut recorder = Recorder::open(&pipe, &head());
+        for _ in 0..10_000 {
+            recorder.input(Instant::from_millis(9), &Input::PlatformsOpen);
+            recorder.flush();
+        }
+        assert!(recorder.log.is_none());
+    }
+}
