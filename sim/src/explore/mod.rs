@@ -13,7 +13,7 @@ use crate::trace::{self, Trace, TraceError};
 use crate::world::action::Step;
 use evergate_core::gateway::Gateway;
 use evergate_core::invariant::{Invariant, Violation};
-use scope::{Room, Scope};
+use scope::{Room, Scope, Shape};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -105,6 +105,14 @@ impl Report {
     #[must_use]
     pub fn vacuous(&self) -> Vec<Invariant> {
         self.looked().into_iter().filter(|(_, times)| *times == 0).map(|(rule, _)| rule).collect()
+    }
+
+    /// The rooms, by their numbers from 1, that have grown or shrunk since somebody counted.
+    #[must_use]
+    pub fn misshapen(&self, scope: &Scope) -> Vec<(usize, Shape, Shape)> {
+        let shapes = self.rooms.iter().zip(scope.shapes).enumerate();
+        let now = |room: &Explored| Shape { states: room.states, edges: room.edges };
+        shapes.map(|(index, (room, shape))| (index + 1, *shape, now(room))).filter(|(_, was, is)| was != is).collect()
     }
 
     /// The first thing that is broken, the room, and the way there.

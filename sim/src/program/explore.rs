@@ -74,6 +74,17 @@ fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Tro
         println!("{rule} never had anything to look at: this says nothing about it");
         violations.push(json!({"invariant": rule, "what": "never looked at", "steps": 0, "trace": null}));
     }
+    if violations.is_empty() {
+        for (room, was, is) in report.misshapen(scope) {
+            let what = format!(
+                "room {room} had {} states and {} edges, and has {} and {}: the gateway behaves in another way. If that is meant, \
+                 the table of scopes is to say so",
+                was.states, was.edges, is.states, is.edges
+            );
+            println!("{what}");
+            violations.push(json!({"invariant": "SHAPE", "what": what, "steps": 0, "trace": null}));
+        }
+    }
     let cut = report.rooms.iter().filter(|room| room.cut).count();
     if cut > 0 {
         println!("{cut} rooms have more states than fit: nothing is said about what was not seen");
