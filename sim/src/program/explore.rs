@@ -199,7 +199,7 @@ fn summary(report: &Report, violations: &[Value]) -> Value {
 
 /// Lists the scopes and their rooms.
 pub fn scopes() {
-    for Scope { name, purpose, rooms } in scope::table() {
+    for Scope { name, purpose, rooms, .. } in scope::table() {
         println!("{name}: {purpose}");
         for (index, Room { supervisor, budget, manners }) in rooms.iter().enumerate() {
             println!("  room {:>2}  {supervisor:?}, {budget:?}, {manners:?}", index + 1);

@@ -95,7 +95,8 @@ impl<S: Subject> World<S> {
     }
 
     fn what_people_do(&self, setting: &Setting<S>, actions: &mut Vec<Action>) {
-        if self.left.messages > 0 && self.receives() {
+        let late = self.durable.highest.generation.0 > 1 && setting.manners.contains(&Manner::SpeakEarly);
+        if self.left.messages > 0 && self.receives() && !late {
             self.what_is_said(setting, actions);
         }
         if self.left.requests > 0 {

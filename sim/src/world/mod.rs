@@ -94,6 +94,8 @@ pub enum Manner {
     SupervisorStop,
     /// An agent fails.
     AgentFails,
+    /// People speak to the first generation only: a narrower room, for dimensions that are large together.
+    SpeakEarly,
     /// A killed gateway's supervisor is beaten to it by a person, who wants it up.
     PersonStarts,
 }
