@@ -17,6 +17,7 @@ use crate::hub::{Hub, Live};
 use crate::journal::writer::{Writer, Written};
 use crate::journal::{Batch, Body, Journal, JournalError, Owner, Write};
 use crate::metrics::Metrics;
+use crate::watched::{Watched, Watcher};
 use evergate_core::effect::{Effect, Place};
 use evergate_core::gateway::{Gateway, Phase};
 use evergate_core::id::{MessageId, Position, RequestId, SessionId, TurnId};
@@ -33,7 +34,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use texts::Texts;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 /// What is handled between two looks at the journal's writer: enough to fill a commit, few enough to stay lively.
 const BURST: usize = 1024;
@@ -98,7 +99,7 @@ pub struct Driver {
     owner: Owner,
     reclaim: Option<Box<dyn FnOnce() + Send>>,
     /// Open while the platforms may receive.
-    platforms: watch::Sender<Platforms>,
+    platforms: Watched<Platforms>,
     started: Instant,
     listen: String,
 }
@@ -114,7 +115,7 @@ pub enum Platforms {
 
 impl Driver {
     /// Sets up the loop and the way to it. Nothing happens before [`Self::run`].
-    pub fn new(parts: Parts) -> Result<(Self, Handle, watch::Receiver<Platforms>), JournalError> {
+    pub fn new(parts: Parts) -> Result<(Self, Handle, Watcher<Platforms>), JournalError> {
         let Parts { environment, core, journal, agent, signals, owner, highest, state_dir, reclaim, listen } = parts;
         let writer = Writer::start(&environment, Arc::clone(&journal))
             .map_err(|error| JournalError::Write(error.to_string()))?;
@@ -129,8 +130,8 @@ impl Driver {
             metrics,
             last_status: Arc::new(Mutex::new(serde_json::json!({"generation": generation, "pid": owner.pid}))),
         };
-        let platforms = watch::Sender::new(Platforms::Open);
-        let opened = platforms.subscribe();
+        let platforms = Watched::new(Platforms::Open);
+        let (_open, watcher) = platforms.watch();
         let names = Names::new(journal.last_session()?);
         let driver = Self {
             runs: Runs::new(agent, generation, state_dir),
@@ -158,7 +159,7 @@ impl Driver {
             platforms,
             listen,
         };
-        Ok((driver, handle, opened))
+        Ok((driver, handle, watcher))
     }
 
     /// Drives this generation to its end.
@@ -370,7 +371,7 @@ impl Driver {
             }
             Effect::OpenPlatforms => self.take(Input::PlatformsOpen),
             Effect::ClosePlatforms => {
-                self.platforms.send_replace(Platforms::Closed);
+                self.platforms.set(Platforms::Closed);
             }
             Effect::Ready => {
                 let generation = self.core.generation();
