@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod explore;
+pub mod harbor;
 pub mod page;
 pub mod program;
 pub mod story;

@@ -28,6 +28,7 @@ struct Arguments {
 enum Command {
     /// Lives through many random lives of the core in simulated time, each with its own faults, and heals them
     Swarm(Swarm),
+    Harbor(crate::harbor::Arguments),
 }
 
 #[derive(Args)]
@@ -96,6 +97,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<u8, Trouble> {
     match command {
         Command::Swarm(swarm) => run_swarm(swarm),
+        Command::Harbor(arguments) => crate::harbor::command(&arguments),
     }
 }
 
