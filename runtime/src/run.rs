@@ -67,6 +67,25 @@ pub enum StartError {
     },
 }
 
+/// The exit status of a start for which the system had no thread, memory or descriptor (`EX_OSERR` of sysexits): it may
+/// have one later, so a supervisor is to try again.
+const OUT_OF_RESOURCES: u8 = 71;
+/// The exit status of a start that met a full or failing disk (`EX_IOERR` of sysexits).
+const DISK: u8 = 74;
+
+impl StartError {
+    /// The exit status that has a supervisor try again, where that may help; `None` when somebody has to mend something
+    /// first. A disk that is full for a while must not leave a gateway dead that a crash took down meanwhile.
+    #[must_use]
+    pub const fn try_again(&self) -> Option<u8> {
+        match self {
+            Self::System { .. } => Some(OUT_OF_RESOURCES),
+            Self::Journal(JournalError::OutOfReach { .. }) => Some(DISK),
+            _ => None,
+        }
+    }
+}
+
 /// Runs one generation and says how the process is to end.
 pub fn run(config: &Config, state_dir: &Path) -> Result<Verdict, StartError> {
     let system = |what| move |error| StartError::System { what, error };

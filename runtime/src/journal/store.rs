@@ -283,17 +283,29 @@ enum Missing {
 }
 
 fn open_database(disk: &dyn Disk, missing: Missing) -> Result<Database, JournalError> {
-    let damaged = |error: &dyn std::fmt::Display| JournalError::Damaged { file: disk.name(), why: error.to_string() };
+    let unusable = |error: redb::Error| {
+        let (file, why) = (disk.name(), error.to_string());
+        match error {
+            redb::Error::Io(error) if passes(&error) => JournalError::OutOfReach { file, why },
+            _ => JournalError::Damaged { file, why },
+        }
+    };
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
-    let mut backend = disk.open().map_err(|error| damaged(&error))?;
+    let mut backend = disk.open().map_err(|error| unusable(error.into()))?;
     if backend.is_none() && missing == Missing::Create {
-        disk.create(&mut |backend| create_tables(&builder.create_with_backend(Backend(backend))?))
-            .map_err(|error| damaged(&error))?;
-        backend = disk.open().map_err(|error| damaged(&error))?;
+        disk.create(&mut |backend| create_tables(&builder.create_with_backend(Backend(backend))?)).map_err(unusable)?;
+        backend = disk.open().map_err(|error| unusable(error.into()))?;
     }
-    let backend = backend.ok_or_else(|| damaged(&"it is not there any more"))?;
-    builder.create_with_backend(Backend(backend)).map_err(|error| damaged(&error))
+    let gone = || JournalError::Damaged { file: disk.name(), why: "it is not there any more".into() };
+    builder.create_with_backend(Backend(backend.ok_or_else(gone)?)).map_err(|error| unusable(error.into()))
+}
+
+/// Whether an error is of the disk and its room, not of what the file holds: another try may find it mended.
+fn passes(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{OutOfMemory, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | OutOfMemory)
+        || error.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
 }
 
 thread_local! {

@@ -56,7 +56,7 @@ async fn speak(world: &World, number: usize, index: usize, say: &Say, link: &mut
     loop {
         world.logbook.input();
         let body = json!({"id": native, "text": say.text});
-        let answer = on_link(link, Method::POST, &path, body).await;
+        let answer = on_link(link, Method::POST, &path, Some(body)).await;
         world.logbook.note(lane, Kind::Input, || match &answer {
             Ok((status, body)) => format!("{native} {:?}: {status} {body}", say.text),
             Err(Lost) => format!("{native} {:?}: no answer", say.text),
@@ -82,12 +82,17 @@ async fn speak(world: &World, number: usize, index: usize, say: &Say, link: &mut
 }
 
 /// A call on a connection that is kept while it works.
-async fn on_link(link: &mut Option<Link>, method: Method, path: &str, body: Value) -> Result<(u16, Value), Lost> {
+async fn on_link(
+    link: &mut Option<Link>,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<(u16, Value), Lost> {
     let mut open = match link.take() {
         Some(link) => link,
         None => Link::open(Way::Network).await?,
     };
-    let answer = open.call(method, path, Some(body)).await?;
+    let answer = open.call(method, path, body).await?;
     *link = Some(open);
     Ok(answer)
 }
@@ -148,13 +153,14 @@ pub async fn operators(world: Arc<World>) {
         std::future::pending::<()>().await;
     };
     let following = async {
+        let mut link = None;
         while !world.quiet.load(Relaxed) {
-            sleep(LOOK_AGAIN * 4).await;
+            sleep(LOOK_AGAIN * 6).await;
             let open = world.oracle().open_requests();
             for request in open {
-                look_at(&world, request).await;
+                look_at(&world, &mut link, request).await;
             }
-            look_around(&world).await;
+            look_around(&world, &mut link).await;
         }
     };
     tokio::select! {
@@ -162,12 +168,13 @@ pub async fn operators(world: Arc<World>) {
         () = following => {}
         () = acting => {}
     }
-    while !is_at_rest(&world).await {
+    let mut link = None;
+    while !is_at_rest(&world, &mut link).await {
         sleep(LOOK_AGAIN).await;
     }
     let requests = world.oracle().requests();
     for request in requests {
-        while !look_at(&world, request).await {
+        while !look_at(&world, &mut link, request).await {
             sleep(LOOK_AGAIN).await;
         }
     }
@@ -203,8 +210,8 @@ async fn wish(world: &World, act: Act) {
 }
 
 /// Looks at a request; true if it was answered.
-async fn look_at(world: &World, request: u64) -> bool {
-    match call(Way::Network, Method::GET, &format!("/v1/requests/{request}"), None).await {
+async fn look_at(world: &World, link: &mut Option<Link>, request: u64) -> bool {
+    match on_link(link, Method::GET, &format!("/v1/requests/{request}"), None).await {
         Ok((200, found)) => world.oracle().looked_at(request, Some(&found)),
         Ok((404, _)) => world.oracle().looked_at(request, None),
         _ => return false,
@@ -212,16 +219,16 @@ async fn look_at(world: &World, request: u64) -> bool {
     true
 }
 
-async fn look_around(world: &World) {
-    if let Ok((200, status)) = call(Way::Control, Method::GET, "/v1/status", None).await
+async fn look_around(world: &World, link: &mut Option<Link>) {
+    if let Ok((200, status)) = on_link(link, Method::GET, "/v1/status", None).await
         && let Some(generation) = status["generation"].as_u64()
     {
         world.oracle().generation(generation);
     }
 }
 
-async fn is_at_rest(world: &World) -> bool {
-    let Ok((200, status)) = call(Way::Control, Method::GET, "/v1/status", None).await else { return false };
+async fn is_at_rest(world: &World, link: &mut Option<Link>) -> bool {
+    let Ok((200, status)) = on_link(link, Method::GET, "/v1/status", None).await else { return false };
     let none = |name: &str| status[name].as_u64() == Some(0);
     let rests = none("turns_open") && none("queued") && none("owed") && status["phase"] == "serving";
     if rests && status["requests"].as_array().is_some_and(Vec::is_empty) {

@@ -35,6 +35,9 @@ pub struct Arguments {
     /// Threads; by default as many as there are cores.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
     threads: Option<u64>,
+    /// Runs each seed twice; a run that is not the same the second time is a violation.
+    #[arg(long)]
+    twice: bool,
     /// Where the traces of failures go.
     #[arg(long, default_value = ".")]
     out: PathBuf,
@@ -61,7 +64,10 @@ pub fn command(arguments: &Arguments) -> Result<u8, Trouble> {
         arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u64));
     let begun = Instant::now();
     let mut outcome = Outcome::default();
-    each_in_order(arguments.seed..end, threads, |seed, plan, pages| outcome.take_in(arguments, seed, plan, &pages))?;
+    let run = if arguments.twice { run_twice } else { run };
+    each_in_order(arguments.seed..end, threads, run, |seed, plan, pages| {
+        outcome.take_in(arguments, seed, plan, &pages)
+    })?;
     let seconds = begun.elapsed().as_secs_f64();
     if arguments.runs >= FLOORS_FROM {
         outcome.check_floors(arguments.runs);
@@ -97,6 +103,7 @@ pub fn command(arguments: &Arguments) -> Result<u8, Trouble> {
 fn each_in_order(
     seeds: std::ops::Range<u64>,
     threads: u64,
+    run: fn(Plan) -> Pages,
     mut take_in: impl FnMut(u64, Plan, Pages) -> Result<(), Trouble>,
 ) -> Result<(), Trouble> {
     let next = AtomicU64::new(seeds.start);
@@ -131,6 +138,19 @@ fn each_in_order(
         }
         Ok(())
     })
+}
+
+/// Runs a plan, and once more to see that it is the same run.
+fn run_twice(plan: Plan) -> Pages {
+    let mut pages = run(plan.clone());
+    let again = run(plan);
+    if let Some(at) =
+        (0..pages.moments.len().max(again.moments.len())).find(|at| pages.moments.get(*at) != again.moments.get(*at))
+    {
+        let what = format!("moment {at} is {:?} and then {:?}", pages.moments.get(at), again.moments.get(at));
+        pages.broken.push(Broken { invariant: "SAME".into(), what });
+    }
+    pages
 }
 
 impl Outcome {

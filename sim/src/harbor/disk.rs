@@ -10,6 +10,10 @@ use std::io::{Error, ErrorKind, Result};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// The kernel's number for an error of the device.
+const EIO: i32 = 5;
+/// The kernel's number for a device without room.
+const ENOSPC: i32 = 28;
 /// What a disk writes as a whole or not at all, if it is an honest one.
 const SECTOR: usize = 512;
 
@@ -169,14 +173,14 @@ impl Platter {
         let sectors = image.dirty.len();
         if fails {
             image.sync_some(&mut dice, honesty);
-        } else if honesty != Honesty::Lies {
+        } else if honesty != Honesty::Lies || name == Name::Fresh {
             image.sync();
         }
         self.dice = dice;
         if fails {
             self.logbook.mark(Mark::FsyncFailed);
             self.logbook.note(Lane::Disk, Kind::Fault, || format!("a sync of {sectors} sectors fails"));
-            return Err(Error::other("simulated: the sync failed"));
+            return Err(Error::from_raw_os_error(EIO));
         }
         self.logbook.note(Lane::Disk, Kind::Effect, || format!("{sectors} sectors are synced"));
         Ok(())
@@ -187,7 +191,7 @@ impl Platter {
             return Ok(());
         }
         self.logbook.mark(Mark::DiskFullMet);
-        Err(Error::new(ErrorKind::StorageFull, "simulated: no space left on device"))
+        Err(Error::from_raw_os_error(ENOSPC))
     }
 }
 
@@ -305,7 +309,11 @@ impl Disk for OpenDisk {
         if !self.owner.load(Relaxed) {
             return Err(dead());
         }
-        Ok(locked(&self.platter).journal.is_some().then(|| self.file(Name::Journal)))
+        match &locked(&self.platter).journal {
+            None => Ok(None),
+            Some(image) if image.cached.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
+            Some(_) => Ok(Some(self.file(Name::Journal))),
+        }
     }
 
     fn create(
@@ -385,4 +393,91 @@ impl StorageBackend for File {
 
 fn place(offset: u64) -> Result<usize> {
     usize::try_from(offset).map_err(|_| Error::from(ErrorKind::InvalidInput))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> (Arc<Mutex<Platter>>, Arc<Logbook>) {
+        let logbook = Arc::new(Logbook::default());
+        (Platter::new(Dice::apart(1, "disk"), Honesty::Honest, Arc::clone(&logbook)), logbook)
+    }
+
+    fn owner(platter: &Arc<Mutex<Platter>>) -> OpenDisk {
+        let owner = Alive::new(true.into());
+        locked(platter).take_over(&owner);
+        OpenDisk { platter: Arc::clone(platter), owner }
+    }
+
+    /// A file of 64 sectors of ones, on disk.
+    fn created(platter: &Arc<Mutex<Platter>>) -> Box<dyn StorageBackend> {
+        let disk = owner(platter);
+        let written = disk.create(&mut |file| {
+            file.set_len(64 * SECTOR as u64)?;
+            file.write(0, &[1; 64 * SECTOR])?;
+            Ok(())
+        });
+        written.unwrap();
+        disk.open().unwrap().unwrap()
+    }
+
+    fn contents(platter: &Arc<Mutex<Platter>>) -> Vec<u8> {
+        let mut bytes = vec![0; 64 * SECTOR];
+        owner(platter).open().unwrap().unwrap().read(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_kill_keeps_what_was_written_and_a_power_cut_only_what_was_synced() {
+        let (platter, logbook) = disk();
+        let file = created(&platter);
+        file.write(0, &[2; 64 * SECTOR]).unwrap();
+        locked(&platter).die(Death::Kill);
+        assert_eq!(contents(&platter), [2; 64 * SECTOR]);
+        locked(&platter).die(Death::PowerCut);
+        let left = contents(&platter);
+        let whole = |byte| left.chunks(SECTOR).filter(|sector| sector.iter().all(|found| *found == byte)).count();
+        let (lost, kept) = (whole(1), whole(2));
+        assert!(lost > 10 && kept > 10 && lost + kept < 60, "{lost} lost, {kept} kept, the others torn");
+        assert!(logbook.read().marks.contains_key(&Mark::TornSector));
+        locked(&platter).die(Death::PowerCut);
+        assert_eq!(contents(&platter), left, "what is left was on disk");
+    }
+
+    #[test]
+    fn a_synced_write_outlives_a_power_cut_and_a_dead_process_writes_nothing() {
+        let (platter, _) = disk();
+        let file = created(&platter);
+        file.write(0, &[2; 64 * SECTOR]).unwrap();
+        file.sync_data().unwrap();
+        locked(&platter).die(Death::PowerCut);
+        for refused in [file.write(0, &[3; SECTOR]), file.sync_data(), file.set_len(0)] {
+            refused.unwrap_err();
+        }
+        assert_eq!(contents(&platter), [2; 64 * SECTOR]);
+    }
+
+    #[test]
+    fn a_death_at_a_write_comes_at_that_write() {
+        let (platter, _) = disk();
+        let file = created(&platter);
+        locked(&platter).die_after(2, Death::Kill);
+        file.write(0, &[2; SECTOR]).unwrap();
+        file.write(SECTOR as u64, &[2; SECTOR]).unwrap_err();
+        assert_eq!(locked(&platter).take_death(), Some(Death::Kill));
+        assert_eq!(contents(&platter)[..2 * SECTOR], [[2; SECTOR], [1; SECTOR]].concat());
+    }
+
+    #[test]
+    fn a_full_disk_and_a_failing_sync_say_so_with_the_kernels_numbers() {
+        let (platter, _) = disk();
+        let file = created(&platter);
+        locked(&platter).full = true;
+        assert_eq!(file.write(0, &[2]).unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(file.set_len(65 * SECTOR as u64).unwrap_err().kind(), ErrorKind::StorageFull);
+        locked(&platter).heal();
+        locked(&platter).failing_syncs = 100;
+        assert_eq!(file.sync_data().unwrap_err().raw_os_error(), Some(EIO));
+    }
 }

@@ -3,25 +3,25 @@
 
 use super::dice::Dice;
 use super::disk::{Alive, OpenDisk};
+use super::door::{Berths, Door};
 use super::http::{CONTROL_PORT, NETWORK_PORT};
 use super::logbook::Mark;
 use super::world::World;
 use crate::story::{Kind, Lane};
-use evergate::environment::{Accepting, Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
+use evergate::environment::{Address, BoxFuture, Disk, Environment, Listener, Task, Told};
 use evergate_core::time::Instant;
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
-use turmoil::net::{TcpListener, TcpStream};
+use turmoil::net::TcpListener;
 
 /// The world as one process sees it.
 pub struct Simulated {
@@ -30,6 +30,7 @@ pub struct Simulated {
     origin: tokio::time::Instant,
     random: Mutex<Dice>,
     isolated: Mutex<JoinSet<()>>,
+    berths: Arc<Berths>,
 }
 
 impl Simulated {
@@ -38,7 +39,8 @@ impl Simulated {
     pub fn new(world: Arc<World>, alive: Alive) -> Self {
         let started = world.process().started;
         let random = Mutex::new(Dice::apart(world.plan.seed, &format!("random {started}")));
-        Self { world, alive, origin: tokio::time::Instant::now(), random, isolated: Mutex::default() }
+        let berths = Arc::new(Berths::new(Arc::clone(&alive)));
+        Self { world, alive, origin: tokio::time::Instant::now(), random, isolated: Mutex::default(), berths }
     }
 
     /// The tasks that stand for threads.
@@ -70,10 +72,10 @@ impl Environment for Simulated {
             Address::Network(address) => (NETWORK_PORT, Some(*address)),
             Address::Control(_) => (CONTROL_PORT, None),
         };
-        let alive = Arc::clone(&self.alive);
+        let berths = Arc::clone(&self.berths);
         Box::pin(async move {
             let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
-            Ok(Box::new(Harbor { listener, shown, alive }) as Box<dyn Listener>)
+            Ok(Box::new(Door { listener, shown, berths }) as Box<dyn Listener>)
         })
     }
 
@@ -153,64 +155,5 @@ impl Future for Slow {
             self.delay = None;
         }
         self.task.as_mut().poll(context)
-    }
-}
-
-/// A door of the simulated gateway.
-struct Harbor {
-    listener: TcpListener,
-    shown: Option<SocketAddr>,
-    alive: Alive,
-}
-
-impl Listener for Harbor {
-    fn accept(&mut self) -> Accepting<'_> {
-        Box::pin(async {
-            let (stream, _) = self.listener.accept().await?;
-            Ok(Box::new(Mortal { stream, alive: Arc::clone(&self.alive) }) as Box<dyn Stream>)
-        })
-    }
-
-    fn address(&self) -> Option<SocketAddr> {
-        self.shown
-    }
-}
-
-/// A connection of a process that may die in the middle of a step: nothing is said through it afterwards.
-struct Mortal {
-    stream: TcpStream,
-    alive: Alive,
-}
-
-impl AsyncRead for Mortal {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.alive.load(Relaxed) {
-            true => Pin::new(&mut self.stream).poll_read(context, buffer),
-            false => Poll::Pending,
-        }
-    }
-}
-
-impl AsyncWrite for Mortal {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.alive.load(Relaxed) {
-            true => Pin::new(&mut self.stream).poll_write(context, bytes),
-            false => Poll::Pending,
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.alive.load(Relaxed) {
-            true => Pin::new(&mut self.stream).poll_shutdown(context),
-            false => Poll::Pending,
-        }
     }
 }

@@ -12,15 +12,12 @@ use evergate::local::Access;
 use evergate::run::StartError;
 use evergate_core::recovery::Start;
 use evergate_core::supervisor::{Contract, Park, Supervisor};
-use evergate_core::verdict::Verdict;
+use evergate_core::verdict::{STOP, Verdict};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::mpsc;
-
-/// The exit status of a start that failed for want of something that every process needs (`EX_OSERR`).
-const OUT_OF_RESOURCES: u8 = 71;
 
 /// One life of the process, as `main` has it.
 pub async fn process(world: Arc<World>) -> turmoil::Result {
@@ -47,9 +44,15 @@ pub async fn process(world: Arc<World>) -> turmoil::Result {
                 ended?;
             }
             world.logbook.note(Lane::Gateway, Kind::End, || format!("ends: {verdict}"));
+            let stopped = world.process().stop_accepted_in == Some(world.logbook.generation());
+            if stopped && verdict != Verdict::Exit(STOP) {
+                world.logbook.broken("EXIT", format!("a stop was accepted, and the process ends with {verdict}"));
+            }
             match verdict {
                 Verdict::Exit(status) => status,
-                Verdict::ReExec => return Err("a gateway under `evergate supervise` replaces itself".into()),
+                Verdict::ReExec | Verdict::StayUp => {
+                    return Err(format!("under `evergate supervise` a gateway leaves, and this one: {verdict}").into());
+                }
             }
         }
         Err(error) => {
@@ -58,7 +61,7 @@ pub async fn process(world: Arc<World>) -> turmoil::Result {
                 Park::Exit(status) => status,
                 Park::StayUp => return Err("a gateway under `evergate supervise` stays up parked".into()),
             };
-            if matches!(error, StartError::System { .. }) { OUT_OF_RESOURCES } else { park }
+            error.try_again().unwrap_or(park)
         }
     };
     world.process().ended = Some(status);

@@ -40,39 +40,37 @@ macro_rules! marks {
 }
 
 marks! {
-    Killed "gateway killed" 100,
-    PowerCut "power cut" 100,
-    DeathWhileDraining "death while draining" 10,
-    DeathInsideCommit "death inside a commit" 50,
-    DeathInStart "death while starting" 5,
-    PowerCutWithUnsyncedWrites "power cut with unsynced writes" 50,
-    TornSector "torn sector at a power cut" 50,
-    FsyncFailed "fsync failed" 30,
-    DiskFullMet "disk full met" 30,
-    SlowSync "slow write" 100,
-    RestartAccepted "restart accepted" 100,
-    RestartWhileDraining "restart accepted while draining" 10,
-    RestartFromTurn "restart accepted from inside a turn" 20,
-    RestartFromChat "restart accepted from a chat" 50,
-    StopAccepted "stop accepted" 30,
-    Stopped "gateway stopped on purpose" 30,
-    RequestOverruled "request overruled" 1,
-    Redelivered "redelivered message answered 200" 100,
-    AnswerLost "no answer to a message, asked again" 100,
-    Refused "message refused for now" 50,
-    TurnResumed "turn resumed" 100,
-    TurnFailed "turn failed" 50,
-    TurnStopped "turn stopped by its chat" 5,
+    Killed "gateway killed" 150,
+    PowerCut "power cut" 60,
+    DeathWhileDraining "death while draining" 25,
+    DeathInsideCommit "death inside a commit" 120,
+    DeathInStart "death while starting" 8,
+    PowerCutWithUnsyncedWrites "power cut with unsynced writes" 35,
+    TornSector "torn sector at a power cut" 30,
+    FsyncFailed "fsync failed" 80,
+    DiskFullMet "disk full met" 80,
+    SlowSync "slow write" 400,
+    RestartAccepted "restart accepted" 120,
+    RestartWhileDraining "restart accepted while draining" 8,
+    RestartFromTurn "restart accepted from inside a turn" 120,
+    RestartFromChat "restart accepted from a chat" 120,
+    StopAccepted "stop accepted" 15,
+    Stopped "gateway stopped on purpose" 25,
+    RequestOverruled "request overruled" 3,
+    Redelivered "redelivered message answered 200" 300,
+    AnswerLost "no answer to a message, asked again" 800,
+    Refused "message refused for now" 500,
+    TurnResumed "turn resumed" 300,
+    TurnFailed "turn failed" 150,
+    TurnStopped "turn stopped by its chat" 10,
     Quarantined "session set aside" 0,
-    MessagesJoined "one turn answers several messages" 30,
     Partitioned "network partitioned" 50,
     PartitionHealed "partition healed" 50,
-    StreamResumed "event stream resumed" 300,
-    RespawnPause "respawn pause taken" 50,
-    Parked "gateway parked" 0,
+    StreamResumed "event stream resumed" 1000,
+    RespawnPause "respawn pause taken" 120,
     GuardEnded "guard ended the process" 0,
-    SignalTerminate "stray SIGTERM" 20,
-    SupervisorStopped "supervisor told to stop" 10,
+    SignalTerminate "stray SIGTERM" 35,
+    SupervisorStopped "supervisor told to stop" 12,
 }
 
 impl Logbook {
@@ -83,7 +81,10 @@ impl Logbook {
     /// All that stands in it.
     #[must_use]
     pub fn read(&self) -> Pages {
-        self.pages().clone()
+        let mut pages = self.pages().clone();
+        // The hosts take turns in each step of the world; what they write down is told in the order of time.
+        pages.moments.sort_by_key(|moment| moment.at_ms);
+        pages
     }
 
     /// The run's own loop says what time it is, for what happens outside of all hosts.

@@ -7,6 +7,7 @@ mod client;
 mod command;
 mod dice;
 mod disk;
+mod door;
 mod environment;
 mod gateway;
 mod http;
@@ -15,6 +16,8 @@ mod oracle;
 mod panics;
 mod plan;
 mod run;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use command::{Arguments, command, replay};

@@ -197,7 +197,7 @@ impl Session {
         match name {
             "message" => self.message(data),
             "turn" => self.turn(data, logbook),
-            "reply" => self.reply(data, logbook),
+            "reply" => self.reply(data),
             "notice" => {
                 let settled = ["Restarted:", "No restart:", "The gateway was stopped", "The restart was taken back"];
                 if let (Some(request), Some(text)) = (data["request"].as_u64(), data["text"].as_str())
@@ -256,11 +256,8 @@ impl Session {
         Ok(())
     }
 
-    fn reply(&mut self, data: &Value, logbook: &Logbook) -> Result<(), (&'static str, String)> {
+    fn reply(&mut self, data: &Value) -> Result<(), (&'static str, String)> {
         let messages = ids(data);
-        if messages.len() > 1 {
-            logbook.mark(Mark::MessagesJoined);
-        }
         for message in messages {
             if !self.replied.insert(message) {
                 return Err(("REPLY", format!("message {message} is answered a second time")));
@@ -322,4 +319,121 @@ impl Session {
 
 fn ids(data: &Value) -> Vec<u64> {
     data["messages"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A chat in which two messages were accepted and the first was answered.
+    fn chat() -> (Oracle, Arc<Logbook>) {
+        let logbook = Arc::new(Logbook::default());
+        let mut oracle = Oracle::new(Arc::clone(&logbook));
+        for (message, text) in [(1, "one"), (2, "two")] {
+            oracle.sent("chat", text);
+            oracle.accepted("chat", text, text, message);
+            oracle.event("chat", message, "message", &json!({"message": message, "text": text}));
+        }
+        answer(&mut oracle, 3, 1, "one");
+        (oracle, logbook)
+    }
+
+    fn answer(oracle: &mut Oracle, event: u64, message: u64, text: &str) {
+        oracle.event("chat", event, "reply", &json!({"messages": [message], "text": answer_to(text)}));
+        oracle.event("chat", event + 1, "turn", &json!({"messages": [message], "state": "answered"}));
+    }
+
+    /// What the judge has to say after this.
+    fn found(after: impl FnOnce(&mut Oracle)) -> Vec<String> {
+        let (mut oracle, logbook) = chat();
+        after(&mut oracle);
+        oracle.judge();
+        logbook.read().broken.into_iter().map(|broken| broken.invariant).collect()
+    }
+
+    #[test]
+    fn a_chat_in_which_everything_is_answered_in_order_is_in_order() {
+        assert_eq!(found(|oracle| answer(oracle, 5, 2, "two")), [""; 0]);
+    }
+
+    #[test]
+    fn an_accepted_message_without_an_answer_is_found() {
+        assert_eq!(found(|_| {}), ["ACK"]);
+    }
+
+    #[test]
+    fn a_message_that_is_answered_twice_is_found() {
+        let twice = |oracle: &mut Oracle| {
+            answer(oracle, 5, 2, "two");
+            oracle.event("chat", 7, "reply", &json!({"messages": [2], "text": answer_to("two")}));
+        };
+        assert_eq!(found(twice), ["REPLY"]);
+    }
+
+    #[test]
+    fn an_answer_to_something_else_is_found() {
+        assert_eq!(found(|oracle| answer(oracle, 5, 2, "one")), ["REPLY"]);
+    }
+
+    #[test]
+    fn a_message_that_is_accepted_under_two_numbers_is_found() {
+        let again = |oracle: &mut Oracle| {
+            answer(oracle, 5, 2, "two");
+            oracle.accepted("chat", "two", "two", 9);
+            oracle.event("chat", 7, "message", &json!({"message": 9, "text": "two"}));
+            answer(oracle, 8, 9, "two");
+        };
+        assert_eq!(found(again), ["ONCE", "ONCE", "REPLY", "ACK"]);
+    }
+
+    #[test]
+    fn an_event_that_changes_or_comes_late_or_goes_is_found() {
+        let changes = |oracle: &mut Oracle| {
+            oracle.event("chat", 6, "notice", &json!({"text": "hello"}));
+            oracle.event("chat", 6, "notice", &json!({"text": "good bye"}));
+            oracle.event("chat", 5, "notice", &json!({"text": "late"}));
+            answer(oracle, 7, 2, "two");
+            oracle.reread("chat", &[1, 2, 3, 4, 5, 6, 8]);
+        };
+        assert_eq!(found(changes), ["EVENT", "EVENT", "EVENT"]);
+    }
+
+    #[test]
+    fn answers_out_of_order_are_found() {
+        let third = |oracle: &mut Oracle| {
+            oracle.sent("chat", "three");
+            oracle.event("chat", 5, "message", &json!({"message": 3, "text": "three"}));
+            answer(oracle, 6, 3, "three");
+            answer(oracle, 8, 2, "two");
+        };
+        assert_eq!(found(third), ["REPLY"]);
+    }
+
+    #[test]
+    fn a_request_that_changes_its_outcome_or_restarts_nothing_or_is_forgotten_is_found() {
+        let requests = |oracle: &mut Oracle| {
+            answer(oracle, 5, 2, "two");
+            oracle.asked(1, 4);
+            oracle.looked_at(1, Some(&json!({"outcome": null})));
+            oracle.looked_at(1, Some(&json!({"outcome": {"kind": "restarted", "generation": 4}})));
+            oracle.looked_at(1, Some(&json!({"outcome": {"kind": "stopped"}})));
+            oracle.looked_at(1, None);
+        };
+        assert_eq!(found(requests), ["READY", "REQUEST", "ACK"]);
+    }
+
+    #[test]
+    fn an_outcome_that_is_told_twice_and_a_generation_that_comes_back_are_found() {
+        let twice = |oracle: &mut Oracle| {
+            answer(oracle, 5, 2, "two");
+            for event in [7, 8] {
+                let text = "Restarted: generation 2 serves (request 1).";
+                oracle.event("chat", event, "notice", &json!({"text": text, "request": 1}));
+            }
+            oracle.generation(3);
+            oracle.generation(2);
+        };
+        assert_eq!(found(twice), ["NOTICE", "LOCK"]);
+    }
 }

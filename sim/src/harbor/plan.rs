@@ -220,9 +220,9 @@ impl Plan {
     pub fn draw(seed: u64) -> Self {
         let mut dice = Dice::apart(seed, "plan");
         let weather = Weather::draw(&mut dice);
-        let heal_at_ms = dice.between(1500, 3500);
+        let heal_at_ms = dice.between(1000, 2500);
         let towns = if weather.partitions { 2 } else { 1 };
-        let tick_ms = dice.one_of(&[5, 10]);
+        let tick_ms = dice.one_of(&[5, 10, 10]);
         let limits = Budgets {
             drain_ms: dice.between(200, 2000),
             requester_grace_ms: dice.between(50, 400),
@@ -277,13 +277,13 @@ fn chats(dice: &mut Dice, weather: &Weather, towns: usize) -> Vec<Chat> {
         .map(|chat| Chat {
             town: chat % towns,
             says: (0..messages).map(|say| message(dice, weather, chat, say)).collect(),
-            silence_ms: dice.between(800, 2000),
+            silence_ms: dice.between(1000, 4000),
         })
         .collect()
 }
 
 fn message(dice: &mut Dice, weather: &Weather, chat: usize, say: usize) -> Say {
-    let after_ms = if dice.percent(40) { 0 } else { dice.between(0, 400) };
+    let after_ms = if dice.percent(40) { 0 } else { dice.between(0, 300) };
     let name = native_id(chat, say);
     let command = if weather.commands { dice.between(0, 29) } else { u64::MAX };
     let text = match command {

@@ -113,6 +113,8 @@ impl Run<'_> {
                 break self.no_rest();
             }
         }
+        // Nothing that destructors do belongs to the run.
+        self.world.platter().die(Death::Kill);
     }
 
     fn now_ms(&self) -> u64 {
@@ -273,7 +275,6 @@ impl Run<'_> {
                 self.start(revived);
             }
         } else if let Some(status) = ended {
-            self.check_exit(status);
             self.ended(now_ms, ChildEnd::Exited(status));
         } else if let Some((_, status)) = guard {
             self.world.logbook.mark(Mark::GuardEnded);
@@ -286,14 +287,6 @@ impl Run<'_> {
             self.sim.crash(GATEWAY);
             self.respawn.killed();
             self.ended(now_ms, ChildEnd::Signalled(9));
-        }
-    }
-
-    /// A stop that was accepted ends the process with the status that keeps it down.
-    fn check_exit(&self, status: u8) {
-        let stopped = self.world.process().stop_accepted_in == Some(self.world.logbook.generation());
-        if stopped && status != 0 {
-            self.world.logbook.broken("EXIT", format!("a stop was accepted, and the process ended with {status}"));
         }
     }
 
@@ -323,10 +316,11 @@ impl Run<'_> {
                 (at.as_millis(), revived)
             }
             Next::End { .. } => {
-                self.world.logbook.mark(match decision.reason {
-                    Reason::Park => Mark::Parked,
-                    _ => Mark::Stopped,
-                });
+                self.world.logbook.mark(Mark::Stopped);
+                if decision.reason == Reason::Park {
+                    let what = "the gateway parked itself, and nothing in this world is mended by hand";
+                    self.world.logbook.broken("INTENT", what.into());
+                }
                 self.respawn = Respawn::new(KILL_LIMIT);
                 (now_ms + self.world.plan.absence_ms, false)
             }
