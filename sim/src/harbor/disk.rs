@@ -30,7 +30,7 @@ pub enum Death {
     PowerCut,
 }
 
-/// How honest the disk is. Only the first is a disk that a gateway can work with; the others show that the oracle sees a loss.
+/// How honest the disk is. A gateway has to live with all but the liar, which shows that the oracle sees a loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Honesty {

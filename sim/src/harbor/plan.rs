@@ -188,6 +188,7 @@ struct Weather {
     partitions: bool,
     full: bool,
     failing: bool,
+    forgetful: bool,
     slow: bool,
     signals: bool,
     agents: bool,
@@ -204,6 +205,7 @@ impl Weather {
             partitions: dice.percent(35),
             full: dice.percent(25),
             failing: dice.percent(25),
+            forgetful: dice.percent(30),
             slow: dice.percent(50),
             signals: dice.percent(20),
             agents: dice.percent(50),
@@ -253,7 +255,7 @@ impl Plan {
             agents,
             heal_at_ms,
             absence_ms: dice.between(100, 600),
-            disk: Honesty::Honest,
+            disk: if weather.forgetful { Honesty::Forgets } else { Honesty::Honest },
         }
     }
 }

@@ -46,6 +46,15 @@ fn a_disk_that_lies_about_its_syncs_is_found_out_by_what_clients_lose() {
 }
 
 #[test]
+fn a_kernel_that_forgets_pages_after_a_failed_sync_loses_nothing_that_was_promised() {
+    for seed in 1..=20 {
+        let failing = Fault { at_ms: 200, what: Breakage::FailingSyncs { percent: 30, for_ms: 500 } };
+        let plan = Plan { disk: Honesty::Forgets, ..only(seed, vec![failing, power_cut(900)]) };
+        assert_eq!(broken(&run(plan)), [""; 0], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_gateway_that_dies_on_a_full_disk_is_back_when_there_is_room_again() {
     let full = |at_ms| Fault { at_ms, what: Breakage::DiskFull { for_ms: 700 } };
     for seed in 1..=5 {
