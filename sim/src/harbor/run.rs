@@ -28,7 +28,7 @@ const OFFICE: &str = "office";
 #[must_use]
 pub fn run(plan: Plan) -> Pages {
     let world = World::new(plan);
-    let caught = panics::catch(|| Run::new(&world).to_the_end());
+    let caught = panics::catch(|| Run::new(&world).sail());
     for panic in caught {
         world.logbook.broken("PANIC", panic);
     }
@@ -85,7 +85,7 @@ impl Run<'_> {
         Self { world: Arc::clone(world), sim, respawn, due: None, begun: 0, ending: Vec::new() }
     }
 
-    fn to_the_end(mut self) {
+    fn sail(mut self) {
         let give_up_ms = self.world.plan.heal_at_ms + REST_WITHIN_MS;
         loop {
             let now_ms = self.now_ms();

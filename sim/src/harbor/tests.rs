@@ -1,4 +1,5 @@
 //! Whole runs: they break nothing, they are the same each time, and a world that cannot be lived in is found out.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use super::disk::{Death, Honesty};
 use super::plan::{Breakage, Fault};
