@@ -2,10 +2,11 @@
 //! and a listener that falls behind reads them there.
 
 use crate::journal::Event;
+use crate::watched::{Watched, Watcher};
 use evergate_core::gateway::Phase;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 
 /// How many live events a slow listener may be behind before it has to read the journal again.
 const BACKLOG: usize = 256;
@@ -33,7 +34,7 @@ pub struct Hub {
     sessions: Mutex<HashMap<String, broadcast::Sender<Live>>>,
     /// What running turns have said so far, for listeners that come late: by session, the turn and its text.
     running: Mutex<HashMap<String, (u64, String)>>,
-    stage: watch::Sender<Stage>,
+    stage: Watched<Stage>,
 }
 
 impl Hub {
@@ -43,7 +44,7 @@ impl Hub {
         Self {
             sessions: Mutex::default(),
             running: Mutex::default(),
-            stage: watch::Sender::new(Stage { generation, phase: Phase::Starting }),
+            stage: Watched::new(Stage { generation, phase: Phase::Starting }),
         }
     }
 
@@ -53,9 +54,14 @@ impl Hub {
         sessions.entry(session.to_owned()).or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
     }
 
-    /// Listens to the phase.
-    pub fn stage(&self) -> watch::Receiver<Stage> {
-        self.stage.subscribe()
+    /// Where generation and phase stand.
+    pub fn stage(&self) -> Stage {
+        self.stage.now()
+    }
+
+    /// Listens to generation and phase from now on, and gives where they stand.
+    pub fn watch_stage(&self) -> (Stage, Watcher<Stage>) {
+        self.stage.watch()
     }
 
     /// Stops listening; a session without listeners is forgotten.
@@ -101,6 +107,6 @@ impl Hub {
 
     /// Tells everybody the phase.
     pub fn enter(&self, phase: Phase) {
-        self.stage.send_modify(|stage| stage.phase = phase);
+        self.stage.set(Stage { phase, ..self.stage.now() });
     }
 }

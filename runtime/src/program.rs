@@ -85,10 +85,6 @@ enum ConfigCommand {
     Check,
 }
 
-/// The exit status of a start for which the system had no thread, memory or descriptor (`EX_OSERR` of sysexits): it may
-/// have one later, so a supervisor is to try again.
-const OUT_OF_RESOURCES: u8 = 71;
-
 /// The exit status for a command line that makes no sense (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
 
@@ -183,10 +179,7 @@ fn gateway(global: &Global, arguments: RunArguments, program: Option<PathBuf>) -
             } else {
                 logging::complain(&error);
             }
-            match error {
-                run::StartError::System { .. } => ExitCode::from(OUT_OF_RESOURCES),
-                _ => park(),
-            }
+            error.try_again().map_or_else(park, ExitCode::from)
         }
     }
 }

@@ -1,28 +1,26 @@
-//! `evergate run`: one process, from claiming the state directory to the verdict. It puts the parts together and takes them
-//! apart again; how the process ends is what the driver returned.
+//! `evergate run`: one process, from claiming the state directory to the verdict. It owns the edge of the process around
+//! [`crate::generation`]; how the process ends is what that returned.
 
 use crate::agent::command::CommandAgent;
 use crate::agent::demo::DemoAgent;
 use crate::agent::{Agent, orphan};
 use crate::config::{self, Config};
 use crate::detect;
-use crate::driver::{Driver, Ending, Parts};
-use crate::environment::{Address, Environment, Listener};
-use crate::flight::{Head, Recorder};
+use crate::environment::Environment;
+use crate::flight::Recorder;
+use crate::generation::{Edge, Opened, PREDECESSOR};
 use crate::journal::claim::{Claim, ClaimError};
-use crate::journal::store::Store;
 use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
-use crate::local::{Access, Door, Local, router, serve};
+use crate::local::Access;
 use crate::native::Native;
 use crate::systemd;
 use evergate_core::drain::TurnFate;
 use evergate_core::limits::Limits;
-use evergate_core::recovery::{Recovered, Start};
-use evergate_core::request::{Signal, Wish};
+use evergate_core::recovery::Start;
+use evergate_core::request::Signal;
 use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::verdict::Verdict;
 use nix::sys::signal::SigSet;
-use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,9 +28,6 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-
-/// How long a start waits for a dying predecessor to let go of the state directory or of the port.
-const PREDECESSOR: Duration = Duration::from_secs(5);
 
 /// Why this gateway cannot start as it is: the supervisor is told not to try again.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +68,25 @@ pub enum StartError {
     },
 }
 
+/// The exit status of a start for which the system had no thread, memory or descriptor (`EX_OSERR` of sysexits): it may
+/// have one later, so a supervisor is to try again.
+const OUT_OF_RESOURCES: u8 = 71;
+/// The exit status of a start that met a full or failing disk (`EX_IOERR` of sysexits).
+const DISK: u8 = 74;
+
+impl StartError {
+    /// The exit status that has a supervisor try again, where that may help; `None` when somebody has to mend something
+    /// first. A disk that is full for a while must not leave a gateway dead that a crash took down meanwhile.
+    #[must_use]
+    pub const fn try_again(&self) -> Option<u8> {
+        match self {
+            Self::System { .. } => Some(OUT_OF_RESOURCES),
+            Self::Journal(JournalError::OutOfReach { .. }) => Some(DISK),
+            _ => None,
+        }
+    }
+}
+
 /// Runs one generation and says how the process is to end. With a `flight_log` all that its core is told and says is
 /// appended to that file.
 pub fn run(config: &Config, state_dir: &Path, flight_log: Option<&Path>) -> Result<Verdict, StartError> {
@@ -103,49 +117,32 @@ async fn generation(
     let mut errands = JoinSet::new();
     errands.spawn(forward);
     let environment: Arc<dyn Environment> = Arc::new(Native::new().map_err(system("a thread cannot be started"))?);
-    let listener = listen(&*environment, config.local.listen).await?;
-    let listen = listener.address().unwrap_or(config.local.listen);
-    let control_path = state_dir.join("control.sock");
-    let journal = Arc::new(Store::open(environment.journal_disk(state_dir))?);
-    let control = environment
-        .listen(&Address::Control(control_path.clone()))
-        .await
-        .map_err(|error| StartError::Control { path: control_path.clone(), error })?;
-    let mut recovered = Recovered::from_unfinished(&journal.unfinished()?);
-    recovered.start = started_by(&recovered).await;
-    let highest = recovered.highest;
-    let predecessor = journal.generations(1)?.into_iter().next();
-    let owner = Owner::this_process(highest.generation.next(), environment.unix_ms());
+    let opened = Opened::open(Arc::clone(&environment), state_dir, config.local.listen).await?;
+    let (journal, control_path) = (Arc::clone(&opened.journal), opened.control_path.clone());
+    let start = if opened.stop_is_open() { started_by().await } else { Start::Wanted };
+    let owner = Owner::this_process(opened.number(), environment.unix_ms());
     claim.record(&owner).map_err(|error| ClaimError::Unusable { path: state_dir.to_owned(), error })?;
     let contract = Contract::of(detect::supervisor());
-    let head = Head::new(limits(config), contract, recovered, environment.now());
-    let flight = flight_log.map_or_else(Recorder::off, |path| Recorder::open(path, &head));
-    let core = head.boot();
+    let flight_log = flight_log.map(Path::to_owned);
     tracing::info!(
         generation = owner.generation.0, pid = owner.pid, supervisor = contract.supervisor.name(),
         state_dir = %state_dir.display(), version = env!("CARGO_PKG_VERSION"), "generation begins"
     );
-
-    let access = Access::open(state_dir, format!("http://{listen}"), |bytes| environment.random(bytes))
+    let base = format!("http://{}", opened.listen);
+    let access = Access::open(state_dir, base, |bytes| environment.random(bytes))
         .map_err(|error| ClaimError::Unusable { path: state_dir.join("token"), error })?;
-    let parts = Parts {
-        environment: Arc::clone(&environment),
-        core,
-        flight,
-        journal: Arc::clone(&journal) as Arc<dyn Journal>,
+    print_link(&access, &*environment);
+    let edge = Edge {
+        limits: limits(config),
+        contract,
+        record: Box::new(move |head| flight_log.map_or_else(Recorder::off, |path| Recorder::open(&path, head))),
         agent: agent(config),
         signals,
-        reclaim: reclaim(predecessor, &owner, control_path.clone()),
+        reclaim: reclaim(opened.predecessor.clone(), &owner, control_path.clone()),
         owner,
-        highest,
-        state_dir: state_dir.to_owned(),
-        listen: listen.to_string(),
+        access: Arc::new(access),
     };
-    let (driver, handle, platforms) = Driver::new(parts)?;
-    let local = Local { handle, access: Arc::new(access), door: Door::Network, environment: Arc::clone(&environment) };
-    print_link(&local);
-    let mut ending =
-        drive(driver, local, [listener, control], platforms).await.map_err(system("a thread cannot be started"))?;
+    let mut ending = opened.live(start, edge).await?;
     block_signals().map_err(|errno| StartError::System { what: "signals cannot be blocked", error: errno.into() })?;
     journal.close();
     // The socket goes last of all, so that a command line sees the end only when it has happened.
@@ -164,69 +161,14 @@ async fn generation(
     }
 }
 
-/// Runs the driver beside its servers; the control socket's on a thread of its own.
-async fn drive(
-    driver: Driver,
-    local: Local,
-    [listener, control]: [Box<dyn Listener>; 2],
-    platforms: tokio::sync::watch::Receiver<crate::driver::Platforms>,
-) -> std::io::Result<Ending> {
-    let metrics = Arc::clone(&local.handle.metrics);
-    let inside = Local { door: Door::Control, ..local.clone() };
-    let (closing, counted) = (platforms.clone(), Arc::clone(&metrics));
-    let (left, gone) = tokio::sync::oneshot::channel::<()>();
-    local.environment.isolate(
-        "control",
-        Box::new(move || {
-            Box::pin(async move {
-                serve(control, router(inside), closing, counted).await;
-                drop(left);
-            })
-        }),
-    )?;
-    let mut servers = JoinSet::new();
-    servers.spawn(serve(listener, router(local), platforms, metrics));
-    let mut driving = std::pin::pin!(driver.run());
-    let ending = loop {
-        tokio::select! {
-            biased;
-            ending = driving.as_mut() => break ending,
-            Some(ended) = servers.join_next() => if let Err(error) = ended {
-                tracing::error!(%error, "the server broke; chats are served again after a restart");
-            },
-        }
-    };
-    while servers.join_next().await.is_some() {}
-    // The sender is dropped when the control thread is done; that error is the news.
-    let _gone = gone.await;
-    Ok(ending)
-}
-
-/// The supervisor knows whether it revived us; it is asked only if that matters.
-async fn started_by(recovered: &Recovered) -> Start {
-    if !recovered.requests.values().any(|request| request.wish == Wish::Stop) {
-        return Start::Wanted;
-    }
+/// The supervisor knows whether it revived us.
+async fn started_by() -> Start {
     let revived = match detect::supervisor() {
         Supervisor::Evergate => std::env::var_os("EVERGATE_REVIVED").is_some(),
         Supervisor::Systemd => systemd::restarts().await.is_some_and(|restarts| restarts > 0),
         _ => false,
     };
     if revived { Start::Revived } else { Start::Wanted }
-}
-
-/// Listens, waiting a while for a dying predecessor to let go of the port.
-async fn listen(environment: &dyn Environment, address: SocketAddr) -> Result<Box<dyn Listener>, StartError> {
-    let deadline = environment.now() + PREDECESSOR;
-    loop {
-        match environment.listen(&Address::Network(address)).await {
-            Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && environment.now() < deadline => {
-                environment.sleep_until(environment.now() + Duration::from_millis(20)).await;
-            }
-            Err(error) => return Err(StartError::Listen { address: address.to_string(), error }),
-        }
-    }
 }
 
 /// Makes the signals that a gateway answers wait until somebody listens for them: from the first line of `main` on, and
@@ -331,10 +273,10 @@ fn reclaim(predecessor: Option<StoredGeneration>, owner: &Owner, control: PathBu
 }
 
 /// Tells the person who started it how to get in. Under a service manager standard output is a log, which gets no secret.
-fn print_link(local: &Local) {
+fn print_link(access: &Access, environment: &dyn Environment) {
     use std::io::Write;
     if matches!(detect::supervisor(), Supervisor::Nobody | Supervisor::Evergate) {
-        let link = local.access.link(|bytes| local.environment.random(bytes));
+        let link = access.link(|bytes| environment.random(bytes));
         let text = format!("\n  Chat page (this link works once; `evergate link` gives another):\n  {link}\n\n");
         if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
             tracing::debug!(%error, "the link could not be printed");

@@ -1,10 +1,11 @@
 //! The journal on redb holds what the core's specification of a store says, over closes and openings.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use evergate::environment::Environment;
+use evergate::environment::{Disk, Environment};
 use evergate::journal::store::Store;
 use evergate::journal::{Batch, Body, Journal, MessageBody, Write};
 use evergate::native::Native;
+use evergate::run::StartError;
 use evergate_core::effect::Place;
 use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing};
@@ -122,6 +123,35 @@ fn a_batch_after_close_is_refused_and_nothing_of_it_is_kept() {
     store.close();
     assert!(store.commit(&Batch { writes: vec![message(1)], ..Batch::default() }).is_err());
     assert_eq!(open(folder.path()).known_message(SessionId(1), "n1").unwrap(), None);
+}
+
+#[test]
+fn a_disk_that_is_full_or_fails_for_now_is_not_called_a_damaged_journal() {
+    /// A disk that answers every opening with this error.
+    struct Broken(std::io::Error);
+    impl Disk for Broken {
+        fn open(&self) -> std::io::Result<Option<Box<dyn redb::StorageBackend>>> {
+            Err(self.0.raw_os_error().map_or(self.0.kind().into(), std::io::Error::from_raw_os_error))
+        }
+        fn create(
+            &self,
+            _: &mut dyn FnMut(Box<dyn redb::StorageBackend>) -> Result<(), redb::Error>,
+        ) -> Result<(), redb::Error> {
+            unreachable!("nobody creates a journal on a disk that cannot be read")
+        }
+        fn name(&self) -> String {
+            "journal.redb".into()
+        }
+    }
+    let try_again = |error: std::io::Error| {
+        let refused = Store::open(Box::new(Broken(error))).map(drop).unwrap_err();
+        StartError::Journal(refused).try_again()
+    };
+    let errno = std::io::Error::from_raw_os_error;
+    assert_eq!(try_again(errno(nix::errno::Errno::ENOSPC as i32)), Some(74), "room may be made");
+    assert_eq!(try_again(errno(nix::errno::Errno::EIO as i32)), Some(74), "the device may come back");
+    assert_eq!(try_again(errno(nix::errno::Errno::EACCES as i32)), None, "somebody has to give the right");
+    assert_eq!(try_again(std::io::ErrorKind::UnexpectedEof.into()), None, "a cut file does not grow again");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::hub::{Hub, Live};
 use crate::journal::writer::{Writer, Written};
 use crate::journal::{Batch, Body, Journal, JournalError, Owner, Write};
 use crate::metrics::Metrics;
+use crate::watched::{Watched, Watcher};
 use evergate_core::effect::{Effect, Place};
 use evergate_core::gateway::{Gateway, Phase};
 use evergate_core::id::{MessageId, Position, RequestId, SessionId, TurnId};
@@ -34,7 +35,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use texts::Texts;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 /// What is handled between two looks at the journal's writer: enough to fill a commit, few enough to stay lively.
 const BURST: usize = 1024;
@@ -102,7 +103,7 @@ pub struct Driver {
     owner: Owner,
     reclaim: Option<Box<dyn FnOnce() + Send>>,
     /// Open while the platforms may receive.
-    platforms: watch::Sender<Platforms>,
+    platforms: Watched<Platforms>,
     started: Instant,
     listen: String,
 }
@@ -118,7 +119,7 @@ pub enum Platforms {
 
 impl Driver {
     /// Sets up the loop and the way to it. Nothing happens before [`Self::run`].
-    pub fn new(parts: Parts) -> Result<(Self, Handle, watch::Receiver<Platforms>), JournalError> {
+    pub fn new(parts: Parts) -> Result<(Self, Handle, Watcher<Platforms>), JournalError> {
         let Parts { environment, core, flight, journal, agent, signals, owner, highest, state_dir, reclaim, listen } =
             parts;
         let writer = Writer::start(&environment, Arc::clone(&journal))
@@ -134,8 +135,8 @@ impl Driver {
             metrics,
             last_status: Arc::new(Mutex::new(serde_json::json!({"generation": generation, "pid": owner.pid}))),
         };
-        let platforms = watch::Sender::new(Platforms::Open);
-        let opened = platforms.subscribe();
+        let platforms = Watched::new(Platforms::Open);
+        let (_open, watcher) = platforms.watch();
         let names = Names::new(journal.last_session()?);
         let driver = Self {
             runs: Runs::new(agent, generation, state_dir),
@@ -164,7 +165,7 @@ impl Driver {
             platforms,
             listen,
         };
-        Ok((driver, handle, opened))
+        Ok((driver, handle, watcher))
     }
 
     /// Drives this generation to its end.
@@ -383,7 +384,7 @@ impl Driver {
             }
             Effect::OpenPlatforms => self.take(Input::PlatformsOpen),
             Effect::ClosePlatforms => {
-                self.platforms.send_replace(Platforms::Closed);
+                self.platforms.set(Platforms::Closed);
             }
             Effect::Ready => {
                 let generation = self.core.generation();

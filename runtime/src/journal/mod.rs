@@ -161,6 +161,16 @@ pub enum JournalError {
         /// What the store said.
         why: String,
     },
+    /// It cannot be reached as things stand: the disk is full or fails. That may pass, so the start is worth another try.
+    #[error(
+        "{file} cannot be opened at the moment: {why}. What it holds was left as it is. Make room on its disk, or look after the disk; then start again"
+    )]
+    OutOfReach {
+        /// The file.
+        file: String,
+        /// What the system said.
+        why: String,
+    },
     /// A newer program wrote it.
     #[error(
         "{file} was written by a newer version of evergate (schema {found}; this one knows {known}). What it holds was left as it is. Run the newer version, or another state directory"

@@ -50,7 +50,13 @@ impl Access {
                 token
             }
         };
-        Ok(Self { token, codes: Mutex::default(), base })
+        Ok(Self::new(token, base))
+    }
+
+    /// With this token, wherever it is kept.
+    #[must_use]
+    pub fn new(token: String, base: String) -> Self {
+        Self { token, codes: Mutex::default(), base }
     }
 
     /// A link to the page that gives whoever opens it first the token, once.

@@ -4,6 +4,7 @@
 use crate::driver::Platforms;
 use crate::environment::{Listener, Stream};
 use crate::metrics::Metrics;
+use crate::watched::Watcher;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -11,7 +12,6 @@ use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Connections at once through one door. Above that clients wait in the kernel's queue.
@@ -25,7 +25,7 @@ const FAREWELL: Duration = Duration::from_millis(300);
 pub async fn serve(
     mut listener: Box<dyn Listener>,
     router: Router,
-    mut platforms: watch::Receiver<Platforms>,
+    mut platforms: Watcher<Platforms>,
     metrics: Arc<Metrics>,
 ) {
     let mut connections = JoinSet::new();
@@ -55,19 +55,16 @@ pub async fn serve(
 }
 
 /// Ends when the platforms close, or the driver is gone without closing them.
-async fn closed(platforms: &mut watch::Receiver<Platforms>) {
-    let gone = platforms.wait_for(|platforms| *platforms == Platforms::Closed).await.is_err();
-    if gone {
-        tracing::debug!("the driver is gone without closing the platforms");
+async fn closed(platforms: &mut Watcher<Platforms>) {
+    while platforms.now() == Platforms::Open {
+        if platforms.changed().await.is_none() {
+            tracing::debug!("the driver is gone without closing the platforms");
+            break;
+        }
     }
 }
 
-async fn converse(
-    stream: Box<dyn Stream>,
-    router: Router,
-    mut platforms: watch::Receiver<Platforms>,
-    metrics: Arc<Metrics>,
-) {
+async fn converse(stream: Box<dyn Stream>, router: Router, mut platforms: Watcher<Platforms>, metrics: Arc<Metrics>) {
     metrics.connections.fetch_add(1, Relaxed);
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()

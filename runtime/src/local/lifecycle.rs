@@ -36,7 +36,7 @@ async fn ask(State(local): State<Local>, wish: Wish, body: Body) -> Response {
         Ok(new) => new,
         Err(refused) => return *refused,
     };
-    let generation = local.handle.hub.stage().borrow().generation;
+    let generation = local.handle.hub.stage().generation;
     match local.handle.call(PATIENCE, |answer| Call::Request { request: new, answer }).await {
         Err(unavailable) => answer::unavailable(unavailable),
         Ok(RequestAnswer { request, answer }) => answered(&local, request, answer, generation),
@@ -114,7 +114,7 @@ pub async fn cancel(State(local): State<Local>, Path(request): Path<String>) -> 
     let Ok(id) = request.parse().map(RequestId) else {
         return answer::error(StatusCode::NOT_FOUND, "there is no such request: its name is a number");
     };
-    let generation = local.handle.hub.stage().borrow().generation;
+    let generation = local.handle.hub.stage().generation;
     match local.handle.call(PATIENCE, |answer| Call::Cancel { request: id, answer }).await {
         Err(unavailable) => answer::unavailable(unavailable),
         Ok(RequestAnswer { request, answer }) => answered(&local, request, answer, generation),
@@ -124,7 +124,7 @@ pub async fn cancel(State(local): State<Local>, Path(request): Path<String>) -> 
 /// `GET /v1/generations`.
 pub async fn generations(State(local): State<Local>) -> Response {
     let journal = &local.handle.journal;
-    let own = local.handle.hub.stage().borrow().generation;
+    let own = local.handle.hub.stage().generation;
     match journal.generations(GENERATIONS) {
         Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         Ok(generations) => {

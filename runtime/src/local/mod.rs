@@ -86,7 +86,7 @@ async fn page() -> Response {
 }
 
 async fn readyz(State(local): State<Local>) -> Response {
-    let stage = *local.handle.hub.stage().borrow();
+    let stage = local.handle.hub.stage();
     let status = if stage.phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(json!({"phase": stage.phase.name(), "generation": stage.generation}))).into_response()
 }

@@ -6,6 +6,7 @@ use super::{Local, answer};
 use crate::environment::Environment;
 use crate::hub::{Hub, Live, Stage};
 use crate::journal::{Event, Journal};
+use crate::watched::Watcher;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -16,7 +17,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 
 /// Events read from the journal at once.
 const PAGE: usize = 128;
@@ -72,7 +73,7 @@ struct Listening {
     /// The last kept event that was sent.
     after: u64,
     live: broadcast::Receiver<Live>,
-    stage: watch::Receiver<Stage>,
+    stage: Watcher<Stage>,
     /// What is ready to be sent.
     ready: VecDeque<String>,
     /// Whether the journal has to be read.
@@ -84,8 +85,8 @@ struct Listening {
 impl Listening {
     fn new(local: &Local, session: String, after: u64) -> Self {
         let hub = Arc::clone(&local.handle.hub);
-        let mut stage = hub.stage();
-        let phase = phase_frame(*stage.borrow_and_update());
+        let (now, stage) = hub.watch_stage();
+        let phase = phase_frame(now);
         let live = hub.listen(&session);
         Self {
             journal: Arc::clone(&local.handle.journal),
@@ -115,7 +116,7 @@ impl Listening {
                 let data = serde_json::json!({"turn": turn, "text": text, "so_far": true});
                 return Some(format!("event: delta\ndata: {data}\n\n"));
             }
-            if self.stage.borrow().phase == Phase::Ended {
+            if self.stage.now().phase == Phase::Ended {
                 return None;
             }
             self.wait().await?;
@@ -136,11 +137,7 @@ impl Listening {
                 // Too far behind, or forgotten by the hub: begin again after the last kept event.
                 Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed) => self.behind = true,
             },
-            changed = self.stage.changed() => {
-                changed.ok()?;
-                let stage = *self.stage.borrow_and_update();
-                self.ready.push_back(phase_frame(stage));
-            }
+            stage = self.stage.changed() => self.ready.push_back(phase_frame(stage?)),
             () = silence => self.ready.push_back(":\n\n".into()),
         }
         Some(())

@@ -39,6 +39,7 @@ enum Command {
     Swarm(Swarm),
     /// Replay a flight log of the real gateway through the core, and say where the two first differ
     Conform(conform::Arguments),
+    Harbor(crate::harbor::Arguments),
 }
 
 #[derive(Args)]
@@ -114,6 +115,7 @@ fn run(command: Command) -> Result<u8, Trouble> {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Swarm(swarm) => run_swarm(swarm),
         Command::Conform(arguments) => conform::run(&arguments),
+        Command::Harbor(arguments) => crate::harbor::command(&arguments),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{NOTHING_BROKEN, Trouble, VIOLATION};
 use crate::trace::{Kind, Trace};
-use crate::{explore, page, swarm, told};
+use crate::{explore, harbor, page, swarm, told};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub fn run(arguments: &Replay) -> Result<u8, Trouble> {
     let story = match trace.kind {
         Kind::Explore => explore::replay(&trace),
         Kind::Swarm => swarm::replay(&trace),
-        Kind::Harbor => return Err(Trouble::data("traces of the harbor cannot be replayed")),
+        Kind::Harbor => harbor::replay(&trace),
     };
     let story = story.map_err(|error| Trouble::data(format!("{}: {error}", arguments.what)))?;
     match &arguments.html {

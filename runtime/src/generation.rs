@@ -1,0 +1,180 @@
+//! One generation, from its doors and its journal to its ending, in whatever world the environment opens. What belongs to the
+//! edge of the process (the lock on the state directory, signals, who supervises it, its exit) is brought by the caller.
+
+use crate::agent::Agent;
+use crate::driver::{Driver, Ending, Parts, Platforms};
+use crate::environment::{Address, Environment, Listener};
+use crate::flight::{Head, Recorder};
+use crate::journal::store::Store;
+use crate::journal::{Journal, Owner, StoredGeneration};
+use crate::local::{Access, Door, Local, router, serve};
+use crate::run::StartError;
+use crate::watched::Watcher;
+use evergate_core::id::GenerationId;
+use evergate_core::limits::Limits;
+use evergate_core::recovery::{Recovered, Start};
+use evergate_core::request::{Signal, Wish};
+use evergate_core::supervisor::Contract;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// How long a start waits for a dying predecessor to let go of the state directory or of the port.
+pub const PREDECESSOR: Duration = Duration::from_secs(5);
+
+/// A generation that has its doors and has read its journal, and has done nothing yet.
+pub struct Opened {
+    /// The world.
+    pub environment: Arc<dyn Environment>,
+    /// The store.
+    pub journal: Arc<Store>,
+    /// What was left unfinished.
+    pub recovered: Recovered,
+    /// The generation before, as far as the journal knows it.
+    pub predecessor: Option<StoredGeneration>,
+    /// Where the local platform really listens.
+    pub listen: SocketAddr,
+    /// The control socket.
+    pub control_path: PathBuf,
+    listener: Box<dyn Listener>,
+    control: Box<dyn Listener>,
+    state_dir: PathBuf,
+}
+
+/// What the edge of the process brings along.
+pub struct Edge {
+    /// What the core may use, wait for and try.
+    pub limits: Limits,
+    /// The supervisor's terms.
+    pub contract: Contract,
+    /// What answers.
+    pub agent: Arc<dyn Agent>,
+    /// Signals to the process.
+    pub signals: mpsc::Receiver<Signal>,
+    /// The process as the journal's owner.
+    pub owner: Owner,
+    /// The secrets of the network door.
+    pub access: Arc<Access>,
+    /// Makes sure that no process of an earlier generation's turns is alive.
+    pub reclaim: Box<dyn FnOnce() + Send>,
+    /// Makes the flight recorder.
+    pub record: Box<dyn FnOnce(&Head) -> Recorder + Send>,
+}
+
+impl Opened {
+    /// Opens the doors, so that a second gateway cannot, and reads the journal in `state_dir`.
+    pub async fn open(
+        environment: Arc<dyn Environment>,
+        state_dir: &Path,
+        address: SocketAddr,
+    ) -> Result<Self, StartError> {
+        let listener = listen(&*environment, address).await?;
+        let control_path = state_dir.join("control.sock");
+        let journal = Arc::new(Store::open(environment.journal_disk(state_dir))?);
+        let control = environment
+            .listen(&Address::Control(control_path.clone()))
+            .await
+            .map_err(|error| StartError::Control { path: control_path.clone(), error })?;
+        let recovered = Recovered::from_unfinished(&journal.unfinished()?);
+        let predecessor = journal.generations(1)?.into_iter().next();
+        let listen = listener.address().unwrap_or(address);
+        let state_dir = state_dir.to_owned();
+        Ok(Self { environment, journal, recovered, predecessor, listen, control_path, listener, control, state_dir })
+    }
+
+    /// The generation that this is going to be.
+    #[must_use]
+    pub const fn number(&self) -> GenerationId {
+        self.recovered.highest.generation.next()
+    }
+
+    /// Whether it matters that a supervisor started this process by itself: then it must not undo a stop.
+    #[must_use]
+    pub fn stop_is_open(&self) -> bool {
+        self.recovered.requests.values().any(|request| request.wish == Wish::Stop)
+    }
+
+    /// Lives to the end. The journal is still open then; closing it is the next to last thing that a process does.
+    pub async fn live(mut self, start: Start, edge: Edge) -> Result<Ending, StartError> {
+        let Edge { limits, contract, agent, signals, owner, access, reclaim, record } = edge;
+        let environment = self.environment;
+        self.recovered.start = start;
+        let highest = self.recovered.highest;
+        let head = Head::new(limits, contract, self.recovered, environment.now());
+        let flight = record(&head);
+        let core = head.boot();
+        let parts = Parts {
+            environment: Arc::clone(&environment),
+            core,
+            flight,
+            journal: self.journal as Arc<dyn Journal>,
+            agent,
+            signals,
+            reclaim,
+            owner,
+            highest,
+            state_dir: self.state_dir,
+            listen: self.listen.to_string(),
+        };
+        let (driver, handle, platforms) = Driver::new(parts)?;
+        let local = Local { handle, access, door: Door::Network, environment };
+        drive(driver, local, [self.listener, self.control], platforms)
+            .await
+            .map_err(|error| StartError::System { what: "a thread cannot be started", error })
+    }
+}
+
+/// Runs the driver beside its servers; the control socket's where a stuck loop cannot hold it up.
+async fn drive(
+    driver: Driver,
+    local: Local,
+    [listener, control]: [Box<dyn Listener>; 2],
+    platforms: Watcher<Platforms>,
+) -> std::io::Result<Ending> {
+    let metrics = Arc::clone(&local.handle.metrics);
+    let inside = Local { door: Door::Control, ..local.clone() };
+    let (closing, counted) = (platforms.clone(), Arc::clone(&metrics));
+    let (left, gone) = tokio::sync::oneshot::channel::<()>();
+    local.environment.isolate(
+        "control",
+        Box::new(move || {
+            Box::pin(async move {
+                serve(control, router(inside), closing, counted).await;
+                drop(left);
+            })
+        }),
+    )?;
+    let mut servers = JoinSet::new();
+    servers.spawn(serve(listener, router(local), platforms, metrics));
+    let mut driving = std::pin::pin!(driver.run());
+    let ending = loop {
+        tokio::select! {
+            biased;
+            ending = driving.as_mut() => break ending,
+            Some(ended) = servers.join_next() => if let Err(error) = ended {
+                tracing::error!(%error, "the server broke; chats are served again after a restart");
+            },
+        }
+    };
+    while servers.join_next().await.is_some() {}
+    // The sender is dropped when the control thread is done; that error is the news.
+    let _gone = gone.await;
+    Ok(ending)
+}
+
+/// Listens, waiting a while for a dying predecessor to let go of the port.
+async fn listen(environment: &dyn Environment, address: SocketAddr) -> Result<Box<dyn Listener>, StartError> {
+    let deadline = environment.now() + PREDECESSOR;
+    loop {
+        match environment.listen(&Address::Network(address)).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && environment.now() < deadline => {
+                environment.sleep_until(environment.now() + Duration::from_millis(20)).await;
+            }
+            Err(error) => return Err(StartError::Listen { address: address.to_string(), error }),
+        }
+    }
+}

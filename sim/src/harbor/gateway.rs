@@ -1,0 +1,114 @@
+//! The host that the gateway lives on: the production assembly of one generation, at the edge of a simulated process. What the
+//! operating system would do for a real one (start it, signal it, end it) is done by `run`.
+
+use super::agent::SeededAgent;
+use super::environment::Simulated;
+use super::http::{NETWORK_PORT, TOKEN};
+use super::world::World;
+use crate::story::{Kind, Lane};
+use evergate::generation::{Edge, Opened};
+use evergate::journal::{Journal, Owner};
+use evergate::local::Access;
+use evergate::run::StartError;
+use evergate_core::recovery::Start;
+use evergate_core::supervisor::{Contract, Park, Supervisor};
+use evergate_core::verdict::{STOP, Verdict};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use tokio::sync::mpsc;
+
+/// One life of the process, as `main` has it.
+pub async fn process(world: Arc<World>) -> turmoil::Result {
+    let alive = super::disk::Alive::new(true.into());
+    let (signal, signals) = mpsc::channel(16);
+    {
+        let mut process = world.process();
+        process.started += 1;
+        (process.phase, process.guard, process.ended) = ("starting", None, None);
+        (process.signals, process.alive) = (Some(signal), Arc::clone(&alive));
+    }
+    world.platter().take_over(&alive);
+    let environment = Arc::new(Simulated::new(Arc::clone(&world), Arc::clone(&alive)));
+    let lived = generation(&world, Arc::clone(&environment), signals).await;
+    if !alive.load(Relaxed) {
+        // It died in the middle of something; whatever it believes to have done since has not happened.
+        return std::future::pending().await;
+    }
+    let mut isolated = environment.take_isolated();
+    let status = match lived {
+        Ok(verdict) => {
+            // What stood for its threads is over with it, and must have ended well.
+            while let Some(ended) = isolated.join_next().await {
+                ended?;
+            }
+            world.logbook.note(Lane::Gateway, Kind::End, || format!("ends: {verdict}"));
+            let stopped = world.process().stop_accepted_in == Some(world.logbook.generation());
+            if stopped && verdict != Verdict::Exit(STOP) {
+                world.logbook.broken("EXIT", format!("a stop was accepted, and the process ends with {verdict}"));
+            }
+            match verdict {
+                Verdict::Exit(status) => status,
+                Verdict::ReExec | Verdict::StayUp => {
+                    return Err(format!("under `evergate supervise` a gateway leaves, and this one: {verdict}").into());
+                }
+            }
+        }
+        Err(error) => {
+            world.logbook.note(Lane::Gateway, Kind::End, || format!("cannot start: {error}"));
+            let park = match Contract::of(Supervisor::Evergate).park {
+                Park::Exit(status) => status,
+                Park::StayUp => return Err("a gateway under `evergate supervise` stays up parked".into()),
+            };
+            error.try_again().unwrap_or(park)
+        }
+    };
+    world.process().ended = Some(status);
+    Ok(())
+}
+
+async fn generation(
+    world: &Arc<World>,
+    environment: Arc<Simulated>,
+    signals: mpsc::Receiver<evergate_core::request::Signal>,
+) -> Result<Verdict, StartError> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, NETWORK_PORT));
+    let opened = Opened::open(environment, Path::new("/simulated"), address).await?;
+    let number = opened.number();
+    world.logbook.set_generation(number.0);
+    let (started, revived) = {
+        let process = world.process();
+        (process.started, process.revived)
+    };
+    let start = if opened.stop_is_open() && revived { Start::Revived } else { Start::Wanted };
+    world.logbook.note(Lane::Gateway, Kind::Begin, || format!("generation {} begins ({start:?})", number.0));
+    let edge = Edge {
+        limits: world.plan.limits.limits(),
+        contract: Contract::of(Supervisor::Evergate),
+        agent: Arc::new(SeededAgent {
+            seed: world.plan.seed,
+            behaviour: world.plan.agents,
+            healed: Arc::clone(&world.healed),
+            logbook: Arc::clone(&world.logbook),
+            oracle: Arc::clone(&world.oracle),
+        }),
+        signals,
+        owner: Owner {
+            boot_id: "simulated".into(),
+            pid: i32::try_from(started).unwrap_or(i32::MAX),
+            start_time: started,
+            session_id: 1,
+            generation: number,
+            since_ms: opened.environment.unix_ms(),
+        },
+        access: Arc::new(Access::new(TOKEN.into(), format!("http://{}", opened.listen))),
+        // The agents of a simulated process die with it.
+        reclaim: Box::new(|| {}),
+        record: Box::new(|_| evergate::flight::Recorder::off()),
+    };
+    let journal = Arc::clone(&opened.journal);
+    let ending = opened.live(start, edge).await?;
+    journal.close();
+    Ok(ending.verdict)
+}

@@ -1,0 +1,92 @@
+//! What the hosts of one run share: the plan, the disk, the logbook, the judge, and what the supervisor can see of the
+//! gateway's process. It holds state and decides nothing.
+
+use super::dice::Dice;
+use super::disk::Platter;
+use super::logbook::Logbook;
+use super::oracle::Oracle;
+use super::plan::Plan;
+use evergate_core::request::Signal;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
+
+/// The world of one run.
+pub struct World {
+    /// What was chosen before it began.
+    pub plan: Plan,
+    /// What is written down.
+    pub logbook: Arc<Logbook>,
+    /// Who judges.
+    pub oracle: Arc<Mutex<Oracle>>,
+    /// The disk.
+    pub platter: Arc<Mutex<Platter>>,
+    /// The gateway's process.
+    pub process: Mutex<Process>,
+    /// From now on nothing breaks any more.
+    pub healed: Arc<AtomicBool>,
+    /// From now on nobody asks for anything; clients look once more at all that there is, and go.
+    pub quiet: AtomicBool,
+    /// Chats that have more to say.
+    pub speaking: AtomicUsize,
+    /// How long a write may take at the longest, in milliseconds.
+    pub slow_ms: AtomicU64,
+    /// How long writes take.
+    pub pace: Mutex<Dice>,
+}
+
+/// The gateway's process, as its supervisor and the kernel see it.
+#[derive(Default)]
+pub struct Process {
+    /// Whether the start that is running or due follows a death.
+    pub revived: bool,
+    /// How many were started.
+    pub started: u64,
+    /// The phase that it told last.
+    pub phase: &'static str,
+    /// When it ends itself, in simulated milliseconds, and with which status.
+    pub guard: Option<(u64, u8)>,
+    /// How it ended, if it has.
+    pub ended: Option<u8>,
+    /// Its signals.
+    pub signals: Option<mpsc::Sender<Signal>>,
+    /// Whether it lives.
+    pub alive: super::disk::Alive,
+    /// The generation in which a stop was accepted, as its requester was told.
+    pub stop_accepted_in: Option<u64>,
+}
+
+impl World {
+    /// The world as a plan begins it.
+    #[must_use]
+    pub fn new(plan: Plan) -> Arc<Self> {
+        let logbook = Arc::new(Logbook::default());
+        Arc::new(Self {
+            oracle: Arc::new(Mutex::new(Oracle::new(Arc::clone(&logbook)))),
+            platter: Platter::new(Dice::apart(plan.seed, "disk"), plan.disk, Arc::clone(&logbook)),
+            process: Mutex::default(),
+            healed: Arc::default(),
+            quiet: AtomicBool::default(),
+            speaking: AtomicUsize::new(plan.sessions.len()),
+            slow_ms: AtomicU64::default(),
+            pace: Mutex::new(Dice::apart(plan.seed, "pace")),
+            logbook,
+            plan,
+        })
+    }
+
+    /// The judge.
+    pub fn oracle(&self) -> MutexGuard<'_, Oracle> {
+        self.oracle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disk.
+    pub fn platter(&self) -> MutexGuard<'_, Platter> {
+        self.platter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The gateway's process.
+    pub fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
