@@ -5,6 +5,7 @@
 
 pub mod conform;
 pub mod explore;
+pub mod naive;
 pub mod page;
 pub mod program;
 pub mod story;
