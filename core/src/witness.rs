@@ -94,6 +94,8 @@ struct Delivery {
     /// Whether it was handed out and nobody knows what became of that.
     uncertain: bool,
     arrived: bool,
+    /// Whether its platform has said what became of it, for good.
+    concluded: bool,
 }
 
 /// The generation that is alive.
@@ -224,6 +226,7 @@ impl Witness {
         for delivery in self.deliveries.values_mut().filter(|delivery| delivery.sending || delivery.arrived) {
             delivery.sending = false;
             delivery.uncertain = true;
+            delivery.concluded = false;
         }
         for (id, turn) in &mut self.turns {
             let ran = self.running.get(id) == Some(&life.generation);
@@ -259,8 +262,10 @@ impl Witness {
             | Input::DeliveryFailed { delivery }
             | Input::DeliveryRejected { delivery } => {
                 if let Some(sent) = self.deliveries.get_mut(delivery) {
+                    let failed = matches!(input, Input::DeliveryFailed { .. });
                     sent.sending = false;
-                    sent.uncertain |= matches!(input, Input::DeliveryFailed { .. });
+                    sent.uncertain |= failed;
+                    sent.concluded |= !failed;
                 }
             }
             Input::Message { session, .. } => {
@@ -309,6 +314,12 @@ impl Witness {
                 checks.holds(Invariant::Ready, can_serve, || "ready before it can serve".to_owned());
                 checks.holds(Invariant::Intent, may_serve, || {
                     "a revived generation serves although a stop was asked for".to_owned()
+                });
+            }
+            Effect::Append { record: Record::DeliverySettled { delivery, .. }, .. } => {
+                let dropped = self.deliveries.get(delivery).is_some_and(|delivery| !delivery.concluded);
+                checks.holds(Invariant::Reply, !dropped, || {
+                    format!("{delivery} is struck off, and its platform has neither taken nor rejected it")
                 });
             }
             Effect::Phase(phase) => life.phase = *phase,
@@ -484,7 +495,11 @@ impl Witness {
                 checks.holds(Invariant::Once, !self.settled.contains(request), || {
                     format!("{request} is made again after its outcome")
                 });
-                self.requests.insert(*request, *made);
+                let before = self.requests.insert(*request, *made);
+                let again = made.wish == Wish::Restart && before.is_some_and(|old| old.generation < made.generation);
+                checks.holds(Invariant::Once, !again, || {
+                    format!("{request} has ended one generation and is carried out by {} again", made.generation)
+                });
             }
             Record::RequestSettled { request, outcome } => self.request_settled(checks, *request, *outcome),
             Record::SessionQuarantined { session } => {
@@ -558,7 +573,8 @@ impl Witness {
         checks
             .holds(Invariant::Reply, id > self.last_delivery, || format!("{id} is owed after {}", self.last_delivery));
         self.last_delivery = self.last_delivery.max(id);
-        self.deliveries.insert(id, Delivery { session, sending: false, uncertain: false, arrived: false });
+        self.deliveries
+            .insert(id, Delivery { session, sending: false, uncertain: false, arrived: false, concluded: false });
         match content {
             Content::Reply { turn, .. } => {
                 let first = self.turns.contains_key(turn) && self.replies.insert(*turn);
@@ -622,7 +638,10 @@ impl Witness {
                 format!("{id} is being sent and no drain would know")
             });
         }
-        let Some(drain) = view.drain else { return };
+        let Some(drain) = view.drain else {
+            let admits = matches!(view.phase, Phase::Starting | Phase::Serving);
+            return checks.holds(Invariant::Admit, admits, || format!("{} and no end is under way", view.phase.name()));
+        };
         let guard = drain.deadlines.self_kill;
         // It may be set more than once in one handling, each time to what was planned by then.
         checks.holds(Invariant::Budget, life.guard == Some(guard), || {

@@ -6,6 +6,7 @@
 pub mod conform;
 pub mod explore;
 pub mod harbor;
+pub mod naive;
 pub mod page;
 pub mod program;
 pub mod story;

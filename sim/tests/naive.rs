@@ -1,0 +1,108 @@
+//! The checker checked: every known flaw is found, by the rule that it breaks and on a shortest way; and where there is no
+//! flaw nothing is found. The numbers are what an exhaustive search gives: whoever changes them has changed the world,
+//! the rules or the naive machine, and says why.
+
+use evergate_core::invariant::Invariant;
+use evergate_sim::naive::flaw::Flaw;
+use evergate_sim::naive::{hunt, room};
+use std::collections::BTreeSet;
+
+/// The steps of a shortest way to each flaw.
+const STEPS: [(&str, usize); 38] = [
+    ("self-wait", 6),
+    ("clean-exit", 5),
+    ("marked-after-timeout", 5),
+    ("stop-cancels-restart", 4),
+    ("status-decided-last", 8),
+    ("frozen-loop", 2),
+    ("ack-before-sync", 4),
+    ("acked-whatever-happens", 5),
+    ("queue-forgotten", 17),
+    ("sent-before-owed", 6),
+    ("ended-when-sent", 7),
+    ("failed-send-forgotten", 8),
+    ("force-drops-replies", 9),
+    ("restart-never-confirmed", 9),
+    ("redelivery-runs-again", 8),
+    ("only-first-is-answered", 9),
+    ("deferred-for-ever", 5),
+    ("resumed-for-ever", 20),
+    ("counted-at-orderly-end", 15),
+    ("ready-counts-as-proof", 13),
+    ("admission-stays-open", 11),
+    ("admission-stays-closed", 7),
+    ("stale-lock", 3),
+    ("generation-reused", 6),
+    ("outcome-notice-lost", 11),
+    ("notice-at-each-start", 9),
+    ("stop-undone", 7),
+    ("force-waits", 4),
+    ("orphans-ignored", 10),
+    ("sends-uncounted", 7),
+    ("stale-snapshot", 9),
+    ("always-planned", 10),
+    ("own-budget-only", 2),
+    ("death-unrecorded", 4),
+    ("status-stays-serving", 4),
+    ("works-on-after-end", 10),
+    ("done-on-request", 5),
+    ("ready-before-channels", 1),
+];
+
+/// The states and edges of each room.
+const ROOMS: [(&str, usize, usize); 15] = [
+    ("talk", 649, 1_085),
+    ("queued", 3_288, 6_776),
+    ("bad-disk", 72, 113),
+    ("bad-network", 76, 115),
+    ("redelivered", 216, 403),
+    ("asked", 17_602, 38_368),
+    ("taken-back", 853, 1_562),
+    ("in-place", 2_543, 4_497),
+    ("chatted", 23_268, 45_970),
+    ("forced", 5_735, 10_828),
+    ("stopped", 50_446, 118_477),
+    ("terminated", 4_002, 8_077),
+    ("crowded", 7_327, 13_815),
+    ("deadly", 12_015, 25_616),
+    ("frozen", 2_659, 4_738),
+];
+
+#[test]
+fn each_known_flaw_is_found_on_a_shortest_way_by_the_rule_that_it_breaks() {
+    let found: Vec<(&str, usize)> =
+        hunt::hunt(2).iter().map(|finding| (finding.flaw.name, finding.way.len())).collect();
+    assert_eq!(found, STEPS);
+    for finding in hunt::hunt(1) {
+        let broken = finding.found.as_ref().map(|violation| violation.invariant);
+        assert_eq!(broken, Some(finding.flaw.breaks), "{}: {:?}", finding.flaw.name, finding.found);
+    }
+}
+
+#[test]
+fn without_flaws_nothing_is_found_in_any_room() {
+    let clean = hunt::flawless(2);
+    for explored in &clean {
+        assert!(explored.found.is_none(), "{}: {:?}", explored.room.name, explored.found);
+    }
+    let sizes: Vec<(&str, usize, usize)> =
+        clean.iter().map(|explored| (explored.room.name, explored.states, explored.edges)).collect();
+    assert_eq!(sizes, ROOMS);
+}
+
+#[test]
+fn each_rule_is_broken_by_some_flaw_and_each_room_is_used() {
+    let broken: BTreeSet<Invariant> = Flaw::TABLE.iter().map(|row| row.breaks).collect();
+    let unbroken: Vec<&Invariant> = Invariant::ALL.iter().filter(|rule| !broken.contains(rule)).collect();
+    assert_eq!(unbroken, [] as [&Invariant; 0], "nothing shows that these rules can fail");
+    for room in room::ALL {
+        assert!(Flaw::TABLE.iter().any(|row| std::ptr::eq(row.room, *room)), "no flaw is looked for in {}", room.name);
+    }
+}
+
+#[test]
+fn names_tell_flaws_apart() {
+    let names: BTreeSet<&str> = Flaw::TABLE.iter().map(|row| row.name).collect();
+    assert_eq!(names.len(), Flaw::TABLE.len());
+    assert!(Flaw::TABLE.iter().all(|row| row.flaw.row().name == row.name && !row.seen_in.is_empty()));
+}
