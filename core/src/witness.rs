@@ -120,8 +120,8 @@ struct Life {
     /// A stop was carried out in it.
     stopped: bool,
     guard: Option<Instant>,
-    /// Requests whose outcome is on its way to the disk.
-    settling: BTreeSet<RequestId>,
+    /// Outcomes that are on their way to the disk.
+    settling: BTreeMap<RequestId, Outcome>,
     /// Stops that were asked for and neither accepted nor refused: nobody can complain of either.
     stops_unanswered: BTreeSet<RequestId>,
     /// The supervisor says that it is stopping us.
@@ -210,7 +210,7 @@ impl Witness {
             signalled_at: None,
             stopped: false,
             guard: None,
-            settling: BTreeSet::new(),
+            settling: BTreeMap::new(),
             stops_unanswered: BTreeSet::new(),
             told_to_stop: false,
             spoke: BTreeSet::new(),
@@ -301,8 +301,8 @@ impl Witness {
                     format!("{request} is accepted and not on disk")
                 });
             }
-            Effect::Append { record: Record::RequestSettled { request, .. }, .. } => {
-                life.settling.insert(*request);
+            Effect::Append { record: Record::RequestSettled { request, outcome }, .. } => {
+                life.settling.insert(*request, *outcome);
             }
             Effect::Start { turn, session, attempt, resume, .. } => {
                 self.starts(checks, *turn, *session, *attempt, *resume);
@@ -405,8 +405,8 @@ impl Witness {
 
     /// The guard has ended a process whose loop was stuck, with this status: no orderly end, but the same status.
     pub fn struck(&mut self, checks: &mut Checks, status: u8) {
-        // Where nobody starts anything again, no status could.
-        if self.contract.starts_again != StartsAgain::Never {
+        // Where nobody starts anything again, or somebody always does, no status changes that.
+        if !matches!(self.contract.starts_again, StartsAgain::Never | StartsAgain::Always) {
             self.ends(checks, Verdict::Exit(status));
         }
         if let Some(life) = &mut self.life {
@@ -422,17 +422,22 @@ impl Witness {
             Verdict::StayUp => true,
             Verdict::Exit(status) => !self.contract.revives(Death::Exited(status)),
         };
-        let standing =
-            |wish: Wish| self.requests.values().any(|made| made.wish == wish && made.generation == life.generation);
+        let standing = |wish: Wish| {
+            self.requests.iter().any(|(id, made)| {
+                let settled = life.settling.get(id).is_some_and(|outcome| *outcome != Outcome::Stopped);
+                made.wish == wish && made.generation == life.generation && !settled
+            })
+        };
         let stopped = life.stopped || life.must_stop || standing(Wish::Stop);
-        let wished = stopped || standing(Wish::Restart) || life.terminated || life.interrupted;
+        let maybe_stopped = life.interrupted || life.told_to_stop || !life.stops_unanswered.is_empty();
+        let wished = stopped || standing(Wish::Restart) || life.terminated || maybe_stopped;
         checks.holds(Invariant::Once, wished, || "the generation ends and nobody asked for that".to_owned());
         // Nobody starts again what a SIGTERM ended; somebody who always does cannot be told otherwise by a status.
         let ours_to_choose =
             !(life.terminated && matches!(self.contract.starts_again, StartsAgain::Never | StartsAgain::Always));
         if ours_to_choose && stopped {
             checks.holds(Invariant::Exit, stays_down, || format!("{verdict} undoes a stop"));
-        } else if ours_to_choose && !life.interrupted && !life.told_to_stop && life.stops_unanswered.is_empty() {
+        } else if ours_to_choose && !maybe_stopped {
             checks
                 .holds(Invariant::Exit, !stays_down, || format!("{verdict} leaves it down, and a restart was wanted"));
         }
@@ -614,6 +619,9 @@ impl Witness {
                     format!("{id} of {} is done in {generation}, ready: {}", made.generation, life.ready)
                 });
             }
+            (Outcome::Cancelled, Some(life)) => {
+                life.must_stop &= self.requests.values().any(|request| request.wish == Wish::Stop);
+            }
             (Outcome::Stopped, Some(life)) if made.generation == life.generation => life.stopped = true,
             _ => {}
         }
@@ -658,7 +666,7 @@ impl Witness {
 
     fn waits_for_no_requester(&self, checks: &mut Checks, life: &Life, drain: &Drain, ledger: &[Item]) {
         let stands =
-            |(id, made): &(&RequestId, &Request)| made.generation == life.generation && !life.settling.contains(id);
+            |(id, made): &(&RequestId, &Request)| made.generation == life.generation && !life.settling.contains_key(id);
         let asked = |turn: TurnId, session: SessionId| {
             self.requests.iter().filter(stands).any(|(_, made)| match made.origin {
                 Origin::Turn { turn: origin, .. } => origin == turn,

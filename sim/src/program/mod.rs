@@ -3,12 +3,11 @@
 
 mod explore;
 mod replay;
+mod swarm;
 
-use crate::{conform, swarm};
-use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use crate::conform;
+use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use std::time::Instant;
 
 /// Nothing broken.
 pub const NOTHING_BROKEN: u8 = 0;
@@ -36,29 +35,10 @@ enum Command {
     /// Takes a failure again, step by step
     Replay(replay::Replay),
     /// Lives through many random lives of the core in simulated time, each with its own faults, and heals them
-    Swarm(Swarm),
+    Swarm(swarm::Swarm),
     /// Replay a flight log of the real gateway through the core, and say where the two first differ
     Conform(conform::Arguments),
     Harbor(crate::harbor::Arguments),
-}
-
-#[derive(Args)]
-struct Swarm {
-    /// The seed of the first run; each further run has the next
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// How many runs
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
-    runs: u64,
-    /// On how many threads; as many as there are cores unless it is said [the result does not depend on it]
-    #[arg(long)]
-    threads: Option<usize>,
-    /// The directory for traces of failures
-    #[arg(long, default_value = ".")]
-    out: PathBuf,
-    /// End with one line of JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Why a command could not do its work: one sentence and the exit status.
@@ -113,7 +93,7 @@ fn run(command: Command) -> Result<u8, Trouble> {
             Ok(NOTHING_BROKEN)
         }
         Command::Replay(arguments) => replay::run(&arguments),
-        Command::Swarm(swarm) => run_swarm(swarm),
+        Command::Swarm(arguments) => swarm::run(&arguments),
         Command::Conform(arguments) => conform::run(&arguments),
         Command::Harbor(arguments) => crate::harbor::command(&arguments),
     }
@@ -122,19 +102,4 @@ fn run(command: Command) -> Result<u8, Trouble> {
 /// As many threads as there are cores.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn run_swarm(Swarm { seed, runs, threads, out, json }: Swarm) -> Result<u8, Trouble> {
-    let threads = threads.unwrap_or_else(cores);
-    let began = Instant::now();
-    let summary = swarm::swarm(&swarm::Options { seed, runs, threads, out: out.clone() })
-        .map_err(|error| Trouble::usage(format!("no trace can be written to {}: {error}", out.display())))?;
-    let seconds = began.elapsed().as_secs_f64();
-    let rate = summary.inputs as f64 / seconds;
-    println!("{summary}");
-    println!("{} inputs in {seconds:.1} s on {threads} threads: {rate:.0} a second", summary.inputs);
-    if json {
-        println!("{}", summary.json(seconds));
-    }
-    Ok(if summary.is_clean() { NOTHING_BROKEN } else { VIOLATION })
 }

@@ -39,10 +39,10 @@ impl Case {
         plan
     }
 
-    /// Lives through it.
+    /// Lives through it. A panic breaks the rule that has no name among the others: the core never does that.
     #[must_use]
     pub fn live(&self, tell: Tell) -> Lived {
-        live(&self.config, &self.plan(), tell)
+        survived(|| live(&self.config, &self.plan(), tell))
     }
 
     /// The same failure with less: fewer kinds of faults and fewer entries of the plan.
@@ -62,6 +62,16 @@ impl Case {
         let lived = self.live(Tell::Moments);
         Trace { kind: Kind::Swarm, config: json!(self), steps: steps(&lived) }
     }
+}
+
+/// What a life came to, even if it ended in a panic.
+fn survived(life: impl FnOnce() -> Lived) -> Lived {
+    // Nothing of that life is looked at again.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(life)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let what = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Lived { broken: Some(Broken { invariant: "PANIC".to_owned(), what }), ..Lived::default() }
+    })
 }
 
 /// A failing run on its way to a smaller one.
@@ -161,5 +171,17 @@ fn said(step: &Value) -> String {
     match serde_json::from_value::<Moment>(step.clone()) {
         Ok(moment) => format!("{:?} at {} ms", moment.what, moment.at_ms),
         Err(_) => step.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_finding_like_any_other() {
+        let lived = survived(|| panic!("turn 3 has no {}", "session"));
+        let broken = Broken { invariant: "PANIC".to_owned(), what: "turn 3 has no session".to_owned() };
+        assert_eq!(lived.broken, Some(broken));
     }
 }

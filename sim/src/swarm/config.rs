@@ -4,7 +4,7 @@
 use super::fault::{Fault, Often};
 use super::random::Random;
 use evergate_core::limits::Limits;
-use evergate_core::supervisor::Contract;
+use evergate_core::supervisor::{Contract, Supervisor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use std::time::Duration;
 pub struct Config {
     /// Where all chances of the run come from.
     pub seed: u64,
-    /// The supervisor, by the name of its row in the table of the core.
-    pub supervisor: String,
+    /// Who starts the gateway again.
+    pub supervisor: Supervisor,
     /// How many chats there are.
     pub sessions: u64,
     /// How many messages they say before the healing.
@@ -80,7 +80,7 @@ impl Config {
     #[must_use]
     pub fn drawn(seed: u64) -> Self {
         let mut random = Random::of(seed, subject::SIZES, 0);
-        let supervisor = format!("{:?}", random.pick(&Contract::TABLE).supervisor);
+        let supervisor = random.pick(&Contract::TABLE).supervisor;
         let sessions = random.spread(1, 400);
         let messages = random.spread(50, 2_000);
         let agent_ms = random.spread(200, 60_000);
@@ -100,13 +100,6 @@ impl Config {
             faults: faults(&mut Random::of(seed, subject::FAULTS, 0)),
             planted: None,
         }
-    }
-
-    /// The terms of the supervisor; of nobody, if the name is none.
-    #[must_use]
-    pub fn contract(&self) -> Contract {
-        let named = |row: &&Contract| format!("{:?}", row.supervisor) == self.supervisor;
-        *Contract::TABLE.iter().find(named).unwrap_or(&Contract::TABLE[Contract::TABLE.len() - 1])
     }
 
     /// How often a fault happens; 0 when it does not exist.

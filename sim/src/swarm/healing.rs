@@ -29,7 +29,7 @@ const REST_INPUTS: u64 = 5_000_000;
 const UNPLANNED: u32 = u32::MAX;
 
 /// What a run came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lived {
     /// The hash of its trace.
     pub trace: u64,

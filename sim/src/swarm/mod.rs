@@ -9,6 +9,7 @@ mod case;
 mod chat;
 mod config;
 mod disk;
+mod driving;
 mod fault;
 mod healing;
 mod marks;

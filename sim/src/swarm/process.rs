@@ -180,6 +180,9 @@ impl World<'_> {
             ended.tell(telling, self.now);
         }
         self.disk_dies();
+        if let Ended::Guard(status) = ended {
+            self.witness.struck(&mut self.checks, status);
+        }
         self.witness.leaves();
         self.gateway = None;
         self.life += 1;

@@ -29,10 +29,11 @@ impl Random {
     }
 
     /// A number between two whose size, and not whose value, is spread evenly: small ones are as likely as large ones.
-    pub fn spread(&mut self, low: u64, high: u64) -> u64 {
-        let ratio = high.checked_div(low).unwrap_or(high + 1);
-        let top = low + (1 << self.between(0, ratio.ilog2() as u64 + 1)) * if low == 0 { 1 } else { low };
-        let number = self.between(low, top);
+    pub const fn spread(&mut self, low: u64, high: u64) -> u64 {
+        let unit = if low > 0 { low } else { 1 };
+        let doublings = (high / unit + 1).ilog2() as u64 + 1;
+        let width = unit << self.between(0, doublings);
+        let number = self.between(low, low + width);
         if number < high { number } else { high }
     }
 

@@ -1,0 +1,44 @@
+//! `evergate-sim swarm`: what it takes, what it prints, and its exit status.
+
+use super::{NOTHING_BROKEN, Trouble, VIOLATION, cores};
+use crate::swarm::{Options, swarm};
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// `swarm`.
+#[derive(Args)]
+pub struct Swarm {
+    /// The seed of the first run; each further run has the next
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many runs
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// On how many threads, by default one for each core; the result does not depend on it
+    #[arg(long)]
+    threads: Option<usize>,
+    /// The directory for traces of failures
+    #[arg(long, default_value = ".")]
+    out: PathBuf,
+    /// End with one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the swarm and says what it found.
+pub fn run(Swarm { seed, runs, threads, out, json }: &Swarm) -> Result<u8, Trouble> {
+    let threads = threads.unwrap_or_else(cores);
+    let began = Instant::now();
+    let options = Options { seed: *seed, runs: *runs, threads, out: out.clone() };
+    let summary = swarm(&options)
+        .map_err(|error| Trouble::usage(format!("no trace can be written to {}: {error}", out.display())))?;
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{summary}");
+    let rate = summary.inputs as f64 / seconds;
+    println!("{} inputs in {seconds:.1} s on {threads} threads: {rate:.0} a second", summary.inputs);
+    if *json {
+        println!("{}", summary.json(seconds));
+    }
+    Ok(if summary.is_clean() { NOTHING_BROKEN } else { VIOLATION })
+}
