@@ -98,31 +98,85 @@ fn fit(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::Contract;
     use proptest::prelude::*;
+
+    /// Any length that the configuration lets through, and often none at all.
+    fn length() -> impl Strategy<Value = Duration> {
+        prop_oneof![1 => Just(0), 3 => 0..20_000u64, 2 => 0..2_592_000_000u64].prop_map(Duration::from_millis)
+    }
+
+    fn limits() -> impl Strategy<Value = Limits> {
+        (length(), length(), length()).prop_map(|(drain, interrupt_grace, close_grace)| Limits {
+            drain,
+            interrupt_grace,
+            close_grace,
+            ..Limits::default()
+        })
+    }
+
+    /// What each supervisor of the table allows, no limit, one that an operator chose, and ones that are absurdly short.
+    fn effective_limit() -> impl Strategy<Value = Option<Duration>> {
+        let of_the_table = (0..Contract::TABLE.len()).prop_map(|row| Contract::TABLE[row].kill_after);
+        let chosen = |millis: std::ops::Range<u64>| millis.prop_map(|millis| Some(Duration::from_millis(millis)));
+        prop_oneof![of_the_table, Just(None), chosen(8..10_000_000), chosen(8..12_000), chosen(0..8)]
+    }
+
+    fn mode() -> impl Strategy<Value = Mode> {
+        prop_oneof![Just(Mode::Graceful), Just(Mode::Force)]
+    }
+
+    /// Below 8 ms there is no room for a millisecond between two deadlines: then none comes after the kill, at least.
+    fn nest(deadlines: Deadlines, now: Instant, limit: Option<Duration>) -> Result<(), TestCaseError> {
+        let Deadlines { drain, interrupt, close, self_kill } = deadlines;
+        let roomy = limit.is_none_or(|limit| limit >= Duration::from_millis(8));
+        prop_assert!(now <= drain && drain <= interrupt && interrupt <= close, "{deadlines:?}");
+        prop_assert!(close < self_kill || (!roomy && close == self_kill), "{deadlines:?}");
+        if let Some(kill) = limit.map(|limit| now + limit) {
+            prop_assert!(self_kill < kill || (!roomy && self_kill == kill), "{deadlines:?} not before {kill:?}");
+        }
+        Ok(())
+    }
 
     proptest! {
         #[test]
         fn deadlines_nest_below_any_limit_of_the_supervisor(
-            drain in 0u64..10_000_000, interrupt in 0u64..1_000_000, close in 0u64..1_000_000,
-            limit in proptest::option::of(8u64..10_000_000), force: bool, now in 0u64..u64::MAX / 2,
+            limits in limits(), mode in mode(), limit in effective_limit(), now in 0u64..u64::MAX / 2,
         ) {
-            let limits = Limits {
-                drain: Duration::from_millis(drain),
-                interrupt_grace: Duration::from_millis(interrupt),
-                close_grace: Duration::from_millis(close),
-                ..Limits::default()
-            };
             let now = Instant::from_millis(now);
-            let mode = if force { Mode::Force } else { Mode::Graceful };
-            let limit = limit.map(Duration::from_millis);
             let deadlines = Deadlines::new(&limits, mode, limit, now);
-            prop_assert!(now <= deadlines.drain && deadlines.drain <= deadlines.interrupt);
-            prop_assert!(deadlines.interrupt <= deadlines.close && deadlines.close < deadlines.self_kill);
-            if let Some(limit) = limit {
-                prop_assert!(deadlines.self_kill < now + limit, "{deadlines:?} does not end before {limit:?}");
-            }
-            if force {
+            nest(deadlines, now, limit)?;
+            nest(Deadlines::of_interruption(&limits, mode, now), now, None)?;
+            nest(Deadlines::of_closing(&limits, mode, now), now, None)?;
+            if mode == Mode::Force {
                 prop_assert!(deadlines.close - now <= Limits::FORCE_INTERRUPT_GRACE + Limits::FORCE_CLOSE_GRACE);
+            }
+        }
+
+        /// An end that is upgraded, signalled, interrupted and closed at any times, in any order: nothing moves later, and the
+        /// supervisor's limit that came first still holds.
+        #[test]
+        fn deadlines_nest_and_only_move_earlier_whatever_happens_to_an_end(
+            limits in limits(), mode_at_first in mode(), limit in effective_limit(),
+            later in proptest::collection::vec((0u8..3, mode(), effective_limit(), 0u64..60_000), 0..6),
+        ) {
+            let begun = Instant::from_millis(1_000);
+            let mut deadlines = Deadlines::new(&limits, mode_at_first, limit, begun);
+            let (mut now, mut kills) = (begun, vec![limit.map(|limit| begun + limit)]);
+            for (what, mode, limit, after) in later {
+                now = now + Duration::from_millis(after);
+                let fresh = match what {
+                    0 => Deadlines::new(&limits, mode, limit, now),
+                    1 => Deadlines::of_interruption(&limits, mode, now),
+                    _ => Deadlines::of_closing(&limits, mode, now),
+                };
+                kills.extend([limit.filter(|_| what == 0).map(|limit| now + limit)]);
+                let before = deadlines;
+                deadlines = deadlines.earlier(fresh);
+                prop_assert_eq!(deadlines, deadlines.earlier(before), "something moved later");
+                prop_assert!(deadlines.drain <= deadlines.interrupt && deadlines.interrupt <= deadlines.close);
+                prop_assert!(deadlines.close <= deadlines.self_kill);
+                prop_assert!(kills.iter().flatten().all(|kill| deadlines.self_kill <= *kill), "{deadlines:?}, {kills:?}");
             }
         }
     }

@@ -66,10 +66,10 @@ macro_rules! id {
         }
 
         impl $name {
-            /// The id after this one.
+            /// The id after this one; the last there is has none, which only a damaged journal gets to.
             #[must_use]
             pub const fn next(self) -> Self {
-                Self(self.0 + 1)
+                Self(self.0.saturating_add(1))
             }
         }
 

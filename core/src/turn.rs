@@ -209,8 +209,8 @@ impl Gateway {
             Cut::Planned => Resume::Planned,
             Cut::Unplanned => Resume::Crash,
         };
-        turn.attempt += 1;
-        turn.charged += 1;
+        turn.attempt = turn.attempt.saturating_add(1);
+        turn.charged = turn.charged.saturating_add(1);
         turn.cut = Cut::Unplanned;
         turn.state = TurnState::Running;
         turn.progress_at = now;

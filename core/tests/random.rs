@@ -10,13 +10,12 @@ use evergate_core::input::{Asked, Input, TurnEnd};
 use evergate_core::record::{Record, Unfinished};
 use evergate_core::recovery::Recovered;
 use evergate_core::request::Outcome;
-use evergate_core::supervisor::Supervisor;
+use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::turn::Conclusion;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use std::collections::BTreeMap;
 use world::World;
-
-const SUPERVISORS: [Supervisor; 3] = [Supervisor::Systemd, Supervisor::Evergate, Supervisor::Nobody];
 
 /// Eight times as many as usual: one case takes less than a millisecond.
 fn many_cases() -> ProptestConfig {
@@ -28,13 +27,22 @@ proptest! {
     #![proptest_config(many_cases())]
 
     #[test]
-    fn a_life_keeps_all_rules(choices in proptest::collection::vec(any::<u8>(), 0..250), supervisor in 0..3usize) {
-        World::new(SUPERVISORS[supervisor]).live(&choices);
+    fn a_life_keeps_all_rules(choices in proptest::collection::vec(any::<u8>(), 0..250), contract in 0..Contract::TABLE.len()) {
+        World::new(Contract::TABLE[contract].supervisor).live(&choices);
     }
 
     #[test]
-    fn a_life_that_begins_in_service_keeps_all_rules(choices in proptest::collection::vec(any::<u8>(), 0..60), supervisor in 0..3usize) {
-        World::serving(SUPERVISORS[supervisor]).live(&choices);
+    fn a_life_that_begins_in_service_keeps_all_rules(choices in proptest::collection::vec(any::<u8>(), 0..60), contract in 0..Contract::TABLE.len()) {
+        World::serving(Contract::TABLE[contract].supervisor).live(&choices);
+    }
+
+    #[test]
+    fn any_prefix_of_a_journal_boots_and_comes_to_rest_with_all_that_was_accepted(
+        choices in proptest::collection::vec(any::<u8>(), 0..250), contract in 0..Contract::TABLE.len(), cut: Index,
+    ) {
+        let life = World::new(Contract::TABLE[contract].supervisor).live(&choices);
+        let records = cut.index(life.journal.history.len() + 1);
+        life.cut_back(records).heal();
     }
 
     #[test]
@@ -85,7 +93,7 @@ fn lives_meet_what_they_are_meant_to_try() {
                 (seed >> 33) as u8
             })
             .collect();
-        let world = World::serving(SUPERVISORS[life % SUPERVISORS.len()]).live(&choices);
+        let world = World::serving(Contract::TABLE[life % Contract::TABLE.len()].supervisor).live(&choices);
         let outcomes = world.settled.values().map(|outcome| match outcome {
             Outcome::Restarted { .. } => "restarted",
             Outcome::Stopped => "stopped",

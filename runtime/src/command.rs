@@ -13,12 +13,15 @@ pub const HELP: &str = "/restart: restart the gateway; running answers are resum
 /help: this list";
 
 /// What a text asks for. A text is a command when it begins with `/` and a word of letters; a path such as
-/// `/etc/hosts` or a lone `/` is for the agent.
+/// `/etc/hosts` or a lone `/` is for the agent. In groups the clients of some platforms put a bot's name behind it
+/// (`/restart@some_bot`); a platform brings only what is meant for us, so the name says nothing new.
 #[must_use]
 pub fn parse(text: &str) -> Asked {
     let mut words = text.split_whitespace();
     let Some(name) = words.next().and_then(|word| word.strip_prefix('/')) else { return Asked::Prompt };
-    if name.is_empty() || !name.chars().all(|letter| letter.is_ascii_alphabetic()) {
+    let (name, bot) = name.split_once('@').unwrap_or((name, "some_bot"));
+    let is_name = !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphabetic());
+    if !is_name || bot.is_empty() || !bot.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
         return Asked::Prompt;
     }
     match (name.to_ascii_lowercase().as_str(), words.next(), words.next()) {
@@ -35,6 +38,64 @@ pub fn parse(text: &str) -> Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    /// How each command is written, in one way.
+    const COMMANDS: [(&str, Asked); 6] = [
+        ("restart", Asked::Restart(Mode::Graceful)),
+        ("restart force", Asked::Restart(Mode::Force)),
+        ("stop", Asked::StopTurn),
+        ("status", Asked::Status),
+        ("new", Asked::Renew),
+        ("help", Asked::Help),
+    ];
+
+    /// A word with some letters in upper case.
+    fn recased(word: &str, upper: u32) -> String {
+        let letters = word.chars().enumerate();
+        letters
+            .map(|(at, letter)| if upper >> (at % 32) & 1 == 1 { letter.to_ascii_uppercase() } else { letter })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_command_is_read_however_it_is_written(
+            (written, asked) in select(&COMMANDS[..]), bot in "(@[A-Za-z0-9_]{1,12})?", upper: u32,
+            before in r"[ \t\n\u{3000}]{0,3}", between in r"[ \t\n]{1,3}", after in r"[ \t\n]{0,3}",
+        ) {
+            let written = recased(written, upper);
+            let (name, rest) = written.split_once(' ').map_or((&*written, None), |(name, rest)| (name, Some(rest)));
+            let rest = rest.map_or(String::new(), |rest| format!("{between}{rest}"));
+            prop_assert_eq!(parse(&format!("{before}/{name}{bot}{rest}{after}")), asked);
+        }
+
+        #[test]
+        fn each_line_of_the_help_is_a_command_and_means_itself(line in select(HELP.lines().collect::<Vec<_>>())) {
+            let (written, _) = line.split_once(':').expect("a command and what it does");
+            let known = COMMANDS.iter().find(|(name, _)| written == format!("/{name}"));
+            prop_assert_eq!(Some(parse(written)), known.map(|(_, asked)| *asked), "{}", written);
+        }
+
+        #[test]
+        fn nothing_but_the_command_itself_touches_the_gateway(text in prop_oneof![any::<String>(), "/?[a-z@_ /\\n]{0,24}"]) {
+            let first = text.split_whitespace().next().unwrap_or_default();
+            let named = |name: &str| first.split('@').next().is_some_and(|word| word.eq_ignore_ascii_case(name));
+            let is_whole = |name: &str| text.trim().strip_prefix('/') == Some(name);
+            match parse(&text) {
+                Asked::Restart(_) => prop_assert!(named("/restart"), "{text:?}"),
+                Asked::StopTurn => prop_assert!(named("/stop"), "{text:?}"),
+                Asked::Prompt => prop_assert!(!COMMANDS.iter().any(|(name, _)| is_whole(name)), "{text:?}"),
+                _ => prop_assert!(first.starts_with('/'), "{text:?}"),
+            }
+        }
+
+        #[test]
+        fn what_does_not_begin_with_a_slash_is_for_the_agent(text in r"\s{0,3}([^/\s].*)?") {
+            prop_assert_eq!(parse(&text), Asked::Prompt);
+        }
+    }
 
     #[test]
     fn commands_are_read_and_everything_else_is_for_the_agent() {
@@ -48,6 +109,10 @@ mod tests {
             ("/help", Asked::Help),
             ("/frobnicate", Asked::UnknownCommand),
             ("/etc/hosts is what?", Asked::Prompt),
+            ("/restart@evergate_bot force", Asked::Restart(Mode::Force)),
+            ("/restart@", Asked::Prompt),
+            ("/restart@a@b", Asked::Prompt),
+            ("/@evergate_bot", Asked::Prompt),
             ("/", Asked::Prompt),
             ("hello /restart", Asked::Prompt),
             ("", Asked::Prompt),

@@ -5,14 +5,15 @@ use super::{Said, World};
 use evergate_core::drain::Drain;
 use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::{Gateway, Pending, Phase};
-use evergate_core::id::{GenerationId, RequestId, TurnId};
+use evergate_core::id::{GenerationId, TurnId};
 use evergate_core::input::{Asked, Input};
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::record::Record;
 use evergate_core::recovery::Recovered;
-use evergate_core::request::{Origin, Outcome, Signal, Wish};
+use evergate_core::request::{Origin, Outcome, Signal};
 use evergate_core::turn::{Conclusion, Turn};
 use evergate_core::verdict::Verdict;
+use std::collections::BTreeMap;
 
 impl World {
     /// What somebody can see rests on what is on disk.
@@ -85,27 +86,28 @@ impl World {
     }
 
     fn wanted_verdict(&self, generation: GenerationId) -> Verdict {
-        let made_here = |request: &RequestId| {
-            self.journal.has(|record| {
-                matches!(record, Record::RequestMade { request: of, made } if of == request && made.generation == generation)
-            })
-        };
-        let stopped = self.journal.has(|record| {
-            matches!(record, Record::RequestSettled { request, outcome: Outcome::Stopped } if made_here(request))
-        });
-        let open = || self.journal.replayed.requests.values().filter(|request| request.generation == generation);
-        let terminated = open().any(|request| request.origin == Origin::Signal(Signal::Terminate));
-        match (stopped || open().any(|request| request.wish == Wish::Stop), terminated) {
-            (true, _) => self.contract.stop,
-            (false, true) => self.contract.leave,
-            (false, false) => self.contract.restart,
+        let mut standing = BTreeMap::new();
+        for record in &self.journal.history {
+            match record {
+                Record::RequestMade { request, made } if made.generation == generation => {
+                    standing.insert(*request, (made.wish, made.origin));
+                }
+                Record::RequestSettled { request, outcome } if *outcome != Outcome::Stopped => {
+                    standing.remove(request);
+                }
+                _ => {}
+            }
         }
+        let wish = standing.values().map(|(wish, _)| *wish).max().expect("it ends because somebody wished that");
+        let terminate = Origin::Signal(Signal::Terminate);
+        let terminated = standing.values().any(|(_, origin)| *origin == terminate);
+        self.contract.verdict(wish, if terminated { terminate } else { Origin::Cli })
     }
 
     /// The journal tells one story, whichever way it is read, and nothing in it happens twice.
     pub(super) fn check_journal(&self) {
         assert_eq!(Recovered::from_unfinished(&self.journal.rows), self.journal.replayed, "rows and history differ");
-        let batch = &self.journal.history[self.journal.last_batch..];
+        let batch = self.journal.last_batch();
         for record in batch {
             let once: &dyn Fn(&Record) -> bool = match record {
                 Record::MessageAccepted { message, .. } => {

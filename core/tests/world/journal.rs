@@ -16,8 +16,8 @@ pub struct Journal {
     pub unsynced: VecDeque<(Position, Vec<Record>)>,
     batch: Vec<Record>,
     last: Position,
-    /// Where the last synced batch begins in the history.
-    pub last_batch: usize,
+    /// Where each synced batch begins in the history.
+    pub batches: Vec<usize>,
 }
 
 impl Journal {
@@ -41,13 +41,23 @@ impl Journal {
 
     pub fn commit(&mut self) -> Option<Position> {
         let (through, records) = self.unsynced.pop_front()?;
-        self.last_batch = self.history.len();
-        for record in records {
-            self.replayed.apply(&record);
-            self.rows.absorb(&record);
-            self.history.push(record);
-        }
+        self.write(&records);
         Some(through)
+    }
+
+    /// One batch is on disk.
+    pub fn write(&mut self, records: &[Record]) {
+        self.batches.push(self.history.len());
+        for record in records {
+            self.replayed.apply(record);
+            self.rows.absorb(record);
+            self.history.push(record.clone());
+        }
+    }
+
+    /// The last synced batch.
+    pub fn last_batch(&self) -> &[Record] {
+        &self.history[self.batches.last().copied().unwrap_or(0)..]
     }
 
     /// Whether a message was written, or is being written.

@@ -7,6 +7,7 @@
 mod checks;
 mod choices;
 mod journal;
+mod prefix;
 
 use evergate_core::drain::Report;
 use evergate_core::effect::{Answer, Effect};

@@ -1,6 +1,7 @@
 //! The configuration as an operator meets it: files, variables and flags in, values or a report
-//! out. Here: the fixture. What comes out stands in `values`, what goes wrong in `reports`.
+//! out. Here: the fixture. What comes out stands in `values`, what goes wrong in `reports`, and both at random in `random`.
 
+mod random;
 mod reports;
 mod values;
 
