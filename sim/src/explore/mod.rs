@@ -7,6 +7,8 @@ pub mod liveness;
 pub mod scope;
 mod tell;
 
+use crate::naive::flaw::{Flaw, Flaws};
+use crate::naive::gateway::Naive;
 use crate::story::Story;
 use crate::subject::Subject;
 use crate::trace::{self, Trace, TraceError};
@@ -170,8 +172,13 @@ pub fn replay(trace: &Trace) -> Result<Story, TraceError> {
         way.push(step);
     }
     let title = format!("explore, {}, supervised by {}", head.subject, head.room.supervisor.name());
-    match head.subject.as_str() {
-        "gateway" => tell::tell::<Gateway>(&head.room.setting(()), &way, title),
-        other => Err(TraceError::Head(format!("there is no subject {other:?}"))),
+    match head.subject.as_str().split_once(':') {
+        None if head.subject == "gateway" => tell::tell::<Gateway>(&head.room.setting(()), &way, title),
+        Some(("naive", "")) => tell::tell::<Naive>(&head.room.setting(Flaws::NONE), &way, title),
+        Some(("naive", name)) => match Flaw::TABLE.iter().find(|row| row.name == name) {
+            Some(row) => tell::tell::<Naive>(&head.room.setting(Flaws::only(row.flaw)), &way, title),
+            None => Err(TraceError::Head(format!("there is no flaw {name:?}"))),
+        },
+        _ => Err(TraceError::Head(format!("there is no subject {:?}", head.subject))),
     }
 }

@@ -146,18 +146,19 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | rooms | supervisor | pairs |
 /// |---|---|---|
 /// | 1–8 | each | R, K and J with each supervisor, all wishes |
-/// | 9–16 | each | S and M with each supervisor |
-/// | 17 | supervise | S × M |
-/// | 18 | supervise | S × R |
-/// | 19 | supervise | S × K |
-/// | 20 | supervise | S × J |
-/// | 21 | supervise | M × R |
-/// | 22 | supervise | M × K |
-/// | 23 | supervise | M × J |
-/// | 24 | supervise | R × K |
-/// | 25 | supervise | R × J |
-/// | 26 | supervise | K × J |
-/// | 27 | systemd | X |
+/// | 9–16 | each | S with each supervisor |
+/// | 17–24 | each | M with each supervisor |
+/// | 25 | supervise | S × M |
+/// | 26 | supervise | S × R |
+/// | 27 | supervise | S × K |
+/// | 28 | supervise | S × J |
+/// | 29 | supervise | M × R |
+/// | 30 | supervise | M × K |
+/// | 31 | supervise | M × J |
+/// | 32 | supervise | R × K |
+/// | 33 | supervise | R × J |
+/// | 34 | supervise | K × J |
+/// | 35 | systemd | X |
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
@@ -168,18 +169,19 @@ pub fn table() -> Vec<Scope> {
         room(Nobody, Size(2, 2, 0, 1, 0), &[]),
     ];
     let mut ci: Vec<Room> = supervisors().map(|who| room(who, Size(1, 1, 1, 1, 1), &ALL)).collect();
-    ci.extend(supervisors().map(|who| room(who, Size(3, 4, 1, 0, 0), &[Manner::ChatRestart])));
+    ci.extend(supervisors().map(|who| room(who, Size(3, 3, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));
+    ci.extend(supervisors().map(|who| room(who, Size(1, 4, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));
     ci.extend([
         room(Evergate, Size(3, 4, 0, 0, 0), &[]),
-        room(Evergate, Size(3, 3, 2, 0, 0), &[Manner::Force, Manner::ChatRestart]),
-        room(Evergate, Size(3, 3, 0, 2, 0), &[]),
+        room(Evergate, Size(3, 3, 2, 0, 0), &[Manner::Force, Manner::SpeakEarly]),
+        room(Evergate, Size(3, 3, 0, 2, 0), &[Manner::SpeakEarly]),
         room(Evergate, Size(3, 3, 0, 0, 1), &[]),
-        room(Evergate, Size(1, 4, 2, 0, 0), &[Manner::Force, Manner::ChatRestart]),
-        room(Evergate, Size(1, 4, 0, 2, 0), &[]),
+        room(Evergate, Size(1, 4, 2, 0, 0), &[Manner::Force, Manner::SpeakEarly]),
+        room(Evergate, Size(1, 4, 0, 2, 0), &[Manner::SpeakEarly]),
         room(Evergate, Size(1, 4, 0, 0, 1), &[]),
         room(Evergate, Size(1, 1, 2, 2, 0), &WISHES),
         room(Evergate, Size(1, 1, 2, 0, 1), &WISHES),
-        room(Evergate, Size(1, 2, 0, 2, 1), &[]),
+        room(Evergate, Size(1, 2, 0, 2, 1), &[Manner::SpeakEarly]),
         with(room(Systemd, Size(1, 1, 1, 1, 0), &WISHES), |budget| {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
         }),

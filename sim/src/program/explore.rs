@@ -3,6 +3,8 @@
 use super::{NOTHING_BROKEN, Trouble, VIOLATION};
 use crate::explore::scope::{self, Room, Scope};
 use crate::explore::{self, Explored, Report};
+use crate::naive::flaw::Flaw;
+use crate::naive::hunt::{self, Clean, Finding};
 use crate::told;
 use crate::trace::Trace;
 use clap::{Args, ValueEnum};
@@ -11,12 +13,15 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// What is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Subject {
     /// The production gateway
     Gateway,
+    /// A machine with a switch for each known flaw: each must be found, and nothing with all of them off
+    Naive,
 }
 
 /// `explore`.
@@ -50,7 +55,60 @@ pub fn run(arguments: &Explore) -> Result<u8, Trouble> {
     let threads = arguments.threads.unwrap_or_else(super::cores);
     match arguments.subject {
         Subject::Gateway => gateway(scope, threads, arguments),
+        Subject::Naive => naive(threads, arguments),
     }
+}
+
+/// The checker is checked: it has to find each known flaw, and nothing where there is none. The rooms are those of the
+/// flaws, whatever the scope.
+fn naive(threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
+    let begun = Instant::now();
+    let (mut violations, mut flaws) = (Vec::new(), Vec::new());
+    for row in Flaw::TABLE {
+        let Finding { found, way, .. } = hunt::find(row.flaw, threads);
+        let expected = found.as_ref().is_some_and(|violation| violation.invariant == row.breaks);
+        let what = found.as_ref().map_or_else(|| "NOT FOUND".to_owned(), ToString::to_string);
+        println!("{:<28} {:>2} steps  {what}", row.name, way.len());
+        flaws.push(json!({
+            "flaw": row.name, "found": found.is_some(), "steps": way.len(),
+            "invariant": found.as_ref().map(|violation| violation.invariant),
+        }));
+        let trace = explore::trace(&format!("naive:{}", row.name), &row.room.to_explore(), &way);
+        if !expected {
+            let path = leave(&trace, &arguments.out, &format!("explore-naive-{}", row.name))?;
+            let what = format!("{} was to break {}: {what}", row.name, row.breaks);
+            violations.push(json!({"invariant": row.breaks, "what": what, "steps": way.len(), "trace": path}));
+        }
+    }
+    let (mut states, mut edges) = (0, 0);
+    for Clean { room, states: here, edges: between, found } in hunt::flawless(threads) {
+        (states, edges) = (states + here, edges + between);
+        if let Some((violation, way)) = found {
+            let trace = explore::trace("naive:", &room.to_explore(), &way);
+            let path = leave(&trace, &arguments.out, &format!("explore-naive-{}", room.name))?;
+            say_counterexample(&violation, &trace, &path);
+            violations.push(
+                json!({"invariant": violation.invariant, "what": violation.what, "steps": way.len(), "trace": path}),
+            );
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("without flaws: {states} states, {edges} edges; {} flaws; {seconds:.1} s", flaws.len());
+    let clean = violations.is_empty();
+    println!(
+        "{}",
+        if clean { "each flaw was found where it is, and none where there is none" } else { "the checker is wrong" }
+    );
+    if arguments.json {
+        println!(
+            "{}",
+            json!({
+                "scope": arguments.scope, "subject": "naive", "states": states, "edges": edges, "seconds": seconds,
+                "violations": violations, "flaws": flaws,
+            })
+        );
+    }
+    Ok(if clean { NOTHING_BROKEN } else { VIOLATION })
 }
 
 fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
