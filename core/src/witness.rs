@@ -422,11 +422,13 @@ impl Witness {
             Verdict::StayUp => true,
             Verdict::Exit(status) => !self.contract.revives(Death::Exited(status)),
         };
+        // What came to the disk of a process whose loop is stuck may not have been told to the gateway, nor by it.
+        let counts = |id: &RequestId| {
+            !life.stops_unanswered.contains(id)
+                && life.settling.get(id).is_none_or(|outcome| *outcome == Outcome::Stopped)
+        };
         let standing = |wish: Wish| {
-            self.requests.iter().any(|(id, made)| {
-                let settled = life.settling.get(id).is_some_and(|outcome| *outcome != Outcome::Stopped);
-                made.wish == wish && made.generation == life.generation && !settled
-            })
+            self.requests.iter().any(|(id, made)| made.wish == wish && made.generation == life.generation && counts(id))
         };
         let stopped = life.stopped || life.must_stop || standing(Wish::Stop);
         let maybe_stopped = life.interrupted || life.told_to_stop || !life.stops_unanswered.is_empty();
