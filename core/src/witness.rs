@@ -223,9 +223,9 @@ impl Witness {
         // An end that came to the disk is one, even if a death came before the process could leave.
         let ended = life.ended || (life.begun && self.end_on_disk);
         // What was known of a delivery and is not on disk is known no longer.
-        for delivery in self.deliveries.values_mut().filter(|delivery| delivery.sending || delivery.arrived) {
+        for delivery in self.deliveries.values_mut() {
+            delivery.uncertain |= delivery.sending || delivery.arrived;
             delivery.sending = false;
-            delivery.uncertain = true;
             delivery.concluded = false;
         }
         for (id, turn) in &mut self.turns {

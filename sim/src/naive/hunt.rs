@@ -4,14 +4,9 @@
 use super::flaw::{Flaw, Flaws, Row};
 use super::gateway::Naive;
 use super::room::{self, Room};
-use crate::explore::graph::{self, Graph};
-use crate::explore::liveness;
-use crate::world::Setting;
+use crate::explore::{Explored, explore_room};
 use crate::world::action::Step;
 use evergate_core::invariant::Violation;
-
-/// More states than any of the rooms has.
-const LIMIT: usize = 4_000_000;
 
 /// What came of looking for one flaw.
 #[derive(Clone, Debug)]
@@ -24,17 +19,12 @@ pub struct Finding {
     pub way: Vec<Step>,
 }
 
-/// What came of looking for flaws where there are none.
-#[derive(Clone, Debug)]
-pub struct Clean {
-    /// Where.
-    pub room: &'static Room,
-    /// All states of it.
-    pub states: usize,
-    /// All edges between them.
-    pub edges: usize,
-    /// What was found broken, and the way there: nothing, or the naive machine or the checker is wrong.
-    pub found: Option<(Violation, Vec<Step>)>,
+impl Finding {
+    /// Whether the rule that was found broken is the one that this flaw breaks.
+    #[must_use]
+    pub fn is_as_expected(&self) -> bool {
+        self.found.as_ref().is_some_and(|violation| violation.invariant == self.flaw.breaks)
+    }
 }
 
 /// Looks for every flaw, each alone, in its room.
@@ -46,29 +36,15 @@ pub fn hunt(threads: usize) -> Vec<Finding> {
 /// Looks for one flaw in its room.
 #[must_use]
 pub fn find(flaw: Flaw, threads: usize) -> Finding {
-    let row = flaw.row();
-    let (_, found) = search(row.room, Flaws::only(flaw), threads);
-    let (found, way) = found.map_or((None, Vec::new()), |(violation, way)| (Some(violation), way));
-    Finding { flaw: row, found, way }
+    let flaw = flaw.row();
+    let explored = explore_room::<Naive>(&flaw.room.to_explore(), &Flaws::only(flaw.flaw), threads);
+    let (found, way) = explored.found.map_or((None, Vec::new()), |(violation, way)| (Some(violation), way));
+    Finding { flaw, found, way }
 }
 
-/// Explores every room with all switches off.
+/// Explores every room with all switches off: if something is found, the naive machine or the checker is wrong.
 #[must_use]
-pub fn flawless(threads: usize) -> Vec<Clean> {
-    let explored = room::ALL.iter().map(|room| {
-        let (graph, found) = search(room, Flaws::NONE, threads);
-        Clean { room, states: graph.states(), edges: graph.edges(), found }
-    });
-    explored.collect()
-}
-
-fn search(room: &Room, flaws: Flaws, threads: usize) -> (Graph, Option<(Violation, Vec<Step>)>) {
-    let setting: Setting<Naive> = room.to_explore().setting(flaws);
-    let graph = graph::explore(&setting, threads, LIMIT);
-    let found = graph.found.clone().or_else(|| liveness::broken(&graph)).map(|found| {
-        let mut way = graph.way_to(found.state);
-        way.extend(found.step);
-        (found.violation, graph::steps_along(&setting, &way))
-    });
-    (graph, found)
+pub fn flawless(threads: usize) -> Vec<(&'static Room, Explored)> {
+    let explored = |room: &&'static Room| (*room, explore_room::<Naive>(&room.to_explore(), &Flaws::NONE, threads));
+    room::ALL.iter().map(explored).collect()
 }

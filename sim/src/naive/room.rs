@@ -27,7 +27,11 @@ impl Room {
 }
 
 macro_rules! rooms {
-    ($($room:ident $name:literal $supervisor:ident $manners:expr, { $($field:ident: $number:literal),* }, $about:literal);+ $(;)?) => {
+    ($(
+        $room:ident $name:literal $supervisor:ident $manners:expr,
+        { $($field:ident: $number:literal),* },
+        $about:literal
+    );+ $(;)?) => {
         $(
             #[doc = $about]
             pub static $room: Room = Room {
@@ -44,36 +48,52 @@ macro_rules! rooms {
 }
 
 rooms! {
-    TALK "talk" Evergate [], { sessions: 1, messages: 2, kills: 1 },
+    TALK "talk" Evergate [],
+        { sessions: 1, messages: 2, kills: 1 },
         "Two messages in one session, and a death.";
-    QUEUED "queued" Evergate [], { sessions: 1, messages: 2, kills: 2 },
+    QUEUED "queued" Evergate [],
+        { sessions: 1, messages: 2, kills: 2 },
         "Two messages in one session, and two deaths.";
-    BAD_DISK "bad-disk" Evergate [], { sessions: 1, messages: 2, lost_writes: 1 },
+    BAD_DISK "bad-disk" Evergate [],
+        { sessions: 1, messages: 2, lost_writes: 1 },
         "A write that fails.";
-    BAD_NETWORK "bad-network" Evergate [], { sessions: 1, messages: 2, lost_sends: 1 },
+    BAD_NETWORK "bad-network" Evergate [],
+        { sessions: 1, messages: 2, lost_sends: 1 },
         "A send that fails.";
-    REDELIVERED "redelivered" Evergate [], { sessions: 1, messages: 2, redeliveries: 2 },
+    REDELIVERED "redelivered" Evergate [],
+        { sessions: 1, messages: 2, redeliveries: 2 },
         "Messages that come again.";
-    ASKED "asked" Evergate [Manner::Restart], { sessions: 1, messages: 1, requests: 2, kills: 1 },
+    ASKED "asked" Evergate [Manner::Restart],
+        { sessions: 1, messages: 1, requests: 2, kills: 1, slow: 1 },
         "Restarts from the command line, a turn, and a death.";
-    SLOW "slow" Evergate [Manner::Restart], { sessions: 1, messages: 1, requests: 1, slow: 2 },
+    SLOW "slow" Evergate [Manner::Restart],
+        { sessions: 1, messages: 1, requests: 1, slow: 2 },
         "A restart, and deadlines that pass while somebody has still to answer.";
-    TAKEN_BACK "taken-back" Evergate [Manner::Restart], { sessions: 1, messages: 1, requests: 1, cancels: 1 },
+    TAKEN_BACK "taken-back" Evergate [Manner::Restart],
+        { sessions: 1, messages: 1, requests: 1, cancels: 1 },
         "A restart that is taken back.";
-    IN_PLACE "in-place" Nobody [Manner::Restart], { sessions: 1, messages: 1, requests: 2 },
+    IN_PLACE "in-place" Nobody [Manner::Restart],
+        { sessions: 1, messages: 1, requests: 2 },
         "Restarts in place.";
-    CHATTED "chatted" Evergate [Manner::ChatRestart, Manner::TurnRestartWaits], { sessions: 1, messages: 2, requests: 2 },
+    CHATTED "chatted" Evergate [Manner::ChatRestart, Manner::TurnRestartWaits],
+        { sessions: 1, messages: 2, requests: 2, slow: 1 },
         "Restarts from chats and from turns.";
-    FORCED "forced" Evergate [Manner::Restart, Manner::Force], { sessions: 1, messages: 1, requests: 2 },
+    FORCED "forced" Evergate [Manner::Restart, Manner::Force],
+        { sessions: 1, messages: 1, requests: 2, slow: 1 },
         "A forced restart, and a patient one that is forced.";
-    STOPPED "stopped" Evergate [Manner::Stop, Manner::Restart, Manner::PersonStarts], { sessions: 1, messages: 1, requests: 2, kills: 1 },
+    STOPPED "stopped" Evergate [Manner::Stop, Manner::Restart, Manner::PersonStarts],
+        { sessions: 1, messages: 1, requests: 2, kills: 1 },
         "A stop, and a death on the way.";
-    TERMINATED "terminated" Container [Manner::Terminate, Manner::Interrupt], { sessions: 1, messages: 1, requests: 2 },
+    TERMINATED "terminated" Container [Manner::Terminate, Manner::Interrupt],
+        { sessions: 1, messages: 1, requests: 2, slow: 1 },
         "Signals, and a supervisor that kills after ten seconds.";
-    CROWDED "crowded" Evergate [Manner::Restart], { sessions: 2, messages: 2, requests: 1 },
+    CROWDED "crowded" Evergate [Manner::Restart],
+        { sessions: 2, messages: 2, requests: 1 },
         "A restart while two sessions talk.";
-    DEADLY "deadly" Evergate [], { sessions: 2, messages: 2, kills: 2 },
+    DEADLY "deadly" Evergate [],
+        { sessions: 2, messages: 2, kills: 2 },
         "Two sessions and two deaths.";
-    FROZEN "frozen" Evergate [Manner::Restart], { sessions: 1, messages: 1, requests: 1, freezes: 1 },
+    FROZEN "frozen" Evergate [Manner::Restart],
+        { sessions: 1, messages: 1, requests: 1, freezes: 1 },
         "A loop that gets stuck for ever.";
 }
