@@ -93,8 +93,10 @@ impl Gateway {
         let metrics = Arc::clone(&handle.metrics);
         rest.spawn_local(serve(Box::new(Wire(waiting)), router(local), platforms, metrics));
         let driver = tokio::task::spawn_local(driver.run());
-        let mut stage = handle.hub.stage();
-        stage.wait_for(|stage| stage.phase == Phase::Serving).await.expect("the driver runs");
+        let (mut stage, mut watcher) = handle.hub.watch_stage();
+        while stage.phase != Phase::Serving {
+            stage = watcher.changed().await.expect("the driver runs");
+        }
         Self { handle, clients, driver, rest }
     }
 

@@ -4,7 +4,7 @@ use super::{NOTHING_BROKEN, Trouble, VIOLATION};
 use crate::explore::scope::{self, Room, Scope};
 use crate::explore::{self, Explored, Report};
 use crate::naive::flaw::Flaw;
-use crate::naive::hunt::{self, Clean, Finding};
+use crate::naive::hunt;
 use crate::told;
 use crate::trace::Trace;
 use clap::{Args, ValueEnum};
@@ -65,25 +65,25 @@ fn naive(threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
     let begun = Instant::now();
     let (mut violations, mut flaws) = (Vec::new(), Vec::new());
     for row in Flaw::TABLE {
-        let Finding { found, way, .. } = hunt::find(row.flaw, threads);
-        let expected = found.as_ref().is_some_and(|violation| violation.invariant == row.breaks);
+        let finding = hunt::find(row.flaw, threads);
+        let (found, way) = (&finding.found, &finding.way);
         let what = found.as_ref().map_or_else(|| "NOT FOUND".to_owned(), ToString::to_string);
         println!("{:<28} {:>2} steps  {what}", row.name, way.len());
         flaws.push(json!({
             "flaw": row.name, "found": found.is_some(), "steps": way.len(),
             "invariant": found.as_ref().map(|violation| violation.invariant),
         }));
-        let trace = explore::trace(&format!("naive:{}", row.name), &row.room.to_explore(), &way);
-        if !expected {
+        let trace = explore::trace(&format!("naive:{}", row.name), &row.room.to_explore(), way);
+        if !finding.is_as_expected() {
             let path = leave(&trace, &arguments.out, &format!("explore-naive-{}", row.name))?;
             let what = format!("{} was to break {}: {what}", row.name, row.breaks);
             violations.push(json!({"invariant": row.breaks, "what": what, "steps": way.len(), "trace": path}));
         }
     }
     let (mut states, mut edges) = (0, 0);
-    for Clean { room, states: here, edges: between, found } in hunt::flawless(threads) {
-        (states, edges) = (states + here, edges + between);
-        if let Some((violation, way)) = found {
+    for (room, explored) in hunt::flawless(threads) {
+        (states, edges) = (states + explored.states, edges + explored.edges);
+        if let Some((violation, way)) = explored.found {
             let trace = explore::trace("naive:", &room.to_explore(), &way);
             let path = leave(&trace, &arguments.out, &format!("explore-naive-{}", room.name))?;
             say_counterexample(&violation, &trace, &path);
