@@ -55,6 +55,9 @@ pub(super) fn tell<S: Subject>(setting: &Setting<S>, way: &[Step], title: String
         world.take(setting, step, &mut checks, &mut seen);
         let now = world.now().as_millis() - begun;
         head(&mut telling, now, step);
+        if let (Action::Boot | Action::PersonBoots, Some(subject)) = (&step.action, world.subject()) {
+            telling.begins(now, subject.generation());
+        }
         for happened in seen.0 {
             match happened {
                 Happened::Input(input) => telling.input(now, &input),
@@ -146,14 +149,12 @@ fn head(telling: &mut Telling, now: u64, step: &Step) {
         Action::LoseWrite | Action::LoseSend { .. } | Action::Kill | Action::Freeze | Action::Rescue
     );
     let (kind, what) = match (&step.action, step.dies_after) {
-        (Action::Boot | Action::PersonBoots, None) => (Kind::Begin, what),
         (_, Some(effects)) => {
             (Kind::Fault, format!("{what}; and the process is killed when {effects} of its visible effects are done"))
         }
         _ if fault => (Kind::Fault, what),
         _ => (Kind::Input, what),
     };
-    let lane = if kind == Kind::Begin { Lane::Gateway } else { lane };
     telling.add(now, lane, kind, what, "");
 }
 
