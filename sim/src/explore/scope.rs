@@ -47,8 +47,8 @@ const fn shape(states: usize, edges: usize) -> Shape {
     Shape { states, edges }
 }
 
-/// The rooms of `ci`, as far as they have been counted.
-const CI: [Shape; 26] = [
+/// The rooms of `ci`.
+const CI: [Shape; 35] = [
     shape(146_299, 313_208),
     shape(83_595, 172_399),
     shape(83_595, 172_399),
@@ -75,6 +75,15 @@ const CI: [Shape; 26] = [
     shape(15_797, 27_293),
     shape(40_583, 69_111),
     shape(564_799, 995_657),
+    shape(2_796_889, 6_057_215),
+    shape(20_015, 34_780),
+    shape(235_222, 422_021),
+    shape(1_088_295, 2_289_625),
+    shape(13_018, 23_390),
+    shape(208_730, 538_316),
+    shape(62_586, 116_663),
+    shape(22_444, 49_152),
+    shape(179_972, 478_938),
 ];
 /// The rooms of `seed`.
 const SEED: [Shape; 3] = [shape(10_261, 19_343), shape(18_863, 32_631), shape(2_521, 4_385)];

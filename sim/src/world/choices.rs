@@ -60,6 +60,12 @@ impl<S: Subject> World<S> {
         if subject.poll_timeout().is_some() && (self.left.slow > 0 || !self.somebody_has_to_answer()) {
             actions.push(Action::Elapse);
         }
+        // A platform tries again what was refused, at the latest when nothing else goes on.
+        let agents = self.agents.values().any(|agent| agent.generation == subject.generation());
+        if actions.is_empty() && !agents && self.receives() {
+            let refused = self.said.iter().enumerate().filter(|(_, said)| said.offer == Offer::Refused);
+            actions.extend(refused.map(|(index, _)| Action::Deliver { said: index }));
+        }
     }
 
     /// Whether something is under way that usually takes far less time than any deadline.
