@@ -120,8 +120,8 @@ struct Life {
     /// A stop was carried out in it.
     stopped: bool,
     guard: Option<Instant>,
-    /// Outcomes that are on their way to the disk.
-    settling: BTreeMap<RequestId, Outcome>,
+    /// Requests whose outcome is on its way to the disk and takes their say away: any but a stop that is carried out.
+    settling: BTreeSet<RequestId>,
     /// Stops that were asked for and neither accepted nor refused: nobody can complain of either.
     stops_unanswered: BTreeSet<RequestId>,
     /// The supervisor says that it is stopping us.
@@ -210,7 +210,7 @@ impl Witness {
             signalled_at: None,
             stopped: false,
             guard: None,
-            settling: BTreeMap::new(),
+            settling: BTreeSet::new(),
             stops_unanswered: BTreeSet::new(),
             told_to_stop: false,
             spoke: BTreeSet::new(),
@@ -301,8 +301,10 @@ impl Witness {
                     format!("{request} is accepted and not on disk")
                 });
             }
-            Effect::Append { record: Record::RequestSettled { request, outcome }, .. } => {
-                life.settling.insert(*request, *outcome);
+            Effect::Append { record: Record::RequestSettled { request, outcome }, .. }
+                if *outcome != Outcome::Stopped =>
+            {
+                life.settling.insert(*request);
             }
             Effect::Start { turn, session, attempt, resume, .. } => {
                 self.starts(checks, *turn, *session, *attempt, *resume);
@@ -423,10 +425,7 @@ impl Witness {
             Verdict::Exit(status) => !self.contract.revives(Death::Exited(status)),
         };
         // What came to the disk of a process whose loop is stuck may not have been told to the gateway, nor by it.
-        let counts = |id: &RequestId| {
-            !life.stops_unanswered.contains(id)
-                && life.settling.get(id).is_none_or(|outcome| *outcome == Outcome::Stopped)
-        };
+        let counts = |id: &RequestId| !life.stops_unanswered.contains(id) && !life.settling.contains(id);
         let standing = |wish: Wish| {
             self.requests.iter().any(|(id, made)| made.wish == wish && made.generation == life.generation && counts(id))
         };
@@ -668,7 +667,7 @@ impl Witness {
 
     fn waits_for_no_requester(&self, checks: &mut Checks, life: &Life, drain: &Drain, ledger: &[Item]) {
         let stands =
-            |(id, made): &(&RequestId, &Request)| made.generation == life.generation && !life.settling.contains_key(id);
+            |(id, made): &(&RequestId, &Request)| made.generation == life.generation && !life.settling.contains(id);
         let asked = |turn: TurnId, session: SessionId| {
             self.requests.iter().filter(stands).any(|(_, made)| match made.origin {
                 Origin::Turn { turn: origin, .. } => origin == turn,
