@@ -13,7 +13,7 @@ use crate::time::Instant;
 use crate::turn::{Turn, TurnState};
 use crate::verdict::{RESTART, STOP, Verdict};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An end that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +24,9 @@ pub struct Drain {
     pub mode: Mode,
     /// How the process will end.
     pub verdict: Verdict,
+    /// The signals that the process was sent. They count whatever becomes of the requests that they made: whoever sent them
+    /// may be measuring the time.
+    pub signals: BTreeSet<Signal>,
     /// When each stage ends at the latest.
     pub deadlines: Deadlines,
     /// When admission was closed.
@@ -77,9 +80,11 @@ impl Gateway {
         let standing: Vec<Request> = self.standing().map(|(_, request)| request).collect();
         let Some(wish) = standing.iter().map(|request| request.wish).max() else { return self.take_back(now) };
         let mode = standing.iter().map(|request| request.mode).max().unwrap_or(Mode::Graceful);
-        let limit = standing.iter().filter_map(|request| self.contract.limit(request.origin)).min();
+        let mut signals = self.drain.as_ref().map(|drain| drain.signals.clone()).unwrap_or_default();
+        signals.extend(standing.iter().filter_map(|request| request.origin.signal()));
+        let limit = self.contract.kill_after.filter(|_| !signals.is_empty());
         // A process that somebody sent SIGTERM must leave: replacing itself in place could outlive a supervisor's stop.
-        let terminated = standing.iter().any(|request| request.origin == Origin::Signal(Signal::Terminate));
+        let terminated = signals.contains(&Signal::Terminate);
         let origin = if terminated { Origin::Signal(Signal::Terminate) } else { Origin::Cli };
         let verdict = self.contract.verdict(wish, origin);
         let fresh = Deadlines::new(&self.limits, mode, limit, now);
@@ -88,9 +93,10 @@ impl Gateway {
                 drain.wish = wish;
                 drain.mode = drain.mode.max(mode);
                 drain.verdict = verdict;
+                drain.signals = signals;
                 drain.deadlines = drain.deadlines.earlier(fresh);
             }
-            None => self.begin_drain(now, wish, mode, verdict, fresh),
+            None => self.begin_drain(now, wish, mode, signals, verdict, fresh),
         }
         self.arm_guard();
     }
@@ -101,12 +107,21 @@ impl Gateway {
         self.effects.push_back(Effect::Guard(Some((drain.deadlines.self_kill, emergency_status(drain.verdict)))));
     }
 
-    fn begin_drain(&mut self, now: Instant, wish: Wish, mode: Mode, verdict: Verdict, deadlines: Deadlines) {
+    fn begin_drain(
+        &mut self,
+        now: Instant,
+        wish: Wish,
+        mode: Mode,
+        signals: BTreeSet<Signal>,
+        verdict: Verdict,
+        deadlines: Deadlines,
+    ) {
         let fates = self.live.iter().map(|id| (*id, TurnFate::Left)).collect();
         self.drain = Some(Drain {
             wish,
             mode,
             verdict,
+            signals,
             deadlines,
             since: now,
             interrupted_at: None,

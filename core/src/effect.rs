@@ -50,7 +50,7 @@ pub enum Answer {
     AlreadyDone(RequestId),
     /// It was taken back.
     Cancelled,
-    /// It can no longer be taken back.
+    /// It can no longer be taken back: work was interrupted for it, or a signal has told the process to leave.
     TooLate,
     /// There is no such open request.
     Unknown,

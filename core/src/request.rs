@@ -76,6 +76,15 @@ impl Origin {
             _ => None,
         }
     }
+
+    /// The signal that it was.
+    #[must_use]
+    pub const fn signal(self) -> Option<Signal> {
+        match self {
+            Self::Signal(signal) => Some(signal),
+            _ => None,
+        }
+    }
 }
 
 /// A request without an outcome yet.
@@ -182,10 +191,10 @@ impl Gateway {
         }
     }
 
-    /// A process that was signalled does not replace itself, even if its end in the journal says so: its successor would
-    /// never hear of the signal, and a supervisor that is stopping us would have to kill it.
+    /// A process that was signalled neither replaces itself nor stays up, even if its end in the journal says so: its
+    /// successor would never hear of the signal, and whoever sent it would have to kill what stays.
     fn leave_instead(&mut self, verdict: Verdict) {
-        if let Some(drain) = self.drain.as_mut().filter(|drain| drain.verdict == Verdict::ReExec) {
+        if let Some(drain) = self.drain.as_mut().filter(|drain| !matches!(drain.verdict, Verdict::Exit(_))) {
             drain.verdict = verdict;
         }
     }
@@ -213,11 +222,14 @@ impl Gateway {
         }
     }
 
-    /// Takes a request back, while nothing has been interrupted for it.
+    /// Takes a request back, while nothing has been interrupted for it. A process that was sent a signal leaves: nobody can
+    /// take back what its supervisor may have begun.
     pub(crate) fn cancel(&mut self, now: Instant, id: RequestId) {
         let own = self.requests.get(&id).is_some_and(|request| request.generation == self.generation);
+        let signalled = self.drain.as_ref().is_some_and(|drain| !drain.signals.is_empty());
         let answer = match self.phase {
             _ if !own => Answer::Unknown,
+            _ if signalled => Answer::TooLate,
             Phase::Starting | Phase::Serving | Phase::Draining => Answer::Cancelled,
             Phase::Interrupting | Phase::Closing | Phase::Ended => Answer::TooLate,
         };

@@ -188,15 +188,6 @@ impl Contract {
             StartsAgain::Never => false,
         }
     }
-
-    /// The supervisor's limit on an end that `origin` began: its clock runs only when it sent the signal itself.
-    #[must_use]
-    pub const fn limit(&self, origin: Origin) -> Option<Duration> {
-        match origin {
-            Origin::Signal(_) => self.kill_after,
-            _ => None,
-        }
-    }
 }
 
 impl Supervisor {

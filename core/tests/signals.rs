@@ -2,8 +2,9 @@
 
 mod world;
 
+use evergate_core::effect::Answer;
 use evergate_core::gateway::Phase;
-use evergate_core::input::Asked;
+use evergate_core::input::{Asked, Input};
 use evergate_core::limits::Limits;
 use evergate_core::request::{Mode, Outcome, Signal, Wish};
 use evergate_core::supervisor::Supervisor;
@@ -129,4 +130,43 @@ fn sigterm_after_sigint_stays_a_stop() {
     world.signal(Signal::Terminate);
     world.heal();
     assert_eq!(world.ends, [Ended::With(Verdict::Exit(0))]);
+}
+
+/// A stop that nobody would undo stays up where any end is followed by a start; whoever was told to leave must leave.
+#[test]
+fn a_stop_beside_a_sigterm_leaves_where_it_would_stay_up() {
+    let mut world = working(Supervisor::LaunchdKeepAlive);
+    world.signal(Signal::Terminate);
+    world.ask(Wish::Stop, Mode::Graceful);
+    world.heal();
+    assert_eq!(world.ends.first(), Some(&Ended::With(Verdict::Exit(0))));
+}
+
+#[test]
+fn a_sigterm_after_a_stop_was_written_leaves_where_it_would_stay_up() {
+    let mut world = World::serving(Supervisor::Kubernetes);
+    world.ask(Wish::Stop, Mode::Graceful);
+    world.commit();
+    assert!(world.up().drain().is_some_and(|drain| drain.end_recorded));
+    world.signal(Signal::Terminate);
+    world.commit_all();
+    assert_eq!(world.ends, [Ended::With(Verdict::Exit(0))]);
+}
+
+/// Whoever sent the signal measures the time, whatever is taken back afterwards.
+#[test]
+fn what_was_signalled_cannot_be_taken_back() {
+    let mut world = working(Supervisor::Container);
+    let since = world.now;
+    let signal = world.signal(Signal::Terminate);
+    let stop = world.ask(Wish::Stop, Mode::Graceful);
+    world.commit_all();
+    for request in [signal, stop] {
+        world.tell(Input::Cancel { request });
+        world.commit_all();
+        assert!(matches!(world.answers.last(), Some((_, Answer::TooLate | Answer::Unknown))), "{:?}", world.answers);
+    }
+    let limit = world.up().contract().kill_after.expect("Docker kills");
+    assert!(world.up().drain().expect("it still ends").deadlines.self_kill < since + limit);
+    world.heal();
 }

@@ -186,13 +186,3 @@ fn who_parks_stays_parked() {
         }
     }
 }
-
-#[test]
-fn only_a_signal_runs_against_the_supervisors_clock() {
-    for contract in Contract::TABLE {
-        for origin in origins() {
-            let signalled = matches!(origin, Origin::Signal(_));
-            assert_eq!(contract.limit(origin), contract.kill_after.filter(|_| signalled), "{contract:?}, {origin:?}");
-        }
-    }
-}

@@ -192,15 +192,10 @@ fn ask(life: &mut Life, names: &mut Names, bytes: &mut Bytes<'_>) {
     life.tell(Input::Request { request: names.new_request(), wish, mode, origin });
 }
 
-/// Somebody takes a request back. A signal is not taken back here: the clock of whoever sent it would run on, and the deadlines
-/// of a later end know nothing of that.
+/// Somebody takes a request back.
 fn cancel(life: &mut Life, bytes: &mut Bytes<'_>) {
     let requests: Vec<u64> = life.gateway.requests().keys().map(|request| request.0).collect();
-    let request = RequestId(bytes.id(&requests));
-    let made = life.gateway.requests().get(&request);
-    if !made.is_some_and(|made| matches!(made.origin, Origin::Signal(_))) {
-        life.tell(Input::Cancel { request });
-    }
+    life.tell(Input::Cancel { request: RequestId(bytes.id(&requests)) });
 }
 
 /// Nothing fails any more and everybody does their part, until all is at rest.

@@ -79,18 +79,21 @@ impl World {
             let last = self.up().drain().expect("it ends").last_moment();
             return assert!(self.now >= last, "an end at {:?} that is not on disk, before {last:?}", self.now);
         };
-        if !(self.signalled_late && recorded == Some(Verdict::ReExec)) {
+        if !(self.signalled_late && matches!(recorded, Some(Verdict::ReExec | Verdict::StayUp))) {
             assert_eq!(recorded, Some(verdict), "the journal knows another verdict");
             assert_eq!(verdict, self.wanted_verdict(generation));
         }
     }
 
     fn wanted_verdict(&self, generation: GenerationId) -> Verdict {
+        let terminate = Origin::Signal(Signal::Terminate);
+        let mut terminated = false;
         let mut standing = BTreeMap::new();
         for record in &self.journal.history {
             match record {
                 Record::RequestMade { request, made } if made.generation == generation => {
-                    standing.insert(*request, (made.wish, made.origin));
+                    standing.insert(*request, made.wish);
+                    terminated |= made.origin == terminate;
                 }
                 Record::RequestSettled { request, outcome } if *outcome != Outcome::Stopped => {
                     standing.remove(request);
@@ -98,9 +101,7 @@ impl World {
                 _ => {}
             }
         }
-        let wish = standing.values().map(|(wish, _)| *wish).max().expect("it ends because somebody wished that");
-        let terminate = Origin::Signal(Signal::Terminate);
-        let terminated = standing.values().any(|(_, origin)| *origin == terminate);
+        let wish = standing.values().copied().max().expect("it ends because somebody wished that");
         self.contract.verdict(wish, if terminated { terminate } else { Origin::Cli })
     }
 

@@ -81,7 +81,10 @@ fn answered(local: &Local, request: RequestId, answer: Answer, generation: u64) 
             }
             _ => answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the earlier request of this turn cannot be read"),
         },
-        Answer::TooLate => answer::error(StatusCode::CONFLICT, "too late: work has been interrupted for it already"),
+        Answer::TooLate => answer::error(
+            StatusCode::CONFLICT,
+            "too late: work has been interrupted for it already, or the process was sent a signal to leave",
+        ),
         Answer::TooMany => answer::later(
             StatusCode::SERVICE_UNAVAILABLE,
             1,

@@ -15,6 +15,7 @@ use evergate_core::request::{Mode, Origin, Outcome, Request, Signal, Wish};
 use evergate_core::time::Instant;
 use evergate_core::verdict::{RESTART, STOP, Verdict};
 use evergate_core::work::{Awaited, Item, Recoverability, Work};
+use std::collections::BTreeSet;
 
 /// What is wished.
 impl Naive {
@@ -77,8 +78,10 @@ impl Naive {
     /// Takes a request back, while nothing has been interrupted for it.
     pub(super) fn cancel(&mut self, now: Instant, id: RequestId) {
         let own = self.standing().any(|(standing, _)| standing == id);
+        let signalled = self.drain.as_ref().is_some_and(|drain| !drain.signals.is_empty());
         let answer = match self.phase {
             _ if !own => Answer::Unknown,
+            _ if signalled => Answer::TooLate,
             Phase::Starting | Phase::Serving | Phase::Draining => Answer::Cancelled,
             Phase::Interrupting | Phase::Closing | Phase::Ended => Answer::TooLate,
         };
@@ -139,10 +142,11 @@ impl Naive {
         let standing: Vec<Request> = self.standing().map(|(_, made)| made).collect();
         let (wish, mode) = (standing.iter().map(|made| made.wish).max(), standing.iter().map(|made| made.mode).max());
         let (Some(wish), Some(mode)) = (wish, mode) else { return self.take_back() };
-        let terminated = standing.iter().any(|made| made.origin == Origin::Signal(Signal::Terminate));
+        let mut signals = self.drain.as_ref().map(|drain| drain.signals.clone()).unwrap_or_default();
+        signals.extend(standing.iter().filter_map(|made| made.origin.signal()));
+        let terminated = signals.contains(&Signal::Terminate);
         let verdict = self.verdict(wish, if terminated { Origin::Signal(Signal::Terminate) } else { Origin::Cli });
-        let limit = standing.iter().filter_map(|made| self.contract.limit(made.origin)).min();
-        let limit = limit.filter(|_| !self.has(Flaw::OwnBudgetOnly));
+        let limit = self.contract.kill_after.filter(|_| !signals.is_empty() && !self.has(Flaw::OwnBudgetOnly));
         let patience = if self.has(Flaw::ForceWaits) { Mode::Graceful } else { mode };
         let deadlines = Deadlines::new(&self.limits, patience, limit, now);
         match &mut self.drain {
@@ -150,9 +154,10 @@ impl Naive {
                 drain.wish = wish;
                 drain.mode = drain.mode.max(mode);
                 drain.verdict = verdict;
+                drain.signals = signals;
                 drain.deadlines = drain.deadlines.earlier(deadlines);
             }
-            None => self.begin_end(now, wish, mode, verdict, deadlines),
+            None => self.begin_end(now, wish, mode, signals, verdict, deadlines),
         }
         if let Some(drain) = &self.drain {
             let status = match drain.verdict {
@@ -164,11 +169,20 @@ impl Naive {
         }
     }
 
-    fn begin_end(&mut self, now: Instant, wish: Wish, mode: Mode, verdict: Verdict, deadlines: Deadlines) {
+    fn begin_end(
+        &mut self,
+        now: Instant,
+        wish: Wish,
+        mode: Mode,
+        signals: BTreeSet<Signal>,
+        verdict: Verdict,
+        deadlines: Deadlines,
+    ) {
         self.drain = Some(Drain {
             wish,
             mode,
             verdict,
+            signals,
             deadlines,
             since: now,
             interrupted_at: None,
