@@ -84,7 +84,7 @@ async fn generation(
     let start = if opened.stop_is_open() && revived { Start::Revived } else { Start::Wanted };
     world.logbook.note(Lane::Gateway, Kind::Begin, || format!("generation {} begins ({start:?})", number.0));
     let edge = Edge {
-        limits: world.plan.limits.limits(),
+        limits: world.plan.limits.clone(),
         contract: Contract::of(Supervisor::Evergate),
         agent: Arc::new(SeededAgent {
             seed: world.plan.seed,

@@ -18,7 +18,7 @@ pub struct Plan {
     /// The shortest and the longest way of a segment through the network.
     pub latency_ms: (u64, u64),
     /// The gateway's limits.
-    pub limits: Budgets,
+    pub limits: Limits,
     /// Hosts that chat clients live on.
     pub towns: usize,
     /// What the chats say.
@@ -35,39 +35,6 @@ pub struct Plan {
     pub absence_ms: u64,
     /// Whether the disk keeps its word.
     pub disk: Honesty,
-}
-
-/// The gateway's limits, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Budgets {
-    /// For a drain.
-    pub drain_ms: u64,
-    /// For the turn that asked.
-    pub requester_grace_ms: u64,
-    /// From the interruption to the kill.
-    pub interrupt_grace_ms: u64,
-    /// To flush and close.
-    pub close_grace_ms: u64,
-    /// Turns at once.
-    pub turns: usize,
-    /// Messages that may wait in one session.
-    pub queued_per_session: usize,
-}
-
-impl Budgets {
-    /// As the core takes them.
-    #[must_use]
-    pub fn limits(&self) -> Limits {
-        Limits {
-            drain: Duration::from_millis(self.drain_ms),
-            requester_grace: Duration::from_millis(self.requester_grace_ms),
-            interrupt_grace: Duration::from_millis(self.interrupt_grace_ms),
-            close_grace: Duration::from_millis(self.close_grace_ms),
-            turns: self.turns,
-            queued_per_session: self.queued_per_session,
-            ..Limits::default()
-        }
-    }
 }
 
 /// One chat.
@@ -225,13 +192,15 @@ impl Plan {
         let heal_at_ms = dice.between(1000, 2500);
         let towns = if weather.partitions { 2 } else { 1 };
         let tick_ms = dice.one_of(&[5, 10, 10]);
-        let limits = Budgets {
-            drain_ms: dice.between(200, 2000),
-            requester_grace_ms: dice.between(50, 400),
-            interrupt_grace_ms: dice.between(50, 400),
-            close_grace_ms: dice.between(300, 1000),
+        let length = |dice: &mut Dice, low, high| Duration::from_millis(dice.between(low, high));
+        let limits = Limits {
+            drain: length(&mut dice, 200, 2000),
+            requester_grace: length(&mut dice, 50, 400),
+            interrupt_grace: length(&mut dice, 50, 400),
+            close_grace: length(&mut dice, 300, 1000),
             turns: dice.one_of(&[1, 2, 8]),
             queued_per_session: dice.one_of(&[2, 100]),
+            ..Limits::default()
         };
         let agents = match weather.agents {
             true => Agents {

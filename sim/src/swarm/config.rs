@@ -31,31 +31,12 @@ pub struct Config {
     /// How soon a person notices that the gateway is down and starts it.
     pub person_ms: u64,
     /// The gateway's limits.
-    pub limits: Bounds,
+    pub limits: Limits,
     /// The faults that exist, and how often they happen.
     pub faults: BTreeMap<Fault, u32>,
     /// A mistake of the world itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planted: Option<Planted>,
-}
-
-/// [`Limits`] with a unit in each name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the core says what each of them bounds")]
-pub struct Bounds {
-    pub drain_ms: u64,
-    pub requester_grace_ms: u64,
-    pub interrupt_grace_ms: u64,
-    pub close_grace_ms: u64,
-    pub stall_after_ms: u64,
-    pub attempts: u32,
-    pub unproven: u32,
-    pub sessions: usize,
-    pub queued: usize,
-    pub queued_per_session: usize,
-    pub turns: usize,
-    pub journal_retry_ms: u64,
-    pub delivery_retry_ms: u64,
 }
 
 /// A mistake that tests put into the world, to see that it is found. No seed draws one.
@@ -96,7 +77,7 @@ impl Config {
             commit_ms: random.spread(1, 20),
             send_ms: random.spread(5, 1_000),
             person_ms: random.spread(1_000, (safety_ms / 50).max(2_000)),
-            limits: Bounds::drawn(&mut Random::of(seed, subject::LIMITS, 0)),
+            limits: limits(&mut Random::of(seed, subject::LIMITS, 0)),
             faults: faults(&mut Random::of(seed, subject::FAULTS, 0)),
             planted: None,
         }
@@ -131,77 +112,33 @@ fn faults(random: &mut Random) -> BTreeMap<Fault, u32> {
     faults
 }
 
-impl Bounds {
-    /// Mostly as configured by default, sometimes so small that they are reached.
-    fn drawn(random: &mut Random) -> Self {
-        let mut bounds = Self::default();
-        let mut small = |bound: &mut u64, low: u64, high: u64| {
-            if random.hits(300) {
-                *bound = random.spread(low, high);
-            }
-        };
-        small(&mut bounds.drain_ms, 0, 120_000);
-        small(&mut bounds.requester_grace_ms, 0, 10_000);
-        small(&mut bounds.interrupt_grace_ms, 0, 10_000);
-        small(&mut bounds.close_grace_ms, 0, 10_000);
-        small(&mut bounds.stall_after_ms, 500, 300_000);
-        small(&mut bounds.journal_retry_ms, 10, 5_000);
-        small(&mut bounds.delivery_retry_ms, 10, 10_000);
-        let mut few = |bound: &mut usize, low: u64, high: u64| {
-            if random.hits(300) {
-                *bound = usize::try_from(random.spread(low, high)).unwrap_or(usize::MAX);
-            }
-        };
-        few(&mut bounds.sessions, 2, 400);
-        few(&mut bounds.queued, 4, 200);
-        few(&mut bounds.queued_per_session, 1, 20);
-        few(&mut bounds.turns, 1, 64);
-        bounds.attempts = u32::try_from(random.between(2, 5)).unwrap_or(5);
-        bounds.unproven = u32::try_from(random.spread(1, 10)).unwrap_or(10);
-        bounds
-    }
-
-    /// The same for the core.
-    #[must_use]
-    pub fn limits(&self) -> Limits {
-        Limits {
-            drain: Duration::from_millis(self.drain_ms),
-            requester_grace: Duration::from_millis(self.requester_grace_ms),
-            interrupt_grace: Duration::from_millis(self.interrupt_grace_ms),
-            close_grace: Duration::from_millis(self.close_grace_ms),
-            stall_after: Duration::from_millis(self.stall_after_ms),
-            attempts: self.attempts,
-            unproven: self.unproven,
-            sessions: self.sessions,
-            queued: self.queued,
-            queued_per_session: self.queued_per_session,
-            turns: self.turns,
-            journal_retry: Duration::from_millis(self.journal_retry_ms),
-            delivery_retry: Duration::from_millis(self.delivery_retry_ms),
+/// Mostly as configured by default, sometimes so small that they are reached.
+fn limits(random: &mut Random) -> Limits {
+    let mut limits = Limits::default();
+    let mut short = |length: &mut Duration, low_ms: u64, high_ms: u64| {
+        if random.hits(300) {
+            *length = Duration::from_millis(random.spread(low_ms, high_ms));
         }
-    }
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        let limits = Limits::default();
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            drain_ms: millis(limits.drain),
-            requester_grace_ms: millis(limits.requester_grace),
-            interrupt_grace_ms: millis(limits.interrupt_grace),
-            close_grace_ms: millis(limits.close_grace),
-            stall_after_ms: millis(limits.stall_after),
-            attempts: limits.attempts,
-            unproven: limits.unproven,
-            sessions: limits.sessions,
-            queued: limits.queued,
-            queued_per_session: limits.queued_per_session,
-            turns: limits.turns,
-            journal_retry_ms: millis(limits.journal_retry),
-            delivery_retry_ms: millis(limits.delivery_retry),
+    };
+    short(&mut limits.drain, 0, 120_000);
+    short(&mut limits.requester_grace, 0, 10_000);
+    short(&mut limits.interrupt_grace, 0, 10_000);
+    short(&mut limits.close_grace, 0, 10_000);
+    short(&mut limits.stall_after, 500, 300_000);
+    short(&mut limits.journal_retry, 10, 5_000);
+    short(&mut limits.delivery_retry, 10, 10_000);
+    let mut few = |bound: &mut usize, low: u64, high: u64| {
+        if random.hits(300) {
+            *bound = usize::try_from(random.spread(low, high)).unwrap_or(usize::MAX);
         }
-    }
+    };
+    few(&mut limits.sessions, 2, 400);
+    few(&mut limits.queued, 4, 200);
+    few(&mut limits.queued_per_session, 1, 20);
+    few(&mut limits.turns, 1, 64);
+    limits.attempts = u32::try_from(random.between(2, 5)).unwrap_or(5);
+    limits.unproven = u32::try_from(random.spread(1, 10)).unwrap_or(10);
+    limits
 }
 
 #[cfg(test)]

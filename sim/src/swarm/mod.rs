@@ -22,7 +22,7 @@ mod rolling;
 mod world;
 
 pub use case::{Case, replay};
-pub use config::{Bounds, Config, Planted};
+pub use config::{Config, Planted};
 pub use fault::{Fault, Often};
 pub use healing::{Lived, Tell};
 pub use marks::{Mark, Marks};

@@ -121,7 +121,7 @@ pub fn plan(config: &Config) -> Vec<Planned> {
 /// One fault: one thing, or several in a row.
 fn episode(fault: Fault, entry: u64, config: &Config, random: &mut Random) -> Vec<(u64, Happening)> {
     let at = random.below(config.safety_ms);
-    let soon = at + random.spread(1, config.limits.drain_ms.max(100));
+    let soon = at + random.spread(1, u64::try_from(config.limits.drain.as_millis()).unwrap_or(u64::MAX).max(100));
     let ms = random.spread(50, 120_000);
     let session = random.between(1, config.sessions);
     let operator = |asked: Asked| Happening::Say { session, asked, standing: Standing::Operator };

@@ -15,6 +15,15 @@ fn thirty_lives_break_nothing() {
     assert!(summary.generations > 300, "{summary}");
 }
 
+/// A request that has come to the disk while the loop was stuck: until the gateway has been told, it cannot heed it.
+#[test]
+fn lives_that_once_broke_something_no_longer_do() {
+    for seed in [77_712, 78_610] {
+        let life = Case::of(Config::drawn(seed)).live(Tell::No);
+        assert!(life.broken.is_none(), "{seed}: {:?}", life.broken);
+    }
+}
+
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let [one, three] = [1, 3].map(|threads| swarm(&options(6, threads)).unwrap().json(0.0));

@@ -80,7 +80,7 @@ impl<'a> World<'a> {
     /// A world in which nothing has happened, with a gateway about to start for the first time.
     #[must_use]
     pub fn new(config: &'a Config, plan: &'a [Planned], telling: Option<Telling>) -> Self {
-        let (limits, contract) = (config.limits.limits(), Contract::of(config.supervisor));
+        let (limits, contract) = (config.limits.clone(), Contract::of(config.supervisor));
         let mut rates = [0; Fault::ALL.len()];
         for fault in Fault::ALL {
             rates[*fault as usize] = config.rate(*fault);

@@ -1,0 +1,92 @@
+//! What the witness knows of each thing that is open, from what it saw.
+
+use crate::gateway::Phase;
+use crate::id::{GenerationId, MessageId, Position, RequestId, SessionId};
+use crate::input::Asked;
+use crate::time::Instant;
+use crate::turn::Resume;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A message on disk that nobody has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Message {
+    pub(super) session: SessionId,
+    pub(super) asked: Asked,
+}
+
+/// A turn on disk that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Turn {
+    pub(super) session: SessionId,
+    pub(super) messages: Vec<MessageId>,
+    pub(super) attempt: u32,
+    /// Why its last start on disk happened.
+    pub(super) resume: Option<Resume>,
+    /// Whether its interruption is on disk, since that start.
+    pub(super) interrupted: bool,
+    /// How often a generation died while this turn ran in it, less those that lived without it since.
+    pub(super) deaths: u32,
+    /// The generation that started it again last.
+    pub(super) resumed_in: GenerationId,
+}
+
+impl Turn {
+    /// It is started again in this generation. Each that lived since its last start, and in which it did not run, takes
+    /// one death off its account, down to one.
+    pub(super) fn resumed(&mut self, attempt: u32, generation: GenerationId) {
+        self.attempt = attempt;
+        self.resume = Some(if self.interrupted { Resume::Planned } else { Resume::Crash });
+        let without = generation.0.saturating_sub(self.resumed_in.0 + 1);
+        if !self.interrupted && self.deaths > 1 {
+            self.deaths = self.deaths.saturating_sub(u32::try_from(without).unwrap_or(u32::MAX)).max(1);
+        }
+        self.interrupted = false;
+        self.resumed_in = generation;
+    }
+}
+
+/// A delivery on disk that is not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Delivery {
+    pub(super) session: SessionId,
+    pub(super) sending: bool,
+    /// Whether it was handed out and nobody knows what became of that.
+    pub(super) uncertain: bool,
+    pub(super) arrived: bool,
+    /// Whether its platform has said what became of it, for good.
+    pub(super) concluded: bool,
+}
+
+/// The generation that is alive.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Life {
+    pub(super) generation: GenerationId,
+    pub(super) begun: bool,
+    pub(super) open: bool,
+    pub(super) ready: bool,
+    pub(super) ended: bool,
+    /// It was started by a reviver although a stop was asked for.
+    pub(super) must_stop: bool,
+    /// A turn has ended in it.
+    pub(super) proven: bool,
+    pub(super) phase: Phase,
+    /// Whether it got a SIGTERM.
+    pub(super) terminated: bool,
+    /// Whether it got a SIGINT.
+    pub(super) interrupted: bool,
+    /// When the first signal came: a supervisor counts from there.
+    pub(super) signalled_at: Option<Instant>,
+    /// A stop was carried out in it.
+    pub(super) stopped: bool,
+    pub(super) guard: Option<Instant>,
+    /// Requests whose outcome is on its way to the disk and takes their say away: any but a stop that is carried out.
+    pub(super) settling: BTreeSet<RequestId>,
+    /// Requests on their way to the disk, until the gateway has been told that they are there: it does not know before.
+    pub(super) unheard: BTreeMap<RequestId, Position>,
+    /// Stops that were asked for and neither accepted nor refused: nobody can complain of either.
+    pub(super) stops_unanswered: BTreeSet<RequestId>,
+    /// The supervisor says that it is stopping us.
+    pub(super) told_to_stop: bool,
+    /// Sessions in which somebody spoke.
+    pub(super) spoke: BTreeSet<SessionId>,
+}

@@ -1,0 +1,228 @@
+//! What goes into a gateway and what comes out of it, and the rules about single effects.
+
+use super::Witness;
+use crate::budget::Deadlines;
+use crate::drain::Drain;
+use crate::effect::{Answer, Effect};
+use crate::gateway::Phase;
+use crate::id::{DeliveryId, RequestId, SessionId, TurnId};
+use crate::input::Input;
+use crate::invariant::{Checks, Invariant};
+use crate::limits::Limits;
+use crate::record::Record;
+use crate::request::{Mode, Outcome, Signal, Wish};
+use crate::supervisor::{Death, StartsAgain};
+use crate::time::Instant;
+use crate::turn::Resume;
+use crate::verdict::Verdict;
+
+/// What goes in and what comes out.
+impl Witness {
+    /// An input, before the gateway takes it.
+    pub fn input(&mut self, now: Instant, input: &Input) {
+        let Some(life) = &mut self.life else { return };
+        match input {
+            Input::PlatformsOpen => life.open = true,
+            Input::Signal { signal, .. } => {
+                match signal {
+                    Signal::Terminate => life.terminated = true,
+                    Signal::Interrupt => life.interrupted = true,
+                }
+                life.signalled_at.get_or_insert(now);
+            }
+            Input::Synced { through } => life.unheard.retain(|_, position| *position > *through),
+            Input::TurnEnded { turn, .. } | Input::TurnGone { turn } => {
+                self.running.remove(turn);
+            }
+            Input::DeliverySent { delivery }
+            | Input::DeliveryFailed { delivery }
+            | Input::DeliveryRejected { delivery } => {
+                if let Some(sent) = self.deliveries.get_mut(delivery) {
+                    let failed = matches!(input, Input::DeliveryFailed { .. });
+                    sent.sending = false;
+                    sent.uncertain |= failed;
+                    sent.concluded |= !failed;
+                }
+            }
+            Input::Message { session, .. } => {
+                life.spoke.insert(*session);
+            }
+            Input::SupervisorStops { .. } => life.told_to_stop = true,
+            Input::Request { request, wish: Wish::Stop, .. } => {
+                life.stops_unanswered.insert(*request);
+            }
+            _ => {}
+        }
+    }
+
+    /// An effect, when it is carried out.
+    pub fn effect(&mut self, checks: &mut Checks, now: Instant, effect: &Effect, drain: Option<&Drain>) {
+        let Some(life) = &mut self.life else {
+            return checks.holds(Invariant::Quiet, false, || format!("{effect:?} of a process that has left"));
+        };
+        checks.holds(Invariant::Quiet, !life.ended, || format!("{effect:?} after the end"));
+        match effect {
+            Effect::Ack { message } => {
+                let known = self.messages.contains_key(message) || self.finished.contains(message);
+                checks.holds(Invariant::Ack, known, || format!("{message} is acked and not on disk"));
+            }
+            Effect::Refuse { message, .. } => {
+                let kept = self.messages.contains_key(message) || self.finished.contains(message);
+                checks.holds(Invariant::Ack, !kept, || format!("{message} is refused and yet on disk"));
+            }
+            Effect::Answer { request, answer } => {
+                life.stops_unanswered.remove(request);
+                let known = self.requests.contains_key(request) || self.settled.contains(request);
+                checks.holds(Invariant::Ack, known || *answer != Answer::Accepted, || {
+                    format!("{request} is accepted and not on disk")
+                });
+            }
+            Effect::Append { record: Record::RequestSettled { request, outcome }, .. }
+                if *outcome != Outcome::Stopped =>
+            {
+                life.settling.insert(*request);
+            }
+            Effect::Append { position, record: Record::RequestMade { request, .. } } => {
+                life.unheard.insert(*request, *position);
+            }
+            Effect::Start { turn, session, attempt, resume, .. } => {
+                self.starts(checks, *turn, *session, *attempt, *resume);
+            }
+            Effect::Send { delivery, session, .. } => self.sends(checks, *delivery, *session),
+            Effect::Ready => {
+                let (can_serve, may_serve) = (life.begun && life.open, !life.must_stop);
+                life.ready = true;
+                checks.holds(Invariant::Ready, can_serve, || "ready before it can serve".to_owned());
+                checks.holds(Invariant::Intent, may_serve, || {
+                    "a revived generation serves although a stop was asked for".to_owned()
+                });
+            }
+            Effect::Append { record: Record::DeliverySettled { delivery, .. }, .. } => {
+                let dropped = self.deliveries.get(delivery).is_some_and(|delivery| !delivery.concluded);
+                checks.holds(Invariant::Reply, !dropped, || {
+                    format!("{delivery} is struck off, and its platform has neither taken nor rejected it")
+                });
+            }
+            Effect::Phase(phase) => life.phase = *phase,
+            Effect::Guard(None) => life.guard = None,
+            Effect::Guard(Some((at, _))) => self.guards(checks, now, *at, drain),
+            Effect::End { verdict, .. } => self.ends(checks, *verdict),
+            _ => {}
+        }
+    }
+}
+
+/// The rules about single effects.
+impl Witness {
+    fn starts(&mut self, checks: &mut Checks, id: TurnId, session: SessionId, attempt: u32, resume: Option<Resume>) {
+        let Some(life) = &self.life else { return };
+        let generation = life.generation;
+        let admitted = life.phase <= Phase::Draining;
+        checks.holds(Invariant::Admit, admitted, || format!("{id} starts while {}", life.phase.name()));
+        let on_disk = self.turns.get(&id).is_some_and(|turn| turn.attempt == attempt && turn.session == session);
+        checks.holds(Invariant::Mark, on_disk, || format!("start {attempt} of {id} is not on disk"));
+        let beside = self
+            .running
+            .keys()
+            .find(|other| **other == id || self.turns.get(other).is_some_and(|of| of.session == session));
+        checks.holds(Invariant::Orphan, beside.is_none(), || {
+            format!("{id} starts beside a process of {}", beside.unwrap_or(&id))
+        });
+        if let Some(turn) = self.turns.get(&id) {
+            checks.holds(Invariant::Quar, turn.deaths < self.limits.attempts, || {
+                format!("{id} starts again after {} deaths", turn.deaths)
+            });
+            if resume.is_some() {
+                checks.holds(Invariant::Hygiene, resume == turn.resume, || {
+                    format!("{id} is told {resume:?}, and {:?} is what happened", turn.resume)
+                });
+                let looping = self.unproven >= self.limits.unproven && !life.proven && !life.spoke.contains(&session);
+                checks.holds(Invariant::Loop, !looping, || {
+                    format!("{id} is resumed by itself after {} deaths in a row", self.unproven)
+                });
+            }
+        }
+        self.running.insert(id, generation);
+    }
+
+    fn sends(&mut self, checks: &mut Checks, id: DeliveryId, session: SessionId) {
+        let overtaken = self.deliveries.range(..id).find(|(_, other)| other.session == session);
+        checks.holds(Invariant::Reply, overtaken.is_none(), || {
+            format!("{id} is sent before {:?}", overtaken.map(|(id, _)| id))
+        });
+        let Some(delivery) = self.deliveries.get_mut(&id) else {
+            return checks.holds(Invariant::Reply, false, || format!("{id} is sent and not owed on disk"));
+        };
+        checks.holds(Invariant::Reply, !delivery.sending && delivery.session == session, || {
+            format!("{id} is sent twice at once")
+        });
+        delivery.sending = true;
+    }
+
+    fn guards(&mut self, checks: &mut Checks, now: Instant, at: Instant, drain: Option<&Drain>) {
+        let (Some(life), Some(drain)) = (&mut self.life, drain) else { return };
+        let Deadlines { drain: first, interrupt, close, self_kill } = drain.deadlines;
+        checks.holds(
+            Invariant::Budget,
+            first <= interrupt && interrupt <= close && close < self_kill && self_kill <= at,
+            || format!("the deadlines do not nest below the guard at {at:?}: {:?}", drain.deadlines),
+        );
+        checks.holds(Invariant::Budget, life.guard.is_none_or(|before| at <= before), || {
+            format!("the guard moves from {:?} to {at:?}", life.guard)
+        });
+        if let (Some(since), Some(limit)) = (life.signalled_at, self.contract.kill_after) {
+            checks.holds(Invariant::Budget, at < since + limit, || {
+                format!("the supervisor kills at {:?}, before the guard at {at:?}", since + limit)
+            });
+        }
+        if drain.mode == Mode::Force && at == self_kill {
+            let bound = now + Limits::FORCE_INTERRUPT_GRACE + Limits::FORCE_CLOSE_GRACE + Limits::SELF_KILL_MARGIN;
+            checks.holds(Invariant::Force, at <= bound, || {
+                format!("a forced end may last until {at:?}, later than {bound:?}")
+            });
+        }
+        life.guard = Some(at);
+    }
+
+    /// The guard has ended a process whose loop was stuck, with this status: no orderly end, but the same status.
+    pub fn struck(&mut self, checks: &mut Checks, status: u8) {
+        // Where nobody starts anything again, or somebody always does, no status changes that.
+        if !matches!(self.contract.starts_again, StartsAgain::Never | StartsAgain::Always) {
+            self.ends(checks, Verdict::Exit(status));
+        }
+        if let Some(life) = &mut self.life {
+            life.ended = false;
+        }
+    }
+
+    fn ends(&mut self, checks: &mut Checks, verdict: Verdict) {
+        let Some(life) = &mut self.life else { return };
+        life.ended = true;
+        let stays_down = match verdict {
+            Verdict::ReExec => false,
+            Verdict::StayUp => true,
+            Verdict::Exit(status) => !self.contract.revives(Death::Exited(status)),
+        };
+        checks.holds(Invariant::Exit, !life.terminated || matches!(verdict, Verdict::Exit(_)), || {
+            format!("{verdict}, and it was sent SIGTERM")
+        });
+        // What came to the disk of a process whose loop is stuck may not have been told to the gateway, nor by it.
+        let counts = |id: &RequestId| !life.stops_unanswered.contains(id) && !life.settling.contains(id);
+        let standing = |wish: Wish| {
+            self.requests.iter().any(|(id, made)| made.wish == wish && made.generation == life.generation && counts(id))
+        };
+        let stopped = life.stopped || life.must_stop || standing(Wish::Stop);
+        let maybe_stopped = life.interrupted || life.told_to_stop || !life.stops_unanswered.is_empty();
+        let wished = stopped || standing(Wish::Restart) || life.terminated || maybe_stopped;
+        checks.holds(Invariant::Once, wished, || "the generation ends and nobody asked for that".to_owned());
+        // Nobody starts again what a SIGTERM ended; somebody who always does cannot be told otherwise by a status.
+        let ours_to_choose =
+            !(life.terminated && matches!(self.contract.starts_again, StartsAgain::Never | StartsAgain::Always));
+        if ours_to_choose && stopped {
+            checks.holds(Invariant::Exit, stays_down, || format!("{verdict} undoes a stop"));
+        } else if ours_to_choose && !maybe_stopped {
+            checks
+                .holds(Invariant::Exit, !stays_down, || format!("{verdict} leaves it down, and a restart was wanted"));
+        }
+    }
+}

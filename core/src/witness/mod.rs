@@ -1,0 +1,160 @@
+//! The witness: it sees all that goes into the gateways of one journal and all that comes out of them, over all their
+//! generations, and holds that against the rules of `invariant`. It keeps its own account from what it sees and takes
+//! nothing from a gateway's word, but for the [`View`] that the rules about a gateway's own plans are about. It never
+//! changes anything.
+
+mod account;
+mod effects;
+mod plans;
+mod records;
+
+use crate::drain::Drain;
+use crate::gateway::{Gateway, Phase};
+use crate::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
+use crate::invariant::{Checks, Invariant};
+use crate::limits::Limits;
+use crate::recovery::Start;
+use crate::request::{Request, Wish};
+use crate::supervisor::Contract;
+use crate::time::Instant;
+use crate::work::Item;
+use account::{Delivery, Life, Message, Turn};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What of a gateway's own plans the rules are about.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// Where it says that it stands.
+    pub phase: Phase,
+    /// The end that it says is under way.
+    pub drain: Option<&'a Drain>,
+    /// What it says is under way.
+    pub ledger: Vec<Item>,
+    /// When it wants to be called.
+    pub timeout: Option<Instant>,
+}
+
+impl<'a> View<'a> {
+    /// What can be seen of the production gateway.
+    #[must_use]
+    pub fn of(gateway: &'a Gateway) -> Self {
+        Self {
+            phase: gateway.phase(),
+            drain: gateway.drain(),
+            ledger: gateway.ledger(),
+            timeout: gateway.poll_timeout(),
+        }
+    }
+}
+
+/// Everything seen so far that still matters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Witness {
+    contract: Contract,
+    limits: Limits,
+    life: Option<Life>,
+    /// The last generation whose beginning is on disk: one that died before that leaves its number to the next.
+    generation: GenerationId,
+    /// Whether the end of the last generation is on disk.
+    end_on_disk: bool,
+    /// Generations in a row that died unproven.
+    unproven: u32,
+    messages: BTreeMap<MessageId, Message>,
+    /// Messages that were answered, reported or carried out.
+    finished: BTreeSet<MessageId>,
+    turns: BTreeMap<TurnId, Turn>,
+    last_turn: TurnId,
+    deliveries: BTreeMap<DeliveryId, Delivery>,
+    last_delivery: DeliveryId,
+    requests: BTreeMap<RequestId, Request>,
+    settled: BTreeSet<RequestId>,
+    /// Requests whose requester was told "accepted" in its chat, and not yet the outcome.
+    told: BTreeMap<RequestId, SessionId>,
+    /// Outcomes that are on disk and owed to a chat, until the notice is on disk too.
+    outcomes_due: BTreeMap<RequestId, SessionId>,
+    /// Replies that are on disk, until the end of their turn is on disk too.
+    replies: BTreeSet<TurnId>,
+    set_aside: BTreeSet<SessionId>,
+    /// Processes of turns that are alive, and the generation that started each.
+    running: BTreeMap<TurnId, GenerationId>,
+}
+
+impl Witness {
+    /// A witness of a journal from its first day.
+    #[must_use]
+    pub fn new(limits: Limits, contract: Contract) -> Self {
+        Self {
+            contract,
+            limits,
+            life: None,
+            generation: GenerationId::default(),
+            end_on_disk: true,
+            unproven: 0,
+            messages: BTreeMap::new(),
+            finished: BTreeSet::new(),
+            turns: BTreeMap::new(),
+            last_turn: TurnId::default(),
+            deliveries: BTreeMap::new(),
+            last_delivery: DeliveryId::default(),
+            requests: BTreeMap::new(),
+            settled: BTreeSet::new(),
+            told: BTreeMap::new(),
+            outcomes_due: BTreeMap::new(),
+            replies: BTreeSet::new(),
+            set_aside: BTreeSet::new(),
+            running: BTreeMap::new(),
+        }
+    }
+
+    /// A process claims the journal and boots.
+    pub fn boots(&mut self, checks: &mut Checks, generation: GenerationId, start: Start) {
+        checks.holds(Invariant::Lock, self.life.is_none(), || format!("{generation} begins beside another"));
+        checks.holds(Invariant::Lock, generation == self.generation.next(), || {
+            format!("{generation} follows {}", self.generation)
+        });
+        let must_stop = start == Start::Revived && self.requests.values().any(|request| request.wish == Wish::Stop);
+        self.life = Some(Life {
+            generation,
+            begun: false,
+            open: false,
+            ready: false,
+            ended: false,
+            must_stop,
+            proven: false,
+            phase: Phase::Starting,
+            terminated: false,
+            interrupted: false,
+            signalled_at: None,
+            stopped: false,
+            guard: None,
+            settling: BTreeSet::new(),
+            unheard: BTreeMap::new(),
+            stops_unanswered: BTreeSet::new(),
+            told_to_stop: false,
+            spoke: BTreeSet::new(),
+        });
+    }
+
+    /// The process has ended: with what `Effect::End` said, or it died at any point.
+    pub fn leaves(&mut self) {
+        let Some(life) = self.life.take() else { return };
+        // An end that came to the disk is one, even if a death came before the process could leave.
+        let ended = life.ended || (life.begun && self.end_on_disk);
+        // What was known of a delivery and is not on disk is known no longer.
+        for delivery in self.deliveries.values_mut() {
+            delivery.uncertain |= delivery.sending || delivery.arrived;
+            delivery.sending = false;
+            delivery.concluded = false;
+        }
+        for (id, turn) in &mut self.turns {
+            let ran = self.running.get(id) == Some(&life.generation);
+            turn.deaths += u32::from(ran && !turn.interrupted && !ended);
+        }
+        if life.proven {
+            self.unproven = 0;
+        } else if life.begun && !ended {
+            // One that had not begun on disk has left no trace, and has run nothing.
+            self.unproven += 1;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What a gateway plans between two inputs, and what is so once everything is at rest.
+
+use super::account::Life;
+use super::{View, Witness};
+use crate::drain::Drain;
+use crate::gateway::Phase;
+use crate::id::{DeliveryId, RequestId, SessionId, TurnId};
+use crate::invariant::{Checks, Invariant};
+use crate::request::{Origin, Request};
+use crate::time::Instant;
+use crate::work::{Item, Work};
+
+/// What is so between two inputs, and at rest.
+impl Witness {
+    /// A gateway's own plans, once it has nothing more to do for now.
+    pub fn between_inputs(&self, checks: &mut Checks, now: Instant, view: &View<'_>) {
+        let Some(life) = &self.life else { return };
+        checks.holds(Invariant::Truth, life.phase == view.phase, || {
+            format!("{} is what was told, {} is what is", life.phase.name(), view.phase.name())
+        });
+        let listed = |work: Work| view.ledger.iter().any(|item| item.work == work);
+        for (turn, _) in self.running.iter().filter(|(_, generation)| **generation == life.generation) {
+            checks
+                .holds(Invariant::Ledger, listed(Work::Turn(*turn)), || format!("{turn} runs and no drain would know"));
+        }
+        for (id, _) in self.deliveries.iter().filter(|(_, delivery)| delivery.sending) {
+            checks.holds(Invariant::Ledger, listed(Work::Delivery(*id)), || {
+                format!("{id} is being sent and no drain would know")
+            });
+        }
+        let Some(drain) = view.drain else {
+            let admits = matches!(view.phase, Phase::Starting | Phase::Serving);
+            return checks.holds(Invariant::Admit, admits, || format!("{} and no end is under way", view.phase.name()));
+        };
+        let guard = drain.deadlines.self_kill;
+        // It may be set more than once in one handling, each time to what was planned by then.
+        checks.holds(Invariant::Budget, life.guard == Some(guard), || {
+            format!("the guard is set to {:?}, and the plan says {guard:?}", life.guard)
+        });
+        let comes_to_its_end = view.timeout.is_some_and(|at| at <= guard) && now <= guard;
+        checks.holds(Invariant::Admit, comes_to_its_end, || {
+            format!("while {} it waits until {:?}, and the guard strikes at {guard:?}", view.phase.name(), view.timeout)
+        });
+        if view.phase == Phase::Draining {
+            self.waits_for_no_requester(checks, life, drain, &view.ledger);
+        }
+    }
+
+    fn waits_for_no_requester(&self, checks: &mut Checks, life: &Life, drain: &Drain, ledger: &[Item]) {
+        let stands = |(id, made): &(&RequestId, &Request)| {
+            made.generation == life.generation && !life.settling.contains(id) && !life.unheard.contains_key(id)
+        };
+        let asked = |turn: TurnId, session: SessionId| {
+            self.requests.iter().filter(stands).any(|(_, made)| match made.origin {
+                Origin::Turn { turn: origin, .. } => origin == turn,
+                Origin::Session(origin) => origin == session,
+                _ => false,
+            })
+        };
+        let grace = drain.since + self.limits.requester_grace;
+        for item in ledger {
+            let Work::Turn(turn) = item.work else { continue };
+            if asked(turn, item.session) {
+                checks.holds(Invariant::NoSelf, item.awaited.until().is_none_or(|until| until <= grace), || {
+                    format!("the end waits for {turn}, which asked for it, until {:?}", item.awaited.until())
+                });
+            }
+        }
+    }
+
+    /// A delivery has come to its chat.
+    pub fn arrived(&mut self, checks: &mut Checks, id: DeliveryId) {
+        let Some(delivery) = self.deliveries.get_mut(&id) else { return };
+        let twice = delivery.arrived && !delivery.uncertain;
+        checks.holds(Invariant::Reply, !twice, || format!("{id} comes twice, and everybody knew of the first time"));
+        delivery.arrived = true;
+    }
+
+    /// The world is healed and at rest: what was promised has been kept.
+    pub fn at_rest(&self, checks: &mut Checks) {
+        let forgotten = self.messages.iter().find(|(_, message)| !self.set_aside.contains(&message.session));
+        checks.holds(Invariant::Ack, forgotten.is_none(), || {
+            format!("accepted and never answered or reported: {forgotten:?}")
+        });
+        checks.holds(Invariant::Reply, self.deliveries.is_empty(), || {
+            format!("owed and never delivered: {:?}", self.deliveries)
+        });
+        checks.holds(Invariant::Notice, self.told.is_empty(), || {
+            format!("told of a restart and never of its outcome: {:?}", self.told)
+        });
+        let open = self.requests.keys().next();
+        checks.holds(Invariant::Once, open.is_none(), || format!("{open:?} has no outcome"));
+        let generation = self.life.as_ref().map(|life| life.generation);
+        let orphan = self.running.iter().find(|(_, started_in)| generation != Some(**started_in));
+        checks.holds(Invariant::Orphan, orphan.is_none(), || format!("left behind: {orphan:?}"));
+    }
+}

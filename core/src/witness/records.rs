@@ -1,0 +1,195 @@
+//! What comes to the disk, and the rules about single records.
+
+use super::Witness;
+use super::account::{Delivery, Message, Turn};
+use crate::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
+use crate::input::Asked;
+use crate::invariant::{Checks, Invariant};
+use crate::outbox::{Content, Notice};
+use crate::record::Record;
+use crate::request::{Outcome, Wish};
+use crate::turn::Conclusion;
+
+/// What comes to the disk.
+impl Witness {
+    /// A record is on disk. Call it in the order of the journal, and `committed` after each whole commit.
+    pub fn synced(&mut self, checks: &mut Checks, record: &Record) {
+        match record {
+            Record::GenerationBegun { generation, .. } => {
+                checks.holds(Invariant::Truth, self.end_on_disk, || {
+                    format!("{generation} begins and how the last one ended is unknown")
+                });
+                self.end_on_disk = false;
+                self.generation = *generation;
+                if let Some(life) = self.life.as_mut().filter(|life| life.generation == *generation) {
+                    life.begun = true;
+                }
+            }
+            Record::GenerationEnded { .. } => self.end_on_disk = true,
+            Record::MessageAccepted { message, session, asked, .. } => {
+                let new = !self.finished.contains(message)
+                    && self.messages.insert(*message, Message { session: *session, asked: *asked }).is_none();
+                checks.holds(Invariant::Once, new, || format!("{message} is accepted twice"));
+            }
+            Record::CommandDone { message } => {
+                let open = self.messages.remove(message).is_some_and(|message| message.asked != Asked::Prompt);
+                checks.holds(Invariant::Once, open, || format!("the command in {message} is carried out again"));
+                self.finished.insert(*message);
+            }
+            Record::TurnOpened { turn, session, messages, .. } => self.turn_opened(checks, *turn, *session, messages),
+            Record::TurnResumed { turn, attempt, generation, .. } => {
+                if let Some(open) = self.turns.get_mut(turn) {
+                    checks.holds(Invariant::Quar, *attempt == open.attempt + 1, || {
+                        format!("start {attempt} of {turn} after {}", open.attempt)
+                    });
+                    open.resumed(*attempt, *generation);
+                }
+            }
+            Record::TurnInterrupted { turn } => {
+                let open = self.turns.get_mut(turn);
+                checks.holds(Invariant::Hygiene, open.is_some(), || {
+                    format!("{turn} is marked as interrupted and has ended")
+                });
+                if let Some(open) = open {
+                    open.interrupted = true;
+                }
+            }
+            Record::TurnEnded { turn, conclusion, .. } => self.turn_ended(checks, *turn, *conclusion),
+            Record::DeliveryOwed { delivery, session, content } => {
+                self.delivery_owed(checks, *delivery, *session, content)
+            }
+            Record::DeliverySettled { delivery, .. } => {
+                let owed = self.deliveries.remove(delivery).is_some();
+                checks.holds(Invariant::Reply, owed, || format!("{delivery} is settled and was not owed"));
+            }
+            Record::RequestMade { request, made } => {
+                checks.holds(Invariant::Once, !self.settled.contains(request), || {
+                    format!("{request} is made again after its outcome")
+                });
+                let before = self.requests.insert(*request, *made);
+                let again = made.wish == Wish::Restart && before.is_some_and(|old| old.generation < made.generation);
+                checks.holds(Invariant::Once, !again, || {
+                    format!("{request} has ended one generation and is carried out by {} again", made.generation)
+                });
+            }
+            Record::RequestSettled { request, outcome } => self.request_settled(checks, *request, *outcome),
+            Record::SessionQuarantined { session } => {
+                self.set_aside.insert(*session);
+            }
+            Record::SessionReleased { session } => {
+                self.set_aside.remove(session);
+            }
+            Record::TurnStopAsked { .. }
+            | Record::TurnGranted { .. }
+            | Record::SessionRenewed { .. }
+            | Record::GenerationProven { .. } => {}
+        }
+    }
+
+    /// A commit is whole: what belongs together came together.
+    pub fn committed(&mut self, checks: &mut Checks) {
+        if let Some((request, session)) = self.outcomes_due.pop_first() {
+            checks.holds(Invariant::Notice, false, || format!("{session} is not told how {request} ended"));
+        }
+        if let Some(turn) = self.replies.pop_first() {
+            checks.holds(Invariant::Reply, false, || format!("{turn} has a reply on disk and has not ended"));
+        }
+    }
+
+    fn turn_opened(&mut self, checks: &mut Checks, id: TurnId, session: SessionId, messages: &[MessageId]) {
+        checks.holds(Invariant::Once, id > self.last_turn, || format!("{id} is opened after {}", self.last_turn));
+        self.last_turn = self.last_turn.max(id);
+        for message in messages {
+            let waiting =
+                self.messages.contains_key(message) && self.turns.values().all(|turn| !turn.messages.contains(message));
+            checks.holds(Invariant::Once, waiting, || format!("{id} answers {message}, which does not wait"));
+        }
+        let alone = self.turns.values().all(|turn| turn.session != session);
+        checks.holds(Invariant::Once, alone, || format!("{id} is the second open turn of {session}"));
+        let turn = Turn {
+            session,
+            messages: messages.to_vec(),
+            attempt: 1,
+            resume: None,
+            interrupted: false,
+            deaths: 0,
+            resumed_in: self.generation,
+        };
+        self.turns.insert(id, turn);
+    }
+
+    fn turn_ended(&mut self, checks: &mut Checks, id: TurnId, conclusion: Conclusion) {
+        let Some(turn) = self.turns.remove(&id) else {
+            return checks.holds(Invariant::Once, false, || format!("{id} ends and was not open"));
+        };
+        let replied = self.replies.remove(&id);
+        if conclusion == Conclusion::Answered {
+            checks.holds(Invariant::Reply, replied, || {
+                format!("{id} has answered and its reply is not on disk with that")
+            });
+        }
+        for message in turn.messages {
+            self.messages.remove(&message);
+            self.finished.insert(message);
+        }
+        if conclusion != Conclusion::Quarantined {
+            self.unproven = 0;
+            if let Some(life) = &mut self.life {
+                life.proven = true;
+            }
+        }
+    }
+
+    fn delivery_owed(&mut self, checks: &mut Checks, id: DeliveryId, session: SessionId, content: &Content) {
+        checks
+            .holds(Invariant::Reply, id > self.last_delivery, || format!("{id} is owed after {}", self.last_delivery));
+        self.last_delivery = self.last_delivery.max(id);
+        self.deliveries
+            .insert(id, Delivery { session, sending: false, uncertain: false, arrived: false, concluded: false });
+        match content {
+            Content::Reply { turn, .. } => {
+                let first = self.turns.contains_key(turn) && self.replies.insert(*turn);
+                checks.holds(Invariant::Reply, first, || format!("{turn} replies again"));
+            }
+            Content::Notice(Notice::RestartAccepted { request, .. }) => {
+                let first = !self.settled.contains(request) && self.told.insert(*request, session).is_none();
+                checks.holds(Invariant::Rate, first, || format!("{session} is told again that {request} is accepted"));
+            }
+            Content::Notice(Notice::RequestSettled { request, .. }) => {
+                let due = self.outcomes_due.remove(request);
+                checks.holds(Invariant::Notice, due == Some(session), || {
+                    format!("{session} is told how {request} ended, and {due:?} asked")
+                });
+                let told = self.told.remove(request);
+                checks.holds(Invariant::Rate, told.is_none_or(|told| told == session), || {
+                    format!("{told:?} was told of {request}")
+                });
+            }
+            Content::Notice(_) => {}
+        }
+    }
+
+    fn request_settled(&mut self, checks: &mut Checks, id: RequestId, outcome: Outcome) {
+        let made = self.requests.remove(&id);
+        let first = self.settled.insert(id);
+        let Some(made) = made.filter(|_| first) else {
+            return checks.holds(Invariant::Once, false, || format!("{id} has another outcome, {outcome:?}"));
+        };
+        if let Some(session) = made.origin.session() {
+            self.outcomes_due.insert(id, session);
+        }
+        match (outcome, &mut self.life) {
+            (Outcome::Restarted { generation }, Some(life)) => {
+                let other = generation > made.generation && generation == life.generation && life.ready;
+                checks.holds(Invariant::Ready, other, || {
+                    format!("{id} of {} is done in {generation}, ready: {}", made.generation, life.ready)
+                });
+            }
+            (Outcome::Cancelled, Some(life)) => {
+                life.must_stop &= self.requests.values().any(|request| request.wish == Wish::Stop);
+            }
+            (Outcome::Stopped, Some(life)) if made.generation == life.generation => life.stopped = true,
+            _ => {}
+        }
+    }
+}
