@@ -11,7 +11,7 @@ use crate::record::Record;
 use crate::request::{Mode, Origin, Outcome, Request, Signal, Wish};
 use crate::time::Instant;
 use crate::turn::{Turn, TurnState};
-use crate::verdict::{RESTART, STOP, Verdict};
+use crate::verdict::{STOP, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -104,7 +104,7 @@ impl Gateway {
     /// Sets the guard outside to what is true now: the deadlines or the verdict have changed.
     fn arm_guard(&mut self) {
         let Some(drain) = &self.drain else { return };
-        self.effects.push_back(Effect::Guard(Some((drain.deadlines.self_kill, emergency_status(drain.verdict)))));
+        self.effects.push_back(Effect::Guard(Some((drain.deadlines.self_kill, emergency(drain.verdict)))));
     }
 
     fn begin_drain(
@@ -315,11 +315,10 @@ impl Drain {
     }
 }
 
-/// The status with which a guard ends a process whose driver is stuck: one cannot replace a stuck process in place.
-const fn emergency_status(verdict: Verdict) -> u8 {
+/// How a guard ends a process whose driver is stuck: as it was to end, but a stuck process cannot stay.
+const fn emergency(verdict: Verdict) -> Verdict {
     match verdict {
-        Verdict::Exit(status) => status,
-        Verdict::ReExec => RESTART,
-        Verdict::StayUp => STOP,
+        Verdict::Exit(_) | Verdict::ReExec => verdict,
+        Verdict::StayUp => Verdict::Exit(STOP),
     }
 }

@@ -156,8 +156,11 @@ pub enum Effect {
     Stopping,
     /// The phase has changed.
     Phase(Phase),
-    /// From now on a guard outside the driver ends the process at this time with this status; `None` disarms it.
-    Guard(Option<(Instant, u8)>),
+    /// From now on a guard outside the driver ends the process so at this time, as [`Contract::signalled_at_last`] has it if a
+    /// signal has come meanwhile; `None` disarms it.
+    ///
+    /// [`Contract::signalled_at_last`]: crate::supervisor::Contract::signalled_at_last
+    Guard(Option<(Instant, Verdict)>),
     /// The input made no sense here and changed nothing.
     Ignored,
     /// End the process so. Always last.

@@ -9,6 +9,7 @@
 //! | crashed: other status, a signal              | start after the pause, revived             | end 0            |
 //! | never started (the program cannot be run)    | start after the pause, revived as before   | end 0            |
 //! | is not running: the pause is on              | start when the pause is over               | end 0            |
+//! | gets on no more: it had been heard, and is not heard for [`Respawn::watching`]'s time | kill it, start at once, revived | kill it, end 0 |
 //!
 //! The pause is 100 ms after the first crash, doubles with each further one up to 30 s, and begins anew at 100 ms
 //! when the child that crashed had lived for 10 s or more. A planned restart (75) neither waits nor counts.
@@ -24,6 +25,9 @@ pub const KILL_LIMIT: Duration = Duration::from_secs(90);
 pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between two starts.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A look at the limits that comes this much too late says that the supervisor itself stood still, and its child perhaps as
+/// long.
+pub const LATE: Duration = Duration::from_secs(1);
 /// A child that lived this long was healthy: its crash begins the pauses anew.
 pub const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 
@@ -70,6 +74,8 @@ pub enum Reason {
     StopWanted,
     /// A stop was wanted and the child had to be killed at the limit.
     KilledAtLimit,
+    /// The child got on no more and was killed.
+    Silent,
 }
 
 impl Reason {
@@ -82,6 +88,7 @@ impl Reason {
             Self::Park => "it parked itself: starting it again would not help before its configuration is mended",
             Self::StopWanted => "a stop was wanted",
             Self::KilledAtLimit => "a stop was wanted and it was killed at the limit",
+            Self::Silent => "it gave no sign of life and was killed",
         }
     }
 }
@@ -114,17 +121,64 @@ pub struct Respawn {
     /// The pause that the next crash costs.
     pause: Duration,
     stop: Stop,
+    /// How long a child that has been heard may not be heard.
+    silence: Option<Duration>,
+    watch: Watch,
+}
+
+/// Whether the running child is heard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Watch {
+    /// It never was, or there is none: nothing is expected of it.
+    Unheard,
+    /// It was, and is to be heard again until then.
+    Heard { until: Instant },
+    /// It was not, and was killed.
+    Killed,
+}
+
+/// Why a child is killed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Kill {
+    /// A stop is wanted and the time for it is over.
+    Limit,
+    /// It gives no sign of life.
+    Silent,
 }
 
 impl Respawn {
     /// A supervisor that has started nothing yet; `kill_limit` is the time from the wish to stop to the kill.
     pub const fn new(kill_limit: Duration) -> Self {
-        Self { kill_limit, started_at: None, revived: false, pause: FIRST_PAUSE, stop: Stop::NotWanted }
+        Self {
+            kill_limit,
+            started_at: None,
+            revived: false,
+            pause: FIRST_PAUSE,
+            stop: Stop::NotWanted,
+            silence: None,
+            watch: Watch::Unheard,
+        }
+    }
+
+    /// A supervisor that kills a child which has been heard and is not heard again for `silence`.
+    #[must_use]
+    pub const fn watching(self, silence: Duration) -> Self {
+        Self { silence: Some(silence), ..self }
+    }
+
+    /// The child says that it gets on.
+    pub fn heard(&mut self, now: Instant) {
+        if let (Some(silence), Some(_)) = (self.silence, self.started_at)
+            && self.watch != Watch::Killed
+        {
+            self.watch = Watch::Heard { until: now + silence };
+        }
     }
 
     /// The child runs since `now`.
     pub const fn started(&mut self, now: Instant) {
         self.started_at = Some(now);
+        self.watch = Watch::Unheard;
     }
 
     /// The child ended at `now`, or could not be started; answers what comes next.
@@ -137,6 +191,10 @@ impl Respawn {
             Stop::Wanted { .. } => return end(0, Reason::StopWanted),
             Stop::Killed => return end(0, Reason::KilledAtLimit),
             Stop::NotWanted => {}
+        }
+        if self.watch == Watch::Killed {
+            self.revived = true;
+            return self.start(now, Reason::Silent);
         }
         match ended {
             ChildEnd::Exited(0) => end(0, Reason::Stop),
@@ -168,17 +226,37 @@ impl Respawn {
         }
     }
 
-    /// When the child is to be killed; `None` while no stop is wanted and once it was killed.
-    pub const fn kill_at(&self) -> Option<Instant> {
-        match self.stop {
+    /// When the child is to be killed as things stand; ask [`Self::kill`] then.
+    #[must_use]
+    pub fn kill_at(&self) -> Option<Instant> {
+        let limit = match self.stop {
             Stop::Wanted { kill_at } => Some(kill_at),
             Stop::NotWanted | Stop::Killed => None,
-        }
+        };
+        let silence = match self.watch {
+            Watch::Heard { until } => Some(until),
+            Watch::Unheard | Watch::Killed => None,
+        };
+        limit.into_iter().chain(silence).min()
     }
 
-    /// The limit was reached and the child was killed; its end is still to be awaited.
-    pub const fn killed(&mut self) {
-        self.stop = Stop::Killed;
+    /// Whether the child is to be killed now, and why; its end is still to be awaited then.
+    pub fn kill(&mut self, now: Instant) -> Option<Kill> {
+        if matches!(self.stop, Stop::Wanted { kill_at } if kill_at <= now) {
+            self.stop = Stop::Killed;
+            return Some(Kill::Limit);
+        }
+        let Watch::Heard { until } = self.watch else { return None };
+        if now < until {
+            return None;
+        }
+        // Who comes that late was not there to hear it.
+        if now >= until + LATE {
+            self.heard(now);
+            return None;
+        }
+        self.watch = Watch::Killed;
+        Some(Kill::Silent)
     }
 
     const fn start(&self, at: Instant, reason: Reason) -> Decision {
@@ -301,10 +379,48 @@ mod tests {
         respawn.stop_wanted(at(1000));
         respawn.stop_wanted(at(5000));
         assert_eq!(respawn.kill_at(), Some(at(91_000)));
-        respawn.killed();
+        assert_eq!(respawn.kill(at(90_999)), None, "not yet");
+        assert_eq!(respawn.kill(at(91_000)), Some(Kill::Limit));
         assert_eq!(respawn.kill_at(), None);
         respawn.stop_wanted(at(92_000));
         assert_eq!(respawn.kill_at(), None, "it is killed once");
         assert_eq!(respawn.ended(at(92_000), ChildEnd::Signalled(9)), end(0, Reason::KilledAtLimit));
+    }
+
+    #[test]
+    fn a_child_that_was_heard_and_is_not_heard_again_is_killed_and_started_at_once() {
+        let mut respawn = Respawn::new(KILL_LIMIT).watching(Duration::from_secs(5));
+        respawn.started(at(0));
+        assert_eq!(respawn.kill_at(), None, "nothing is expected of one that never said anything");
+        respawn.heard(at(1_000));
+        respawn.heard(at(2_000));
+        assert_eq!(respawn.kill_at(), Some(at(7_000)));
+        assert_eq!(respawn.kill(at(6_999)), None);
+        assert_eq!(respawn.kill(at(7_000)), Some(Kill::Silent));
+        assert_eq!((respawn.kill_at(), respawn.kill(at(7_500))), (None, None), "once");
+        respawn.heard(at(7_600));
+        assert_eq!(respawn.ended(at(8_000), ChildEnd::Signalled(9)), start(8_000, true, Reason::Silent));
+        respawn.started(at(8_000));
+        assert_eq!(respawn.kill_at(), None, "the next one begins anew");
+    }
+
+    #[test]
+    fn who_comes_late_was_not_there_to_hear_the_child() {
+        let mut respawn = Respawn::new(KILL_LIMIT).watching(Duration::from_secs(5));
+        respawn.started(at(0));
+        respawn.heard(at(0));
+        assert_eq!(respawn.kill(at(3_600_000)), None);
+        assert_eq!(respawn.kill_at(), Some(at(3_605_000)));
+        assert_eq!(respawn.kill(at(3_605_000)), Some(Kill::Silent));
+    }
+
+    #[test]
+    fn a_silent_child_that_was_to_stop_is_not_started_again() {
+        let mut respawn = Respawn::new(KILL_LIMIT).watching(Duration::from_secs(5));
+        respawn.started(at(0));
+        respawn.heard(at(0));
+        assert_eq!(respawn.stop_wanted(at(1_000)), None);
+        assert_eq!(respawn.kill(at(5_000)), Some(Kill::Silent));
+        assert_eq!(respawn.ended(at(5_001), ChildEnd::Signalled(9)), end(0, Reason::StopWanted));
     }
 }

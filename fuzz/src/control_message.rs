@@ -31,14 +31,14 @@ pub fn control_message(data: &[u8]) {
         if accepted.stops.is_empty() && accepted.restarts.is_empty() {
             // Somebody in a chat may have ended it all the same.
             let by_chat = String::from_utf8_lossy(data).to_ascii_lowercase().contains("restart");
-            let ending = gateway.ended_within(Duration::from_secs(300)).await;
-            assert!(by_chat || ending.is_none(), "it ended, and nobody had asked for that: {ending:?}");
-            if ending.is_none() && !by_chat {
+            let verdict = gateway.ended_within(Duration::from_secs(300)).await;
+            assert!(by_chat || verdict.is_none(), "it ended, and nobody had asked for that: {verdict:?}");
+            if verdict.is_none() && !by_chat {
                 each_is_answered_once(gateway, &accepted.messages);
             }
         } else {
-            let ending = gateway.ended_within(Duration::from_secs(300)).await;
-            let verdict = ending.expect("what was accepted comes true").verdict;
+            let verdict = gateway.ended_within(Duration::from_secs(300)).await;
+            let verdict = verdict.expect("what was accepted comes true");
             let wanted = if accepted.stops.is_empty() { CONTRACT.restart } else { CONTRACT.stop };
             assert_eq!(verdict, wanted, "{:?} and {:?} were accepted", accepted.restarts, accepted.stops);
         }

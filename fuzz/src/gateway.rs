@@ -4,7 +4,7 @@
 use crate::memory::Memory;
 use evergate::agent::demo::DemoAgent;
 use evergate::driver::handle::Handle;
-use evergate::driver::{Driver, Ending, Parts};
+use evergate::driver::{Driver, Parts};
 use evergate::environment::{Accepting, Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
 use evergate::flight::Recorder;
 use evergate::journal::store::Store;
@@ -16,6 +16,7 @@ use evergate_core::recovery::Recovered;
 use evergate_core::request::Signal;
 use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::time::Instant;
+use evergate_core::verdict::Verdict;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ pub struct Gateway {
     /// The way to its driver.
     pub handle: Handle,
     clients: mpsc::Sender<DuplexStream>,
-    driver: JoinHandle<Ending>,
+    driver: JoinHandle<Verdict>,
     rest: JoinSet<()>,
 }
 
@@ -69,6 +70,9 @@ impl Gateway {
             session_id: 1,
             generation: highest.generation.next(),
             since_ms: 1,
+            supervisor: None,
+            unit: None,
+            predecessor_died_of: None,
         };
         let parts = Parts {
             core: Core::boot(Limits::default(), CONTRACT, recovered, environment.now()),
@@ -82,6 +86,7 @@ impl Gateway {
             state_dir: PathBuf::from("/"),
             reclaim: Box::new(|| {}),
             listen: "127.0.0.1:1".into(),
+            pulse: Arc::default(),
         };
         let (driver, handle, platforms) = Driver::new(parts).expect("nothing of the system is needed");
         let mut rest = JoinSet::new();
@@ -117,7 +122,7 @@ impl Gateway {
     }
 
     /// How it ended; `None` if it still goes on after so long.
-    pub async fn ended_within(&mut self, patience: Duration) -> Option<Ending> {
+    pub async fn ended_within(&mut self, patience: Duration) -> Option<Verdict> {
         let ended = tokio::time::timeout(patience, &mut self.driver).await.ok()?;
         Some(ended.expect("the driver does not panic"))
     }
@@ -183,7 +188,7 @@ impl Environment for Machine {
         self.isolated.send(task).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    fn guard(&self, _end: Option<(Instant, u8)>) {}
+    fn guard(&self, _end: Option<(Instant, Verdict)>) {}
 
     fn tell_supervisor(&self, _told: Told) {}
 

@@ -23,7 +23,7 @@ pub fn http_request(data: &[u8]) {
             assert!(sane, "{status} to {:?}", String::from_utf8_lossy(data));
         }
         match gateway.ended_within(Duration::from_secs(1)).await {
-            Some(ending) => assert!([CONTRACT.restart, CONTRACT.stop].contains(&ending.verdict)),
+            Some(verdict) => assert!([CONTRACT.restart, CONTRACT.stop].contains(&verdict)),
             None => {
                 let phase = gateway.handle.status().await["phase"].clone();
                 if phase == "serving" {

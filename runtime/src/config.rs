@@ -19,7 +19,8 @@ use std::path::PathBuf;
 pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{
-    AgentKind, CommandAgent, DemoAgent, Drain, KEYS, Key, Limits, Local, Log, LogFormat, LogLevel, Recovery,
+    AgentKind, CommandAgent, Debug, DemoAgent, Drain, Hooks, KEYS, Key, Limits, Local, Log, LogFormat, LogLevel,
+    Recovery, Watchdog,
 };
 pub use value::{Form, Value, Zero};
 
@@ -40,6 +41,10 @@ pub struct Config {
     pub agent: Agent,
     /// `[local]`: the local platform.
     pub local: Local,
+    /// `[watchdog]`: when a part that gets nowhere is taken for stuck.
+    pub watchdog: Watchdog,
+    /// `[debug]`: for trying out what happens when something goes wrong.
+    pub debug: Debug,
     /// `[log]`: what is logged, and how it looks.
     pub log: Log,
     settings: Settings,
@@ -172,6 +177,8 @@ impl Config {
             limits: Limits::from_settings(&settings),
             agent,
             local: Local::from_settings(&settings),
+            watchdog: Watchdog::from_settings(&settings),
+            debug: Debug::from_settings(&settings),
             log: Log::from_settings(&settings),
             settings,
         }

@@ -2,6 +2,7 @@
 //! simulation opens it to its own. Nothing else in the gateway's own loop may reach outside.
 
 use evergate_core::time::Instant;
+use evergate_core::verdict::Verdict;
 use redb::StorageBackend;
 use std::future::Future;
 use std::io;
@@ -63,6 +64,8 @@ pub enum Told {
     Stopping,
     /// One line for people.
     Status(&'static str),
+    /// The gateway gets on.
+    Alive,
 }
 
 /// What the gateway needs of the world.
@@ -79,8 +82,9 @@ pub trait Environment: Send + Sync {
     fn journal_disk(&self, state_dir: &Path) -> Box<dyn Disk>;
     /// Runs a task where a stuck main loop cannot hold it up. Natively that is a thread of this name.
     fn isolate(&self, name: &'static str, task: Task) -> io::Result<()>;
-    /// From now on ends the process at this time with this status, whatever else is stuck; `None` disarms.
-    fn guard(&self, end: Option<(Instant, u8)>);
+    /// From now on ends the process so at this time, whatever else is stuck; `None` disarms. A signal that has come by then
+    /// has its say in how.
+    fn guard(&self, end: Option<(Instant, Verdict)>);
     /// Tells the supervisor, if it listens.
     fn tell_supervisor(&self, told: Told);
     /// Asks the supervisor whether it is stopping us; `None` when it can not be asked.

@@ -23,10 +23,12 @@ use evergate_core::supervisor::Contract;
 use evergate_core::time::Instant;
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The version of the format. A log of another one would be replayed wrongly.
 pub const VERSION: u32 = 1;
@@ -85,9 +87,44 @@ impl Head {
     }
 }
 
-/// Records one generation, or nothing.
+/// The last of what the core was told and wanted, for a diagnosis by another thread.
+#[derive(Clone, Debug, Default)]
+pub struct Ring(Arc<Mutex<VecDeque<Moment>>>);
+
+#[derive(Clone, Debug)]
+enum Moment {
+    Input(Instant, Input),
+    Effect(Effect),
+}
+
+impl Ring {
+    /// Moments that are kept.
+    const KEPT: usize = 200;
+
+    fn push(&self, moment: Moment) {
+        let mut moments = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if moments.len() == Self::KEPT {
+            moments.pop_front();
+        }
+        moments.push_back(moment);
+    }
+
+    /// One line each, oldest first; `None` while the loop holds them.
+    #[must_use]
+    pub fn lines(&self) -> Option<Vec<String>> {
+        let moments = self.0.try_lock().ok()?;
+        let line = |moment: &Moment| match moment {
+            Moment::Input(at, input) => format!("{:>10} ms > {input:?}", at.as_millis()),
+            Moment::Effect(effect) => format!("{:>15}{effect:?}", ""),
+        };
+        Some(moments.iter().map(line).collect())
+    }
+}
+
+/// Records one generation: the last moments in memory, and everything in a log if there is one.
 pub struct Recorder {
     log: Option<Log>,
+    ring: Ring,
 }
 
 struct Log {
@@ -110,10 +147,16 @@ enum Line {
 }
 
 impl Recorder {
-    /// Records nothing.
+    /// Has no log.
     #[must_use]
-    pub const fn off() -> Self {
-        Self { log: None }
+    pub fn off() -> Self {
+        Self { log: None, ring: Ring::default() }
+    }
+
+    /// Keeps the last moments here.
+    #[must_use]
+    pub fn with_ring(self, ring: Ring) -> Self {
+        Self { ring, ..self }
     }
 
     /// Appends a generation to the log at `path`, which is made, with its folder, if it is not there. Records nothing,
@@ -133,7 +176,7 @@ impl Recorder {
     #[must_use]
     pub fn new(name: String, to: Box<dyn Write + Send>, head: &Head) -> Self {
         let log = Log { name, to: BufWriter::new(to), line: Line::Ended, steps: 0 };
-        let mut recorder = Self { log: Some(log) };
+        let mut recorder = Self { log: Some(log), ring: Ring::default() };
         recorder.write(|log| {
             serde_json::to_writer(&mut log.to, head)?;
             log.to.write_all(b"\n")?;
@@ -144,11 +187,13 @@ impl Recorder {
 
     /// The core is about to be told this.
     pub fn input(&mut self, at: Instant, input: &Input) {
+        self.ring.push(Moment::Input(at, input.clone()));
         self.write(|log| log.begin(at, Some(input)));
     }
 
     /// The core has answered with this, after the boot or after the last input.
     pub fn effect(&mut self, effect: &Effect) {
+        self.ring.push(Moment::Effect(effect.clone()));
         self.write(|log| {
             if log.line == Line::Continued {
                 log.to.write_all(b",")?;

@@ -2,12 +2,13 @@
 //! edge of the process (the lock on the state directory, signals, who supervises it, its exit) is brought by the caller.
 
 use crate::agent::Agent;
-use crate::driver::{Driver, Ending, Parts, Platforms};
+use crate::driver::{Driver, Parts, Platforms};
 use crate::environment::{Address, Environment, Listener};
 use crate::flight::{Head, Recorder};
 use crate::journal::store::Store;
 use crate::journal::{Journal, Owner, StoredGeneration};
 use crate::local::{Access, Door, Local, router, serve};
+use crate::pulse::Pulse;
 use crate::run::StartError;
 use crate::watched::Watcher;
 use evergate_core::id::GenerationId;
@@ -15,6 +16,8 @@ use evergate_core::limits::Limits;
 use evergate_core::recovery::{Recovered, Start};
 use evergate_core::request::{Signal, Wish};
 use evergate_core::supervisor::Contract;
+use evergate_core::verdict::Verdict;
+use evergate_core::watchdog::Part;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +63,8 @@ pub struct Edge {
     pub access: Arc<Access>,
     /// Makes sure that no process of an earlier generation's turns is alive.
     pub reclaim: Box<dyn FnOnce() + Send>,
+    /// What the watchdog looks at.
+    pub pulse: Arc<Pulse>,
     /// Makes the flight recorder.
     pub record: Box<dyn FnOnce(&Head) -> Recorder + Send>,
 }
@@ -98,13 +103,13 @@ impl Opened {
     }
 
     /// Lives to the end. The journal is still open then; closing it is the next to last thing that a process does.
-    pub async fn live(mut self, start: Start, edge: Edge) -> Result<Ending, StartError> {
-        let Edge { limits, contract, agent, signals, owner, access, reclaim, record } = edge;
+    pub async fn live(mut self, start: Start, edge: Edge) -> Result<Verdict, StartError> {
+        let Edge { limits, contract, agent, signals, owner, access, reclaim, pulse, record } = edge;
         let environment = self.environment;
         self.recovered.start = start;
         let highest = self.recovered.highest;
         let head = Head::new(limits, contract, self.recovered, environment.now());
-        let flight = record(&head);
+        let flight = record(&head).with_ring(pulse.ring.clone());
         let core = head.boot();
         let parts = Parts {
             environment: Arc::clone(&environment),
@@ -118,51 +123,84 @@ impl Opened {
             highest,
             state_dir: self.state_dir,
             listen: self.listen.to_string(),
+            pulse,
         };
         let (driver, handle, platforms) = Driver::new(parts)?;
         let local = Local { handle, access, door: Door::Network, environment };
-        drive(driver, local, [self.listener, self.control], platforms)
+        drive(driver, local, [self.listener, self.control], platforms, &self.control_path)
             .await
             .map_err(|error| StartError::System { what: "a thread cannot be started", error })
     }
 }
 
-/// Runs the driver beside its servers; the control socket's where a stuck loop cannot hold it up.
+/// Runs the driver beside its servers; the control socket's where a stuck loop cannot hold it up, and again if it hangs.
 async fn drive(
     driver: Driver,
     local: Local,
     [listener, control]: [Box<dyn Listener>; 2],
     platforms: Watcher<Platforms>,
-) -> std::io::Result<Ending> {
-    let metrics = Arc::clone(&local.handle.metrics);
+    control_path: &Path,
+) -> std::io::Result<Verdict> {
+    let (metrics, pulse) = (Arc::clone(&local.handle.metrics), Arc::clone(&local.handle.pulse));
+    let environment = Arc::clone(&local.environment);
     let inside = Local { door: Door::Control, ..local.clone() };
-    let (closing, counted) = (platforms.clone(), Arc::clone(&metrics));
+    let mut gone = serve_control(control, inside.clone(), platforms.clone())?;
+    let mut servers = JoinSet::new();
+    servers.spawn(serve(listener, router(local), platforms.clone(), metrics));
+    let mut driving = std::pin::pin!(driver.run());
+    let verdict = loop {
+        tokio::select! {
+            biased;
+            verdict = driving.as_mut() => break verdict,
+            Some(ended) = servers.join_next() => if let Err(error) = ended {
+                tracing::error!(%error, "the server broke; chats are served again after a restart");
+            },
+            () = pulse.starts_again(Part::Control) => {
+                // The thread that hangs is left behind: nobody can end it, and nobody waits for it.
+                match environment.listen(&Address::Control(control_path.to_owned())).await {
+                    Ok(control) => gone = serve_control(control, inside.clone(), platforms.clone())?,
+                    Err(error) => tracing::error!(%error, "the control socket cannot be made again"),
+                }
+            }
+        }
+    };
+    pulse.is_over();
+    while servers.join_next().await.is_some() {}
+    // The sender is dropped when the control thread is done; that error is the news.
+    let _gone = gone.await;
+    Ok(verdict)
+}
+
+/// Serves the control socket on a thread of its own, which counts what it does; the answer ends when that thread does.
+fn serve_control(
+    control: Box<dyn Listener>,
+    inside: Local,
+    closing: Watcher<Platforms>,
+) -> std::io::Result<tokio::sync::oneshot::Receiver<()>> {
     let (left, gone) = tokio::sync::oneshot::channel::<()>();
-    local.environment.isolate(
+    let (metrics, pulse) = (Arc::clone(&inside.handle.metrics), Arc::clone(&inside.handle.pulse));
+    let environment = Arc::clone(&inside.environment);
+    environment.isolate(
         "control",
         Box::new(move || {
             Box::pin(async move {
-                serve(control, router(inside), closing, counted).await;
+                let beats = async {
+                    loop {
+                        pulse.asked(Part::Control).await;
+                        pulse.nap(Part::Control);
+                        pulse.done(Part::Control);
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    () = serve(control, router(inside), closing, metrics) => {}
+                    () = beats => {}
+                }
                 drop(left);
             })
         }),
     )?;
-    let mut servers = JoinSet::new();
-    servers.spawn(serve(listener, router(local), platforms, metrics));
-    let mut driving = std::pin::pin!(driver.run());
-    let ending = loop {
-        tokio::select! {
-            biased;
-            ending = driving.as_mut() => break ending,
-            Some(ended) = servers.join_next() => if let Err(error) = ended {
-                tracing::error!(%error, "the server broke; chats are served again after a restart");
-            },
-        }
-    };
-    while servers.join_next().await.is_some() {}
-    // The sender is dropped when the control thread is done; that error is the news.
-    let _gone = gone.await;
-    Ok(ending)
+    Ok(gone)
 }
 
 /// Listens, waiting a while for a dying predecessor to let go of the port.

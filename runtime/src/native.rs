@@ -1,8 +1,11 @@
 //! The real machine behind [`Environment`]: tokio's clock and sockets, threads, the file system, the kernel's randomness.
 
 use crate::environment::{Accepting, Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
-use crate::systemd::{self, Notify};
+use crate::program;
+use crate::systemd::{self, KEEPER, Notify};
+use evergate_core::supervisor::Contract;
 use evergate_core::time::Instant;
+use evergate_core::verdict::{RESTART, STOP, Verdict};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 use std::fs::{File, OpenOptions, Permissions};
@@ -10,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, UnixListener};
@@ -18,30 +22,63 @@ use tokio::net::{TcpListener, UnixListener};
 pub struct Native {
     origin: tokio::time::Instant,
     guard: Arc<Guard>,
-    notify: Notify,
+    /// systemd, and our own supervisor.
+    notify: [Notify; 2],
 }
 
 /// The thread that ends a process whose driver is stuck.
-#[derive(Default)]
 struct Guard {
-    end: Mutex<Option<(std::time::Instant, u8)>>,
+    end: Mutex<Option<(std::time::Instant, Verdict)>>,
     changed: Condvar,
+    exit: Exit,
+}
+
+/// What a guard needs to know to end the process.
+pub struct Exit {
+    /// The supervisor's terms.
+    pub contract: Contract,
+    /// Whether a signal has told the process to end.
+    pub signalled: Arc<AtomicBool>,
+    /// The program that replaces this process.
+    pub program: Option<PathBuf>,
+}
+
+impl Exit {
+    /// Ends this process, whatever else is stuck.
+    fn take(&self, verdict: Verdict) {
+        let signalled = self.signalled.load(SeqCst);
+        let verdict = if signalled { self.contract.signalled_at_last(verdict) } else { verdict };
+        tracing::error!(%verdict, "the gateway does not end by itself and is ended by its guard");
+        // The one end beside `main`: the loop that should have ended the process no longer turns.
+        std::process::exit(i32::from(match verdict {
+            Verdict::Exit(status) => status,
+            Verdict::StayUp => STOP,
+            Verdict::ReExec => {
+                program::replace_this_process(self.program.as_deref());
+                RESTART
+            }
+        }));
+    }
 }
 
 impl Native {
     /// The machine as it is now; time counts from here.
-    pub fn new() -> io::Result<Self> {
-        let guard = Arc::new(Guard::default());
+    pub fn new(exit: Exit) -> io::Result<Self> {
+        let guard = Arc::new(Guard { end: Mutex::new(None), changed: Condvar::new(), exit });
         let watched = Arc::clone(&guard);
         thread("guard", move || watched.watch())?;
-        Ok(Self { origin: tokio::time::Instant::now(), guard, notify: Notify::from_environment() })
+        Ok(Self {
+            origin: tokio::time::Instant::now(),
+            guard,
+            notify: ["NOTIFY_SOCKET", KEEPER].map(Notify::from_environment),
+        })
     }
 }
 
 /// Starts a thread that leaves the process's signals to the main one.
 fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let work = move || {
-        if let Err(error) = crate::run::block_signals() {
+        if let Err(error) = crate::signals::block() {
             tracing::warn!(%error, "signals cannot be kept from a thread");
         }
         work();
@@ -56,15 +93,10 @@ impl Guard {
         loop {
             end = match *end {
                 None => self.changed.wait(end).unwrap_or_else(PoisonError::into_inner),
-                Some((at, status)) => {
+                Some((at, verdict)) => {
                     let left = at.saturating_duration_since(std::time::Instant::now());
                     if left.is_zero() {
-                        // The one exit beside `main`: the loop that should have ended the process no longer turns.
-                        tracing::error!(
-                            status,
-                            "the gateway did not end by its own deadline and is ended by its guard"
-                        );
-                        std::process::exit(i32::from(status));
+                        self.exit.take(verdict);
                     }
                     self.changed.wait_timeout(end, left).unwrap_or_else(PoisonError::into_inner).0
                 }
@@ -99,7 +131,7 @@ impl Environment for Native {
     }
 
     fn journal_disk(&self, state_dir: &Path) -> Box<dyn Disk> {
-        Box::new(JournalFile { path: state_dir.join("journal.redb") })
+        journal_disk(state_dir)
     }
 
     fn isolate(&self, name: &'static str, task: Task) -> io::Result<()> {
@@ -108,10 +140,10 @@ impl Environment for Native {
         thread(name, move || runtime.block_on(task()))
     }
 
-    fn guard(&self, end: Option<(Instant, u8)>) {
-        let end = end.map(|(at, status)| {
+    fn guard(&self, end: Option<(Instant, Verdict)>) {
+        let end = end.map(|(at, verdict)| {
             let left = at - self.now();
-            (std::time::Instant::now() + left, status)
+            (std::time::Instant::now() + left, verdict)
         });
         *self.guard.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
         self.guard.changed.notify_all();
@@ -119,9 +151,10 @@ impl Environment for Native {
 
     fn tell_supervisor(&self, told: Told) {
         match told {
-            Told::Ready => self.notify.ready(),
-            Told::Stopping => self.notify.stopping(),
-            Told::Status(line) => self.notify.status(line),
+            Told::Ready => self.notify.iter().for_each(Notify::ready),
+            Told::Stopping => self.notify.iter().for_each(Notify::stopping),
+            Told::Status(line) => self.notify.iter().for_each(|notify| notify.status(line)),
+            Told::Alive => self.notify.iter().for_each(Notify::alive),
         }
     }
 
@@ -179,6 +212,11 @@ fn listen_at(path: &Path) -> io::Result<UnixListener> {
     std::fs::set_permissions(&fresh, Permissions::from_mode(0o600))?;
     std::fs::rename(&fresh, path)?;
     Ok(listener)
+}
+
+/// The disk with the journal of a state directory.
+pub fn journal_disk(state_dir: &Path) -> Box<dyn Disk> {
+    Box::new(JournalFile { path: state_dir.join("journal.redb") })
 }
 
 /// The journal as a file.

@@ -3,7 +3,7 @@
 
 use crate::cli::{self, ClientCommand, Global};
 use crate::config::{Config, FileSource, Sources, evergate_environment};
-use crate::{logging, run, supervise};
+use crate::{last_words, logging, run, signals, supervise};
 use clap::{CommandFactory, Parser, Subcommand};
 use evergate_core::supervisor::{Contract, Park};
 use evergate_core::verdict::Verdict;
@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
     // Before anything else, so that a re-exec finds the program even after its file was replaced or removed.
     let program = std::env::current_exe();
     // Before any thread: a signal that comes before somebody listens must wait, not kill.
-    if let Err(error) = run::block_signals() {
+    if let Err(error) = signals::block() {
         logging::complain(&format_args!("signals cannot be blocked: {error}"));
     }
     let arguments = match Arguments::try_parse() {
@@ -138,7 +138,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 /// Lets signals do what they do by default again, for commands that do not answer them.
 fn unblock() {
-    if let Err(error) = run::unblock_signals() {
+    if let Err(error) = signals::unblock() {
         logging::complain(&format_args!("signals cannot be unblocked: {error}"));
     }
 }
@@ -167,9 +167,12 @@ fn gateway(global: &Global, arguments: RunArguments, program: Option<PathBuf>) -
         Err(_) => return park(),
     };
     logging::start(&config.log);
-    match run::run(&config, &state_dir, arguments.flight_log.as_deref()) {
+    match run::run(&config, &state_dir, arguments.flight_log.as_deref(), program.clone()) {
         Ok(Verdict::Exit(status)) => ExitCode::from(status),
-        Ok(Verdict::ReExec) => replace_this_process(program),
+        Ok(Verdict::ReExec) => {
+            replace_this_process(program.as_deref());
+            ExitCode::from(evergate_core::verdict::RESTART)
+        }
         Ok(Verdict::StayUp) => stay_up(
             "stopped. This supervisor starts it again after any end, so the process stays, idle: unload its job to end it",
         ),
@@ -204,14 +207,14 @@ fn stay_up(why: &str) -> ExitCode {
 }
 
 /// Replaces this process by a fresh start of the program: same PID, same command line. Signals have been blocked
-/// before and stay so over the exec, since one that comes before the new image listens would kill it.
-fn replace_this_process(program: Option<PathBuf>) -> ExitCode {
-    let itself = PathBuf::from("/proc/self/exe");
-    for program in program.iter().chain([&itself]) {
+/// before and stay so over the exec, since one that comes before the new image listens would kill it. Comes back only when
+/// that is not possible.
+pub(crate) fn replace_this_process(program: Option<&Path>) {
+    let itself = Path::new("/proc/self/exe");
+    for program in program.into_iter().chain([itself]) {
         let error = again(program).exec();
         tracing::error!(%error, program = %program.display(), "the program cannot be started again in place");
     }
-    ExitCode::from(evergate_core::verdict::RESTART)
 }
 
 fn again(program: &Path) -> std::process::Command {
@@ -220,7 +223,7 @@ fn again(program: &Path) -> std::process::Command {
     if let Some(name) = words.next() {
         command.arg0(name);
     }
-    command.args(words).env_remove("EVERGATE_REVIVED");
+    command.args(words).env_remove("EVERGATE_REVIVED").env_remove(last_words::DIED_OF);
     command
 }
 
@@ -239,7 +242,8 @@ fn supervise_gateway(global: &Global, child: Vec<OsString>) -> ExitCode {
             arguments.extend([flag.into(), value.clone().into_os_string()]);
         }
     }
-    supervise::supervise(arguments)
+    // The watchdog inside comes first, where it still can.
+    supervise::supervise(arguments, config.watchdog.freeze + supervise::AFTER_THE_WATCHDOG)
 }
 
 fn configuration(global: &Global, command: &ConfigCommand) -> ExitCode {

@@ -6,28 +6,30 @@ use crate::agent::demo::DemoAgent;
 use crate::agent::{Agent, orphan};
 use crate::config::{self, Config};
 use crate::detect;
+use crate::diagnosis;
 use crate::environment::Environment;
 use crate::flight::Recorder;
 use crate::generation::{Edge, Opened, PREDECESSOR};
 use crate::journal::claim::{Claim, ClaimError};
 use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
+use crate::last_words::LastWords;
 use crate::local::Access;
-use crate::native::Native;
-use crate::systemd;
+use crate::native::{Exit, Native};
+use crate::pulse::Pulse;
+use crate::signals::{self, Signals};
+use crate::systemd::{self, Unit};
+use crate::watchdog::Watch;
 use evergate_core::drain::TurnFate;
+use evergate_core::id::GenerationId;
 use evergate_core::limits::Limits;
 use evergate_core::recovery::Start;
-use evergate_core::request::Signal;
 use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::verdict::Verdict;
-use nix::sys::signal::SigSet;
+use evergate_core::watchdog::Bounds;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Why this gateway cannot start as it is: the supervisor is told not to try again.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +91,14 @@ impl StartError {
 
 /// Runs one generation and says how the process is to end. With a `flight_log` all that its core is told and says is
 /// appended to that file.
-pub fn run(config: &Config, state_dir: &Path, flight_log: Option<&Path>) -> Result<Verdict, StartError> {
+///
+/// `program` is what replaces this process if its own loop cannot say so any more.
+pub fn run(
+    config: &Config,
+    state_dir: &Path,
+    flight_log: Option<&Path>,
+    program: Option<PathBuf>,
+) -> Result<Verdict, StartError> {
     let system = |what| move |error| StartError::System { what, error };
     let unusable = |error| ClaimError::Unusable { path: state_dir.to_owned(), error };
     // A directory that is made here is for this user alone; what is in it is so in any case.
@@ -100,7 +109,7 @@ pub fn run(config: &Config, state_dir: &Path, flight_log: Option<&Path>) -> Resu
         .enable_all()
         .build()
         .map_err(system("the event loop cannot be set up"))?;
-    let verdict = runtime.block_on(generation(config, &state_dir, flight_log, claim))?;
+    let verdict = runtime.block_on(generation(config, &state_dir, flight_log, program, claim))?;
     // Whatever still runs on the loop (a name look-up, say) must not hold up the end.
     runtime.shutdown_background();
     Ok(verdict)
@@ -110,19 +119,30 @@ async fn generation(
     config: &Config,
     state_dir: &Path,
     flight_log: Option<&Path>,
+    program: Option<PathBuf>,
     mut claim: Claim,
 ) -> Result<Verdict, StartError> {
     let system = |what| move |error| StartError::System { what, error };
-    let (signals, forward) = signals().map_err(system("signals cannot be received"))?;
-    let mut errands = JoinSet::new();
-    errands.spawn(forward);
-    let environment: Arc<dyn Environment> = Arc::new(Native::new().map_err(system("a thread cannot be started"))?);
+    let (ear, heard) = Signals::listen().map_err(system("signals cannot be received"))?;
+    // Children inherit the mask of the thread that starts them.
+    signals::unblock()
+        .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
+    let contract = Contract::of(detect::supervisor());
+    let exit = Exit { contract, signalled: ear.heard(), program };
+    let environment: Arc<dyn Environment> = Arc::new(Native::new(exit).map_err(system("a thread cannot be started"))?);
+    let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On));
+    watch(config, state_dir, contract, &environment, &pulse).map_err(system("a thread cannot be started"))?;
     let opened = Opened::open(Arc::clone(&environment), state_dir, config.local.listen).await?;
     let (journal, control_path) = (Arc::clone(&opened.journal), opened.control_path.clone());
     let start = if opened.stop_is_open() { started_by().await } else { Start::Wanted };
-    let owner = Owner::this_process(opened.number(), environment.unix_ms());
+    pulse.metrics.generation.store(opened.number().0, Relaxed);
+    let owner = Owner {
+        supervisor: Some(contract.supervisor),
+        unit: Unit::of_this_process().filter(|_| contract.supervisor == Supervisor::Systemd),
+        predecessor_died_of: opened.predecessor.as_ref().and_then(|last| LastWords::of(last.generation, state_dir)),
+        ..Owner::this_process(opened.number(), environment.unix_ms())
+    };
     claim.record(&owner).map_err(|error| ClaimError::Unusable { path: state_dir.to_owned(), error })?;
-    let contract = Contract::of(detect::supervisor());
     let flight_log = flight_log.map(Path::to_owned);
     tracing::info!(
         generation = owner.generation.0, pid = owner.pid, supervisor = contract.supervisor.name(),
@@ -137,28 +157,53 @@ async fn generation(
         contract,
         record: Box::new(move |head| flight_log.map_or_else(Recorder::off, |path| Recorder::open(&path, head))),
         agent: agent(config),
-        signals,
+        signals: heard,
+        pulse,
         reclaim: reclaim(opened.predecessor.clone(), &owner, control_path.clone()),
         owner,
         access: Arc::new(access),
     };
-    let mut ending = opened.live(start, edge).await?;
-    block_signals().map_err(|errno| StartError::System { what: "signals cannot be blocked", error: errno.into() })?;
+    let verdict = opened.live(start, edge).await?;
+    signals::block().map_err(|errno| StartError::System { what: "signals cannot be blocked", error: errno.into() })?;
+    let signalled = ear.end();
     journal.close();
     // The socket goes last of all, so that a command line sees the end only when it has happened.
     if let Err(error) = std::fs::remove_file(&control_path) {
         tracing::debug!(%error, "the control socket was gone already");
     }
     drop(claim);
-    if contract.signalled_at_last(ending.verdict) == ending.verdict {
-        return Ok(ending.verdict);
-    }
-    // A signal that came before it was blocked is on its way through the loop: let that turn once more.
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    match ending.signals.try_recv() {
-        Ok(_) => Ok(contract.signalled_at_last(ending.verdict)),
-        Err(_) => Ok(ending.verdict),
-    }
+    // One that came behind the last input: a successor in place would never hear of it.
+    Ok(if signalled { contract.signalled_at_last(verdict) } else { verdict })
+}
+
+/// Sets the watchdog on its thread.
+fn watch(
+    config: &Config,
+    state_dir: &Path,
+    contract: Contract,
+    environment: &Arc<dyn Environment>,
+    pulse: &Arc<Pulse>,
+) -> std::io::Result<()> {
+    let bounds = Bounds { freeze: config.watchdog.freeze, start: config.watchdog.start };
+    let (seen, folder, clock) = (Arc::clone(pulse), state_dir.to_owned(), Arc::clone(environment));
+    let last_words = move |why: &str| {
+        let generation = seen.metrics.generation.load(Relaxed);
+        let name = format!("{generation}-{}", clock.unix_ms());
+        let diagnosis = diagnosis::write(&folder, &name, why, &seen.metrics, &seen.ring);
+        let diagnosis = diagnosis
+            .inspect_err(|error| tracing::error!(%error, "no diagnosis can be written"))
+            .inspect(|path| tracing::error!(diagnosis = %path.display(), "what it looked like inside is written down"))
+            .ok();
+        let words =
+            LastWords { generation: GenerationId(generation), why: format!("ended by its watchdog: {why}"), diagnosis };
+        if let Err(error) = words.write(&folder) {
+            tracing::error!(%error, "the successor cannot be told why");
+        }
+    };
+    let (environment, pulse) = (Arc::clone(environment), Arc::clone(pulse));
+    let watch =
+        Watch { environment: Arc::clone(&environment), pulse, bounds, contract, last_words: Box::new(last_words) };
+    environment.isolate("watchdog", Box::new(move || Box::pin(watch.run())))
 }
 
 /// The supervisor knows whether it revived us.
@@ -169,49 +214,6 @@ async fn started_by() -> Start {
         _ => false,
     };
     if revived { Start::Revived } else { Start::Wanted }
-}
-
-/// Makes the signals that a gateway answers wait until somebody listens for them: from the first line of `main` on, and
-/// again over a re-exec. Threads that are started meanwhile never get them.
-pub fn block_signals() -> nix::Result<()> {
-    answered_signals().thread_block()
-}
-
-fn answered_signals() -> SigSet {
-    use nix::sys::signal::Signal;
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
-}
-
-/// Lets them through, on this thread.
-pub fn unblock_signals() -> nix::Result<()> {
-    answered_signals().thread_unblock()
-}
-
-/// The process's signals as the core's, and the errand that brings them.
-fn signals() -> std::io::Result<(mpsc::Receiver<Signal>, impl Future<Output = ()> + Send + 'static)> {
-    let (to_driver, signals) = mpsc::channel(16);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    // Blocked since the first line of `main`, or by the image that this one replaced; now somebody listens.
-    unblock_signals()?;
-    let forward = async move {
-        loop {
-            let signal = tokio::select! {
-                biased;
-                _ = terminate.recv() => Signal::Terminate,
-                _ = interrupt.recv() => Signal::Interrupt,
-                _ = hangup.recv() => {
-                    tracing::info!("SIGHUP received: nothing to do");
-                    continue;
-                }
-            };
-            if to_driver.send(signal).await.is_err() {
-                break;
-            }
-        }
-    };
-    Ok((signals, forward))
 }
 
 fn limits(config: &Config) -> Limits {

@@ -23,7 +23,7 @@ use std::{
 };
 
 use evergate_core::{
-    respawn::{ChildEnd, Decision, KILL_LIMIT, Next, Reason, Respawn},
+    respawn::{ChildEnd, Decision, KILL_LIMIT, Kill, Next, Reason, Respawn},
     time::Instant,
 };
 use nix::{
@@ -32,6 +32,7 @@ use nix::{
     unistd::Pid,
 };
 use tokio::{
+    net::UnixDatagram,
     process::{Child, Command},
     runtime,
     signal::unix::{self, SignalKind},
@@ -39,10 +40,13 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use crate::systemd;
+use crate::last_words::DIED_OF;
+use crate::systemd::{self, KEEPER};
 
 /// How long systemd may take to say whether a SIGTERM was a stop of our unit.
 const ASK_SYSTEMD: Duration = Duration::from_secs(5);
+/// How much longer than its own watchdog a child is given to say that it gets on.
+pub const AFTER_THE_WATCHDOG: Duration = Duration::from_secs(5);
 /// The running program itself, which can be executed even after its file was removed (Linux).
 const RUNNING_PROGRAM: &str = "/proc/self/exe";
 /// Signals that are passed on. They wait while no handler stands, so that none kills the supervisor silently.
@@ -50,12 +54,13 @@ const PASSED_ON: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
 
 /// Runs the gateway with `arguments` (`run` when there are none) until it is stopped or parks itself, and answers the
 /// exit status: 0 after a stop, 78 when the child parked itself, 71 when the supervisor itself could not be set up.
-/// A child that is told to stop has [`KILL_LIMIT`] for it, which its own deadlines nest below.
+/// A child that is told to stop has [`KILL_LIMIT`] for it, which its own deadlines nest below. One that has said that it gets on,
+/// and does not say so for `silence`, is killed and started again.
 ///
 /// Call it before any thread is started: the signal mask it sets is the calling thread's.
-pub fn supervise(arguments: Vec<OsString>) -> ExitCode {
+pub fn supervise(arguments: Vec<OsString>, silence: Duration) -> ExitCode {
     let arguments = if arguments.is_empty() { vec![OsString::from("run")] } else { arguments };
-    match run(arguments, KILL_LIMIT) {
+    match run(arguments, KILL_LIMIT, silence) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             error!(%error, "cannot supervise: the operating system refused signals, a runtime or our own path");
@@ -64,7 +69,7 @@ pub fn supervise(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn run(arguments: Vec<OsString>, kill_limit: Duration) -> io::Result<u8> {
+fn run(arguments: Vec<OsString>, kill_limit: Duration, silence: Duration) -> io::Result<u8> {
     // SIGCHLD may come blocked from whoever executed us, and the end of a child would then go unseen.
     let all: SigSet = PASSED_ON.into_iter().chain([Signal::SIGCHLD]).collect();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None)?;
@@ -75,6 +80,9 @@ fn run(arguments: Vec<OsString>, kill_limit: Duration) -> io::Result<u8> {
         sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&all), None)?;
         info!(pid = process::id(), program = %program.display(), ?arguments, "supervising");
         let mut supervisor = Supervisor::new(program, arguments, kill_limit);
+        supervisor.respawn = supervisor.respawn.clone().watching(silence);
+        supervisor.keeper =
+            Keeper::open().inspect_err(|error| warn!(%error, "cannot hear whether the child gets on")).ok();
         Ok(supervisor.watch(async || signals.next().await).await)
     })
 }
@@ -136,11 +144,56 @@ struct Supervisor {
     arguments: Vec<OsString>,
     respawn: Respawn,
     begun_at: time::Instant,
+    keeper: Option<Keeper>,
+    /// What the last child died of, if it did not say so itself.
+    died_of: Option<String>,
+}
+
+/// Where the child says that it gets on.
+struct Keeper {
+    socket: UnixDatagram,
+    name: String,
+}
+
+impl Keeper {
+    /// A socket under a name that nobody can guess: it is the only thing that keeps others from speaking for the child.
+    fn open() -> io::Result<Self> {
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(io::Error::other)?;
+        let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("evergate-{}-{secret}", process::id());
+        let socket = std::os::unix::net::UnixDatagram::bind_addr(&systemd::abstract_address(name.as_bytes())?)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket: UnixDatagram::from_std(socket)?, name: format!("@{name}") })
+    }
+
+    /// Waits until the child says that it gets on.
+    async fn heard(keeper: &Option<Self>) {
+        let Some(keeper) = keeper else { return std::future::pending().await };
+        let mut told = [0; 64];
+        loop {
+            match keeper.socket.recv(&mut told).await {
+                Ok(length) if told[..length].starts_with(b"WATCHDOG=1") => return,
+                Ok(_) => {}
+                Err(error) => {
+                    warn!(%error, "whether the child gets on can no longer be heard");
+                    return std::future::pending().await;
+                }
+            }
+        }
+    }
 }
 
 impl Supervisor {
     fn new(program: PathBuf, arguments: Vec<OsString>, kill_limit: Duration) -> Self {
-        Self { program, arguments, respawn: Respawn::new(kill_limit), begun_at: time::Instant::now() }
+        Self {
+            program,
+            arguments,
+            respawn: Respawn::new(kill_limit),
+            begun_at: time::Instant::now(),
+            keeper: None,
+            died_of: None,
+        }
     }
 
     fn now(&self) -> Instant {
@@ -213,6 +266,13 @@ impl Supervisor {
         let mut command = Command::new(program);
         command.args(&self.arguments).stdin(Stdio::null()).process_group(0);
         command.env("EVERGATE_SUPERVISOR", "supervise").env("EVERGATE_SUPERVISOR_PID", process::id().to_string());
+        if let Some(keeper) = &self.keeper {
+            command.env(KEEPER, &keeper.name);
+        }
+        match self.died_of.take() {
+            Some(died_of) => command.env(DIED_OF, died_of),
+            None => command.env_remove(DIED_OF),
+        };
         match revived {
             true => command.env("EVERGATE_REVIVED", "1"),
             false => command.env_remove("EVERGATE_REVIVED"),
@@ -250,10 +310,14 @@ impl Supervisor {
                         return ChildEnd::Signalled(Signal::SIGKILL as i32);
                     }
                 },
-                () = limit => {
-                    warn!(pid = running.pid.as_raw(), "child did not end in time; killing its process group");
+                () = Keeper::heard(&self.keeper) => self.respawn.heard(self.now()),
+                () = limit => if let Some(why) = self.respawn.kill(self.now()) {
+                    let pid = running.pid.as_raw();
+                    match why {
+                        Kill::Limit => warn!(pid, "child did not end in time; killing its process group"),
+                        Kill::Silent => error!(pid, "child gives no sign of life; killing its process group"),
+                    }
                     kill_group(running.pid);
-                    self.respawn.killed();
                 }
             }
         }
@@ -266,7 +330,7 @@ impl Supervisor {
         }
     }
 
-    fn report(&self, pid: Pid, ended: ChildEnd, lived: Duration, decision: Decision) {
+    fn report(&mut self, pid: Pid, ended: ChildEnd, lived: Duration, decision: Decision) {
         let pid = pid.as_raw();
         let lived_ms = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);
         let status = match ended {
@@ -279,6 +343,11 @@ impl Supervisor {
         };
         let reason = decision.reason.sentence();
         let next_in_ms = self.until(decision.next);
+        self.died_of = match decision.reason {
+            Reason::Silent => Some(format!("killed by its supervisor: {reason}")),
+            Reason::Crash => Some(format!("its supervisor saw it end with {status}")),
+            _ => None,
+        };
         match (decision.next, decision.reason) {
             (Next::Start { .. }, Reason::Restart) => {
                 info!(pid, status, lived_ms, next_in_ms, reason, "child ended; starting the next")

@@ -27,9 +27,12 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::{process::Command, time};
 use tracing::{debug, warn};
 
+/// Names the socket at which `evergate supervise` hears from its child that it gets on.
+pub const KEEPER: &str = "EVERGATE_KEEPER";
 /// How long [`restarts`] waits for an answer.
 const RESTARTS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before asking again when `systemctl` was killed with the rest of our control group.
@@ -46,9 +49,9 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// The supervisor that `NOTIFY_SOCKET` names, or nobody.
-    pub fn from_environment() -> Self {
-        match env::var_os("NOTIFY_SOCKET") {
+    /// The listener that this variable names, or nobody: `NOTIFY_SOCKET` names systemd, [`KEEPER`] our own supervisor.
+    pub fn from_environment(variable: &str) -> Self {
+        match env::var_os(variable) {
             Some(name) if !name.is_empty() => Self::to(&name),
             _ => Self { supervisor: None },
         }
@@ -70,6 +73,11 @@ impl Notify {
     /// The gateway serves. Counts for `Type=notify`; without effect elsewhere.
     pub fn ready(&self) {
         self.send("READY=1");
+    }
+
+    /// The gateway gets on. Counts for `WatchdogSec`; without effect elsewhere.
+    pub fn alive(&self) {
+        self.send("WATCHDOG=1");
     }
 
     /// The gateway leaves for good. systemd then starts `TimeoutStopSec`, so this must not be sent before a restart in
@@ -94,14 +102,14 @@ impl Notify {
 }
 
 #[cfg(target_os = "linux")]
-fn abstract_address(name: &[u8]) -> Result<SocketAddr> {
+pub(crate) fn abstract_address(name: &[u8]) -> Result<SocketAddr> {
     use std::os::linux::net::SocketAddrExt;
     SocketAddr::from_abstract_name(name)
 }
 
 /// Abstract names exist on Linux only, and so does systemd.
 #[cfg(not(target_os = "linux"))]
-fn abstract_address(_name: &[u8]) -> Result<SocketAddr> {
+pub(crate) fn abstract_address(_name: &[u8]) -> Result<SocketAddr> {
     Err(Error::from(ErrorKind::Unsupported))
 }
 
@@ -182,21 +190,27 @@ async fn ask(timeout: Duration) -> Option<UnitState> {
 }
 
 /// A service of systemd, as a control group names it.
-#[derive(Debug, PartialEq, Eq)]
-struct Unit {
-    name: String,
-    manager: Manager,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its name.
+    pub name: String,
+    /// Which systemd manages it.
+    pub manager: Manager,
 }
 
 /// Which systemd manages a unit.
-#[derive(Debug, PartialEq, Eq)]
-enum Manager {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Manager {
+    /// The machine's.
     System,
+    /// A user's own.
     User,
 }
 
 impl Unit {
-    fn of_this_process() -> Option<Self> {
+    /// The unit that this process runs in.
+    pub fn of_this_process() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/self/cgroup").ok()?)
     }
 

@@ -1,10 +1,10 @@
 //! The journal on redb holds what the core's specification of a store says, over closes and openings.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use evergate::environment::{Disk, Environment};
+use evergate::environment::Disk;
 use evergate::journal::store::Store;
 use evergate::journal::{Batch, Body, Journal, MessageBody, Write};
-use evergate::native::Native;
+use evergate::native::journal_disk;
 use evergate::run::StartError;
 use evergate_core::effect::Place;
 use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 fn open(folder: &Path) -> Store {
-    Store::open(Native::new().unwrap().journal_disk(folder)).unwrap()
+    Store::open(journal_disk(folder)).unwrap()
 }
 
 fn message(id: u64) -> Write {

@@ -89,8 +89,8 @@ impl Telling {
             Effect::Ready => (Lane::Supervisor, "ready".to_owned()),
             Effect::Stopping => (Lane::Supervisor, "stopping".to_owned()),
             Effect::Phase(phase) => (Lane::Gateway, phase.name().to_owned()),
-            Effect::Guard(Some((at, status))) => {
-                (Lane::Gateway, format!("the guard is set to {} ms, status {status}", at.as_millis()))
+            Effect::Guard(Some((at, verdict))) => {
+                (Lane::Gateway, format!("the guard is set to {} ms, {verdict}", at.as_millis()))
             }
             Effect::Guard(None) => (Lane::Gateway, "the guard is off".to_owned()),
             Effect::Ignored => (Lane::Gateway, "that made no sense".to_owned()),

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::events::Follower;
 use crate::http::Client;
 use crate::oracle::Accepted;
-use crate::{PATIENCE, eventually, flight, process};
+use crate::{PATIENCE, eventually, flight, hooks, process};
 
 /// Who starts the gateway again when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,6 +265,11 @@ impl Gateway {
     pub fn await_phase(&self, phase: &str) {
         let what = format!("the phase {phase}");
         self.wait_for(&what, PATIENCE, || self.try_status().filter(|status| status["phase"] == phase));
+    }
+
+    /// Has a part of the gateway stand still, through the control socket; needs `[debug] hooks = "on"`.
+    pub fn freeze(&self, part: &str, length: Duration) {
+        hooks::freeze(&self.state_dir, part, length);
     }
 
     /// Sends a signal to the gateway itself.

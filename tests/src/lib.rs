@@ -11,6 +11,7 @@ pub mod chat;
 pub mod events;
 pub mod flight;
 pub mod gateway;
+pub mod hooks;
 pub mod http;
 pub mod oracle;
 pub mod process;

@@ -16,6 +16,7 @@ use evergate_tests::{
     eventually,
     flight::assert_conformant,
     gateway::free_address,
+    hooks::freeze,
     http::Client,
     process::binary,
     skipped,
@@ -227,6 +228,34 @@ fn a_restart_by_systemd_in_the_middle_of_a_turn_resumes_it_and_answers_once() {
     service.systemd.wait_for_state(UNIT, "active", PATIENCE);
     let events = service.await_only_reply("main", question);
     assert!(was_resumed(&events, question), "it outlasted the drain budget: {events:#?}");
+}
+
+/// systemd hears from the gateway that it gets on; one that is stopped as a whole is killed and started again, and one whose
+/// loop is frozen comes back in place before systemd has to.
+#[test]
+fn a_frozen_gateway_comes_back_by_its_own_watchdog_or_by_systemds() {
+    let further = "Environment=EVERGATE_WATCHDOG_FREEZE=2s EVERGATE_DEBUG_HOOKS=on\nNotifyAccess=main\nWatchdogSec=5\n\
+                   WatchdogSignal=SIGKILL\nStartLimitIntervalSec=0";
+    let Some(service) = Service::start("a frozen gateway under systemd", further) else { return };
+    let generation = service.serving().expect("it serves");
+    let pid = service.systemd.main_pid(UNIT);
+    thread::sleep(Duration::from_secs(7));
+    assert_eq!(service.serving(), Some(generation), "systemd hears that it gets on");
+
+    let question = service.send("loop", "loop", "take 3s to say what hit you");
+    service.await_running("loop", question);
+    freeze(&service.state, "loop", Duration::from_secs(600));
+    let generation = service.await_generation_after(generation);
+    assert_eq!(service.systemd.main_pid(UNIT), pid, "in place");
+    service.await_only_reply("loop", question);
+
+    let question = service.send("whole", "whole", "take 3s to say what hit you");
+    service.await_running("whole", question);
+    service.systemd.kill_main(UNIT, "STOP");
+    service.await_generation_after(generation);
+    assert_ne!(service.systemd.main_pid(UNIT), pid, "killed and started by systemd");
+    service.await_only_reply("whole", question);
+    assert_eq!(service.systemd.show(UNIT, "ActiveState"), "active");
 }
 
 #[test]

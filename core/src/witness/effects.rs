@@ -184,11 +184,13 @@ impl Witness {
         life.guard = Some(at);
     }
 
-    /// The guard has ended a process whose loop was stuck, with this status: no orderly end, but the same status.
-    pub fn struck(&mut self, checks: &mut Checks, status: u8) {
+    /// The guard has ended a process whose loop was stuck: no orderly end, but the same verdict.
+    pub fn struck(&mut self, checks: &mut Checks, verdict: Verdict) {
         // Where nobody starts anything again, or somebody always does, no status changes that.
-        if !matches!(self.contract.starts_again, StartsAgain::Never | StartsAgain::Always) {
-            self.ends(checks, Verdict::Exit(status));
+        let idle_status = matches!(verdict, Verdict::Exit(_))
+            && matches!(self.contract.starts_again, StartsAgain::Never | StartsAgain::Always);
+        if !idle_status {
+            self.ends(checks, verdict);
         }
         if let Some(life) = &mut self.life {
             life.ended = false;

@@ -40,6 +40,17 @@ pub fn started(pid: i32) -> Option<u64> {
     }
 }
 
+/// Whether the process with this id and start time lives; one that is only waited for by its parent does not.
+pub fn lives(pid: i32, start_time: u64) -> bool {
+    #[cfg(target_os = "linux")]
+    return linux::Process::find(pid).is_some_and(|process| process.started == start_time && process.lives());
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (pid, start_time);
+        false
+    }
+}
+
 /// Kills what generations before `generation` left behind: every process of the kernel session `sid` (the dead owner's)
 /// whose environment names the control socket `control`, a turn and an older generation, except this process and its
 /// ancestors. Blocks until they are gone, two seconds at most.

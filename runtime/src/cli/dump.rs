@@ -5,11 +5,10 @@ use super::answers::JournalPage;
 use super::call_error::CallError;
 use super::client::Client;
 use super::{CommandError, Global, exit, print};
-use crate::environment::Environment;
 use crate::journal::claim::{Claim, ClaimError};
 use crate::journal::store::Store;
 use crate::journal::{Cursor, Journal, JournalError};
-use crate::native::Native;
+use crate::native::journal_disk;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -50,8 +49,7 @@ fn from_file(global: &Global) -> Result<(), CommandError> {
         return Err(CommandError::ended(exit::UNAVAILABLE, sentence));
     }
     let claim = Claim::take(&state_dir, Duration::ZERO).map_err(|error: ClaimError| ended(&error))?;
-    let machine = Native::new().map_err(CommandError::Start)?;
-    let store = Store::open(machine.journal_disk(&state_dir)).map_err(|error: JournalError| ended(&error))?;
+    let store = Store::open(journal_disk(&state_dir)).map_err(|error: JournalError| ended(&error))?;
     let mut cursor = Some(Cursor::default());
     while let Some(at) = cursor {
         let (text, next) = store.dump(at, PAGE).map_err(|error| ended(&error))?;

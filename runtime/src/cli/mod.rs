@@ -1,17 +1,19 @@
 //! The commands of `evergate` that talk to a running gateway: it owns their arguments, their words and their exit
-//! statuses. They reach the gateway over the control socket alone; nothing here opens the journal or starts a process.
+//! statuses. They reach the gateway over the control socket alone; only `restart` signals its process or starts one.
 
 mod answers;
 mod call_error;
 mod cancel;
 mod chat;
 mod client;
+mod climb;
 pub mod dump;
 mod events;
 mod generations;
 mod link;
 mod message;
 mod owed;
+mod patient;
 mod place;
 mod progress;
 mod request;
@@ -72,7 +74,9 @@ pub enum ClientCommand {
     Status(status::Arguments),
     /// Restart the gateway, and return when a new generation is ready
     ///
-    /// Turns in flight get the drain budget to end; what is cut short is resumed by the new generation. Exit status:
+    /// Turns in flight get the drain budget to end; what is cut short is resumed by the new generation. A gateway that gets
+    /// nowhere is sent SIGTERM, then SIGKILL, and started again by whoever supervises it; nothing that was accepted is lost by
+    /// that. With --force it is killed within a second unless it obeys. Exit status:
     /// 0 a new generation is ready; 1 the request was overruled, cancelled or failed; 69 no gateway is running;
     /// 75 not ready in time; 130 you stopped waiting (the request stands).
     Restart(restart::Arguments),

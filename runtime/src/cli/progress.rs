@@ -55,6 +55,9 @@ impl Stage {
             "starting" => format!("{generation} is starting"),
             "serving" => format!("{generation} is serving"),
             "stuck" => format!("{generation} is stuck"),
+            "terminate" => format!("{generation} gets nowhere: SIGTERM is sent"),
+            "kill" => format!("{generation} gets nowhere: SIGKILL is sent; nothing that was accepted is lost by that"),
+            "start" => "nobody has started it again: starting it".to_owned(),
             phase => format!("{generation} is {}", one_line(phase)),
         };
         if self.waiting_for.is_empty() {

@@ -189,6 +189,14 @@ words! {
         Trace = "trace",
     }
 
+    /// Whether parts of the gateway can be made to stand still on request.
+    Hooks {
+        /// No.
+        Off = "off",
+        /// Yes, through the control socket: for trying out what happens then.
+        On = "on",
+    }
+
     /// What a log line looks like.
     LogFormat {
         /// Text on a terminal, JSON otherwise.
@@ -262,6 +270,20 @@ sections! {
     pub Local "local" {
         /// Where the chat page and the API listen; loopback only; port 0 takes any free port.
         listen: SocketAddr = "127.0.0.1:8787", Form::Loopback;
+    }
+
+    /// `[watchdog]`: when a part that gets nowhere is taken for stuck.
+    pub Watchdog "watchdog" {
+        /// A part that has something to do and gets nowhere for this long is stuck; the gateway is then ended and started again.
+        freeze: Duration = "20s", Form::Duration { zero: Zero::Refused };
+        /// A gateway that is not ready this long after its start is ended and started again.
+        start: Duration = "5m", Form::Duration { zero: Zero::Refused };
+    }
+
+    /// `[debug]`: for trying out what happens when something goes wrong.
+    pub Debug "debug" {
+        /// "on" lets `POST /v1/debug/freeze` make a part of the gateway stand still, through the control socket only.
+        hooks: Hooks = "off", Form::Word(Hooks::WORDS);
     }
 
     /// `[log]`: what is logged, and how it looks.

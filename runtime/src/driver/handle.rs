@@ -4,6 +4,7 @@
 use crate::hub::Hub;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use evergate_core::effect::{Answer, Place, Refusal};
 use evergate_core::id::{MessageId, RequestId, SessionId};
 use evergate_core::input::Standing;
@@ -139,6 +140,8 @@ pub struct Handle {
     pub journal: Arc<dyn Journal>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How far each part has come.
+    pub pulse: Arc<Pulse>,
     /// The last status that the driver gave, for the time when it gives none.
     pub last_status: Arc<Mutex<Value>>,
 }

@@ -18,6 +18,7 @@ use crate::hub::{Hub, Live};
 use crate::journal::writer::{Writer, Written};
 use crate::journal::{Batch, Body, Journal, JournalError, Owner, Write};
 use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use crate::watched::{Watched, Watcher};
 use evergate_core::effect::{Effect, Place};
 use evergate_core::gateway::{Gateway, Phase};
@@ -28,6 +29,7 @@ use evergate_core::request::Signal;
 use evergate_core::time::Instant;
 use evergate_core::turn::Resume;
 use evergate_core::verdict::Verdict;
+use evergate_core::watchdog::Part;
 use handle::{Call, Handle, MessageAnswer, RequestAnswer};
 use names::Names;
 use runs::{Done, Runs};
@@ -39,15 +41,6 @@ use tokio::sync::{mpsc, oneshot};
 
 /// What is handled between two looks at the journal's writer: enough to fill a commit, few enough to stay lively.
 const BURST: usize = 1024;
-
-/// How a generation ended.
-#[derive(Debug)]
-pub struct Ending {
-    /// How the process is to end.
-    pub verdict: Verdict,
-    /// Signals that nobody has taken in.
-    pub signals: mpsc::Receiver<Signal>,
-}
 
 /// Everything that a driver is made of.
 pub struct Parts {
@@ -73,6 +66,8 @@ pub struct Parts {
     pub reclaim: Box<dyn FnOnce() + Send>,
     /// Where the local platform listens, for the status.
     pub listen: String,
+    /// What the watchdog looks at.
+    pub pulse: Arc<Pulse>,
 }
 
 /// The loop.
@@ -106,6 +101,7 @@ pub struct Driver {
     platforms: Watched<Platforms>,
     started: Instant,
     listen: String,
+    pulse: Arc<Pulse>,
 }
 
 /// Whether the platforms may receive. Before the core serves it refuses what they bring.
@@ -120,19 +116,32 @@ pub enum Platforms {
 impl Driver {
     /// Sets up the loop and the way to it. Nothing happens before [`Self::run`].
     pub fn new(parts: Parts) -> Result<(Self, Handle, Watcher<Platforms>), JournalError> {
-        let Parts { environment, core, flight, journal, agent, signals, owner, highest, state_dir, reclaim, listen } =
-            parts;
-        let writer = Writer::start(&environment, Arc::clone(&journal))
+        let Parts {
+            environment,
+            core,
+            flight,
+            journal,
+            agent,
+            signals,
+            owner,
+            highest,
+            state_dir,
+            reclaim,
+            listen,
+            pulse,
+        } = parts;
+        let writer = Writer::start(&environment, Arc::clone(&journal), &pulse)
             .map_err(|error| JournalError::Write(error.to_string()))?;
         let (to_driver, calls) = mpsc::channel(handle::CALLS);
         let generation = core.generation();
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::clone(&pulse.metrics);
         Metrics::set(&metrics.generation, usize::try_from(generation.0).unwrap_or(usize::MAX));
         let handle = Handle {
             calls: to_driver,
             hub: Arc::new(Hub::new(generation.0)),
             journal: Arc::clone(&journal),
             metrics,
+            pulse: Arc::clone(&pulse),
             last_status: Arc::new(Mutex::new(serde_json::json!({"generation": generation, "pid": owner.pid}))),
         };
         let platforms = Watched::new(Platforms::Open);
@@ -164,15 +173,17 @@ impl Driver {
             reclaim: Some(reclaim),
             platforms,
             listen,
+            pulse,
         };
         Ok((driver, handle, watcher))
     }
 
     /// Drives this generation to its end.
-    pub async fn run(mut self) -> Ending {
+    pub async fn run(mut self) -> Verdict {
+        self.pulse.is_running();
         loop {
             if let Some(verdict) = self.settle() {
-                return Ending { verdict, signals: self.signals };
+                return verdict;
             }
             self.submit();
             self.wait().await;
@@ -218,8 +229,11 @@ impl Driver {
     async fn wait(&mut self) {
         let timeout = self.core.poll_timeout();
         if timeout.is_some_and(|at| at <= self.environment.now()) {
+            // No progress yet: a loop that only ever came this way would be stuck.
             return self.take(Input::Elapsed);
         }
+        self.pulse.nap(Part::Loop);
+        self.pulse.done(Part::Loop);
         let elapsed = timeout.map(|at| self.environment.sleep_until(at));
         let elapsed = async {
             match elapsed {
@@ -240,6 +254,7 @@ impl Driver {
             },
             () = elapsed => self.take(Input::Elapsed),
             Some(call) = self.calls.recv() => self.call(call),
+            () = self.pulse.asked(Part::Loop) => {}
         }
         for _ in 0..BURST {
             if let Some(report) = self.runs.try_report() {
@@ -389,12 +404,16 @@ impl Driver {
             Effect::Ready => {
                 let generation = self.core.generation();
                 self.batch.ready = Some((generation, self.environment.unix_ms()));
+                self.pulse.is_ready();
                 self.environment.tell_supervisor(Told::Ready);
                 tracing::info!(generation = generation.0, listen = self.listen, "ready");
             }
             Effect::Stopping => self.environment.tell_supervisor(Told::Stopping),
             Effect::Phase(phase) => self.enter(phase),
-            Effect::Guard(end) => self.environment.guard(end),
+            Effect::Guard(end) => {
+                self.pulse.arm(end.map(|(_, verdict)| verdict));
+                self.environment.guard(end);
+            }
             Effect::Ignored => {
                 tracing::debug!("something happened that made no sense at this point; nothing was changed")
             }

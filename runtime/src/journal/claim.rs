@@ -102,7 +102,17 @@ impl Owner {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         let pid = nix::unistd::getpid().as_raw();
         let session_id = orphan::session_id();
-        Self { boot_id, pid, start_time: orphan::started(pid).unwrap_or(0), session_id, generation, since_ms }
+        Self {
+            boot_id,
+            pid,
+            start_time: orphan::started(pid).unwrap_or(0),
+            session_id,
+            generation,
+            since_ms,
+            supervisor: None,
+            unit: None,
+            predecessor_died_of: None,
+        }
     }
 }
 

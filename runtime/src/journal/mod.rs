@@ -11,11 +11,13 @@ pub mod writer;
 pub use dump::{Cursor, dump};
 pub use event::Event;
 
+use crate::systemd::Unit;
 use evergate_core::effect::Place;
 use evergate_core::id::{GenerationId, MessageId, Position, RequestId, SessionId};
 use evergate_core::input::{Asked, Standing};
 use evergate_core::record::{Record, Unfinished};
 use evergate_core::request::{Outcome, Request};
+use evergate_core::supervisor::Supervisor;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -80,6 +82,15 @@ pub struct Owner {
     pub generation: GenerationId,
     /// Since when, in milliseconds since 1970.
     pub since_ms: u64,
+    /// Who starts it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervisor: Option<Supervisor>,
+    /// The unit that systemd runs it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
+    /// What the generation before it is known to have died of, where that could not say so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor_died_of: Option<String>,
 }
 
 /// A message as it is kept.

@@ -3,6 +3,8 @@
 
 use super::{Batch, Event, Journal, JournalError};
 use crate::environment::Environment;
+use crate::pulse::Pulse;
+use evergate_core::watchdog::Part;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,21 +30,28 @@ pub struct Written {
 
 impl Writer {
     /// Starts the writer's thread.
-    pub fn start(environment: &Arc<dyn Environment>, journal: Arc<dyn Journal>) -> io::Result<Self> {
+    pub fn start(
+        environment: &Arc<dyn Environment>,
+        journal: Arc<dyn Journal>,
+        pulse: &Arc<Pulse>,
+    ) -> io::Result<Self> {
         let (batches, mut waiting) = mpsc::channel::<Batch>(1);
         let (done, results) = mpsc::channel(1);
-        let clock = Arc::clone(environment);
+        let (clock, pulse) = (Arc::clone(environment), Arc::clone(pulse));
         environment.isolate(
             "journal",
             Box::new(move || {
                 Box::pin(async move {
                     while let Some(batch) = waiting.recv().await {
+                        pulse.ask(Part::Journal);
+                        pulse.nap(Part::Journal);
                         let mut result = journal.commit(&batch);
                         while let Err(JournalError::Unsettled(why)) = result {
                             tracing::warn!(why, "the journal is out of reach; trying again");
                             clock.sleep_until(clock.now() + AGAIN).await;
                             result = journal.commit(&batch);
                         }
+                        pulse.done(Part::Journal);
                         if done.send(Written { batch, result }).await.is_err() {
                             break;
                         }

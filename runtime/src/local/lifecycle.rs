@@ -9,8 +9,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use evergate_core::effect::Answer;
-use evergate_core::id::RequestId;
+use evergate_core::id::{GenerationId, RequestId};
 use evergate_core::request::{Mode, Wish};
+use evergate_core::watchdog::Part;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -100,6 +101,29 @@ fn answered(local: &Local, request: RequestId, answer: Answer, generation: u64) 
     }
 }
 
+/// `POST /v1/debug/freeze`: has a part stand still, where the configuration lets people try that out.
+pub async fn freeze(State(local): State<Local>, body: Body) -> Response {
+    if local.door != Door::Control || !local.handle.pulse.has_hooks() {
+        return answer::error(
+            StatusCode::NOT_FOUND,
+            "this is only there through the control socket with [debug] hooks = \"on\"",
+        );
+    }
+    let body = match read_json(body).await {
+        Ok(body) => body,
+        Err(refused) => return *refused,
+    };
+    let part = Part::ALL.into_iter().find(|part| body.get("part").and_then(Value::as_str) == Some(part.name()));
+    let (Some(part), Some(ms)) = (part, body.get("ms").and_then(Value::as_u64)) else {
+        return answer::error(
+            StatusCode::BAD_REQUEST,
+            "\"part\" is \"loop\", \"journal\" or \"control\", \"ms\" a number of milliseconds",
+        );
+    };
+    local.handle.pulse.freeze(part, Duration::from_millis(ms));
+    (StatusCode::ACCEPTED, axum::Json(json!({"part": part.name(), "ms": ms}))).into_response()
+}
+
 /// `GET /v1/requests/{id}`.
 pub async fn request(State(local): State<Local>, Path(request): Path<String>) -> Response {
     let Ok(id) = request.parse().map(RequestId) else {
@@ -131,8 +155,13 @@ pub async fn generations(State(local): State<Local>) -> Response {
     match journal.generations(GENERATIONS) {
         Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         Ok(generations) => {
+            let died_of = |generation: GenerationId| {
+                let next = generations.iter().find(|stored| stored.generation == generation.next());
+                let told = next.and_then(|next| next.owner.as_ref()?.predecessor_died_of.clone());
+                told.unwrap_or_else(|| "died without a word".into())
+            };
             let list: Vec<Value> = generations
-                .into_iter()
+                .iter()
                 .map(|stored| {
                     let asked = stored.report.iter().flat_map(|report| &report.requests);
                     let causes: Vec<String> = asked
@@ -143,13 +172,12 @@ pub async fn generations(State(local): State<Local>) -> Response {
                         .collect();
                     let cause = match (causes.is_empty(), stored.ended_at_ms) {
                         (false, _) => causes.join(", "),
-                        (true, Some(_)) => "died without a word".into(),
                         (true, None) if stored.generation.0 == own => "still running".into(),
-                        (true, None) => "died without a word".into(),
+                        (true, _) => died_of(stored.generation),
                     };
                     json!({
                         "generation": stored.generation,
-                        "pid": stored.owner.map(|owner| owner.pid),
+                        "pid": stored.owner.as_ref().map(|owner| owner.pid),
                         "begun_at_ms": stored.begun_at_ms,
                         "ready_at_ms": stored.ready_at_ms,
                         "ended_at_ms": stored.ended_at_ms,

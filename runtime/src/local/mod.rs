@@ -53,6 +53,7 @@ pub fn router(local: Local) -> Router {
         .route("/v1/generations", get(lifecycle::generations))
         .route("/v1/journal", get(journal))
         .route("/v1/link", post(access::link))
+        .route("/v1/debug/freeze", post(lifecycle::freeze))
         .layer(middleware::from_fn_with_state(local.clone(), access::token));
     Router::new()
         .route("/", get(page))

@@ -10,6 +10,7 @@ use super::world::World;
 use crate::story::{Kind, Lane};
 use evergate::environment::{Address, BoxFuture, Disk, Environment, Listener, Task, Told};
 use evergate_core::time::Instant;
+use evergate_core::verdict::Verdict;
 use std::future::Future;
 use std::io;
 use std::net::Ipv4Addr;
@@ -92,11 +93,11 @@ impl Environment for Simulated {
         Ok(())
     }
 
-    fn guard(&self, end: Option<(Instant, u8)>) {
+    fn guard(&self, end: Option<(Instant, Verdict)>) {
         let now_ms = turmoil::sim_elapsed().unwrap_or_default().as_millis();
-        let end = end.map(|(at, status)| {
+        let end = end.map(|(at, verdict)| {
             let left = (at - self.now()).as_millis();
-            (u64::try_from(now_ms + left).unwrap_or(u64::MAX), status)
+            (u64::try_from(now_ms + left).unwrap_or(u64::MAX), verdict)
         });
         if self.lives() {
             self.world.process().guard = end;
@@ -113,6 +114,7 @@ impl Environment for Simulated {
         self.world.logbook.note(Lane::Gateway, Kind::Effect, || match told {
             Told::Ready => "ready".into(),
             Told::Stopping => "about to leave".into(),
+            Told::Alive => "gets on".into(),
             Told::Status(phase) => phase.into(),
         });
     }

@@ -101,14 +101,18 @@ async fn generation(
             session_id: 1,
             generation: number,
             since_ms: opened.environment.unix_ms(),
+            supervisor: None,
+            unit: None,
+            predecessor_died_of: None,
         },
         access: Arc::new(Access::new(TOKEN.into(), format!("http://{}", opened.listen))),
         // The agents of a simulated process die with it.
         reclaim: Box::new(|| {}),
+        pulse: Arc::new(evergate::pulse::Pulse::default()),
         record: Box::new(|_| evergate::flight::Recorder::off()),
     };
     let journal = Arc::clone(&opened.journal);
-    let ending = opened.live(start, edge).await?;
+    let verdict = opened.live(start, edge).await?;
     journal.close();
-    Ok(ending.verdict)
+    Ok(verdict)
 }

@@ -13,6 +13,7 @@ use crate::story::{Kind, Lane};
 use evergate_core::request::Signal;
 use evergate_core::respawn::{ChildEnd, Decision, KILL_LIMIT, Next, Reason, Respawn};
 use evergate_core::time::Instant;
+use evergate_core::verdict::{RESTART, Verdict};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
@@ -276,16 +277,20 @@ impl Run<'_> {
             }
         } else if let Some(status) = ended {
             self.ended(now_ms, ChildEnd::Exited(status));
-        } else if let Some((_, status)) = guard {
+        } else if let Some((_, verdict)) = guard {
             self.world.logbook.mark(Mark::GuardEnded);
-            self.world.logbook.note(Lane::Gateway, Kind::End, || format!("is ended by its guard with {status}"));
+            self.world.logbook.note(Lane::Gateway, Kind::End, || format!("is ended by its guard: {verdict}"));
             self.world.platter().die(Death::Kill);
             self.sim.crash(GATEWAY);
+            let status = match verdict {
+                Verdict::Exit(status) => status,
+                // Not under this supervisor.
+                Verdict::ReExec | Verdict::StayUp => RESTART,
+            };
             self.ended(now_ms, ChildEnd::Exited(status));
-        } else if self.respawn.kill_at().is_some_and(|at| at <= self.now()) {
+        } else if self.respawn.kill(self.now()).is_some() {
             self.world.platter().die(Death::Kill);
             self.sim.crash(GATEWAY);
-            self.respawn.killed();
             self.ended(now_ms, ChildEnd::Signalled(9));
         }
     }

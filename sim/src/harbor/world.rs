@@ -7,6 +7,7 @@ use super::logbook::Logbook;
 use super::oracle::Oracle;
 use super::plan::Plan;
 use evergate_core::request::Signal;
+use evergate_core::verdict::Verdict;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
@@ -45,7 +46,7 @@ pub struct Process {
     /// The phase that it told last.
     pub phase: &'static str,
     /// When it ends itself, in simulated milliseconds, and with which status.
-    pub guard: Option<(u64, u8)>,
+    pub guard: Option<(u64, Verdict)>,
     /// How it ended, if it has.
     pub ended: Option<u8>,
     /// Its signals.

@@ -13,7 +13,7 @@ use evergate_core::outbox::{Content, DeliveryState, Fate, Notice};
 use evergate_core::record::Record;
 use evergate_core::request::{Mode, Origin, Outcome, Request, Signal, Wish};
 use evergate_core::time::Instant;
-use evergate_core::verdict::{RESTART, STOP, Verdict};
+use evergate_core::verdict::{STOP, Verdict};
 use evergate_core::work::{Awaited, Item, Recoverability, Work};
 use std::collections::BTreeSet;
 
@@ -160,12 +160,11 @@ impl Naive {
             None => self.begin_end(now, wish, mode, signals, verdict, deadlines),
         }
         if let Some(drain) = &self.drain {
-            let status = match drain.verdict {
-                Verdict::Exit(status) => status,
-                Verdict::ReExec => RESTART,
-                Verdict::StayUp => STOP,
+            let verdict = match drain.verdict {
+                Verdict::StayUp => Verdict::Exit(STOP),
+                verdict => verdict,
             };
-            self.effects.push_back(Effect::Guard(Some((drain.deadlines.self_kill, status))));
+            self.effects.push_back(Effect::Guard(Some((drain.deadlines.self_kill, verdict))));
         }
     }
 

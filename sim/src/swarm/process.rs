@@ -24,8 +24,8 @@ use std::collections::VecDeque;
 pub enum Ended {
     /// As its gateway says.
     With(Verdict),
-    /// Its guard ended it with this status.
-    Guard(u8),
+    /// Its guard ended it so.
+    Guard(Verdict),
     /// It was killed.
     Killed(Killer),
 }
@@ -35,7 +35,7 @@ impl Ended {
     fn tell(self, telling: &mut Telling, now: u64) {
         let (lane, kind, what) = match self {
             Self::With(verdict) => (Lane::Gateway, Kind::End, format!("the process ends: {verdict}")),
-            Self::Guard(status) => (Lane::Gateway, Kind::End, format!("the guard ends the process: exit {status}")),
+            Self::Guard(verdict) => (Lane::Gateway, Kind::End, format!("the guard ends the process: {verdict}")),
             Self::Killed(Killer::Anybody) => (Lane::Gateway, Kind::Fault, "the process is killed".to_owned()),
             Self::Killed(Killer::Supervisor) => {
                 (Lane::Supervisor, Kind::Fault, "the supervisor kills the process".to_owned())
@@ -174,14 +174,18 @@ impl World<'_> {
             Ended::With(verdict) if self.backlog.iter().any(signalled) => {
                 Ended::With(self.keeper.contract.signalled_at_last(verdict))
             }
+            Ended::Guard(verdict) if self.backlog.iter().any(signalled) => {
+                Ended::Guard(self.keeper.contract.signalled_at_last(verdict))
+            }
             other => other,
         };
         if let Some(telling) = &mut self.telling {
             ended.tell(telling, self.now);
         }
         self.disk_dies();
-        if let Ended::Guard(status) = ended {
-            self.witness.struck(&mut self.checks, status);
+        if let Ended::Guard(verdict) = ended {
+            self.marks.hit(Mark::GuardStruck);
+            self.witness.struck(&mut self.checks, verdict);
         }
         self.witness.leaves();
         self.gateway = None;
@@ -193,19 +197,17 @@ impl World<'_> {
         self.chats.process_ends();
         self.keeper.standing = Standing::Up;
         match ended {
-            Ended::With(Verdict::StayUp) => {
+            Ended::With(Verdict::StayUp) | Ended::Guard(Verdict::StayUp) => {
                 self.marks.hit(Mark::StayedUp);
                 self.keeper.standing = Standing::Idle;
                 self.await_person();
             }
-            Ended::With(Verdict::ReExec) => {
+            Ended::With(Verdict::ReExec) | Ended::Guard(Verdict::ReExec) => {
                 self.marks.hit(Mark::ReExecuted);
                 let start = self.keeper.revived();
                 self.boots_soon(self.now, start);
             }
-            Ended::With(Verdict::Exit(status)) => self.keeper_sees(Death::Exited(status)),
-            Ended::Guard(status) => {
-                self.marks.hit(Mark::GuardStruck);
+            Ended::With(Verdict::Exit(status)) | Ended::Guard(Verdict::Exit(status)) => {
                 self.keeper_sees(Death::Exited(status));
             }
             Ended::Killed(_) => self.keeper_sees(Death::Killed),
@@ -377,10 +379,10 @@ impl World<'_> {
         if self.frozen.take().is_none() {
             return;
         }
-        if let Some((at, status)) = self.guard
+        if let Some((at, verdict)) = self.guard
             && at <= self.clock()
         {
-            return self.process_ends(Ended::Guard(status));
+            return self.process_ends(Ended::Guard(verdict));
         }
         self.marks.hit(Mark::Thawed);
         // An end on the way forgets the rest.

@@ -22,6 +22,7 @@ use evergate_core::limits::Limits;
 use evergate_core::request::Mode;
 use evergate_core::supervisor::Contract;
 use evergate_core::time::Instant;
+use evergate_core::verdict::Verdict;
 use evergate_core::witness::Witness;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -49,8 +50,8 @@ pub struct World<'a> {
     pub(super) frozen: Option<Frozen>,
     /// What came for the gateway while it stood still.
     pub(super) backlog: VecDeque<Event>,
-    /// When the guard strikes, by the clock, and with which status.
-    pub(super) guard: Option<(Instant, u8)>,
+    /// When the guard strikes, by the clock, and how it ends the process.
+    pub(super) guard: Option<(Instant, Verdict)>,
     /// What the gateway wants to be called at, and when it is.
     pub(super) wake: Option<(Instant, u64)>,
     pub(super) armed: Option<When>,
@@ -147,7 +148,7 @@ impl<'a> World<'a> {
 /// What is next.
 enum Next {
     Kill,
-    Guard(u8),
+    Guard(Verdict),
     Planned(Planned),
     Event,
     Wake,
@@ -160,7 +161,7 @@ impl World<'_> {
         self.now = self.now.max(at);
         match next {
             Next::Kill => self.supervisor_kills(),
-            Next::Guard(status) => self.process_ends(Ended::Guard(status)),
+            Next::Guard(verdict) => self.process_ends(Ended::Guard(verdict)),
             Next::Planned(planned) => {
                 self.plan = &self.plan[1..];
                 self.comes_as_planned(planned);
@@ -179,7 +180,7 @@ impl World<'_> {
     fn next(&self) -> Option<(u64, Next)> {
         let kill = self.keeper.job.and_then(|(_, at)| at).map(|at| (at, Next::Kill));
         let awake = self.frozen != Some(Frozen::Process);
-        let guard = self.guard.filter(|_| awake).map(|(at, status)| (self.when(at), Next::Guard(status)));
+        let guard = self.guard.filter(|_| awake).map(|(at, verdict)| (self.when(at), Next::Guard(verdict)));
         let planned = self.plan.first().map(|planned| (planned.at, Next::Planned(*planned)));
         let event = self.queue.next_at().map(|at| (at, Next::Event));
         let wake = self.wake.filter(|_| self.frozen.is_none()).map(|(_, at)| (at, Next::Wake));

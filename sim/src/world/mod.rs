@@ -15,6 +15,7 @@ use evergate_core::record::Record;
 use evergate_core::recovery::{Recovered, Start};
 use evergate_core::supervisor::Contract;
 use evergate_core::time::Instant;
+use evergate_core::verdict::Verdict;
 use evergate_core::witness::Witness;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -199,8 +200,8 @@ pub struct World<S: Subject> {
     supervisor_asked: Option<RequestId>,
     /// The supervisor has been told to stop the gateway.
     stop_job: bool,
-    /// The guard outside the loop, and the status with which it strikes.
-    guard: Option<(Instant, u8)>,
+    /// The guard outside the loop, and how it ends the process.
+    guard: Option<(Instant, Verdict)>,
     last_message: MessageId,
     last_request: RequestId,
     left: Budget,

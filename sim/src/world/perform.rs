@@ -359,10 +359,15 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
     }
 
     fn guard_strikes(&mut self, world: &mut World<S>) {
-        let Some((at, status)) = world.guard else { return };
+        let Some((at, verdict)) = world.guard else { return };
         world.now = world.now.max(at);
-        world.witness.struck(self.checks, status);
-        self.gone(world, Death::Exited(status), None);
+        // The signal that its supervisor has sent waits for the stuck loop.
+        let verdict = if world.stop_job { self.setting.contract.signalled_at_last(verdict) } else { verdict };
+        world.witness.struck(self.checks, verdict);
+        match verdict {
+            Verdict::Exit(status) => self.gone(world, Death::Exited(status), None),
+            Verdict::ReExec | Verdict::StayUp => self.leave(world, verdict),
+        }
     }
 
     fn leave(&mut self, world: &mut World<S>, verdict: Verdict) {

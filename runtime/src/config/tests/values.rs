@@ -87,6 +87,9 @@ fn names_that_others_rely_on_stay() {
             "agent.command.max_reply_bytes EVERGATE_AGENT_COMMAND_MAX_REPLY_BYTES",
             "agent.command.silence EVERGATE_AGENT_COMMAND_SILENCE",
             "local.listen EVERGATE_LOCAL_LISTEN",
+            "watchdog.freeze EVERGATE_WATCHDOG_FREEZE",
+            "watchdog.start EVERGATE_WATCHDOG_START",
+            "debug.hooks EVERGATE_DEBUG_HOOKS",
             "log.level EVERGATE_LOG_LEVEL",
             "log.format EVERGATE_LOG_FORMAT",
         ]
@@ -119,7 +122,7 @@ fn variables_that_are_no_settings_are_left_alone() {
     {
         fixture = fixture.variable(&format!("EVERGATE_{name}"), "x");
     }
-    for name in ["REVIVED", "SUPERVISOR", "SUPERVISOR_PID"] {
+    for name in ["REVIVED", "SUPERVISOR", "SUPERVISOR_PID", "KEEPER", "DIED_OF"] {
         fixture = fixture.variable(&format!("EVERGATE_{name}"), "1");
     }
     for (name, value) in [

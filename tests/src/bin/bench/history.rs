@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use evergate::environment::Environment;
 use evergate::journal::store::{SCHEMA, Store};
 use evergate::journal::{Batch, Body, Journal, JournalError, MessageBody, Owner, Write};
-use evergate::native::Native;
+use evergate::native::journal_disk;
 use evergate_core::effect::Place;
 use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing};
@@ -66,8 +65,7 @@ pub fn kept() -> PathBuf {
 /// Builds it in this folder and dies without closing it.
 pub fn build(folder: &Path) -> ExitCode {
     let begun = Instant::now();
-    let built = Native::new().map_err(|error| JournalError::Write(error.to_string())).and_then(|native| {
-        let store = Store::open(native.journal_disk(folder))?;
+    let built = Store::open(journal_disk(folder)).and_then(|store| {
         let mut writer = Writer { store, position: Position::default(), batch: Batch::default(), turn: 0 };
         writer.history()?;
         Ok(writer.store)

@@ -1,0 +1,310 @@
+//! How a restart is brought about from outside, whatever state the gateway is in: rung by rung, each needing less of the
+//! patient than the one before. Owns the rungs and their patience; it never signals, asks or starts anything and never reads
+//! a clock: the caller tells it what it sees and does what it is told.
+//!
+//! | rung | what it needs of the old process | it is left when |
+//! |---|---|---|
+//! | [`Rung::Ask`] | that its loop turns | the process is gone, or says nothing for [`Patience::answer`], or is stuck |
+//! | [`Rung::Terminate`] | that its signals are heard and its guard lives | the process is gone, or [`Patience::terminate`] is over |
+//! | [`Rung::Kill`] | nothing | the process is gone; after [`Patience::kill`] the ladder gives up |
+//! | [`Rung::Start`] | that it is gone | another generation is there; after [`Patience::revive`] the ladder starts it itself |
+//! | [`Rung::Wait`] | – | it is ready |
+//!
+//! A gateway that answers and gets on is never climbed upon: its own deadlines end it. One that refuses ends the climb.
+
+use crate::request::Mode;
+use crate::supervisor::StartsAgain;
+use crate::time::Instant;
+use std::time::Duration;
+
+/// How far the climb is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rung {
+    /// It is asked, over the control socket.
+    Ask,
+    /// It is sent SIGTERM.
+    Terminate,
+    /// It is sent SIGKILL.
+    Kill,
+    /// It is gone; whoever supervises it starts it again, or the ladder does.
+    Start,
+    /// Another generation is there and becomes ready.
+    Wait,
+}
+
+impl Rung {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ask => "ask",
+            Self::Terminate => "terminate",
+            Self::Kill => "kill",
+            Self::Start => "start",
+            Self::Wait => "wait",
+        }
+    }
+}
+
+/// How long each rung is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Patience {
+    /// For an answer, or for a loop that stands still to go on.
+    pub answer: Duration,
+    /// For a process that was sent SIGTERM while its loop stood still.
+    pub terminate: Duration,
+    /// For a process that was sent SIGKILL to be gone.
+    pub kill: Duration,
+    /// For whoever supervises it to start it again.
+    pub revive: Duration,
+}
+
+impl Patience {
+    /// What a restart that may take its time has, and one that must not. Where nobody starts it again by himself nobody is
+    /// waited for.
+    #[must_use]
+    pub fn of(mode: Mode, starts_again: StartsAgain) -> Self {
+        let patience = match mode {
+            Mode::Graceful => Self {
+                answer: Duration::from_secs(5),
+                terminate: Duration::from_secs(5),
+                kill: Duration::from_secs(10),
+                revive: Duration::from_secs(5),
+            },
+            // Asking first costs little, and spares turns that could be interrupted in order a death on their account.
+            Mode::Force => Self {
+                answer: Duration::from_secs(1),
+                terminate: Duration::ZERO,
+                kill: Duration::from_secs(5),
+                revive: Duration::from_secs(2),
+            },
+        };
+        match starts_again {
+            StartsAgain::Never => Self { revive: Duration::ZERO, ..patience },
+            _ => patience,
+        }
+    }
+}
+
+/// What a look shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sight {
+    /// It answers and gets on: it is serving still, draining, or on its way out.
+    GettingOn,
+    /// Its control socket answers, and says that the loop does not.
+    Stuck,
+    /// A process owns the state directory, and nothing answers.
+    Silent,
+    /// Nobody owns the state directory.
+    Gone,
+    /// Another generation than the one that was asked is there.
+    Next {
+        /// Whether it serves.
+        ready: bool,
+    },
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// Look again soon.
+    Look,
+    /// Send SIGTERM, if it is still the same process.
+    Terminate,
+    /// Send SIGKILL, if it is still the same process.
+    Kill,
+    /// Start it: nobody else did.
+    Start,
+    /// Done: another generation is ready.
+    Done,
+    /// It cannot be brought about; the rung says what was tried last.
+    GiveUp(Rung),
+}
+
+/// One climb.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ladder {
+    patience: Patience,
+    rung: Rung,
+    /// Since when it stands on this rung, or since when what it sees there is no better.
+    since: Instant,
+    /// Whether this rung's own doing is done.
+    acted: bool,
+    give_up_at: Option<Instant>,
+}
+
+impl Ladder {
+    /// A climb that begins by asking; `wait` is how long it may take in all.
+    #[must_use]
+    pub fn new(patience: Patience, now: Instant, wait: Option<Duration>) -> Self {
+        Self { patience, rung: Rung::Ask, since: now, acted: false, give_up_at: wait.map(|wait| now + wait) }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn rung(&self) -> Rung {
+        self.rung
+    }
+
+    /// Somebody looked; what follows.
+    pub fn saw(&mut self, now: Instant, sight: Sight) -> Step {
+        match sight {
+            Sight::Next { ready: true } => return Step::Done,
+            Sight::Next { ready: false } => self.climb(now, Rung::Wait),
+            Sight::Gone => self.climb(now, Rung::Start),
+            Sight::GettingOn if self.rung == Rung::Ask => self.since = now,
+            Sight::GettingOn | Sight::Stuck | Sight::Silent => {}
+        }
+        if self.give_up_at.is_some_and(|at| at <= now) {
+            return Step::GiveUp(self.rung);
+        }
+        let overdue = |patience: Duration| now >= self.since + patience;
+        match self.rung {
+            Rung::Ask if overdue(self.patience.answer) => self.next(now),
+            Rung::Terminate if overdue(self.patience.terminate) => self.next(now),
+            Rung::Kill if overdue(self.patience.kill) => Step::GiveUp(Rung::Kill),
+            Rung::Start if !self.acted && overdue(self.patience.revive) => {
+                self.acted = true;
+                Step::Start
+            }
+            _ => Step::Look,
+        }
+    }
+
+    /// The next rung of those that end the old process.
+    fn next(&mut self, now: Instant) -> Step {
+        if self.rung == Rung::Ask && self.patience.terminate > Duration::ZERO {
+            self.climb(now, Rung::Terminate);
+            Step::Terminate
+        } else {
+            self.climb(now, Rung::Kill);
+            Step::Kill
+        }
+    }
+
+    /// Up, never down.
+    fn climb(&mut self, now: Instant, rung: Rung) {
+        if rung > self.rung {
+            (self.rung, self.since, self.acted) = (rung, now, false);
+        } else if rung == Rung::Start && self.rung == Rung::Wait {
+            // The one that was there has died before it was ready: whoever starts it has another go.
+            (self.rung, self.since, self.acted) = (rung, now, false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LOOK: u64 = 100;
+
+    fn patience(mode: Mode) -> Patience {
+        Patience::of(mode, StartsAgain::Always)
+    }
+
+    /// Climbs past what `world` shows at each time, and answers what was done when, looks aside.
+    fn climb(mode: Mode, wait: Option<Duration>, world: impl Fn(u64, &[Step]) -> Sight) -> Vec<(u64, Step)> {
+        let mut ladder = Ladder::new(patience(mode), Instant::from_millis(0), wait);
+        let (mut done, mut steps) = (Vec::new(), Vec::new());
+        for ms in (0..600_000).step_by(usize::try_from(LOOK).expect("small")) {
+            let step = ladder.saw(Instant::from_millis(ms), world(ms, &steps));
+            if step != Step::Look {
+                steps.push(step);
+                done.push((ms, step));
+            }
+            if matches!(step, Step::Done | Step::GiveUp(_)) {
+                return done;
+            }
+        }
+        panic!("it never ends: {done:?}");
+    }
+
+    #[test]
+    fn a_gateway_that_gets_on_is_left_to_its_own_deadlines() {
+        let done = climb(Mode::Graceful, None, |ms, _| match ms {
+            0..=40_000 => Sight::GettingOn,
+            40_100..=41_000 => Sight::Gone,
+            41_100..=42_000 => Sight::Next { ready: false },
+            _ => Sight::Next { ready: true },
+        });
+        assert_eq!(done, [(42_100, Step::Done)]);
+    }
+
+    #[test]
+    fn a_frozen_gateway_is_told_then_killed_then_started_by_its_supervisor() {
+        let killed = |steps: &[Step]| steps.contains(&Step::Kill);
+        let done = climb(Mode::Graceful, None, |ms, steps| match ms {
+            _ if !killed(steps) => Sight::Stuck,
+            0..=10_200 => Sight::Gone,
+            _ => Sight::Next { ready: true },
+        });
+        assert_eq!(done, [(5_000, Step::Terminate), (10_000, Step::Kill), (10_300, Step::Done)]);
+    }
+
+    #[test]
+    fn a_forced_restart_needs_nothing_of_the_old_process_and_starts_it_where_nobody_does() {
+        let world = |_: u64, steps: &[Step]| match steps.last() {
+            None => Sight::Silent,
+            Some(Step::Kill) => Sight::Gone,
+            _ => Sight::Next { ready: true },
+        };
+        let done = climb(Mode::Force, None, world);
+        assert_eq!(done, [(1_000, Step::Kill), (3_100, Step::Start), (3_200, Step::Done)]);
+    }
+
+    #[test]
+    fn where_nobody_would_start_it_nobody_is_waited_for() {
+        assert_eq!(Patience::of(Mode::Graceful, StartsAgain::Never).revive, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_killed_is_given_up_upon() {
+        let done = climb(Mode::Force, None, |_, _| Sight::Silent);
+        assert_eq!(done, [(1_000, Step::Kill), (6_000, Step::GiveUp(Rung::Kill))]);
+    }
+
+    #[test]
+    fn a_wait_that_is_over_names_the_rung() {
+        let done = climb(Mode::Graceful, Some(Duration::from_secs(60)), |_, _| Sight::GettingOn);
+        assert_eq!(done, [(60_000, Step::GiveUp(Rung::Ask))]);
+    }
+
+    fn sight() -> impl Strategy<Value = Sight> {
+        prop_oneof![
+            Just(Sight::GettingOn),
+            Just(Sight::Stuck),
+            Just(Sight::Silent),
+            Just(Sight::Gone),
+            Just(Sight::Next { ready: false }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is seen: each of the old process's ends is tried once, the milder before the harder, nothing is started that
+        /// was not gone, and with a bound it comes to an end.
+        #[test]
+        fn each_rung_is_tried_once_and_in_order(sights in proptest::collection::vec((sight(), 1u64..100), 1..60), force in any::<bool>()) {
+            let mode = if force { Mode::Force } else { Mode::Graceful };
+            let wait = Duration::from_secs(300);
+            let mut ladder = Ladder::new(patience(mode), Instant::from_millis(0), Some(wait));
+            let (mut now, mut ends, mut gone) = (0, Vec::new(), false);
+            for (sight, times) in sights.into_iter().chain([(Sight::Silent, 4_000)]) {
+                for _ in 0..times {
+                    now += LOOK;
+                    gone |= sight == Sight::Gone;
+                    match ladder.saw(Instant::from_millis(now), sight) {
+                        Step::Start => prop_assert!(gone),
+                        Step::GiveUp(_) => return Ok(()),
+                        Step::Done => prop_assert!(false, "nothing was ready"),
+                        Step::Look => {}
+                        step => ends.push(step),
+                    }
+                }
+            }
+            prop_assert!(ends.windows(2).all(|pair| pair[0] < pair[1]), "{ends:?}");
+            prop_assert!(false, "it has a bound of {wait:?} and goes on at {now} ms");
+        }
+    }
+}

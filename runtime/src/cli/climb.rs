@@ -1,0 +1,311 @@
+//! Carries out the ladder of [`evergate_core::ladder`]: looks at the gateway, signals its process, starts it again. It owns
+//! the reading of what it sees (the socket gone for a while is the restart itself) and decides nothing.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use evergate_core::ladder::{Ladder, Patience, Rung, Sight, Step};
+use evergate_core::request::Mode;
+use evergate_core::supervisor::{Contract, Supervisor};
+use nix::sys::signal::Signal;
+use tokio::time::Instant;
+
+use super::CommandError;
+use super::answers::{Outcome, Request, Status};
+use super::call_error::CallError;
+use super::client::Client;
+use super::patient::{Patient, Presence, presence};
+use super::progress::{Progress, Stage};
+use super::request::{Seen, look, read_status};
+use super::restart::Ticket;
+
+/// How long a look may take: the control socket tells of a stuck loop after a second.
+const GLANCE: Duration = Duration::from_millis(1_500);
+
+/// Where a step has led.
+pub enum Stood {
+    /// No further: look again.
+    Looking,
+    /// Up a rung that does without an answer.
+    Climbed,
+    /// A different generation serves, and the request has its outcome.
+    Restarted {
+        /// That generation.
+        generation: u64,
+    },
+    /// It will not come to a restart: the gateway says so.
+    Ended {
+        /// What became of the request.
+        outcome: Outcome,
+        /// The generation that goes on.
+        generation: u64,
+    },
+    /// It cannot be brought about.
+    GivenUp {
+        /// What was tried, and what came of it.
+        why: String,
+    },
+}
+
+/// One restart from outside.
+pub struct Climb<'a> {
+    client: &'a Client,
+    state_dir: PathBuf,
+    ladder: Ladder,
+    begun: Instant,
+    wait: Option<Duration>,
+    from: Option<u64>,
+    patient: Option<Patient>,
+    request: Option<u64>,
+    /// What went wrong on the way up.
+    trouble: Option<String>,
+}
+
+impl<'a> Climb<'a> {
+    /// Looks whose turn it is. Fails where there is no gateway and nobody who would start one.
+    pub fn new(client: &'a Client, mode: Mode, wait: Option<Duration>) -> Result<Self, CommandError> {
+        let state_dir = client.socket().parent().unwrap_or(client.socket()).to_owned();
+        let owner = match presence(&state_dir) {
+            Ok(Presence::Process(owner)) => Some(owner),
+            // One that its service manager has given up is started by asking for a restart; any other was never there.
+            Ok(Presence::Nobody(last)) => {
+                let unit = last.filter(|last| last.unit.is_some());
+                Some(unit.ok_or_else(|| CallError::NobodyRuns { place: client.place().to_owned() })?)
+            }
+            Ok(Presence::Newcomer) => None,
+            Err(source) => return Err(CallError::Unreachable { place: client.place().to_owned(), source }.into()),
+        };
+        let now = evergate_core::time::Instant::from_millis(0);
+        let supervisor = owner.as_ref().and_then(|owner| owner.supervisor).unwrap_or(Supervisor::Nobody);
+        let patience = Patience::of(mode, Contract::of(supervisor).starts_again);
+        Ok(Self {
+            client,
+            ladder: Ladder::new(patience, now, wait),
+            begun: Instant::now(),
+            wait,
+            from: owner.as_ref().map(|owner| owner.generation.0),
+            patient: owner.map(|owner| Patient::new(&state_dir, owner)),
+            state_dir,
+            request: None,
+            trouble: None,
+        })
+    }
+
+    /// The generation that is to be replaced, once it is known.
+    pub const fn from(&self) -> Option<u64> {
+        self.from
+    }
+
+    /// How far it has come.
+    pub const fn rung(&self) -> Rung {
+        self.ladder.rung()
+    }
+
+    /// The gateway has the request on disk.
+    pub fn accepted(&mut self, ticket: &Ticket) {
+        (self.request, self.from) = (Some(ticket.request), Some(ticket.from));
+    }
+
+    /// Whether it can be brought about although asking has failed so.
+    pub fn goes_on_without(&self, error: &CallError) -> bool {
+        match error {
+            CallError::TimedOut { .. } | CallError::Lost { .. } => true,
+            CallError::NobodyRuns { .. } => self.patient.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Looks, and does what is to be done now.
+    pub async fn step(&mut self, progress: &mut Progress) -> Result<Stood, CommandError> {
+        let glance = tokio::time::timeout(GLANCE, self.glance()).await;
+        let (sight, stage) = match glance {
+            Ok(Look::Shows(sight, stage)) => (sight, stage),
+            Ok(Look::Ended { outcome, generation }) => return Ok(Stood::Ended { outcome, generation }),
+            Ok(Look::Fails(error)) => return Err(error),
+            Err(_) => (Sight::Silent, named("silent")),
+        };
+        let now = evergate_core::time::Instant::from_millis(
+            u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        );
+        let step = self.ladder.saw(now, sight);
+        if step == Step::Look && self.ladder.rung() != Rung::Kill {
+            progress.show(stage.clone());
+        }
+        match step {
+            Step::Look => Ok(Stood::Looking),
+            Step::Done => Ok(Stood::Restarted { generation: stage.generation.unwrap_or(0) }),
+            Step::Terminate => Ok(self.signal(Signal::SIGTERM, "terminate", progress)),
+            Step::Kill => Ok(self.signal(Signal::SIGKILL, "kill", progress)),
+            Step::Start => Ok(self.start(progress).await),
+            Step::GiveUp(rung) => Ok(Stood::GivenUp { why: self.given_up(rung) }),
+        }
+    }
+
+    async fn glance(&self) -> Look {
+        let seen = match self.request {
+            Some(request) => look(self.client, request).await,
+            None => {
+                read_status(self.client).await.map(|status| Seen::Answered { status: Box::new(status), request: None })
+            }
+        };
+        match seen {
+            Ok(Seen::Answered { status, request }) => self.judge(&status, request),
+            Ok(Seen::Absent(error)) | Err(CommandError::Call(error)) => self.absence(error),
+            Err(error) => Look::Fails(error),
+        }
+    }
+
+    /// Reads what was seen: the status, and the request unless the gateway does not know it.
+    fn judge(&self, status: &Status, request: Option<Request>) -> Look {
+        let generation = status.generation;
+        let next = self.from.is_some_and(|from| from != generation);
+        let serves = next && status.phase == "serving";
+        let known = request.is_some();
+        let outcome = request.and_then(|request| request.outcome);
+        if let Some(outcome) = outcome.clone().filter(|outcome| outcome.kind != "restarted") {
+            return Look::Ended { outcome, generation };
+        }
+        if serves && self.request.is_some() && !known {
+            let detail =
+                format!("generation {generation} does not know the request; was the state directory replaced?");
+            let outcome = Outcome { kind: "failed".to_owned(), generation: None, detail: Some(detail) };
+            return Look::Ended { outcome, generation };
+        }
+        let sight = match status.phase.as_str() {
+            _ if next => Sight::Next { ready: serves && (self.request.is_none() || outcome.is_some()) },
+            "stuck" => Sight::Stuck,
+            _ => Sight::GettingOn,
+        };
+        Look::Shows(sight, Stage::of(status))
+    }
+
+    /// What a failed call stands for: between two generations there is no gateway, and that is no error.
+    fn absence(&self, error: CallError) -> Look {
+        match error {
+            CallError::Busy { .. } => Look::Shows(Sight::GettingOn, named("starting")),
+            CallError::TimedOut { .. } => Look::Shows(Sight::Silent, named("silent")),
+            CallError::NobodyRuns { .. } | CallError::Lost { .. } => match presence(&self.state_dir) {
+                Ok(Presence::Nobody(_)) => Look::Shows(Sight::Gone, named("gone")),
+                Ok(Presence::Process(owner)) if Some(owner.generation.0) == self.from => {
+                    Look::Shows(Sight::Silent, named("silent"))
+                }
+                Ok(Presence::Process(_) | Presence::Newcomer) => {
+                    Look::Shows(Sight::Next { ready: false }, named("starting"))
+                }
+                Err(_) => Look::Shows(Sight::Silent, named("silent")),
+            },
+            other => Look::Fails(other.into()),
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, name: &str, progress: &mut Progress) -> Stood {
+        let Some(patient) = &self.patient else { return Stood::Climbed };
+        let waiting_for = vec![format!("process {}", patient.owner().pid)];
+        progress.show(Stage { name: name.to_owned(), generation: self.from, waiting_for, ..Stage::default() });
+        if let Err(trouble) = patient.signal(signal) {
+            progress.say(&trouble);
+            self.trouble = Some(trouble);
+        }
+        Stood::Climbed
+    }
+
+    async fn start(&mut self, progress: &mut Progress) -> Stood {
+        let Some(patient) = &mut self.patient else { return Stood::Climbed };
+        progress.show(named("start"));
+        match patient.start().await {
+            Ok(how) => {
+                progress.say(&how);
+                Stood::Climbed
+            }
+            Err(trouble) => Stood::GivenUp { why: trouble },
+        }
+    }
+
+    fn given_up(&self, rung: Rung) -> String {
+        let trouble = self.trouble.as_ref().map_or_else(String::new, |trouble| format!(" ({trouble})"));
+        match (rung, self.patient.as_ref().map(|patient| patient.owner().pid)) {
+            (Rung::Kill, Some(1)) => {
+                "process 1 of a container cannot be killed from inside it: restart the container".to_owned()
+            }
+            (Rung::Kill, Some(pid)) => format!("process {pid} does not die of SIGKILL{trouble}: is its disk gone?"),
+            _ => {
+                let wait = self.wait.map_or_else(String::new, |wait| humantime::format_duration(wait).to_string());
+                format!("no new generation was ready within {wait}{trouble}")
+            }
+        }
+    }
+}
+
+/// What one look at the gateway showed.
+enum Look {
+    Shows(Sight, Stage),
+    Ended { outcome: Outcome, generation: u64 },
+    Fails(CommandError),
+}
+
+fn named(name: &str) -> Stage {
+    Stage { name: name.to_owned(), ..Stage::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evergate_core::supervisor::StartsAgain;
+
+    fn status(generation: u64, phase: &str) -> Status {
+        Status { generation, phase: phase.to_owned(), ..Status::default() }
+    }
+
+    fn request(outcome: Option<&str>) -> Option<Request> {
+        let outcome = outcome.map(|kind| Outcome { kind: kind.to_owned(), ..Outcome::default() });
+        Some(Request { request: 12, outcome, ..Request::default() })
+    }
+
+    /// A climb from generation 3 whose request is number 12.
+    fn climb(client: &Client) -> Climb<'_> {
+        let now = evergate_core::time::Instant::from_millis(0);
+        Climb {
+            client,
+            state_dir: PathBuf::new(),
+            ladder: Ladder::new(Patience::of(Mode::Graceful, StartsAgain::Always), now, None),
+            begun: Instant::now(),
+            wait: None,
+            from: Some(3),
+            patient: None,
+            request: Some(12),
+            trouble: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_different_serving_generation_with_the_outcome_is_a_restart() {
+        let client = Client::new(PathBuf::from("/x/control.sock")).unwrap();
+        let climb = climb(&client);
+        let sight = |status: Status, request| match climb.judge(&status, request) {
+            Look::Shows(sight, _) => Some(sight),
+            _ => None,
+        };
+        assert_eq!(sight(status(4, "serving"), request(Some("restarted"))), Some(Sight::Next { ready: true }));
+        assert_eq!(sight(status(4, "starting"), request(Some("restarted"))), Some(Sight::Next { ready: false }));
+        assert_eq!(sight(status(4, "serving"), request(None)), Some(Sight::Next { ready: false }));
+        assert_eq!(sight(status(3, "serving"), request(Some("restarted"))), Some(Sight::GettingOn));
+        assert_eq!(sight(status(3, "stuck"), request(None)), Some(Sight::Stuck));
+        assert_eq!(
+            sight(status(4, "serving"), None),
+            None,
+            "a journal that knows nothing of the request is another one"
+        );
+    }
+
+    #[tokio::test]
+    async fn every_other_outcome_ends_the_climb_in_any_phase() {
+        let client = Client::new(PathBuf::from("/x/control.sock")).unwrap();
+        let climb = climb(&client);
+        for kind in ["overruled", "cancelled", "failed", "stopped"] {
+            for status in [status(3, "draining"), status(3, "serving"), status(4, "serving")] {
+                let look = climb.judge(&status, request(Some(kind)));
+                assert!(matches!(look, Look::Ended { outcome, .. } if outcome.kind == kind));
+            }
+        }
+    }
+}

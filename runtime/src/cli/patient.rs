@@ -1,0 +1,227 @@
+//! The process that a restart is about, as the kernel lock on its state directory and `/proc` show it. Owns its identity
+//! (boot, process id, start time, generation), so that a signal never reaches a stranger that got its number, and how it is
+//! started again. It talks to nobody over the control socket.
+
+use crate::agent::orphan;
+use crate::journal::Owner;
+use crate::last_words::LastWords;
+use crate::systemd::{Manager, Unit};
+use evergate_core::supervisor::Supervisor;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long systemd may take to take a job.
+const SYSTEMCTL: Duration = Duration::from_secs(10);
+
+/// Who owns a state directory right now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Nobody: the lock is free. The last owner is known if there ever was one.
+    Nobody(Option<Owner>),
+    /// This process.
+    Process(Owner),
+    /// Somebody who has not written down who it is yet: a start that is under way.
+    Newcomer,
+}
+
+/// Looks who owns `state_dir`; an error means that it cannot be told. A process that has let go of the lock and lives is on
+/// its way out, or replaces itself: the directory is still its own.
+pub fn presence(state_dir: &Path) -> std::io::Result<Presence> {
+    let path = state_dir.join("lock");
+    let record = || std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Owner>(&text).ok());
+    if let Some(owner) = record().filter(is_alive) {
+        return Ok(Presence::Process(owner));
+    }
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Presence::Nobody(None)),
+        file => file?,
+    };
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(_free) => Ok(Presence::Nobody(record())),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(Presence::Newcomer),
+        Err((_, errno)) => Err(errno.into()),
+    }
+}
+
+/// Whether this very process lives: a number alone may be somebody else's by now.
+fn is_alive(owner: &Owner) -> bool {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot_id.trim() == owner.boot_id && orphan::lives(owner.pid, owner.start_time)
+}
+
+/// The process that is to be replaced.
+pub struct Patient {
+    state_dir: PathBuf,
+    owner: Owner,
+    /// How it was started, as long as that could still be seen.
+    command: Option<Command>,
+}
+
+impl Patient {
+    /// The owner of `state_dir`, and how it would be started again.
+    pub fn new(state_dir: &Path, owner: Owner) -> Self {
+        let command = is_alive(&owner).then(|| like(owner.pid)).flatten();
+        Self { state_dir: state_dir.to_owned(), owner, command }
+    }
+
+    /// Whose process it is.
+    pub const fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Sends it a signal, if it still is the process that owns the state directory.
+    pub fn signal(&self, signal: Signal) -> Result<(), String> {
+        let same = |owner: &Owner| (owner.pid, owner.start_time) == (self.owner.pid, self.owner.start_time);
+        match presence(&self.state_dir) {
+            Ok(Presence::Process(owner)) if same(&owner) => {}
+            Ok(_) => return Err(format!("process {} is no longer the gateway; it is left alone", self.owner.pid)),
+            Err(error) => return Err(format!("the lock of {} cannot be read: {error}", self.state_dir.display())),
+        }
+        kill(Pid::from_raw(self.owner.pid), signal)
+            .map_err(|error| format!("{signal} cannot be sent to process {}: {error}", self.owner.pid))?;
+        if signal == Signal::SIGKILL {
+            let why = "killed by `evergate restart`: it got nowhere".to_owned();
+            let words = LastWords { generation: self.owner.generation, why, diagnosis: None };
+            words
+                .write(&self.state_dir)
+                .map_err(|error| format!("its successor cannot be told why it died: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Starts it through whoever supervised it; where nobody did, as it was started before.
+    pub async fn start(&mut self) -> Result<String, String> {
+        match (self.owner.supervisor, &self.owner.unit) {
+            (Some(Supervisor::Systemd), Some(unit)) => start_unit(unit).await,
+            (None | Some(Supervisor::Nobody), _) => self.start_alone(),
+            (Some(supervisor), _) => Err(format!(
+                "{} does not start it again, and only it can: look at its own status and log",
+                supervisor.name()
+            )),
+        }
+    }
+
+    fn start_alone(&mut self) -> Result<String, String> {
+        let mut command = self.command.take().map_or_else(|| alone(&self.state_dir), Ok)?;
+        let child = command.spawn().map_err(|error| format!("it cannot be started: {error}"))?;
+        Ok(format!("started as process {}, as before", child.id()))
+    }
+}
+
+/// The start of a process that is as that one was: program, arguments, folder, environment and output.
+fn like(pid: i32) -> Option<Command> {
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    let words = |name: &str| -> Option<Vec<OsString>> {
+        let text = std::fs::read(proc.join(name)).ok()?;
+        Some(
+            text.split(|byte| *byte == 0)
+                .filter(|word| !word.is_empty())
+                .map(|word| OsString::from_vec(word.to_vec()))
+                .collect(),
+        )
+    };
+    let program = std::fs::read_link(proc.join("exe")).ok().filter(|path| path.exists());
+    let program = program.or_else(|| std::env::current_exe().ok())?;
+    let output = |number: u8| {
+        let reopened = OpenOptions::new().append(true).open(proc.join(format!("fd/{number}")));
+        reopened.map_or_else(|_| Stdio::null(), Stdio::from)
+    };
+    let mut command = Command::new(program);
+    command.args(words("cmdline")?.into_iter().skip(1)).env_clear();
+    for variable in words("environ")? {
+        let text = variable.into_vec();
+        let at = text.iter().position(|byte| *byte == b'=')?;
+        command.env(OsString::from_vec(text[..at].to_vec()), OsString::from_vec(text[at + 1..].to_vec()));
+    }
+    command.current_dir(std::fs::read_link(proc.join("cwd")).ok()?);
+    command.stdin(Stdio::null()).stdout(output(1)).stderr(output(2)).process_group(0);
+    Some(command)
+}
+
+/// The start of a gateway of which nothing but its place is known.
+fn alone(state_dir: &Path) -> Result<Command, String> {
+    let program = std::env::current_exe().map_err(|error| format!("this program's own path is unknown: {error}"))?;
+    let mut command = Command::new(program);
+    command.arg("run").arg("--state-dir").arg(state_dir);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    Ok(command)
+}
+
+/// Has systemd start a unit, even one that it has given up.
+async fn start_unit(unit: &Unit) -> Result<String, String> {
+    for verb in ["reset-failed", "start"] {
+        let mut systemctl = tokio::process::Command::new("systemctl");
+        if unit.manager == Manager::User {
+            systemctl.arg("--user");
+        }
+        systemctl.args(["--no-block", verb, "--", &unit.name]).stdin(Stdio::null()).kill_on_drop(true);
+        let ran = tokio::time::timeout(SYSTEMCTL, systemctl.output()).await;
+        let said = match ran {
+            Err(_) => format!("no answer within {}", humantime::format_duration(SYSTEMCTL)),
+            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(output)) if output.status.success() => continue,
+            Ok(Ok(output)) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        };
+        // Not failed is no failure: there was nothing to reset.
+        if verb == "start" {
+            return Err(format!("`systemctl start {}` fails: {said}", unit.name));
+        }
+    }
+    Ok(format!("`systemctl start {}`", unit.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::claim::Claim;
+    use evergate_core::id::GenerationId;
+
+    fn own(folder: &Path) -> (Claim, Owner) {
+        let mut claim = Claim::take(folder, Duration::ZERO).unwrap();
+        let owner = Owner::this_process(GenerationId(3), 1_000);
+        claim.record(&owner).unwrap();
+        (claim, owner)
+    }
+
+    #[test]
+    fn the_lock_says_whether_somebody_lives_and_the_record_who() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(presence(folder.path()).unwrap(), Presence::Nobody(None));
+        let (claim, owner) = own(folder.path());
+        assert_eq!(presence(folder.path()).unwrap(), Presence::Process(owner.clone()));
+        drop(claim);
+        assert_eq!(presence(folder.path()).unwrap(), Presence::Process(owner.clone()), "it is on its way out");
+        let dead = Owner { start_time: owner.start_time + 1, ..owner };
+        std::fs::write(folder.path().join("lock"), serde_json::to_vec(&dead).unwrap()).unwrap();
+        assert_eq!(presence(folder.path()).unwrap(), Presence::Nobody(Some(dead)));
+    }
+
+    #[test]
+    fn a_stranger_with_the_number_of_the_owner_is_never_signalled() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut claim, owner) = own(folder.path());
+        let mut stranger = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(stranger.id()).unwrap();
+        let other_times = [
+            Owner { pid, ..owner.clone() },
+            Owner { pid, start_time: orphan::started(pid).unwrap(), boot_id: "another".into(), ..owner.clone() },
+        ];
+        for recorded in other_times {
+            claim.record(&recorded).unwrap();
+            assert_eq!(presence(folder.path()).unwrap(), Presence::Newcomer);
+            let patient = Patient::new(folder.path(), recorded);
+            assert!(patient.signal(Signal::SIGKILL).is_err());
+        }
+        assert!(stranger.try_wait().unwrap().is_none(), "it lives");
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+    }
+}

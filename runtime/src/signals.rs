@@ -1,0 +1,151 @@
+//! The process's signals, heard on a thread of their own, so that one that comes while the loop is stuck is known all the
+//! same. Owns the signal mask of every thread; what a signal means is the core's business.
+
+use evergate_core::request::Signal;
+use nix::sys::signal::SigSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Signals that may wait for the driver; whoever sends more has been understood.
+const WAITING: usize = 16;
+/// How long a signal that was caught may take to be heard.
+const LAST: Duration = Duration::from_millis(1);
+
+/// The ear of the process.
+pub struct Signals {
+    heard: Arc<AtomicBool>,
+    deafen: std::sync::mpsc::Sender<()>,
+    woken: Arc<tokio::sync::Notify>,
+    deaf: std::sync::mpsc::Receiver<()>,
+}
+
+impl Signals {
+    /// Begins to listen. Until now the signals were blocked, by the first line of `main` or by the image that this one
+    /// replaced.
+    pub fn listen() -> io::Result<(Self, mpsc::Receiver<Signal>)> {
+        let (to_driver, signals) = mpsc::channel(WAITING);
+        let (deafen, wanted) = std::sync::mpsc::channel();
+        let (done, deaf) = std::sync::mpsc::channel();
+        let (listening, listens) = std::sync::mpsc::channel();
+        let heard = Arc::new(AtomicBool::new(false));
+        let woken = Arc::new(tokio::sync::Notify::new());
+        let (note, wake) = (Arc::clone(&heard), Arc::clone(&woken));
+        let ear = move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(listening.send(Err(error))),
+            };
+            runtime.block_on(async move {
+                let ears = match Ears::open() {
+                    Ok(ears) => ears,
+                    Err(error) => return drop(listening.send(Err(error))),
+                };
+                if listening.send(Ok(())).is_ok() {
+                    ears.hear(&to_driver, &note, &wake, &wanted).await;
+                }
+                drop(done);
+            });
+        };
+        std::thread::Builder::new().name("signals".into()).stack_size(512 * 1024).spawn(ear)?;
+        listens.recv().map_err(|_| io::Error::other("the thread that hears signals ended at once"))??;
+        Ok((Self { heard, deafen, woken, deaf }, signals))
+    }
+
+    /// Whether one has come that tells the process to end.
+    #[must_use]
+    pub fn heard(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.heard)
+    }
+
+    /// Blocks them again, for good: one that comes from now on waits for the next image. Answers whether one has come.
+    #[must_use]
+    pub fn end(self) -> bool {
+        drop(self.deafen);
+        self.woken.notify_one();
+        // The sender is dropped when the thread is deaf; that error is the news.
+        let _deaf = self.deaf.recv();
+        self.heard.load(SeqCst)
+    }
+}
+
+/// One listener for each signal.
+struct Ears {
+    terminate: Listener,
+    interrupt: Listener,
+    hangup: Listener,
+}
+
+impl Ears {
+    fn open() -> io::Result<Self> {
+        let ears = Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        };
+        unblock()?;
+        Ok(ears)
+    }
+
+    async fn hear(
+        mut self,
+        to_driver: &mpsc::Sender<Signal>,
+        heard: &AtomicBool,
+        woken: &tokio::sync::Notify,
+        wanted: &std::sync::mpsc::Receiver<()>,
+    ) {
+        loop {
+            tokio::select! {
+                biased;
+                signal = self.next() => Self::pass_on(signal, to_driver, heard),
+                () = woken.notified() => if let Err(std::sync::mpsc::TryRecvError::Disconnected) = wanted.try_recv() {
+                    break;
+                },
+            }
+        }
+        if let Err(error) = block() {
+            tracing::warn!(%error, "signals cannot be blocked");
+        }
+        // What was caught before that is on its way.
+        while let Ok(signal) = tokio::time::timeout(LAST, self.next()).await {
+            Self::pass_on(signal, to_driver, heard);
+        }
+    }
+
+    fn pass_on(signal: Option<Signal>, to_driver: &mpsc::Sender<Signal>, heard: &AtomicBool) {
+        let Some(signal) = signal else { return tracing::info!("SIGHUP received: nothing to do") };
+        heard.store(true, SeqCst);
+        if to_driver.try_send(signal).is_err() {
+            tracing::debug!("a signal came when as many as are worth knowing of wait for the loop, or behind its end");
+        }
+    }
+
+    /// The next one; `None` for one that asks for nothing.
+    async fn next(&mut self) -> Option<Signal> {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Some(Signal::Terminate),
+            _ = self.interrupt.recv() => Some(Signal::Interrupt),
+            _ = self.hangup.recv() => None,
+        }
+    }
+}
+
+/// Makes the signals that a gateway answers wait, on this thread and those that it starts: from the first line of `main` on,
+/// and again over a re-exec.
+pub fn block() -> nix::Result<()> {
+    answered().thread_block()
+}
+
+/// Lets them through, on this thread.
+pub fn unblock() -> nix::Result<()> {
+    answered().thread_unblock()
+}
+
+fn answered() -> SigSet {
+    use nix::sys::signal::Signal;
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
+}

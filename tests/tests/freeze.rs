@@ -1,0 +1,162 @@
+//! Parts of the gateway that stand still, each in its own way: a frozen loop, a process that is stopped as a whole, a control
+//! socket that hangs, a disk that takes its time. What must come back comes back by itself, and nothing else is touched.
+
+use std::time::{Duration, Instant};
+
+use evergate_tests::PATIENCE;
+use evergate_tests::gateway::{Builder, Gateway};
+use evergate_tests::oracle::Words;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// Longer than any test lives: what stands still does not get up again by itself.
+const FOR_EVER: Duration = Duration::from_secs(600);
+/// When a part is taken for stuck.
+const BOUND: &str = "[watchdog]\nfreeze = \"2s\"\n[debug]\nhooks = \"on\"";
+
+fn gateway() -> Builder {
+    Gateway::builder().config(BOUND)
+}
+
+/// The cause that is told of a generation's end.
+fn cause(gateway: &Gateway, generation: u64) -> String {
+    let list = gateway.client().get("/v1/generations").expect("it serves").json();
+    let list = list["generations"].as_array().expect("a list").clone();
+    let of = |entry: &Value| entry["generation"] == generation;
+    list.iter().find(|entry| of(entry)).expect("it is known")["cause"].as_str().unwrap_or_default().to_owned()
+}
+
+/// A turn is under way when the loop freezes: it is resumed and answered, and everybody can read why it was cut.
+fn comes_back_from_a_frozen_loop(builder: Builder) {
+    let gateway = builder.start();
+    let before = gateway.generation();
+    let prompt = gateway.send("main", "take 3s to say hello", "hello");
+    gateway.await_running("main");
+    gateway.freeze("loop", FOR_EVER);
+    gateway.await_generation(before + 1);
+    gateway.await_reply("main", prompt, PATIENCE);
+    gateway.assert_answered_once(&[], Words::Echo);
+    let cause = cause(&gateway, before);
+    assert!(cause.starts_with("ended by its watchdog: its loop got nowhere for 2s; see "), "{cause}");
+    let diagnosis = cause.rsplit(' ').next().expect("it names a file").to_owned();
+    let text = std::fs::read_to_string(diagnosis).expect("it is there");
+    assert!(text.contains("watchdog") && text.contains("TurnBegan"), "threads and the last moments: {text}");
+}
+
+#[test]
+fn a_frozen_loop_comes_back_by_itself_where_nobody_supervises() {
+    comes_back_from_a_frozen_loop(gateway());
+}
+
+#[test]
+fn a_frozen_loop_comes_back_by_itself_under_supervise() {
+    comes_back_from_a_frozen_loop(gateway().supervised(true));
+}
+
+#[test]
+fn a_loop_that_freezes_while_it_stops_ends_as_a_stop() {
+    let gateway = gateway().supervised(true).config("[drain]\nbudget = \"20s\"").start();
+    gateway.send("main", "take 60s and tell me a story", "story");
+    gateway.await_running("main");
+    gateway.ask("stop", &serde_json::json!({}));
+    gateway.await_phase("draining");
+    gateway.freeze("loop", FOR_EVER);
+    assert_eq!(gateway.exit_code(PATIENCE), 0, "its supervisor ends: it was to be stopped");
+}
+
+#[test]
+fn a_process_that_is_stopped_as_a_whole_is_killed_and_started_again_by_supervise() {
+    let gateway = gateway().supervised(true).start();
+    let before = gateway.generation();
+    let prompt = gateway.send("main", "take 3s to say hello", "hello");
+    gateway.await_running("main");
+    gateway.signal(Signal::SIGSTOP);
+    gateway.await_generation(before + 1);
+    gateway.await_reply("main", prompt, PATIENCE);
+    gateway.assert_answered_once(&[], Words::Echo);
+    assert_eq!(cause(&gateway, before), "killed by its supervisor: it gave no sign of life and was killed");
+}
+
+#[test]
+fn a_process_that_was_stopped_for_a_while_is_not_taken_for_frozen() {
+    let gateway = gateway().start();
+    let (before, pid) = (gateway.generation(), gateway.pid());
+    gateway.signal(Signal::SIGSTOP);
+    std::thread::sleep(Duration::from_secs(4));
+    evergate_tests::process::send_signal(pid, Signal::SIGCONT);
+    let prompt = gateway.send("main", "still there?", "hello");
+    gateway.await_reply("main", prompt, PATIENCE);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!((gateway.generation(), gateway.pid()), (before, pid));
+}
+
+#[test]
+fn a_control_socket_that_hangs_is_made_again_while_chats_go_on() {
+    let gateway = gateway().start();
+    let (before, pid) = (gateway.generation(), gateway.pid());
+    gateway.freeze("control", FOR_EVER);
+    let prompt = gateway.send("main", "are you there?", "hello");
+    gateway.await_reply("main", prompt, PATIENCE);
+    gateway.wait_for("the control socket to answer", PATIENCE, || {
+        let status = gateway.cli(&["status", "--json"]);
+        status.status.success().then_some(())
+    });
+    assert_eq!((gateway.generation(), gateway.pid()), (before, pid), "the process lives");
+    assert!(gateway.cli(&["stop"]).status.success(), "and ends, although a thread of it still hangs");
+}
+
+#[test]
+fn a_disk_that_takes_its_time_is_waited_for() {
+    let gateway = gateway().start();
+    let (before, pid) = (gateway.generation(), gateway.pid());
+    gateway.freeze("journal", Duration::from_secs(8));
+    let prompt = gateway.send_before("main", "are you there?", "slow", std::time::Instant::now() + PATIENCE);
+    gateway.await_reply("main", prompt, PATIENCE);
+    assert_eq!((gateway.generation(), gateway.pid()), (before, pid), "the process lives");
+    assert!(gateway.log().contains("this part takes long"), "and says what it waits for");
+}
+
+/// The watchdogs sleep; what is left is the command line.
+const UNWATCHED: &str = "[watchdog]\nfreeze = \"1h\"\n[debug]\nhooks = \"on\"";
+
+/// Freezes a gateway in the middle of a turn, restarts it from the command line, and looks that nothing was lost by that.
+fn restart_brings_back(builder: Builder, freeze: impl Fn(&Gateway), arguments: &[&str]) -> Duration {
+    let gateway = builder.config(UNWATCHED).start();
+    let before = gateway.generation();
+    let prompt = gateway.send("main", "take 3s to say hello", "hello");
+    gateway.await_running("main");
+    freeze(&gateway);
+    let asked = Instant::now();
+    let restarted = gateway.cli(arguments);
+    let took = asked.elapsed();
+    assert!(restarted.status.success(), "{}", String::from_utf8_lossy(&restarted.stderr));
+    let said = String::from_utf8_lossy(&restarted.stdout).into_owned();
+    assert!(said.contains("SIGKILL") && said.contains("generation 2 is serving (was 1)"), "{said}");
+    assert!(gateway.await_ready() > before);
+    gateway.await_reply("main", prompt, PATIENCE);
+    gateway.assert_answered_once(&[], Words::Echo);
+    assert_eq!(cause(&gateway, before), "killed by `evergate restart`: it got nowhere");
+    assert!(gateway.cli(&["stop"]).status.success());
+    took
+}
+
+#[test]
+fn a_forced_restart_needs_nothing_of_a_frozen_loop_and_is_back_within_its_bound() {
+    for supervised in [false, true] {
+        let builder = Gateway::builder().supervised(supervised);
+        let took = restart_brings_back(builder, |gateway| gateway.freeze("loop", FOR_EVER), &["restart", "--force"]);
+        assert!(took < Duration::from_secs(10), "supervised: {supervised}, it took {took:?}");
+    }
+}
+
+#[test]
+fn a_restart_climbs_past_a_process_that_is_stopped_as_a_whole_and_starts_it_as_it_was() {
+    let stop = |gateway: &Gateway| gateway.signal(Signal::SIGSTOP);
+    restart_brings_back(Gateway::builder(), stop, &["restart"]);
+}
+
+#[test]
+fn a_restart_climbs_past_a_frozen_loop_under_supervise() {
+    let freeze = |gateway: &Gateway| gateway.freeze("loop", FOR_EVER);
+    restart_brings_back(Gateway::builder().supervised(true), freeze, &["restart"]);
+}
