@@ -13,6 +13,10 @@
 //! What was handled is with the operating system before the driver waits again, so a `kill -9` costs at most the steps of
 //! that moment and may cut the last line. It is not synced: the journal is what survives a power cut.
 
+pub mod reader;
+pub mod replay;
+pub mod store;
+
 use evergate_core::effect::Effect;
 use evergate_core::gateway::Gateway;
 use evergate_core::id::GenerationId;

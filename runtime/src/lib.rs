@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod audit;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod generation;
 pub mod hub;
 pub mod journal;
 pub mod last_words;
+pub mod lives;
 pub mod local;
 pub mod logging;
 pub mod metrics;

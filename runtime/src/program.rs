@@ -36,6 +36,11 @@ enum Command {
     },
     #[command(flatten)]
     Client(ClientCommand),
+    /// Hold the journal, and the flight logs that there are, against the rules that must always hold
+    ///
+    /// A running gateway is asked for its journal; without one the file is read. Exit status: 0 nothing is broken, and what
+    /// was looked at is said; 1 a rule is broken; 65 a journal or a flight log makes no sense; 69 there is no journal.
+    Audit(cli::audit::Arguments),
     /// Look into the journal
     Journal {
         #[command(subcommand)]
@@ -61,8 +66,8 @@ struct RunArguments {
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 
-    /// Append to this file all that happens to the life cycle and all that is done about it, for `evergate-sim conform`;
-    /// no text is in it
+    /// Append to this file all that happens to the life cycle and all that is done about it, in place of the bounded logs
+    /// in the folder `flight` of the state directory; no text is in it
     #[arg(long, value_name = "FILE", env = "EVERGATE_FLIGHT_LOG", hide_env_values = true)]
     flight_log: Option<PathBuf>,
 }
@@ -110,6 +115,10 @@ pub fn main() -> ExitCode {
         Command::Client(command) => {
             unblock();
             cli::run(&arguments.global, command)
+        }
+        Command::Audit(audit) => {
+            unblock();
+            cli::audit::audit(&arguments.global, &audit)
         }
         Command::Journal { command: JournalCommand::Dump } => {
             unblock();

@@ -8,7 +8,7 @@ use crate::config::{self, Config};
 use crate::detect;
 use crate::diagnosis;
 use crate::environment::Environment;
-use crate::flight::Recorder;
+use crate::flight::{Recorder, store};
 use crate::generation::{Edge, Opened, PREDECESSOR};
 use crate::journal::claim::{Claim, ClaimError};
 use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
@@ -89,8 +89,8 @@ impl StartError {
     }
 }
 
-/// Runs one generation and says how the process is to end. With a `flight_log` all that its core is told and says is
-/// appended to that file.
+/// Runs one generation and says how the process is to end. All that its core is told and says is appended to `flight_log`,
+/// or recorded in the state directory when there is none.
 ///
 /// `program` is what replaces this process if its own loop cannot say so any more.
 pub fn run(
@@ -143,7 +143,7 @@ async fn generation(
         ..Owner::this_process(opened.number(), environment.unix_ms())
     };
     claim.record(&owner).map_err(|error| ClaimError::Unusable { path: state_dir.to_owned(), error })?;
-    let flight_log = flight_log.map(Path::to_owned);
+    let (flight_log, flights) = (flight_log.map(Path::to_owned), state_dir.join(store::FOLDER));
     tracing::info!(
         generation = owner.generation.0, pid = owner.pid, supervisor = contract.supervisor.name(),
         state_dir = %state_dir.display(), version = env!("CARGO_PKG_VERSION"), "generation begins"
@@ -155,7 +155,10 @@ async fn generation(
     let edge = Edge {
         limits: limits(config),
         contract,
-        record: Box::new(move |head| flight_log.map_or_else(Recorder::off, |path| Recorder::open(&path, head))),
+        record: Box::new(move |head| match flight_log {
+            Some(path) => Recorder::open(&path, head),
+            None => store::record(&flights, head),
+        }),
         agent: agent(config),
         signals: heard,
         pulse,

@@ -106,6 +106,24 @@ impl Witness {
         }
     }
 
+    /// The gateways that follow live within these limits and on these terms.
+    pub fn under(&mut self, limits: Limits, contract: Contract) {
+        self.limits = limits;
+        self.contract = contract;
+    }
+
+    /// From here on only what comes to the disk is seen, until the next process boots: nothing is known of the one that may
+    /// live on, of its agents, or of what it is sending.
+    pub fn loses_sight(&mut self) {
+        self.life = None;
+        self.running.clear();
+        for delivery in self.deliveries.values_mut() {
+            delivery.uncertain = true;
+            delivery.sending = false;
+            delivery.concluded = false;
+        }
+    }
+
     /// A process claims the journal and boots.
     pub fn boots(&mut self, checks: &mut Checks, generation: GenerationId, start: Start) {
         checks.holds(Invariant::Lock, self.life.is_none(), || format!("{generation} begins beside another"));

@@ -55,6 +55,7 @@ pub struct Request {
     pub mode: String,
     pub by: String,
     pub reason: Option<String>,
+    pub made_at_ms: Option<u64>,
     pub state: String,
     pub outcome: Option<Outcome>,
 }
@@ -137,6 +138,90 @@ pub struct Generation {
     pub ended_at_ms: Option<u64>,
     pub cause: Option<String>,
     pub verdict: Option<String>,
+}
+
+/// `GET /v1/generations/{generation}`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Life {
+    pub generation: u64,
+    /// `alive`, `in_order` or `died`.
+    pub end: String,
+    pub cause: Option<String>,
+    pub verdict: Option<String>,
+    pub pid: Option<u64>,
+    pub begun_at_ms: Option<u64>,
+    pub ready_at_ms: Option<u64>,
+    pub last_sign_at_ms: Option<u64>,
+    pub ended_at_ms: Option<u64>,
+    pub requests: Vec<Request>,
+    pub stages: Option<Stages>,
+    pub turns: Vec<LifeTurn>,
+    pub owed: u64,
+    pub deliveries: Vec<LifeDelivery>,
+    pub next: Option<Next>,
+}
+
+/// How long each stage of an end took.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Stages {
+    pub drain_ms: u64,
+    pub interrupt_ms: u64,
+    pub close_ms: u64,
+}
+
+/// A turn that was in flight at an end, and where it went on.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LifeTurn {
+    pub turn: u64,
+    pub session: Option<String>,
+    pub attempt: u64,
+    pub fate: String,
+    pub resumed: Option<Resumed>,
+    pub concluded: Option<Concluded>,
+}
+
+/// The start that followed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Resumed {
+    pub attempt: u64,
+    pub generation: u64,
+}
+
+/// How a turn ended for good, and in which generation.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Concluded {
+    pub how: String,
+    pub generation: u64,
+}
+
+/// A delivery that was owed at an end.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LifeDelivery {
+    pub delivery: u64,
+    pub session: String,
+    pub settled: Option<Settled>,
+}
+
+/// What became of a delivery, and in which generation.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Settled {
+    pub fate: String,
+    pub generation: u64,
+}
+
+/// The next generation that was ready.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Next {
+    pub generation: u64,
+    pub gap_ms: u64,
 }
 
 /// `POST /v1/sessions/{session}/messages`.

@@ -4,13 +4,10 @@
 use super::answers::JournalPage;
 use super::call_error::CallError;
 use super::client::Client;
-use super::{CommandError, Global, exit, print};
-use crate::journal::claim::{Claim, ClaimError};
-use crate::journal::store::Store;
-use crate::journal::{Cursor, Journal, JournalError};
-use crate::native::journal_disk;
+use super::offline::{Offline, unusable};
+use super::{CommandError, Global, print};
+use crate::journal::{Cursor, Journal};
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Lines read at once.
 const PAGE: usize = 1000;
@@ -43,24 +40,12 @@ async fn from_gateway(client: &Client) -> Result<(), CommandError> {
 }
 
 fn from_file(global: &Global) -> Result<(), CommandError> {
-    let state_dir = global.state_dir()?;
-    if !state_dir.join("journal.redb").exists() {
-        let sentence = format!("there is no journal in {}; `evergate run` begins one", state_dir.display());
-        return Err(CommandError::ended(exit::UNAVAILABLE, sentence));
-    }
-    let claim = Claim::take(&state_dir, Duration::ZERO).map_err(|error: ClaimError| ended(&error))?;
-    let store = Store::open(journal_disk(&state_dir)).map_err(|error: JournalError| ended(&error))?;
+    let offline = Offline::open(global)?;
     let mut cursor = Some(Cursor::default());
     while let Some(at) = cursor {
-        let (text, next) = store.dump(at, PAGE).map_err(|error| ended(&error))?;
+        let (text, next) = offline.journal.dump(at, PAGE).map_err(unusable)?;
         print(&text)?;
         cursor = next;
     }
-    store.close();
-    drop(claim);
     Ok(())
-}
-
-fn ended(error: &dyn std::fmt::Display) -> CommandError {
-    CommandError::ended(exit::CONFIGURATION, error.to_string())
 }

@@ -1,25 +1,83 @@
-//! `evergate generations`: prints the lives of the gateway, newest first, with their causes and ends. It keeps and changes
-//! nothing.
+//! `evergate generations`: prints the lives of the gateway, newest first, with their causes and ends; `show` prints one in
+//! full. A running gateway is asked; without one the journal's file is read. It keeps and changes nothing.
 
-use super::answers::{Generation, Generations};
-use super::client::Client;
+use super::answers::{Generation, Generations, Life};
+use super::call_error::CallError;
+use super::client::{Answer, Client};
+use super::offline::{Offline, unusable};
 use super::table::{instant, one_line, table};
-use super::{CommandError, print, print_json};
+use super::{CommandError, Global, exit, life, print, print_json};
+use crate::lives::{self, Asked};
+use evergate_core::id::GenerationId;
+use serde_json::Value;
 
 /// The arguments of `evergate generations`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     /// Print the gateway's answer as JSON
     #[arg(long)]
     json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
-pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandError> {
-    let answer = client.get("/v1/generations").await?;
-    if arguments.json {
-        return print_json(&answer.body);
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Command {
+    /// Show one: who asked for its end and why, its stages, what became of each turn, the gap that users saw
+    Show {
+        /// Its number; the last that has ended when not given
+        generation: Option<u64>,
+        /// Print the gateway's answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Lists the generations or shows one.
+pub async fn run(global: &Global, client: &Client, arguments: &Arguments) -> Result<(), CommandError> {
+    match arguments.command {
+        None => {
+            let answer = match client.get("/v1/generations").await {
+                Err(CallError::NobodyRuns { .. }) => {
+                    answer(lives::list(&Offline::open(global)?.journal, None).map_err(unusable)?)
+                }
+                answer => answer?,
+            };
+            if arguments.json {
+                return print_json(&answer.body);
+            }
+            print(&screen(&answer.read("GET /v1/generations")?))
+        }
+        Some(Command::Show { generation, json }) => {
+            let asked = generation.map_or(Asked::Last, |number| Asked::This(GenerationId(number)));
+            let answer = told(global, client, asked).await?;
+            if json {
+                return print_json(&answer.body);
+            }
+            print(&life::screen(&answer.read::<Life>("GET /v1/generations/{generation}")?))
+        }
     }
-    print(&screen(&answer.read("GET /v1/generations")?))
+}
+
+async fn told(global: &Global, client: &Client, asked: Asked) -> Result<Answer, CommandError> {
+    let name = match asked {
+        Asked::Last => "last".to_owned(),
+        Asked::This(generation) => generation.0.to_string(),
+    };
+    match client.get(&format!("/v1/generations/{name}")).await {
+        Err(CallError::NobodyRuns { .. }) => {
+            let offline = Offline::open(global)?;
+            let life = lives::tell(&offline.journal, asked, None).await.map_err(unusable)?;
+            life.map(answer).ok_or_else(|| CommandError::ended(exit::REFUSED, asked.missing()))
+        }
+        answer => Ok(answer?),
+    }
+}
+
+/// What a gateway would have answered.
+const fn answer(body: Value) -> Answer {
+    Answer { status: 200, body }
 }
 
 fn screen(list: &Generations) -> String {

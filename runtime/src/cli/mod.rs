@@ -1,7 +1,9 @@
 //! The commands of `evergate` that talk to a running gateway: it owns their arguments, their words and their exit
-//! statuses. They reach the gateway over the control socket alone; only `restart` signals its process or starts one.
+//! statuses. They reach the gateway over the control socket alone, and read the journal themselves only where no gateway
+//! runs and under its lock (`offline`); only `restart` signals its process or starts one.
 
 mod answers;
+pub mod audit;
 mod call_error;
 mod cancel;
 mod chat;
@@ -10,8 +12,10 @@ mod climb;
 pub mod dump;
 mod events;
 mod generations;
+mod life;
 mod link;
 mod message;
+mod offline;
 mod owed;
 mod patient;
 mod place;
@@ -87,7 +91,9 @@ pub enum ClientCommand {
     Stop(stop::Arguments),
     /// List the sessions
     Sessions(sessions::Arguments),
-    /// List the generations, newest first: when each lived, why it began and how it ended
+    /// List the generations, newest first, or show one in full: who ended it, why, and what became of each turn
+    ///
+    /// Without a running gateway the journal is read from its file.
     Generations(generations::Arguments),
     /// Chat with the agent in this terminal; /quit leaves, /help lists what the gateway understands
     Chat(chat::Arguments),
@@ -171,19 +177,19 @@ fn report(outcome: Result<(), CommandError>) -> ExitCode {
 fn run_on_runtime(global: &Global, command: ClientCommand) -> Result<(), CommandError> {
     let client = Client::new(global.control_socket()?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Start)?;
-    let outcome = runtime.block_on(dispatch(&client, command));
+    let outcome = runtime.block_on(dispatch(global, &client, command));
     // A read of standard input that is still blocked must not keep the process.
     runtime.shutdown_background();
     outcome
 }
 
-async fn dispatch(client: &Client, command: ClientCommand) -> Result<(), CommandError> {
+async fn dispatch(global: &Global, client: &Client, command: ClientCommand) -> Result<(), CommandError> {
     match command {
         ClientCommand::Status(arguments) => status::run(client, &arguments).await,
         ClientCommand::Restart(arguments) => restart::run(client, &arguments).await,
         ClientCommand::Stop(arguments) => stop::run(client, &arguments).await,
         ClientCommand::Sessions(arguments) => sessions::run(client, &arguments).await,
-        ClientCommand::Generations(arguments) => generations::run(client, &arguments).await,
+        ClientCommand::Generations(arguments) => generations::run(global, client, &arguments).await,
         ClientCommand::Chat(arguments) => chat::run(client, &arguments).await,
         ClientCommand::Send(arguments) => send::run(client, &arguments).await,
         ClientCommand::Link(arguments) => link::run(client, &arguments).await,

@@ -9,7 +9,7 @@ mod runs;
 mod status;
 mod texts;
 
-pub use status::{by, request_json};
+pub use status::{by, request_json, wish};
 
 use crate::agent::{Agent, Report};
 use crate::environment::{Environment, Told};

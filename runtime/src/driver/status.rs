@@ -176,7 +176,8 @@ const fn fate_name(fate: evergate_core::drain::TurnFate) -> &'static str {
     }
 }
 
-const fn wish(wish: Wish) -> &'static str {
+/// The name of a wish.
+pub const fn wish(wish: Wish) -> &'static str {
     match wish {
         Wish::Restart => "restart",
         Wish::Stop => "stop",

@@ -13,6 +13,14 @@ pub struct Cursor {
     after: (u64, u64),
 }
 
+impl Cursor {
+    /// In the history, behind this line.
+    #[must_use]
+    pub const fn in_history(line: u64) -> Self {
+        Self { table: JSON_TABLES.len(), after: (line, 0) }
+    }
+}
+
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}.{}", self.table, self.after.0, self.after.1)
@@ -30,6 +38,7 @@ impl std::str::FromStr for Cursor {
     }
 }
 
+/// Behind the sessions and before the events; the history comes last.
 const JSON_TABLES: [(&str, TableDefinition<u64, &[u8]>); 4] =
     [("generation", GENERATIONS), ("request", REQUESTS), ("message", MESSAGES), ("log", LOG)];
 

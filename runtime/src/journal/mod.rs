@@ -146,6 +146,20 @@ pub struct StoredGeneration {
     pub verdict: Option<evergate_core::verdict::Verdict>,
     /// Its account of its end.
     pub report: Option<evergate_core::drain::Report>,
+    /// The line of the history that begins it; 0 where an older version wrote it.
+    #[serde(default)]
+    pub begun_in_line: u64,
+}
+
+/// One line of the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Counted from 1.
+    pub line: u64,
+    /// When its batch was begun, in milliseconds since 1970; the same for all records of a batch.
+    pub at_ms: u64,
+    /// What changed.
+    pub record: Record,
 }
 
 /// Records that go to disk together or not at all.
@@ -228,6 +242,10 @@ pub trait Journal: Send + Sync {
     fn request(&self, request: RequestId) -> Result<Option<StoredRequest>, JournalError>;
     /// The last generations, newest first.
     fn generations(&self, limit: usize) -> Result<Vec<StoredGeneration>, JournalError>;
+    /// A generation.
+    fn generation(&self, generation: GenerationId) -> Result<Option<StoredGeneration>, JournalError>;
+    /// Up to `limit` lines of the history behind the line `after`, in order.
+    fn history(&self, after: u64, limit: usize) -> Result<Vec<Logged>, JournalError>;
     /// Up to `limit` lines of the whole journal as JSON from `cursor` on, and where to go on.
     fn dump(&self, cursor: Cursor, limit: usize) -> Result<(String, Option<Cursor>), JournalError>;
     /// Closes the file in order, so that the next start need not repair it. Nothing can be read or written afterwards.

@@ -2,12 +2,12 @@
 //! and failing are the business of `store`.
 
 use super::event::TurnFacts;
-use super::{Batch, Body, Event, StoredGeneration, StoredMessage, StoredRequest, Write};
+use super::{Batch, Body, Event, Logged, StoredGeneration, StoredMessage, StoredRequest, Write};
 use evergate_core::id::{GenerationId, MessageId, RequestId, SessionId, TurnId};
 use evergate_core::record::{Highest, Record, Slot, Subject};
 use redb::{Database, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// The version of the tables below. A higher one in a file means that a newer program wrote it.
 pub const SCHEMA: u64 = 1;
@@ -86,7 +86,7 @@ pub fn write_batch(
         counters.log += 1;
         log.insert(counters.log, logged(batch.at_ms, &record).as_slice())?;
         counters.highest.observe(&write.record);
-        write_nouns(transaction, write, batch.at_ms)?;
+        write_nouns(transaction, write, batch.at_ms, counters.log)?;
     }
     if let Some((generation, ready_at_ms)) = batch.ready {
         change_generation(transaction, generation, |stored| stored.ready_at_ms = Some(ready_at_ms))?;
@@ -105,8 +105,19 @@ fn logged(at_ms: u64, record: &[u8]) -> Vec<u8> {
     line
 }
 
-/// Keeps the nouns that people ask for by id.
-fn write_nouns(transaction: &WriteTransaction, write: &Write, at_ms: u64) -> Result<(), redb::Error> {
+/// Reads a line of the history.
+pub fn read_logged(line: u64, value: &[u8]) -> Result<Logged, redb::Error> {
+    #[derive(Deserialize)]
+    struct Value {
+        at_ms: u64,
+        record: Record,
+    }
+    let Value { at_ms, record } = from_json(value)?;
+    Ok(Logged { line, at_ms, record })
+}
+
+/// Keeps the nouns that people ask for by id; `line` is the record's place in the history.
+fn write_nouns(transaction: &WriteTransaction, write: &Write, at_ms: u64, line: u64) -> Result<(), redb::Error> {
     match (&write.record, &write.body) {
         (Record::MessageAccepted { message, session, asked, standing, place, .. }, Body::Message(body)) => {
             let mut names = transaction.open_table(SESSION_NAMES)?;
@@ -162,6 +173,7 @@ fn write_nouns(transaction: &WriteTransaction, write: &Write, at_ms: u64) -> Res
                 ended_at_ms: None,
                 verdict: None,
                 report: None,
+                begun_in_line: line,
             };
             transaction.open_table(GENERATIONS)?.insert(generation.0, to_json(&stored).as_slice())?;
         }

@@ -3,12 +3,12 @@
 //! and never what is long answered.
 
 use super::rows::{
-    Counters, EVENTS, GENERATIONS, MESSAGES, META, NATIVES, REQUESTS, SESSION_NAMES, SESSIONS, UNFINISHED,
-    create_tables, from_json, get_json, read_counters, slot_of, write_batch,
+    Counters, EVENTS, GENERATIONS, LOG, MESSAGES, META, NATIVES, REQUESTS, SESSION_NAMES, SESSIONS, UNFINISHED,
+    create_tables, from_json, get_json, read_counters, read_logged, slot_of, write_batch,
 };
-use super::{Batch, Event, Journal, JournalError, StoredGeneration, StoredMessage, StoredRequest};
+use super::{Batch, Event, Journal, JournalError, Logged, StoredGeneration, StoredMessage, StoredRequest};
 use crate::environment::Disk;
-use evergate_core::id::{MessageId, RequestId, SessionId};
+use evergate_core::id::{GenerationId, MessageId, RequestId, SessionId};
 use evergate_core::record::Unfinished;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend};
 use std::cell::Cell;
@@ -244,6 +244,21 @@ impl Journal for Store {
         self.read(|transaction| {
             let table = transaction.open_table(GENERATIONS)?;
             table.iter()?.rev().take(limit).map(|row| from_json(row?.1.value())).collect()
+        })
+    }
+
+    fn generation(&self, generation: GenerationId) -> Result<Option<StoredGeneration>, JournalError> {
+        self.read(|transaction| get_json(&transaction.open_table(GENERATIONS)?, generation.0))
+    }
+
+    fn history(&self, after: u64, limit: usize) -> Result<Vec<Logged>, JournalError> {
+        let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
+        self.read(|transaction| {
+            let table = transaction.open_table(LOG)?;
+            let lines = table.range(first..)?.take(limit);
+            lines
+                .map(|row| row.map_err(Into::into).and_then(|(line, value)| read_logged(line.value(), value.value())))
+                .collect()
         })
     }
 

@@ -3,13 +3,13 @@
 use super::messages::read_json;
 use super::{Door, Local, answer};
 use crate::driver::handle::{By, Call, NewRequest, RequestAnswer};
-use crate::driver::{by, request_json};
+use crate::driver::request_json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use evergate_core::effect::Answer;
-use evergate_core::id::{GenerationId, RequestId};
+use evergate_core::id::RequestId;
 use evergate_core::request::{Mode, Wish};
 use evergate_core::watchdog::Part;
 use serde_json::{Value, json};
@@ -19,8 +19,6 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest reason, in bytes.
 const REASON: usize = 1024;
-/// Generations in one list at most.
-const GENERATIONS: usize = 100;
 
 /// `POST /v1/restart`.
 pub async fn restart(local: State<Local>, body: Body) -> Response {
@@ -145,48 +143,5 @@ pub async fn cancel(State(local): State<Local>, Path(request): Path<String>) -> 
     match local.handle.call(PATIENCE, |answer| Call::Cancel { request: id, answer }).await {
         Err(unavailable) => answer::unavailable(unavailable),
         Ok(RequestAnswer { request, answer }) => answered(&local, request, answer, generation),
-    }
-}
-
-/// `GET /v1/generations`.
-pub async fn generations(State(local): State<Local>) -> Response {
-    let journal = &local.handle.journal;
-    let own = local.handle.hub.stage().generation;
-    match journal.generations(GENERATIONS) {
-        Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        Ok(generations) => {
-            let died_of = |generation: GenerationId| {
-                let next = generations.iter().find(|stored| stored.generation == generation.next());
-                let told = next.and_then(|next| next.owner.as_ref()?.predecessor_died_of.clone());
-                told.unwrap_or_else(|| "died without a word".into())
-            };
-            let list: Vec<Value> = generations
-                .iter()
-                .map(|stored| {
-                    let asked = stored.report.iter().flat_map(|report| &report.requests);
-                    let causes: Vec<String> = asked
-                        .map(|(id, made)| {
-                            let wish = if made.wish == Wish::Stop { "stop" } else { "restart" };
-                            format!("{wish} {id} from {}", by(&**journal, made.origin))
-                        })
-                        .collect();
-                    let cause = match (causes.is_empty(), stored.ended_at_ms) {
-                        (false, _) => causes.join(", "),
-                        (true, None) if stored.generation.0 == own => "still running".into(),
-                        (true, _) => died_of(stored.generation),
-                    };
-                    json!({
-                        "generation": stored.generation,
-                        "pid": stored.owner.as_ref().map(|owner| owner.pid),
-                        "begun_at_ms": stored.begun_at_ms,
-                        "ready_at_ms": stored.ready_at_ms,
-                        "ended_at_ms": stored.ended_at_ms,
-                        "cause": cause,
-                        "verdict": stored.verdict.map(|verdict| verdict.to_string()),
-                    })
-                })
-                .collect();
-            axum::Json(json!({"generations": list})).into_response()
-        }
     }
 }

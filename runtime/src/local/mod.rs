@@ -4,6 +4,7 @@
 mod access;
 mod answer;
 mod connection;
+mod generations;
 mod lifecycle;
 mod messages;
 mod stream;
@@ -50,7 +51,8 @@ pub fn router(local: Local) -> Router {
         .route("/v1/stop", post(lifecycle::stop))
         .route("/v1/requests/{request}", get(lifecycle::request))
         .route("/v1/requests/{request}", delete(lifecycle::cancel))
-        .route("/v1/generations", get(lifecycle::generations))
+        .route("/v1/generations", get(generations::generations))
+        .route("/v1/generations/{generation}", get(generations::generation))
         .route("/v1/journal", get(journal))
         .route("/v1/link", post(access::link))
         .route("/v1/debug/freeze", post(lifecycle::freeze))

@@ -1,0 +1,165 @@
+//! What an operator can find out afterwards: who ended a generation, what became of each turn, and whether anything in the
+//! journal and the flight log breaks a rule. Asked of a gateway that runs, and of the files alone.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Output;
+
+use evergate::journal::store::Store;
+use evergate::journal::{Batch, Body, Journal, Write};
+use evergate::native::journal_disk;
+use evergate_core::id::{DeliveryId, Position, RequestId};
+use evergate_core::outbox::Fate;
+use evergate_core::record::Record;
+use evergate_core::request::Outcome;
+use evergate_tests::PATIENCE;
+use evergate_tests::gateway::Gateway;
+use evergate_tests::oracle::Words;
+use serde_json::{Value, json};
+
+/// A gateway that has been through a forced restart and a `kill -9` with a turn at work each time, and has answered it.
+fn tried() -> Gateway {
+    let gateway = Gateway::builder().start();
+    gateway.send("main", "hello", "1");
+    gateway.assert_answered_once(&[], Words::Echo);
+    gateway.send("main", "take 2s to say this", "2");
+    gateway.await_running("main");
+    gateway.ask("restart", &json!({"mode": "force", "reason": "a new agent"}));
+    gateway.await_generation(2);
+    gateway.await_running("main");
+    gateway.kill();
+    gateway
+}
+
+fn json_of(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}{}", stderr(output)))
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn audit(gateway: &Gateway, flight: Option<&PathBuf>) -> (Option<i32>, Value) {
+    let flight = flight.map(|path| path.display().to_string());
+    let mut arguments = vec!["audit", "--json"];
+    arguments.extend(flight.iter().flat_map(|path| ["--flight", path.as_str()]));
+    let output = gateway.cli(&arguments);
+    (output.status.code(), json_of(&output))
+}
+
+/// The rules of the stories.
+fn rules(report: &Value) -> Vec<&str> {
+    report["stories"].as_array().into_iter().flatten().filter_map(|story| story["rule"].as_str()).collect()
+}
+
+#[test]
+fn a_life_is_told_with_who_ended_it_and_where_its_turns_went_on_with_and_without_a_gateway() {
+    let gateway = tried();
+    let offline = json_of(&gateway.cli(&["generations", "show", "--json"]));
+    assert_eq!((&offline["generation"], &offline["end"]), (&json!(2), &json!("died")), "{offline}");
+    assert_eq!(offline["turns"][0]["fate"], "cut", "{offline}");
+    assert_eq!((&offline["turns"][0]["resumed"], &offline["next"]), (&Value::Null, &Value::Null), "{offline}");
+
+    gateway.restart_process();
+    gateway.await_generation(3);
+    gateway.assert_answered_once(&[], Words::Echo);
+    let first = json_of(&gateway.cli(&["generations", "show", "1", "--json"]));
+    assert_eq!(first["end"], "in_order", "{first}");
+    let asked = &first["requests"][0];
+    assert_eq!(
+        (&asked["by"], &asked["mode"], &asked["reason"]),
+        (&json!("http"), &json!("force"), &json!("a new agent"))
+    );
+    assert_eq!(asked["outcome"], json!({"kind": "restarted", "generation": 2}));
+    let turn = &first["turns"][0];
+    assert_eq!((&turn["session"], &turn["fate"]), (&json!("main"), &json!("interrupted")), "{first}");
+    assert_eq!(turn["resumed"], json!({"attempt": 2, "generation": 2}), "{first}");
+    assert_eq!(turn["concluded"], json!({"how": "answered", "generation": 3}), "{first}");
+    assert!(first["next"]["gap_ms"].as_u64().is_some_and(|gap| gap < 20_000), "{first}");
+    assert!(first["stages"]["drain_ms"].as_u64().is_some(), "{first}");
+    let second = gateway.client().get("/v1/generations/last").expect("it answers").json();
+    assert_eq!((&second["generation"], &second["end"]), (&json!(2), &json!("died")), "{second}");
+    assert_eq!(second["turns"][0]["resumed"], json!({"attempt": 3, "generation": 3}), "{second}");
+    assert_eq!(gateway.client().get("/v1/generations/9").expect("it answers").status, 404);
+
+    let text = gateway.cli(&["generations", "show", "1"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("forced restart 1 from http, \"a new agent\""), "{text}");
+    gateway.ask("stop", &json!({}));
+    assert_eq!(gateway.exit_code(PATIENCE), 0);
+    assert_eq!(json_of(&gateway.cli(&["generations", "show", "1", "--json"])), first, "the file tells the same");
+    assert_eq!(gateway.cli(&["generations", "show", "9"]).status.code(), Some(1));
+}
+
+#[test]
+fn the_audit_of_a_good_life_is_clean_and_says_what_it_covered_and_what_it_could_not() {
+    let gateway = tried();
+    gateway.restart_process();
+    gateway.await_generation(3);
+    gateway.assert_answered_once(&[], Words::Echo);
+    let log = gateway.flight_log();
+    for way in ["of a gateway that runs", "of the files"] {
+        let (status, report) = audit(&gateway, Some(&log));
+        assert_eq!((status, &report["broken"]), (Some(0), &json!(0)), "{way}: {report}");
+        assert_eq!((&report["generations"], &report["flown"]), (&json!(3), &json!(3)), "{way}: {report}");
+        for rule in ["EXIT", "BUDGET", "MARK", "ACK", "REPLY", "ONCE", "ADMIT", "ORPHAN", "LEDGER", "TRUTH", "READY"] {
+            assert!(report["looked"][rule].as_u64() > Some(0), "{way}: {rule} was not looked at: {report}");
+        }
+        if way == "of a gateway that runs" {
+            gateway.ask("stop", &json!({}));
+            assert_eq!(gateway.exit_code(PATIENCE), 0);
+        }
+    }
+    assert_eq!(gateway.cli(&["audit", "--since", "yesterday"]).status.code(), Some(64));
+    let foreign = gateway.room().join("config.toml").display().to_string();
+    fs::write(gateway.room().join("config.toml"), "[log]\n").expect("the room is writable");
+    let output = gateway.cli(&["audit", "--flight", &foreign]);
+    assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
+    assert!(stderr(&output).contains("no flight log of evergate"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_send_that_nobody_owed_is_found_in_a_flight_log() {
+    let gateway = tried();
+    let text = fs::read_to_string(gateway.flight_log()).expect("it recorded");
+    let acked = "{\"ack\":{\"message\":1}}";
+    let send = "{\"send\":{\"delivery\":77,\"session\":1,\"content\":{\"reply\":{\"turn\":1,\"messages\":[1]}}}}";
+    assert!(text.contains(acked), "{text}");
+    let doctored = gateway.room().join("doctored.jsonl");
+    fs::write(&doctored, text.replacen(acked, &format!("{acked},{send}"), 1)).expect("the room is writable");
+    let (status, report) = audit(&gateway, Some(&doctored));
+    assert_eq!(status, Some(1), "{report}");
+    assert!(rules(&report).contains(&"REPLY") && rules(&report).contains(&"CORE"), "{report}");
+    let story = report["stories"].as_array().expect("stories").iter().find(|story| story["rule"] == "REPLY");
+    let what = story.and_then(|story| story["what"].as_str()).unwrap_or_default();
+    assert_eq!(what, "delivery 77 is sent and not owed on disk", "{report}");
+    // What lies before the time that is asked for is not told.
+    let since = ["audit", "--flight", &doctored.display().to_string(), "--since", "2"].map(str::to_owned);
+    let output = gateway.cli(&since.each_ref().map(String::as_str));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn a_second_outcome_and_a_delivery_out_of_nowhere_are_found_in_a_journal() {
+    let gateway = tried();
+    let write = |position, record| Write { position: Position(position), record, body: Body::None };
+    {
+        let store = Store::open(journal_disk(gateway.state_dir())).expect("nobody owns it");
+        let writes = vec![
+            write(1, Record::RequestSettled { request: RequestId(1), outcome: Outcome::Cancelled }),
+            write(2, Record::DeliverySettled { delivery: DeliveryId(77), fate: Fate::Sent }),
+        ];
+        store.commit(&Batch { writes, ready: None, at_ms: 4_000_000_000_000 }).expect("the disk has room");
+        store.close();
+    }
+    for flight in [Some(gateway.flight_log()), None] {
+        let (status, report) = audit(&gateway, flight.as_ref());
+        assert_eq!(status, Some(1), "{report}");
+        assert_eq!(rules(&report), ["ONCE", "REPLY"], "{report}");
+    }
+    let text = gateway.cli(&["audit"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("BROKEN ONCE: request 1 has another outcome"), "{text}");
+    assert!(text.contains("not looked at, since that takes a flight log: EXIT"), "{text}");
+}
