@@ -102,7 +102,8 @@ impl Builder {
         self
     }
 
-    /// Does not record its flight: for measurements, or for a test with a flight log of its own.
+    /// Records its flight only as every gateway does, in its state directory, and does not have it compared: for
+    /// measurements, or for a test with a flight log of its own.
     #[must_use]
     pub fn unrecorded(mut self) -> Self {
         self.flight = Flight::Unrecorded;

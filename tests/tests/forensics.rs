@@ -163,3 +163,26 @@ fn a_second_outcome_and_a_delivery_out_of_nowhere_are_found_in_a_journal() {
     assert!(text.contains("BROKEN ONCE: request 1 has another outcome"), "{text}");
     assert!(text.contains("not looked at, since that takes a flight log: EXIT"), "{text}");
 }
+
+#[test]
+fn each_generation_keeps_a_flight_log_of_its_own_and_one_that_cannot_serves_all_the_same() {
+    let gateway = Gateway::builder().unrecorded().start();
+    gateway.send("main", "hello", "1");
+    gateway.assert_answered_once(&[], Words::Echo);
+    gateway.ask("restart", &json!({"mode": "force"}));
+    gateway.await_generation(2);
+    let folder = gateway.state_dir().join("flight");
+    assert!(folder.join("1.jsonl").exists() && folder.join("2.jsonl").exists());
+    let (status, report) = audit(&gateway, None);
+    assert_eq!((status, &report["flown"], &report["notes"]), (Some(0), &json!(2), &json!([])), "{report}");
+
+    gateway.kill();
+    fs::remove_dir_all(&folder).expect("it is ours");
+    fs::write(&folder, "in the way").expect("the state directory is writable");
+    gateway.restart_process();
+    gateway.await_generation(3);
+    gateway.send("main", "hello again", "2");
+    gateway.assert_answered_once(&[], Words::Echo);
+    let said = gateway.log();
+    assert_eq!(said.matches("the flight log cannot be opened").count(), 1, "{said}");
+}
