@@ -429,7 +429,10 @@ impl Drop for Gateway {
         self.kill();
         process::end_all(&self.state_dir);
         if self.flight == Flight::Recorded && !std::thread::panicking() {
-            flight::assert_conformant(&self.flight_log(), self.served.load(Ordering::Relaxed));
+            let found = flight::assert_conformant(&self.flight_log(), self.served.load(Ordering::Relaxed));
+            if found.generations > 0 {
+                flight::assert_sound(&self.state_dir, &self.flight_log());
+            }
         }
     }
 }
