@@ -132,7 +132,7 @@ fn restart_brings_back(builder: Builder, freeze: impl Fn(&Gateway), arguments: &
     assert!(restarted.status.success(), "{}", String::from_utf8_lossy(&restarted.stderr));
     let said = String::from_utf8_lossy(&restarted.stdout).into_owned();
     assert!(said.contains("SIGKILL") && said.contains("generation 2 is serving (was 1)"), "{said}");
-    assert!(gateway.await_ready() > before);
+    assert!(gateway.generation() > before);
     gateway.await_reply("main", prompt, PATIENCE);
     gateway.assert_answered_once(&[], Words::Echo);
     assert_eq!(cause(&gateway, before), "killed by `evergate restart`: it got nowhere");
