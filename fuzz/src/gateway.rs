@@ -196,6 +196,10 @@ impl Environment for Machine {
         Box::pin(async { Some(false) })
     }
 
+    fn check_candidate(&self) -> BoxFuture<Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn random(&self, bytes: &mut [u8]) {
         bytes.fill(0x2a);
     }

@@ -89,6 +89,10 @@ pub trait Environment: Send + Sync {
     fn tell_supervisor(&self, told: Told);
     /// Asks the supervisor whether it is stopping us; `None` when it can not be asked.
     fn supervisor_stops_us(&self) -> BoxFuture<Option<bool>>;
+    /// Asks what would be started next whether it could take over; an error says in a clause why it could not. It ends by
+    /// itself, in less than
+    /// [`Limits::CANDIDATE_ANSWER`](evergate_core::limits::Limits::CANDIDATE_ANSWER).
+    fn check_candidate(&self) -> BoxFuture<Result<(), String>>;
     /// Fills the bytes with unpredictable ones.
     fn random(&self, bytes: &mut [u8]);
 }

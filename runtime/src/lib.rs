@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod candidate;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -30,5 +31,6 @@ pub mod run;
 pub mod signals;
 pub mod supervise;
 pub mod systemd;
+pub mod takeover;
 pub mod watchdog;
 pub mod watched;

@@ -1,6 +1,8 @@
 //! The real machine behind [`Environment`]: tokio's clock and sockets, threads, the file system, the kernel's randomness.
 
+use crate::candidate::Candidate;
 use crate::environment::{Accepting, Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
+use crate::journal::store::SCHEMA;
 use crate::program;
 use crate::systemd::{self, KEEPER, Notify};
 use evergate_core::supervisor::Contract;
@@ -24,6 +26,7 @@ pub struct Native {
     guard: Arc<Guard>,
     /// systemd, and our own supervisor.
     notify: [Notify; 2],
+    candidate: Candidate,
 }
 
 /// The thread that ends a process whose driver is stuck.
@@ -71,6 +74,7 @@ impl Native {
             origin: tokio::time::Instant::now(),
             guard,
             notify: ["NOTIFY_SOCKET", KEEPER].map(Notify::from_environment),
+            candidate: Candidate::of_this_process(),
         })
     }
 }
@@ -160,6 +164,11 @@ impl Environment for Native {
 
     fn supervisor_stops_us(&self) -> BoxFuture<Option<bool>> {
         Box::pin(systemd::stop_job_pending(Duration::from_millis(1500)))
+    }
+
+    fn check_candidate(&self) -> BoxFuture<Result<(), String>> {
+        let candidate = self.candidate.clone();
+        Box::pin(async move { candidate.check(SCHEMA).await })
     }
 
     fn random(&self, bytes: &mut [u8]) {

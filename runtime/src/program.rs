@@ -3,7 +3,7 @@
 
 use crate::cli::{self, ClientCommand, Global};
 use crate::config::{Config, FileSource, Sources, evergate_environment};
-use crate::{last_words, logging, run, signals, supervise};
+use crate::{last_words, logging, run, signals, supervise, takeover};
 use clap::{CommandFactory, Parser, Subcommand};
 use evergate_core::supervisor::{Contract, Park};
 use evergate_core::verdict::Verdict;
@@ -70,6 +70,11 @@ struct RunArguments {
     /// in the folder `flight` of the state directory; no text is in it
     #[arg(long, value_name = "FILE", env = "EVERGATE_FLIGHT_LOG", hide_env_values = true)]
     flight_log: Option<PathBuf>,
+
+    /// Only say whether a start would succeed while a gateway runs: exit status 0, 78 (configuration) or 65 (this program
+    /// cannot read a journal of this SCHEMA). A running gateway asks this before it gives itself up for a restart
+    #[arg(long, value_name = "SCHEMA", num_args = 0..=1, require_equals = true)]
+    check_takeover: Option<Option<u64>>,
 }
 
 #[derive(Subcommand)]
@@ -97,7 +102,7 @@ const USAGE: u8 = 64;
 #[must_use]
 pub fn main() -> ExitCode {
     // Before anything else, so that a re-exec finds the program even after its file was replaced or removed.
-    let program = std::env::current_exe();
+    let program = crate::candidate::program_of_this_process();
     // Before any thread: a signal that comes before somebody listens must wait, not kill.
     if let Err(error) = signals::block() {
         logging::complain(&format_args!("signals cannot be blocked: {error}"));
@@ -107,7 +112,11 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     match arguments.command {
-        Command::Run(run) => gateway(&arguments.global, run, program.ok()),
+        Command::Run(RunArguments { check_takeover: Some(schema), listen, .. }) => {
+            unblock();
+            answer_for_takeover(&arguments.global, listen, schema)
+        }
+        Command::Run(run) => gateway(&arguments.global, run, program),
         Command::Supervise { arguments: child } => {
             unblock();
             supervise_gateway(&arguments.global, child)
@@ -168,6 +177,21 @@ fn load(global: &Global, listen: Option<String>) -> Result<(Config, PathBuf), Ex
 fn complain(error: &dyn std::fmt::Display) -> ExitCode {
     logging::complain(error);
     ExitCode::from(evergate_core::verdict::PARK)
+}
+
+/// Whether this program could take over from a running gateway, as an exit status and a sentence.
+fn answer_for_takeover(global: &Global, listen: Option<String>, schema: Option<u64>) -> ExitCode {
+    let config = match load(global, listen) {
+        Ok((config, _)) => config,
+        Err(status) => return status,
+    };
+    match takeover::check(&config, std::env::var_os("PATH").as_deref(), schema) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(unfit) => {
+            logging::complain(&unfit);
+            ExitCode::from(unfit.status())
+        }
+    }
 }
 
 fn gateway(global: &Global, arguments: RunArguments, program: Option<PathBuf>) -> ExitCode {

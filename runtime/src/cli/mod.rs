@@ -82,7 +82,8 @@ pub enum ClientCommand {
     /// nowhere is sent SIGTERM, then SIGKILL, and started again by whoever supervises it; nothing that was accepted is lost by
     /// that. With --force it is killed within a second unless it obeys. Exit status:
     /// 0 a new generation is ready; 1 the request was overruled, cancelled or failed; 69 no gateway is running;
-    /// 75 not ready in time; 130 you stopped waiting (the request stands).
+    /// 75 not ready in time; 78 refused, since the next start would fail (broken configuration or program); 130 you
+    /// stopped waiting (the request stands).
     Restart(restart::Arguments),
     /// Stop the gateway, and return when it is gone
     ///

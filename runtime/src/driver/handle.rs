@@ -110,12 +110,14 @@ pub enum MessageAnswer {
 }
 
 /// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestAnswer {
     /// Which.
     pub request: RequestId,
     /// What.
     pub answer: Answer,
+    /// Why, where the answer itself does not say it.
+    pub why: Option<Arc<str>>,
 }
 
 /// The driver is not to be had right now.

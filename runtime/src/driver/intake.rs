@@ -124,8 +124,12 @@ impl Driver {
             Answer::Cancelled | Answer::TooLate | Answer::Unknown => &mut self.cancels,
             _ => &mut self.answers,
         };
+        let why = match answer {
+            Answer::Unfit(check) => Some(self.texts.unfit(check)),
+            _ => None,
+        };
         for waiting in waiting.remove(&request).unwrap_or_default() {
-            let _gone = waiting.send(RequestAnswer { request, answer });
+            let _gone = waiting.send(RequestAnswer { request, answer, why: why.clone() });
         }
         if answer != Answer::Accepted {
             self.texts.forget_request(request);

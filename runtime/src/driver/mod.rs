@@ -359,6 +359,12 @@ impl Driver {
             }
             Done::Supervisor { request, stops: Some(true) } => self.take(Input::SupervisorStops { request }),
             Done::Supervisor { request, .. } => self.take(Input::SupervisorStays { request }),
+            Done::Candidate { request, fit: Ok(()) } => self.take(Input::CandidateFit { request }),
+            Done::Candidate { request, fit: Err(why) } => {
+                tracing::warn!(request = request.0, why, "what would be started next could not take over");
+                self.texts.set_unfit(request, why);
+                self.take(Input::CandidateUnfit { request });
+            }
         }
     }
 
@@ -396,6 +402,10 @@ impl Driver {
             Effect::AskSupervisor { request } => {
                 let asked = self.environment.supervisor_stops_us();
                 self.runs.spawn(async move { Done::Supervisor { request, stops: asked.await } });
+            }
+            Effect::CheckCandidate { request } => {
+                let checked = self.environment.check_candidate();
+                self.runs.spawn(async move { Done::Candidate { request, fit: checked.await } });
             }
             Effect::OpenPlatforms => self.take(Input::PlatformsOpen),
             Effect::ClosePlatforms => {

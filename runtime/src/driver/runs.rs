@@ -72,6 +72,13 @@ pub enum Done {
         /// Whether it stops us; `None` when it could not be asked.
         stops: Option<bool>,
     },
+    /// What would be started next has been asked whether it could take over.
+    Candidate {
+        /// For which request.
+        request: RequestId,
+        /// Why it could not.
+        fit: Result<(), String>,
+    },
 }
 
 /// What happens to a run or an errand.

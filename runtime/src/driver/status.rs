@@ -64,6 +64,7 @@ impl Driver {
             "owed": self.core.owed(),
             "quarantined": quarantined,
             "requests": requests,
+            "restarts_being_checked": self.core.waiting_for_check(),
             "drain": self.drain_status(),
             "journal": if self.core.journal_failing() { "failing" } else { "ok" },
             "listen": self.listen,
@@ -255,5 +256,6 @@ pub(super) fn answer_words(answer: Answer) -> String {
         Answer::TooMany => "refused: too many are open".into(),
         Answer::Ending => "refused: the end is written".into(),
         Answer::StorageFull => "refused: the journal cannot be written".into(),
+        Answer::Unfit(_) => "refused: what would be started next could not take over".into(),
     }
 }

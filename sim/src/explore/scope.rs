@@ -139,6 +139,16 @@ const ALL: [Manner; 14] = [
     Manner::PersonStarts,
 ];
 
+/// Restarts for which what would follow may be found unfit, and what may come meanwhile.
+const UNFIT: [Manner; 6] = [
+    Manner::Restart,
+    Manner::Stop,
+    Manner::ChatRestart,
+    Manner::TurnRestartWaits,
+    Manner::Terminate,
+    Manner::CandidateUnfit,
+];
+
 /// The wishes that lead to different ends, each from another origin.
 const WISHES: [Manner; 6] = [
     Manner::Force,
@@ -195,6 +205,7 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 33 | supervise | R × J |
 /// | 34 | supervise | K × J |
 /// | 35 | systemd | X |
+/// | 36 | supervise | what would follow is found unfit × R, K, J |
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
@@ -203,6 +214,7 @@ pub fn table() -> Vec<Scope> {
         room(Evergate, Size(1, 1, 1, 1, 0), &ALL),
         room(Systemd, Size(1, 1, 1, 0, 1), &ALL),
         room(Nobody, Size(2, 2, 0, 1, 0), &[]),
+        room(Nobody, Size(1, 1, 1, 1, 0), &UNFIT),
     ];
     let mut ci: Vec<Room> = supervisors().map(|who| room(who, Size(1, 1, 1, 1, 1), &ALL)).collect();
     ci.extend(supervisors().map(|who| room(who, Size(3, 3, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));
@@ -222,6 +234,7 @@ pub fn table() -> Vec<Scope> {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
         }),
     ]);
+    ci.push(room(Evergate, Size(1, 2, 2, 1, 1), &UNFIT));
     let deep = supervisors().map(|who| {
         with(room(who, Size(3, 4, 2, 2, 1), &ALL), |budget| {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);

@@ -123,6 +123,10 @@ impl Environment for Simulated {
         Box::pin(std::future::ready(None))
     }
 
+    fn check_candidate(&self) -> BoxFuture<Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn random(&self, bytes: &mut [u8]) {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         bytes.fill_with(|| random.next().to_le_bytes()[0]);
