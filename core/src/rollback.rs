@@ -21,6 +21,8 @@ use std::time::Duration;
 pub const STABLE_AFTER: Duration = crate::respawn::HEALTHY_LIFE;
 /// How long a build that has not been good yet may take until it serves.
 pub const READY_WITHIN: Duration = Duration::from_secs(60);
+/// What a parked child of a build that is rolled back left with, as far as its supervisor is concerned.
+const FAILED: u8 = 1;
 /// How often it may die before it is stable.
 const DEATHS: u8 = 2;
 
@@ -66,6 +68,8 @@ struct Running {
     build: Build,
     started_at: Instant,
     ready_at: Option<Instant>,
+    /// Whether it is being killed for not being ready.
+    overdue: Option<Failure>,
 }
 
 /// What is known of the builds, as a value.
@@ -96,7 +100,7 @@ impl Rollback {
 
     /// A child of this build runs since `now`.
     pub const fn started(&mut self, now: Instant, build: Build) {
-        self.running = Some(Running { build, started_at: now, ready_at: None });
+        self.running = Some(Running { build, started_at: now, ready_at: None, overdue: None });
     }
 
     /// The child serves.
@@ -137,40 +141,33 @@ impl Rollback {
 
     /// The child was not ready in time and is being killed.
     pub fn not_ready(&mut self) {
-        self.condemn(Failure::NotReady);
+        if let Some(running) = &mut self.running {
+            running.overdue = Some(Failure::NotReady);
+        }
     }
 
-    /// The child ended, or could not be started. Answers whether its build has just been rolled back, so that the good one
-    /// is to be started at once.
-    pub fn ended(&mut self, ended: ChildEnd) -> Option<Failure> {
-        let build = self.running.map(|running| running.build)?;
-        if self.bad.is_some_and(|(bad, _)| bad == build) {
-            // It was killed for not being ready.
-            self.running = None;
-            return self.bad.map(|(_, failure)| failure);
+    /// The child ended, or could not be started. Gives the end as a supervisor is to take it, and why its build has just been
+    /// rolled back, if it has: then even one that parked is followed by a start, of the good one.
+    pub fn ended(&mut self, ended: ChildEnd) -> (ChildEnd, Option<Failure>) {
+        let Some(Running { build, overdue, .. }) = self.running.take() else { return (ended, None) };
+        if self.good.is_none_or(|good| good == build) {
+            return (ended, None);
         }
-        let failure = match ended {
+        let failure = overdue.or_else(|| match ended {
             ChildEnd::Exited(RESTART | STOP) => None,
-            _ if Some(build) == self.good => None,
             ChildEnd::Exited(PARK) => Some(Failure::Parked),
-            ChildEnd::Exited(_) | ChildEnd::Signalled(_) | ChildEnd::NeverStarted => {
-                let before = self.deaths.filter(|(died, _)| *died == build).map_or(0, |(_, deaths)| deaths);
-                self.deaths = Some((build, before.saturating_add(1)));
-                (before + 1 >= DEATHS).then_some(Failure::Died)
-            }
-        };
-        let rolled_back = failure.filter(|_| self.good.is_some());
-        if let Some(failure) = rolled_back {
-            self.condemn(failure);
-        }
-        self.running = None;
-        rolled_back
+            ChildEnd::Exited(_) | ChildEnd::Signalled(_) | ChildEnd::NeverStarted => self.died(build),
+        });
+        let Some(failure) = failure else { return (ended, None) };
+        self.bad = Some((build, failure));
+        (if ended == ChildEnd::Exited(PARK) { ChildEnd::Exited(FAILED) } else { ended }, Some(failure))
     }
 
-    fn condemn(&mut self, failure: Failure) {
-        if let (Some(running), Some(_)) = (self.running, self.good) {
-            self.bad = Some((running.build, failure));
-        }
+    /// A build died before it was stable.
+    fn died(&mut self, build: Build) -> Option<Failure> {
+        let before = self.deaths.filter(|(died, _)| *died == build).map_or(0, |(_, deaths)| deaths);
+        self.deaths = Some((build, before.saturating_add(1)));
+        (before + 1 >= DEATHS).then_some(Failure::Died)
     }
 }
 
@@ -202,7 +199,7 @@ mod tests {
         assert_eq!(rollback.stable(), Some(NEW));
         assert_eq!(rollback.stable_at(), None, "it is good already");
         for _ in 0..5 {
-            assert_eq!(rollback.ended(ChildEnd::Signalled(9)), None, "a good one may die");
+            assert_eq!(rollback.ended(ChildEnd::Signalled(9)).1, None, "a good one may die");
             rollback.started(at(20), NEW);
         }
     }
@@ -211,13 +208,13 @@ mod tests {
     fn a_new_build_that_dies_twice_before_it_is_stable_is_rolled_back_until_another_is_installed() {
         let mut rollback = upgraded();
         rollback.ready(at(1));
-        assert_eq!(rollback.ended(ChildEnd::Signalled(11)), None);
+        assert_eq!(rollback.ended(ChildEnd::Signalled(11)).1, None);
         assert_eq!(rollback.choose(Some(NEW)), (Program::Installed, None));
         rollback.started(at(3), NEW);
-        assert_eq!(rollback.ended(ChildEnd::Exited(1)), Some(Failure::Died));
+        assert_eq!(rollback.ended(ChildEnd::Exited(1)).1, Some(Failure::Died));
         assert_eq!(rollback.choose(Some(NEW)), (Program::Good, Some(Failure::Died)));
         rollback.started(at(4), OLD);
-        assert_eq!(rollback.ended(ChildEnd::Exited(RESTART)), None);
+        assert_eq!(rollback.ended(ChildEnd::Exited(RESTART)).1, None);
         assert_eq!(rollback.choose(Some(NEW)), (Program::Good, Some(Failure::Died)));
         assert_eq!(rollback.choose(Some(Build(3))), (Program::Installed, None));
     }
@@ -227,23 +224,23 @@ mod tests {
         let mut rollback = upgraded();
         assert_eq!(rollback.kill_at(), Some(at(0) + READY_WITHIN));
         rollback.not_ready();
-        assert_eq!(rollback.ended(ChildEnd::Signalled(9)), Some(Failure::NotReady));
+        assert_eq!(rollback.ended(ChildEnd::Signalled(9)).1, Some(Failure::NotReady));
         assert_eq!(rollback.choose(Some(NEW)), (Program::Good, Some(Failure::NotReady)));
     }
 
     #[test]
     fn a_new_build_that_parks_gives_way_at_once_and_a_good_one_parks_for_good() {
         let mut rollback = upgraded();
-        assert_eq!(rollback.ended(ChildEnd::Exited(PARK)), Some(Failure::Parked));
+        assert_eq!(rollback.ended(ChildEnd::Exited(PARK)), (ChildEnd::Exited(FAILED), Some(Failure::Parked)));
         rollback.started(at(1), OLD);
-        assert_eq!(rollback.ended(ChildEnd::Exited(PARK)), None);
+        assert_eq!(rollback.ended(ChildEnd::Exited(PARK)), (ChildEnd::Exited(PARK), None));
     }
 
     #[test]
     fn planned_ends_count_for_nothing() {
         let mut rollback = upgraded();
         for second in 0..5 {
-            assert_eq!(rollback.ended(ChildEnd::Exited(RESTART)), None);
+            assert_eq!(rollback.ended(ChildEnd::Exited(RESTART)).1, None);
             rollback.started(at(second), NEW);
         }
         assert_eq!(rollback.choose(Some(NEW)), (Program::Installed, None));
@@ -255,7 +252,7 @@ mod tests {
         for _ in 0..3 {
             rollback.started(at(0), NEW);
             assert_eq!(rollback.kill_at(), None);
-            assert_eq!(rollback.ended(ChildEnd::Signalled(11)), None);
+            assert_eq!(rollback.ended(ChildEnd::Signalled(11)).1, None);
         }
         assert_eq!(rollback.choose(Some(NEW)), (Program::Installed, None));
         assert_eq!(rollback.choose(None), (Program::Installed, None));

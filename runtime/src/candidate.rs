@@ -2,6 +2,8 @@
 //! how it is asked whether it could take over; what it answers is in `takeover`, and what follows from that in the core.
 
 use crate::takeover::{CONFIGURATION, OLDER};
+use crate::versions::build_of;
+use evergate_core::rollback::Build;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::ffi::OsString;
@@ -20,7 +22,7 @@ const WORDS: u64 = 4096;
 /// The running program itself, which can be executed even after its file was removed (Linux).
 const RUNNING_PROGRAM: &str = "/proc/self/exe";
 /// What is said to a process by its supervisor, and to nobody else.
-const WITHHELD: [&str; 7] = [
+const WITHHELD: [&str; 8] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
@@ -28,6 +30,7 @@ const WITHHELD: [&str; 7] = [
     "LISTEN_PID",
     "LISTEN_FDNAMES",
     "EVERGATE_REVIVED",
+    crate::systemd::KEEPER,
 ];
 /// In the environment of a child of `evergate supervise`: the program that the supervisor starts.
 pub const SUPERVISOR_PROGRAM: &str = "EVERGATE_SUPERVISOR_PROGRAM";
@@ -37,6 +40,19 @@ pub const SUPERVISOR_PROGRAM: &str = "EVERGATE_SUPERVISOR_PROGRAM";
 pub struct Candidate {
     program: Option<PathBuf>,
     arguments: Vec<OsString>,
+    /// The build that this process runs.
+    running: Option<Build>,
+}
+
+/// The program file that would be started next, beside the one that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDisk {
+    /// It is the one that runs.
+    Same,
+    /// It is another one.
+    Changed(Build),
+    /// There is none.
+    Gone,
 }
 
 impl Candidate {
@@ -44,7 +60,39 @@ impl Candidate {
     #[must_use]
     pub fn of_this_process() -> Self {
         let program = std::env::var_os(SUPERVISOR_PROGRAM).map(PathBuf::from).or_else(program_of_this_process);
-        Self { program, arguments: std::env::args_os().skip(1).collect() }
+        let running = build_of(Path::new(RUNNING_PROGRAM));
+        Self { program, arguments: std::env::args_os().skip(1).collect(), running }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn program(&self) -> Option<&Path> {
+        self.program.as_deref()
+    }
+
+    /// Whether it is another file than the one that runs.
+    #[must_use]
+    pub fn on_disk(&self) -> OnDisk {
+        match self.program().and_then(build_of) {
+            None => OnDisk::Gone,
+            build if build == self.running => OnDisk::Same,
+            Some(build) => OnDisk::Changed(build),
+        }
+    }
+
+    /// What it says its version is.
+    pub async fn version(&self) -> Option<String> {
+        let mut command = Command::new(self.program()?);
+        command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let mut child = command.spawn().ok()?;
+        let mut said = Vec::new();
+        let answer = async {
+            child.stdout.take()?.take(WORDS).read_to_end(&mut said).await.ok()?;
+            child.wait().await.ok().filter(ExitStatus::success)
+        };
+        tokio::time::timeout(PATIENCE, answer).await.ok()??;
+        let words = String::from_utf8_lossy(&said);
+        words.lines().next()?.split_whitespace().last().map(str::to_owned)
     }
 
     /// Asks the candidate whether it could take over a journal of this schema. An error says in a clause why it could not.
@@ -139,7 +187,7 @@ mod tests {
         let program = folder.join("candidate");
         fs::write(&program, text).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        Candidate { program: Some(program), arguments: vec!["run".into()] }
+        Candidate { program: Some(program), arguments: vec!["run".into()], running: None }
     }
 
     #[tokio::test]

@@ -163,14 +163,18 @@ fn unblock() {
 
 fn load(global: &Global, listen: Option<String>) -> Result<(Config, PathBuf), ExitCode> {
     let state_dir = global.state_dir().map_err(|error| complain(&error))?;
+    let config = Config::load(sources(global, listen, &state_dir)).map_err(|error| complain(&error))?;
+    Ok((config, state_dir))
+}
+
+/// Where the configuration comes from, as the command line and the environment say.
+fn sources(global: &Global, listen: Option<String>, state_dir: &Path) -> Sources {
     let file = match &global.config {
         Some(path) => FileSource::Explicit(path.clone()),
         None => FileSource::Default(state_dir.join("config.toml")),
     };
     let flags = listen.map(|listen| ("local.listen".to_owned(), listen)).into_iter().collect();
-    let config =
-        Config::load(Sources { file, environment: evergate_environment(), flags }).map_err(|error| complain(&error))?;
-    Ok((config, state_dir))
+    Sources { file, environment: evergate_environment(), flags }
 }
 
 /// Says what is wrong; the status asks the supervisor not to try again as things are.
@@ -195,12 +199,14 @@ fn answer_for_takeover(global: &Global, listen: Option<String>, schema: Option<u
 }
 
 fn gateway(global: &Global, arguments: RunArguments, program: Option<PathBuf>) -> ExitCode {
-    let (config, state_dir) = match load(global, arguments.listen) {
+    let (config, state_dir) = match load(global, arguments.listen.clone()) {
         Ok(loaded) => loaded,
         Err(_) => return park(),
     };
     logging::start(&config.log);
-    match run::run(&config, &state_dir, arguments.flight_log.as_deref(), program.clone()) {
+    let again = sources(global, arguments.listen, &state_dir);
+    let load = Box::new(move || Config::load(again.clone()));
+    match run::run(&config, load, &state_dir, arguments.flight_log.as_deref(), program.clone()) {
         Ok(Verdict::Exit(status)) => ExitCode::from(status),
         Ok(Verdict::ReExec) => {
             replace_this_process(program.as_deref());
@@ -262,7 +268,7 @@ fn again(program: &Path) -> std::process::Command {
 
 /// Supervises `run` with the same global options.
 fn supervise_gateway(global: &Global, child: Vec<OsString>) -> ExitCode {
-    let (config, _) = match load(global, None) {
+    let (config, state_dir) = match load(global, None) {
         Ok(loaded) => loaded,
         Err(status) => return status,
     };
@@ -275,8 +281,23 @@ fn supervise_gateway(global: &Global, child: Vec<OsString>) -> ExitCode {
             arguments.extend([flag.into(), value.clone().into_os_string()]);
         }
     }
+    let state_dir = state_dir_in(&arguments).unwrap_or(state_dir);
     // The watchdog inside comes first, where it still can.
-    supervise::supervise(arguments, config.watchdog.freeze + supervise::AFTER_THE_WATCHDOG)
+    supervise::supervise(arguments, &state_dir, config.watchdog.freeze + supervise::AFTER_THE_WATCHDOG)
+}
+
+/// The state directory that the arguments of a child name themselves.
+fn state_dir_in(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        if word == "--state-dir" {
+            return words.next().map(PathBuf::from);
+        }
+        if let Some(value) = word.to_str().and_then(|word| word.strip_prefix("--state-dir=")) {
+            return Some(PathBuf::from(value));
+        }
+    }
+    None
 }
 
 fn configuration(global: &Global, command: &ConfigCommand) -> ExitCode {

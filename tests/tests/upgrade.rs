@@ -1,5 +1,6 @@
 //! Restarts onto something that would not live: a broken configuration, a program that does not run, hangs or is too old.
-//! Each is refused with its reason before anything is given up, and those who chat are answered all the time.
+//! Each is refused with its reason before anything is given up; what shows its faults only later is rolled back. Those who
+//! chat are answered all the time.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use evergate_tests::PATIENCE;
 use evergate_tests::events::Event;
 use evergate_tests::gateway::Gateway;
 use evergate_tests::oracle::Words;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 /// What `evergate restart` may take to be refused by a candidate that never answers.
@@ -122,7 +124,7 @@ fn a_kill_during_the_check_neither_repeats_nor_loses_a_chats_restart() {
     gateway.install(b"#!/bin/sh\nsleep 1000\n");
     gateway.send("main", "/restart", "once");
     gateway.install(&good);
-    gateway.signal(nix::sys::signal::Signal::SIGKILL);
+    gateway.signal(Signal::SIGKILL);
     gateway.await_generation(before + 1);
     for _ in 0..3 {
         gateway.send("main", "/restart", "once");
@@ -141,4 +143,109 @@ fn the_check_takes_no_lock_and_says_nothing_about_what_is_well() {
     let older = gateway.cli(&["run", "--check-takeover=99"]);
     assert_eq!(older.status.code(), Some(65));
     assert!(String::from_utf8_lossy(&older.stderr).contains("schema 99"));
+}
+
+#[test]
+fn a_reload_changes_what_it_can_names_what_waits_and_refuses_what_is_wrong() {
+    let gateway = Gateway::builder().supervised(true).config("[drain]\nbudget = \"25s\"").start();
+    let (before, pid) = (gateway.generation(), gateway.pid());
+    let configure = |text: &str| fs::write(gateway.config(), text).expect("the room is writable");
+    let reload = || {
+        let output = gateway.cli(&["reload"]);
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+        (output.status.code(), said.concat())
+    };
+    assert_eq!(reload(), (Some(0), "reloaded: nothing has changed\n".to_owned()));
+
+    configure("[drain]\nbudget = \"1s\"\n[limits]\nturns = 0\n");
+    let (status, said) = reload();
+    assert_eq!((status, said.contains("config.toml:4") && said.contains("limits.turns")), (Some(78), true), "{said}");
+    gateway.signal(Signal::SIGHUP);
+    gateway
+        .wait_for("the refusal in the log", PATIENCE, || gateway.log().contains("nothing has changed").then_some(()));
+
+    configure("[drain]\nbudget = \"1s\"\ninterrupt_grace = \"1s\"\n[log]\nlevel = \"debug\"\nformat = \"text\"\n");
+    let told = "reloaded: drain.budget, drain.interrupt_grace, log.level changed\n\
+                not in effect before `evergate restart`: log.format\n";
+    assert_eq!(reload(), (Some(0), told.to_owned()));
+    assert_eq!((gateway.generation(), gateway.pid()), (before, pid), "nothing was restarted");
+
+    gateway.send("work", "take 20s of work", "work");
+    gateway.await_running("work");
+    let begun = Instant::now();
+    assert_eq!(gateway.cli(&["restart"]).status.code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(15), "the new budget holds: {:?}", begun.elapsed());
+
+    configure("[drain]\nbudget = \"3s\"\n[log]\nformat = \"text\"\n");
+    gateway.signal(Signal::SIGHUP);
+    let read = || gateway.log().matches("configuration read again").count() >= 3;
+    gateway.wait_for("the reload in the log", PATIENCE, || read().then_some(()));
+    goes_on(&gateway, before + 1, "1");
+}
+
+/// A program that says it could take over, and then does this.
+fn traitor(then: &str) -> Vec<u8> {
+    let script = "#!/bin/sh\nfor word; do case $word in --check-takeover*) exit 0;; esac; done\n";
+    format!("{script}{then}\n").into_bytes()
+}
+
+/// A supervised gateway whose program has proven itself.
+fn proven() -> Gateway {
+    let gateway = Gateway::builder().own_program().supervised(true).start();
+    let kept = || fs::read_dir(gateway.state_dir().join("good")).is_ok_and(|mut folder| folder.next().is_some());
+    gateway.wait_for("the copy of the good program", PATIENCE, || kept().then_some(()));
+    gateway
+}
+
+/// Restarts onto a program that does not prove itself: the last good one serves again, and says so.
+fn is_rolled_back(then: &str, why: &str) {
+    let good = fs::read(evergate_tests::process::binary()).expect("the program was just built");
+    let gateway = proven();
+    let before = gateway.generation();
+    let work = gateway.send("work", "take 4s of work", "work");
+    gateway.await_running("work");
+    gateway.install(&traitor(then));
+    let output = gateway.cli(&["restart", "--force"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let rolled_back = || gateway.try_status().filter(|status| status["rolled_back"].is_string());
+    let status = gateway.wait_for("the last good program", Duration::from_secs(100), rolled_back);
+    assert!(status["rolled_back"].as_str().is_some_and(|told| told.contains(why)), "{status}");
+    assert_eq!(status["on_disk"]["program"], "changed");
+    gateway.await_generation(before + 1);
+    gateway.await_reply("work", work, PATIENCE);
+    let hello = gateway.send("main", "hello", "hello");
+    gateway.await_reply("main", hello, PATIENCE);
+    for command in ["status", "generations"] {
+        let shown = String::from_utf8_lossy(&gateway.cli(&[command]).stdout).into_owned();
+        assert!(shown.contains("rolled back") && shown.contains(why), "{shown}");
+    }
+    assert!(gateway.log().contains("is rolled back"), "supervise says so");
+
+    gateway.install(&good);
+    assert_eq!(gateway.cli(&["restart"]).status.code(), Some(0));
+    let status = gateway.status();
+    assert_eq!((&status["rolled_back"], &status["on_disk"]["program"]), (&json!(null), &json!("same")), "{status}");
+    gateway.assert_answered_once(&[], Words::Echo);
+}
+
+#[test]
+fn a_program_that_dies_at_once_is_rolled_back() {
+    is_rolled_back("exit 3", "died twice");
+}
+
+#[test]
+fn a_program_that_crashes_after_it_was_ready_is_rolled_back() {
+    let real = evergate_tests::process::binary();
+    let then = format!("(sleep 2; kill -9 $$) & exec '{}' \"$@\"", real.display());
+    is_rolled_back(&then, "died twice");
+}
+
+#[test]
+fn a_program_that_parks_is_rolled_back() {
+    is_rolled_back("exit 78", "parked itself");
+}
+
+#[test]
+fn a_program_that_hangs_before_it_is_ready_is_rolled_back() {
+    is_rolled_back("sleep 1000", "was not ready in time");
 }

@@ -21,6 +21,7 @@ impl Driver {
                 self.cancels.entry(request).or_default().push(answer);
                 self.take(Input::Cancel { request });
             }
+            Call::Reload { answer } => self.read_configuration(Some(answer)),
             Call::Status { answer } => {
                 let status = self.status();
                 // Whoever asked may have gone away; that is its business.

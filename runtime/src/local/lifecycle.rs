@@ -2,6 +2,7 @@
 
 use super::messages::read_json;
 use super::{Door, Local, answer};
+use crate::config::Changes;
 use crate::driver::handle::{By, Call, NewRequest, RequestAnswer};
 use crate::driver::request_json;
 use axum::body::Body;
@@ -65,6 +66,20 @@ async fn read(local: &Local, wish: Wish, body: Body) -> Result<NewRequest, Box<R
     };
     let by = By { through_control: local.door == Door::Control, turn };
     Ok(NewRequest { wish, mode, by, reason })
+}
+
+/// `POST /v1/reload`.
+pub async fn reload(State(local): State<Local>) -> Response {
+    match local.handle.call(PATIENCE, |answer| Call::Reload { answer }).await {
+        Err(unavailable) => answer::unavailable(unavailable),
+        Ok(Ok(Changes { effective, at_restart })) => {
+            axum::Json(json!({"changed": effective, "needs_restart": at_restart})).into_response()
+        }
+        Ok(Err(why)) => {
+            let sentence = format!("the configuration is refused, and nothing has changed: {why}");
+            answer::error(StatusCode::PRECONDITION_FAILED, &sentence)
+        }
+    }
 }
 
 fn answered(local: &Local, answer: &RequestAnswer, generation: u64) -> Response {
