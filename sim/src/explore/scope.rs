@@ -86,7 +86,7 @@ const CI: [Shape; 35] = [
     shape(178_036, 474_712),
 ];
 /// The rooms of `seed`.
-const SEED: [Shape; 3] = [shape(10_159, 19_229), shape(18_953, 32_781), shape(2_521, 4_385)];
+const SEED: [Shape; 4] = [shape(10_159, 19_229), shape(18_953, 32_781), shape(2_521, 4_385), shape(1, 1)];
 
 impl Room {
     /// What a subject is put into.
@@ -205,7 +205,6 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 33 | supervise | R × J |
 /// | 34 | supervise | K × J |
 /// | 35 | systemd | X |
-/// | 36 | supervise | what would follow is found unfit × R, K, J |
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
@@ -234,7 +233,6 @@ pub fn table() -> Vec<Scope> {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
         }),
     ]);
-    ci.push(room(Evergate, Size(1, 2, 2, 1, 1), &UNFIT));
     let deep = supervisors().map(|who| {
         with(room(who, Size(3, 4, 2, 2, 1), &ALL), |budget| {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
