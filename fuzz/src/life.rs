@@ -37,7 +37,7 @@ pub struct Life {
     /// SIGTERMs about which the supervisor was asked.
     pub asked: BTreeSet<RequestId>,
     /// Checks of what would be started next.
-    pub checks: BTreeSet<RequestId>,
+    pub candidates: BTreeSet<RequestId>,
     limits: Limits,
     contract: Contract,
     batch: Vec<Record>,
@@ -64,7 +64,7 @@ impl Life {
             reclaims: BTreeSet::new(),
             sending: BTreeSet::new(),
             asked: BTreeSet::new(),
-            checks: BTreeSet::new(),
+            candidates: BTreeSet::new(),
             limits,
             contract,
             batch: Vec::new(),
@@ -85,7 +85,7 @@ impl Life {
         self.reclaims.clear();
         self.sending.clear();
         self.asked.clear();
-        self.checks.clear();
+        self.candidates.clear();
         self.last = Position::default();
         self.witness.leaves();
         let recovered = Recovered { start, ..self.replayed.clone() };
@@ -185,7 +185,7 @@ impl Life {
             Effect::Reclaim { turn } => drop(self.reclaims.insert(turn)),
             Effect::Send { delivery, .. } => drop(self.sending.insert(delivery)),
             Effect::AskSupervisor { request } => drop(self.asked.insert(request)),
-            Effect::CheckCandidate { request } => drop(self.checks.insert(request)),
+            Effect::CheckCandidate { request } => drop(self.candidates.insert(request)),
             _ => {}
         }
     }

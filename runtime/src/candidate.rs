@@ -112,7 +112,7 @@ impl Candidate {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         let mut child =
             command.spawn().map_err(|error| format!("the program {} cannot be started: {error}", program.display()))?;
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
         let mut said = Vec::new();
         let answer = async {
             if let Some(stderr) = child.stderr.take() {
@@ -121,13 +121,22 @@ impl Candidate {
             child.wait().await
         };
         let answered = tokio::time::timeout(PATIENCE, answer).await;
-        if let (Err(_), Some(group)) = (&answered, group) {
-            // It was not awaited, so the number of its group is still its own.
-            if let Err(error) = killpg(group, Signal::SIGKILL) {
-                tracing::debug!(%error, "the candidate that did not answer was gone already");
-            }
+        if answered.is_ok() {
+            group.0 = None;
         }
         judge(program, answered.ok(), &String::from_utf8_lossy(&said))
+    }
+}
+
+/// The process group of a candidate that has not answered. It goes with whoever waits for it.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // It was not awaited, so the number is still its own.
+        if let Some(Err(error)) = self.0.map(|group| killpg(group, Signal::SIGKILL)) {
+            tracing::debug!(%error, "the candidate that did not answer was gone already");
+        }
     }
 }
 
