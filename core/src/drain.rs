@@ -99,6 +99,9 @@ impl Gateway {
             None => self.begin_drain(now, wish, mode, signals, verdict, fresh),
         }
         self.arm_guard();
+        if wish == Wish::Restart {
+            self.stop_waiting_for_check(now);
+        }
     }
 
     /// Sets the guard outside to what is true now: the deadlines or the verdict have changed.
@@ -242,6 +245,7 @@ impl Gateway {
     /// Writes down how this generation ends. Whatever was accepted so far has its say in that first: its record comes to
     /// the disk before the end does. A stop has its outcome together with the end, so that no death in between undoes it.
     fn record_end(&mut self, now: Instant) {
+        self.drop_check();
         let accepted: Vec<RequestId> = self.requests_made.keys().copied().collect();
         for id in accepted {
             self.request_counts(now, id);

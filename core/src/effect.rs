@@ -60,6 +60,8 @@ pub enum Answer {
     Ending,
     /// The journal can not be written.
     StorageFull,
+    /// What would be started next could not take over, as this check has found: the gateway goes on.
+    Unfit(RequestId),
 }
 
 /// One thing to do.
@@ -144,6 +146,13 @@ pub enum Effect {
     /// a little ([`Limits::SUPERVISOR_ANSWER`](crate::limits::Limits::SUPERVISOR_ANSWER)), since the exit status depends on it.
     AskSupervisor {
         /// The SIGTERM's request.
+        request: RequestId,
+    },
+    /// Look whether what would be started next is able to take over; say `CandidateFit` or `CandidateUnfit`. The restarts
+    /// that wait for that are refused when no answer comes
+    /// ([`Limits::CANDIDATE_ANSWER`](crate::limits::Limits::CANDIDATE_ANSWER)).
+    CheckCandidate {
+        /// The first of those restarts, after which the check is named.
         request: RequestId,
     },
     /// Let the platforms receive and send; say `PlatformsOpen`.

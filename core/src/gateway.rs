@@ -1,6 +1,7 @@
 //! The one type that drivers see: it takes inputs, hands out effects, and says when it wants to be called again. It holds
 //! the whole state and dispatches; what each input means is in the file of its noun.
 
+use crate::candidate::Checking;
 use crate::drain::{Drain, Report};
 use crate::effect::{Answer, Effect};
 use crate::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
@@ -67,6 +68,8 @@ pub enum Pending {
     Deliveries(usize),
     /// Requests have no outcome.
     Requests(usize),
+    /// Restarts wait for word whether what would be started next is able to take over.
+    Checking(usize),
     /// Generations died in a row: so many cut turns and requests are held until something is brought to its end.
     Held(usize),
 }
@@ -116,6 +119,8 @@ pub struct Gateway {
     pub(crate) requests: BTreeMap<RequestId, Request>,
     /// Requests whose record is not on disk yet.
     pub(crate) requests_made: BTreeMap<RequestId, Request>,
+    /// Restarts that are not accepted yet.
+    pub(crate) checking: Option<Checking>,
     pub(crate) drain: Option<Drain>,
     pub(crate) report: Report,
     pub(crate) write_ahead: WriteAhead,
@@ -153,6 +158,7 @@ impl Gateway {
             retrying: BTreeSet::new(),
             requests: BTreeMap::new(),
             requests_made: BTreeMap::new(),
+            checking: None,
             drain: None,
             report: Report::default(),
             write_ahead: WriteAhead::default(),
@@ -183,6 +189,9 @@ impl Gateway {
             Input::Signal { request, signal } => self.signalled(now, request, signal),
             Input::SupervisorStops { request } => self.supervisor_stops_us(now, request),
             Input::SupervisorStays { request } => self.supervisor_answered(request),
+            Input::CandidateFit { request } => self.candidate_fit(now, request),
+            Input::CandidateUnfit { request } => self.candidate_unfit(request),
+            Input::Limits(limits) => self.limits = limits,
             Input::Synced { through } => self.synced(now, through),
             Input::SyncFailed => self.sync_failed(now),
             Input::PlatformsOpen => {
@@ -193,6 +202,7 @@ impl Gateway {
                 if self.write_ahead.retry_at().is_some_and(|at| at <= now) {
                     self.write_ahead.retry(&mut self.effects);
                 }
+                self.give_up_check(now);
             }
         }
         if self.phase != Phase::Ended {
@@ -228,7 +238,12 @@ impl Gateway {
             _ => None,
         });
         let suspect = self.suspect_timer.filter(|_| self.phase == Phase::Serving);
-        kill.chain(drain).chain(suspect).chain(self.write_ahead.retry_at()).chain(self.next_delivery_retry()).min()
+        kill.chain(drain)
+            .chain(suspect)
+            .chain(self.write_ahead.retry_at())
+            .chain(self.next_delivery_retry())
+            .chain(self.check_until())
+            .min()
     }
 
     /// Why the gateway is not at rest; `None` when it is.
@@ -252,6 +267,7 @@ impl Gateway {
                 Some(Pending::Held(self.held() + self.requests.len()))
             }
             Phase::Serving if !self.requests.is_empty() => Some(Pending::Requests(self.requests.len())),
+            Phase::Serving if self.checking.is_some() => Some(Pending::Checking(self.waiting_for_check())),
             Phase::Serving => None,
         }
     }

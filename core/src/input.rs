@@ -1,6 +1,7 @@
 //! Everything that can happen to a gateway, as values. A driver turns the world into these and nothing else.
 
 use crate::id::{DeliveryId, MessageId, Position, RequestId, SessionId, TurnId};
+use crate::limits::Limits;
 use crate::request::{Mode, Origin, Signal, Wish};
 use serde::{Deserialize, Serialize};
 
@@ -151,6 +152,18 @@ pub enum Input {
         /// The request that the signal was.
         request: RequestId,
     },
+    /// What would be started next was looked at and is able to take over.
+    CandidateFit {
+        /// The check, by the request that it was begun for.
+        request: RequestId,
+    },
+    /// What would be started next was looked at and could not take over.
+    CandidateUnfit {
+        /// The check, by the request that it was begun for.
+        request: RequestId,
+    },
+    /// The configuration was read again: from now on these bounds hold. What is under way keeps its deadlines.
+    Limits(Limits),
     /// All records up to this position are on disk.
     Synced {
         /// The last of them.

@@ -26,6 +26,7 @@
 #![deny(missing_docs)]
 
 pub mod budget;
+pub mod candidate;
 pub mod drain;
 pub mod effect;
 pub mod gateway;
@@ -40,6 +41,7 @@ pub mod record;
 pub mod recovery;
 pub mod request;
 pub mod respawn;
+pub mod rollback;
 pub mod session;
 pub mod supervisor;
 pub mod time;

@@ -52,11 +52,15 @@ impl Limits {
     pub const SELF_KILL_MARGIN: Duration = Duration::from_secs(2);
     /// The longest that an end waits to hear from the supervisor whether a SIGTERM was its own.
     pub const SUPERVISOR_ANSWER: Duration = Duration::from_secs(2);
+    /// The longest that a restart waits to hear whether what would be started next is able to take over. The driver ends
+    /// the check itself before that.
+    pub const CANDIDATE_ANSWER: Duration = Duration::from_secs(4);
     /// Between our own last deadline and the supervisor's kill.
     pub const SUPERVISOR_MARGIN: Duration = Duration::from_secs(3);
 }
 
-/// They never change in the life of a gateway, and so tell no two of its states apart.
+/// They change only when somebody edits the configuration, which no explored world does, and so tell no two of its states
+/// apart.
 impl Hash for Limits {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }

@@ -35,6 +35,13 @@ pub enum Notice {
         /// How patiently.
         mode: Mode,
     },
+    /// The restart that was asked for here is refused: what would be started next could not take over.
+    RestartRefused {
+        /// The id that its request would have had.
+        request: RequestId,
+        /// The check that found it.
+        check: RequestId,
+    },
     /// The request that was made here has its outcome.
     RequestSettled {
         /// Which.

@@ -125,23 +125,35 @@ pub enum Outcome {
 impl Gateway {
     /// A wish arrived from outside the chats. It counts once it is on disk; a signal can not be refused, so it counts at once.
     pub(crate) fn request_made(&mut self, now: Instant, id: RequestId, wish: Wish, mode: Mode, origin: Origin) {
+        if !self.answered_at_once(id, wish, origin) && !self.request_waits(now, id, wish, mode, origin) {
+            self.accept_request(now, id, wish, mode, origin);
+        }
+    }
+
+    /// Answers a wish that is not to be accepted; true if it did.
+    pub(crate) fn answered_at_once(&mut self, id: RequestId, wish: Wish, origin: Origin) -> bool {
         if wish == Wish::Restart
             && let Origin::Turn { turn, .. } = origin
             && let Some(granted) = self.turns.get(&turn).and_then(|turn| turn.granted)
         {
-            return self
-                .write_ahead
+            self.write_ahead
                 .then(&mut self.effects, Effect::Answer { request: id, answer: Answer::AlreadyDone(granted) });
+            return true;
         }
-        if self.end_recorded() {
-            return self.effects.push_back(Effect::Answer { request: id, answer: Answer::Ending });
-        }
-        if self.write_ahead.is_failing() && !matches!(origin, Origin::Signal(_)) {
-            return self.effects.push_back(Effect::Answer { request: id, answer: Answer::StorageFull });
-        }
-        if self.requests.len() + self.requests_made.len() >= Limits::REQUESTS && !matches!(origin, Origin::Signal(_)) {
-            return self.effects.push_back(Effect::Answer { request: id, answer: Answer::TooMany });
-        }
+        let open = self.requests.len() + self.requests_made.len() + self.waiting_for_check();
+        let answer = match origin {
+            _ if self.end_recorded() => Answer::Ending,
+            Origin::Signal(_) => return false,
+            _ if self.write_ahead.is_failing() => Answer::StorageFull,
+            _ if open >= Limits::REQUESTS => Answer::TooMany,
+            _ => return false,
+        };
+        self.effects.push_back(Effect::Answer { request: id, answer });
+        true
+    }
+
+    /// Writes a wish down and says so.
+    pub(crate) fn accept_request(&mut self, now: Instant, id: RequestId, wish: Wish, mode: Mode, origin: Origin) {
         self.record_request(id, wish, mode, origin);
         self.write_ahead.then(&mut self.effects, Effect::Answer { request: id, answer: Answer::Accepted });
         if matches!(origin, Origin::Signal(_)) {

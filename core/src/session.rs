@@ -191,9 +191,18 @@ impl Gateway {
         self.suspect_timer = self.next_suspect_at().filter(|at| now < *at);
     }
 
-    /// A chat command is on disk: it is carried out, and that too is written down.
+    /// A chat command is on disk: it is carried out, and that too is written down. A restart may have to wait first.
     pub(crate) fn carry_out(&mut self, now: Instant, message: MessageId) {
-        let Some(Command { session, asked, standing, request }) = self.commands.remove(&message) else { return };
+        let Some(command) = self.commands.get(&message).copied() else { return };
+        if !self.command_waits(now, message, command) {
+            self.commands.remove(&message);
+            self.carry_out_checked(now, message, command);
+        }
+    }
+
+    /// Carries out a command for which nothing is waited any more.
+    pub(crate) fn carry_out_checked(&mut self, now: Instant, message: MessageId, command: Command) {
+        let Command { session, asked, standing, request } = command;
         self.append(Record::CommandDone { message });
         let notice = match asked {
             Asked::Restart(_) if standing == Standing::Guest => Notice::NotAllowed,

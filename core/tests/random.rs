@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn nonsense_changes_nothing_and_breaks_nothing(nonsense in proptest::collection::vec((0..9u8, 0..4u64), 0..40)) {
+    fn nonsense_changes_nothing_and_breaks_nothing(nonsense in proptest::collection::vec((0..11u8, 0..4u64), 0..40)) {
         let mut world = World::serving(Supervisor::Systemd);
         let said = world.say(1, Asked::Prompt);
         world.commit_all();
@@ -72,6 +72,8 @@ proptest! {
                 5 => Input::Cancel { request: RequestId(id) },
                 6 => Input::SupervisorStops { request: RequestId(id) },
                 7 => Input::SupervisorStays { request: RequestId(id) },
+                8 => Input::CandidateFit { request: RequestId(id) },
+                9 => Input::CandidateUnfit { request: RequestId(id) },
                 _ => Input::Elapsed,
             });
         }
@@ -109,6 +111,7 @@ fn lives_meet_what_they_are_meant_to_try() {
             Answer::Ending => "ending",
             Answer::StorageFull => "storage full",
             Answer::TooMany => "too many",
+            Answer::Unfit(_) => "unfit",
         });
         let conclusions = world.journal.history.iter().filter_map(|record| match record {
             Record::TurnEnded { conclusion: Conclusion::Quarantined, .. } => Some("quarantined"),
@@ -135,6 +138,7 @@ fn lives_meet_what_they_are_meant_to_try() {
         "too late",
         "ending",
         "storage full",
+        "unfit",
         "quarantined",
         "turn stopped",
         "planned interruption",

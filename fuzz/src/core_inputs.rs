@@ -209,6 +209,8 @@ fn heal(life: &mut Life, names: &mut Names) {
             life.tell(Input::TurnGone { turn });
         } else if let Some(request) = life.asked.pop_first() {
             life.tell(Input::SupervisorStays { request });
+        } else if let Some(request) = life.candidates.pop_first() {
+            life.tell(Input::CandidateFit { request });
         } else if let Some(delivery) = life.sending.first().copied() {
             life.tell(Input::DeliverySent { delivery });
         } else if let Some(turn) = life.agents.pop_first() {

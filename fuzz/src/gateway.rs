@@ -2,6 +2,8 @@
 //! jumps to the next timer when nothing else is to do. It knows nothing of what it is asked.
 
 use crate::memory::Memory;
+use evergate::candidate::OnDisk;
+use evergate::reload::Reloaded;
 use evergate::agent::demo::DemoAgent;
 use evergate::driver::handle::Handle;
 use evergate::driver::{Driver, Parts};
@@ -64,6 +66,8 @@ impl Gateway {
         let highest = recovered.highest;
         let (_no_signals, signals) = mpsc::channel::<Signal>(1);
         let owner = Owner {
+            version: String::new(),
+            rolled_back: None,
             boot_id: "boot".into(),
             pid: 1,
             start_time: 1,
@@ -194,6 +198,26 @@ impl Environment for Machine {
 
     fn supervisor_stops_us(&self) -> BoxFuture<Option<bool>> {
         Box::pin(async { Some(false) })
+    }
+
+    fn check_candidate(&self) -> BoxFuture<Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn program_on_disk(&self) -> OnDisk {
+        OnDisk::Same
+    }
+
+    fn version_on_disk(&self) -> BoxFuture<Option<String>> {
+        Box::pin(async { None })
+    }
+
+    fn reload_wanted(&self) -> BoxFuture<()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn read_configuration(&self) -> BoxFuture<Result<Reloaded, String>> {
+        Box::pin(async { Err("nothing is configured here".into()) })
     }
 
     fn random(&self, bytes: &mut [u8]) {

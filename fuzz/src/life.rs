@@ -36,6 +36,8 @@ pub struct Life {
     pub sending: BTreeSet<DeliveryId>,
     /// SIGTERMs about which the supervisor was asked.
     pub asked: BTreeSet<RequestId>,
+    /// Checks of what would be started next.
+    pub candidates: BTreeSet<RequestId>,
     limits: Limits,
     contract: Contract,
     batch: Vec<Record>,
@@ -62,6 +64,7 @@ impl Life {
             reclaims: BTreeSet::new(),
             sending: BTreeSet::new(),
             asked: BTreeSet::new(),
+            candidates: BTreeSet::new(),
             limits,
             contract,
             batch: Vec::new(),
@@ -82,6 +85,7 @@ impl Life {
         self.reclaims.clear();
         self.sending.clear();
         self.asked.clear();
+        self.candidates.clear();
         self.last = Position::default();
         self.witness.leaves();
         let recovered = Recovered { start, ..self.replayed.clone() };
@@ -181,6 +185,7 @@ impl Life {
             Effect::Reclaim { turn } => drop(self.reclaims.insert(turn)),
             Effect::Send { delivery, .. } => drop(self.sending.insert(delivery)),
             Effect::AskSupervisor { request } => drop(self.asked.insert(request)),
+            Effect::CheckCandidate { request } => drop(self.candidates.insert(request)),
             _ => {}
         }
     }

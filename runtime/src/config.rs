@@ -20,7 +20,7 @@ pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{
     AgentKind, CommandAgent, Debug, DemoAgent, Drain, Hooks, KEYS, Key, Limits, Local, Log, LogFormat, LogLevel,
-    Recovery, Watchdog,
+    Recovery, Takes, Watchdog,
 };
 pub use value::{Form, Value, Zero};
 
@@ -48,6 +48,15 @@ pub struct Config {
     /// `[log]`: what is logged, and how it looks.
     pub log: Log,
     settings: Settings,
+}
+
+/// What a reload makes of the settings that differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// These are in effect now.
+    pub effective: Vec<&'static str>,
+    /// These wait for a restart.
+    pub at_restart: Vec<&'static str>,
 }
 
 /// What answers: `agent.kind` together with the settings of that kind.
@@ -184,6 +193,28 @@ impl Config {
         }
     }
 
+    /// This configuration with all of `fresh` in it that can change without a restart, and what that makes of each key
+    /// whose value differs.
+    #[must_use]
+    pub fn reloaded(&self, fresh: &Self) -> (Self, Changes) {
+        let mut settings = self.settings.clone();
+        let mut changes = Changes::default();
+        for key in KEYS {
+            let (old, new) = (self.settings.get(key.name), fresh.settings.get(key.name));
+            if old.value == new.value {
+                continue;
+            }
+            match key.takes() {
+                Takes::AtRestart => changes.at_restart.push(key.name),
+                Takes::OnReload => {
+                    changes.effective.push(key.name);
+                    settings.overlay(vec![new.clone()]);
+                }
+            }
+        }
+        (Self::from_settings(settings), changes)
+    }
+
     /// Where the value of a key such as `drain.budget` came from; `None` if there is no such key.
     pub fn origin(&self, name: &str) -> Option<&Origin> {
         self.settings.0.get(name).map(|setting| &setting.origin)
@@ -205,7 +236,11 @@ impl Config {
                 Origin::Default => "default".to_owned(),
                 elsewhere => format!("from {elsewhere}"),
             };
-            text.push_str(&format!("# {}\n{} # {origin}\n", key.about(), key.toml_line(&setting.value)));
+            let takes = match key.takes() {
+                Takes::OnReload => "",
+                Takes::AtRestart => " A change takes effect with a restart.",
+            };
+            text.push_str(&format!("# {}{takes}\n{} # {origin}\n", key.about(), key.toml_line(&setting.value)));
         }
         text
     }
@@ -223,6 +258,7 @@ impl Config {
                 "origin": origin_json(&setting.origin),
                 "environment": key.environment(),
                 "about": key.about(),
+                "takes_effect": match key.takes() { Takes::OnReload => "reload", Takes::AtRestart => "restart" },
             })
         };
         serde_json::json!({ "settings": KEYS.iter().map(setting).collect::<Vec<_>>() })

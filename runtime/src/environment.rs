@@ -1,6 +1,8 @@
 //! The only door to the world: time, sockets, disk, threads, randomness. `native` opens it to the real machine; a
 //! simulation opens it to its own. Nothing else in the gateway's own loop may reach outside.
 
+use crate::candidate::OnDisk;
+use crate::reload::Reloaded;
 use evergate_core::time::Instant;
 use evergate_core::verdict::Verdict;
 use redb::StorageBackend;
@@ -89,6 +91,18 @@ pub trait Environment: Send + Sync {
     fn tell_supervisor(&self, told: Told);
     /// Asks the supervisor whether it is stopping us; `None` when it can not be asked.
     fn supervisor_stops_us(&self) -> BoxFuture<Option<bool>>;
+    /// Asks what would be started next whether it could take over; an error says in a clause why it could not. It ends by
+    /// itself, in less than
+    /// [`Limits::CANDIDATE_ANSWER`](evergate_core::limits::Limits::CANDIDATE_ANSWER).
+    fn check_candidate(&self) -> BoxFuture<Result<(), String>>;
+    /// The program that would be started next, beside the one that runs.
+    fn program_on_disk(&self) -> OnDisk;
+    /// What that program says its version is; `None` when it says nothing.
+    fn version_on_disk(&self) -> BoxFuture<Option<String>>;
+    /// Ends when the process is told to read its configuration again; what was told while nobody waited counts.
+    fn reload_wanted(&self) -> BoxFuture<()>;
+    /// Reads the configuration again; an error says what is wrong with it, and where.
+    fn read_configuration(&self) -> BoxFuture<Result<Reloaded, String>>;
     /// Fills the bytes with unpredictable ones.
     fn random(&self, bytes: &mut [u8]);
 }

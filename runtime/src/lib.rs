@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod candidate;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -26,9 +27,12 @@ pub mod metrics;
 pub mod native;
 pub mod program;
 pub mod pulse;
+pub mod reload;
 pub mod run;
 pub mod signals;
 pub mod supervise;
 pub mod systemd;
+pub mod takeover;
+pub mod versions;
 pub mod watchdog;
 pub mod watched;

@@ -1,8 +1,9 @@
 //! The program's log: readable on a terminal, JSON lines otherwise, on standard error.
 
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, LogLevel};
 use std::io::{IsTerminal, Write};
-use tracing_subscriber::EnvFilter;
+use std::sync::OnceLock;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// Sets the log up, once, as configured.
 pub fn start(log: &Log) {
@@ -12,13 +13,23 @@ pub fn start(log: &Log) {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
+    let filter = EnvFilter::new(log.level.as_str());
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         // Whoever read our log may go away; complaining about that on the same line would end the process.
         .log_internal_errors(false)
-        .with_env_filter(EnvFilter::new(log.level.as_str()))
         .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none());
-    let set = if json { builder.json().flatten_event(true).try_init() } else { builder.with_target(false).try_init() };
+    let set = if json {
+        let builder = builder.json().flatten_event(true).with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        keep(move |filter| handle.reload(filter));
+        builder.try_init()
+    } else {
+        let builder = builder.with_target(false).with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        keep(move |filter| handle.reload(filter));
+        builder.try_init()
+    };
     if let Err(error) = set {
         complain(&format_args!("the log is already set up: {error}"));
     }
@@ -27,6 +38,22 @@ pub fn start(log: &Log) {
             tracing::error!(%panic, "a part of the program broke");
         }
     }));
+}
+
+/// What changes the filter of the log that is set up.
+type Filter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+static FILTER: OnceLock<Filter> = OnceLock::new();
+
+fn keep(change: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) {
+    // A log is set up once; that it was before is said by `try_init`.
+    let _before = FILTER.set(Box::new(change));
+}
+
+/// From now on logs what is at least so important. Without a log nothing happens.
+pub fn set_level(level: LogLevel) {
+    if let Some(Err(error)) = FILTER.get().map(|change| change(EnvFilter::new(level.as_str()))) {
+        complain(&format_args!("the level of the log cannot be changed: {error}"));
+    }
 }
 
 /// Says something on standard error. With nobody left there to hear it, it is not said, and that is no error.

@@ -1,7 +1,10 @@
 //! The real machine behind [`Environment`]: tokio's clock and sockets, threads, the file system, the kernel's randomness.
 
+use crate::candidate::{Candidate, OnDisk};
 use crate::environment::{Accepting, Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
+use crate::journal::store::SCHEMA;
 use crate::program;
+use crate::reload::{Reload, Reloaded};
 use crate::systemd::{self, KEEPER, Notify};
 use evergate_core::supervisor::Contract;
 use evergate_core::time::Instant;
@@ -24,6 +27,9 @@ pub struct Native {
     guard: Arc<Guard>,
     /// systemd, and our own supervisor.
     notify: [Notify; 2],
+    candidate: Candidate,
+    reload: Option<Arc<Reload>>,
+    hang_ups: Arc<tokio::sync::Notify>,
 }
 
 /// The thread that ends a process whose driver is stuck.
@@ -71,7 +77,16 @@ impl Native {
             origin: tokio::time::Instant::now(),
             guard,
             notify: ["NOTIFY_SOCKET", KEEPER].map(Notify::from_environment),
+            candidate: Candidate::of_this_process(),
+            reload: None,
+            hang_ups: Arc::default(),
         })
+    }
+
+    /// The same, with a configuration that can be read again, also when somebody notifies `hang_ups`.
+    #[must_use]
+    pub fn with_reload(self, reload: Arc<Reload>, hang_ups: Arc<tokio::sync::Notify>) -> Self {
+        Self { reload: Some(reload), hang_ups, ..self }
     }
 }
 
@@ -160,6 +175,34 @@ impl Environment for Native {
 
     fn supervisor_stops_us(&self) -> BoxFuture<Option<bool>> {
         Box::pin(systemd::stop_job_pending(Duration::from_millis(1500)))
+    }
+
+    fn check_candidate(&self) -> BoxFuture<Result<(), String>> {
+        let candidate = self.candidate.clone();
+        Box::pin(async move { candidate.check(SCHEMA).await })
+    }
+
+    fn program_on_disk(&self) -> OnDisk {
+        self.candidate.on_disk()
+    }
+
+    fn version_on_disk(&self) -> BoxFuture<Option<String>> {
+        let candidate = self.candidate.clone();
+        Box::pin(async move { candidate.version().await })
+    }
+
+    fn reload_wanted(&self) -> BoxFuture<()> {
+        let hang_ups = Arc::clone(&self.hang_ups);
+        Box::pin(async move { hang_ups.notified().await })
+    }
+
+    fn read_configuration(&self) -> BoxFuture<Result<Reloaded, String>> {
+        let reload = self.reload.clone();
+        Box::pin(async move {
+            let Some(reload) = reload else { return Err("this process has no configuration to read again".into()) };
+            let read = tokio::task::spawn_blocking(move || reload.read()).await;
+            read.unwrap_or_else(|error| Err(format!("reading the configuration broke: {error}")))
+        })
     }
 
     fn random(&self, bytes: &mut [u8]) {

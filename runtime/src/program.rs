@@ -3,7 +3,7 @@
 
 use crate::cli::{self, ClientCommand, Global};
 use crate::config::{Config, FileSource, Sources, evergate_environment};
-use crate::{last_words, logging, run, signals, supervise};
+use crate::{last_words, logging, run, signals, supervise, takeover};
 use clap::{CommandFactory, Parser, Subcommand};
 use evergate_core::supervisor::{Contract, Park};
 use evergate_core::verdict::Verdict;
@@ -70,6 +70,11 @@ struct RunArguments {
     /// in the folder `flight` of the state directory; no text is in it
     #[arg(long, value_name = "FILE", env = "EVERGATE_FLIGHT_LOG", hide_env_values = true)]
     flight_log: Option<PathBuf>,
+
+    /// Only say whether a start would succeed while a gateway runs: exit status 0, 78 (configuration) or 65 (this program
+    /// cannot read a journal of this SCHEMA). A running gateway asks this before it gives itself up for a restart
+    #[arg(long, value_name = "SCHEMA", num_args = 0..=1, require_equals = true)]
+    check_takeover: Option<Option<u64>>,
 }
 
 #[derive(Subcommand)]
@@ -97,7 +102,7 @@ const USAGE: u8 = 64;
 #[must_use]
 pub fn main() -> ExitCode {
     // Before anything else, so that a re-exec finds the program even after its file was replaced or removed.
-    let program = std::env::current_exe();
+    let program = crate::candidate::program_of_this_process();
     // Before any thread: a signal that comes before somebody listens must wait, not kill.
     if let Err(error) = signals::block() {
         logging::complain(&format_args!("signals cannot be blocked: {error}"));
@@ -107,7 +112,11 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     match arguments.command {
-        Command::Run(run) => gateway(&arguments.global, run, program.ok()),
+        Command::Run(RunArguments { check_takeover: Some(schema), listen, .. }) => {
+            unblock();
+            answer_for_takeover(&arguments.global, listen, schema)
+        }
+        Command::Run(run) => gateway(&arguments.global, run, program),
         Command::Supervise { arguments: child } => {
             unblock();
             supervise_gateway(&arguments.global, child)
@@ -154,14 +163,18 @@ fn unblock() {
 
 fn load(global: &Global, listen: Option<String>) -> Result<(Config, PathBuf), ExitCode> {
     let state_dir = global.state_dir().map_err(|error| complain(&error))?;
+    let config = Config::load(sources(global, listen, &state_dir)).map_err(|error| complain(&error))?;
+    Ok((config, state_dir))
+}
+
+/// Where the configuration comes from, as the command line and the environment say.
+fn sources(global: &Global, listen: Option<String>, state_dir: &Path) -> Sources {
     let file = match &global.config {
         Some(path) => FileSource::Explicit(path.clone()),
         None => FileSource::Default(state_dir.join("config.toml")),
     };
     let flags = listen.map(|listen| ("local.listen".to_owned(), listen)).into_iter().collect();
-    let config =
-        Config::load(Sources { file, environment: evergate_environment(), flags }).map_err(|error| complain(&error))?;
-    Ok((config, state_dir))
+    Sources { file, environment: evergate_environment(), flags }
 }
 
 /// Says what is wrong; the status asks the supervisor not to try again as things are.
@@ -170,13 +183,30 @@ fn complain(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(evergate_core::verdict::PARK)
 }
 
+/// Whether this program could take over from a running gateway, as an exit status and a sentence.
+fn answer_for_takeover(global: &Global, listen: Option<String>, schema: Option<u64>) -> ExitCode {
+    let config = match load(global, listen) {
+        Ok((config, _)) => config,
+        Err(status) => return status,
+    };
+    match takeover::check(&config, std::env::var_os("PATH").as_deref(), schema) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(unfit) => {
+            logging::complain(&unfit);
+            ExitCode::from(unfit.status())
+        }
+    }
+}
+
 fn gateway(global: &Global, arguments: RunArguments, program: Option<PathBuf>) -> ExitCode {
-    let (config, state_dir) = match load(global, arguments.listen) {
+    let (config, state_dir) = match load(global, arguments.listen.clone()) {
         Ok(loaded) => loaded,
         Err(_) => return park(),
     };
     logging::start(&config.log);
-    match run::run(&config, &state_dir, arguments.flight_log.as_deref(), program.clone()) {
+    let again = sources(global, arguments.listen, &state_dir);
+    let load = Box::new(move || Config::load(again.clone()));
+    match run::run(&config, load, &state_dir, arguments.flight_log.as_deref(), program.clone()) {
         Ok(Verdict::Exit(status)) => ExitCode::from(status),
         Ok(Verdict::ReExec) => {
             replace_this_process(program.as_deref());
@@ -238,7 +268,7 @@ fn again(program: &Path) -> std::process::Command {
 
 /// Supervises `run` with the same global options.
 fn supervise_gateway(global: &Global, child: Vec<OsString>) -> ExitCode {
-    let (config, _) = match load(global, None) {
+    let (config, state_dir) = match load(global, None) {
         Ok(loaded) => loaded,
         Err(status) => return status,
     };
@@ -251,8 +281,23 @@ fn supervise_gateway(global: &Global, child: Vec<OsString>) -> ExitCode {
             arguments.extend([flag.into(), value.clone().into_os_string()]);
         }
     }
+    let state_dir = state_dir_in(&arguments).unwrap_or(state_dir);
     // The watchdog inside comes first, where it still can.
-    supervise::supervise(arguments, config.watchdog.freeze + supervise::AFTER_THE_WATCHDOG)
+    supervise::supervise(arguments, &state_dir, config.watchdog.freeze + supervise::AFTER_THE_WATCHDOG)
+}
+
+/// The state directory that the arguments of a child name themselves.
+fn state_dir_in(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        if word == "--state-dir" {
+            return words.next().map(PathBuf::from);
+        }
+        if let Some(value) = word.to_str().and_then(|word| word.strip_prefix("--state-dir=")) {
+            return Some(PathBuf::from(value));
+        }
+    }
+    None
 }
 
 fn configuration(global: &Global, command: &ConfigCommand) -> ExitCode {

@@ -16,6 +16,7 @@ use crate::last_words::LastWords;
 use crate::local::Access;
 use crate::native::{Exit, Native};
 use crate::pulse::Pulse;
+use crate::reload::{Load, Reload};
 use crate::signals::{self, Signals};
 use crate::systemd::{self, Unit};
 use crate::watchdog::Watch;
@@ -30,6 +31,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use tokio::sync::Notify;
 
 /// Why this gateway cannot start as it is: the supervisor is told not to try again.
 #[derive(Debug, thiserror::Error)]
@@ -90,11 +92,12 @@ impl StartError {
 }
 
 /// Runs one generation and says how the process is to end. All that its core is told and says is appended to `flight_log`,
-/// or recorded in the state directory when there is none.
+/// or recorded in the state directory when there is none. `load` reads the configuration again when somebody wants that.
 ///
 /// `program` is what replaces this process if its own loop cannot say so any more.
 pub fn run(
     config: &Config,
+    load: Load,
     state_dir: &Path,
     flight_log: Option<&Path>,
     program: Option<PathBuf>,
@@ -109,7 +112,7 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(system("the event loop cannot be set up"))?;
-    let verdict = runtime.block_on(generation(config, &state_dir, flight_log, program, claim))?;
+    let verdict = runtime.block_on(generation(config, load, &state_dir, flight_log, program, claim))?;
     // Whatever still runs on the loop (a name look-up, say) must not hold up the end.
     runtime.shutdown_background();
     Ok(verdict)
@@ -117,19 +120,23 @@ pub fn run(
 
 async fn generation(
     config: &Config,
+    load: Load,
     state_dir: &Path,
     flight_log: Option<&Path>,
     program: Option<PathBuf>,
     mut claim: Claim,
 ) -> Result<Verdict, StartError> {
     let system = |what| move |error| StartError::System { what, error };
-    let (ear, heard) = Signals::listen().map_err(system("signals cannot be received"))?;
+    let hang_ups: Arc<Notify> = Arc::default();
+    let (ear, heard) = Signals::listen(Arc::clone(&hang_ups)).map_err(system("signals cannot be received"))?;
     // Children inherit the mask of the thread that starts them.
     signals::unblock()
         .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
     let contract = Contract::of(detect::supervisor());
     let exit = Exit { contract, signalled: ear.heard(), program };
-    let environment: Arc<dyn Environment> = Arc::new(Native::new(exit).map_err(system("a thread cannot be started"))?);
+    let native = Native::new(exit).map_err(system("a thread cannot be started"))?;
+    let reload = Arc::new(Reload::new(config.clone(), load));
+    let environment: Arc<dyn Environment> = Arc::new(native.with_reload(reload, hang_ups));
     let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On));
     watch(config, state_dir, contract, &environment, &pulse).map_err(system("a thread cannot be started"))?;
     let opened = Opened::open(Arc::clone(&environment), state_dir, config.local.listen).await?;
@@ -219,7 +226,8 @@ async fn started_by() -> Start {
     if revived { Start::Revived } else { Start::Wanted }
 }
 
-fn limits(config: &Config) -> Limits {
+/// What the core may use, as configured.
+pub(crate) fn limits(config: &Config) -> Limits {
     Limits {
         drain: config.drain.budget,
         requester_grace: config.drain.requester_grace,
@@ -235,7 +243,8 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn agent(config: &Config) -> Arc<dyn Agent> {
+/// What answers, as configured.
+pub(crate) fn agent(config: &Config) -> Arc<dyn Agent> {
     match &config.agent {
         config::Agent::Demo(demo) => Arc::new(DemoAgent { words_per_second: demo.words_per_second }),
         config::Agent::Command(command) => Arc::new(CommandAgent {

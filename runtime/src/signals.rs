@@ -25,8 +25,8 @@ pub struct Signals {
 
 impl Signals {
     /// Begins to listen. Until now the signals were blocked, by the first line of `main` or by the image that this one
-    /// replaced.
-    pub fn listen() -> io::Result<(Self, mpsc::Receiver<Signal>)> {
+    /// replaced. Who sends SIGHUP notifies `hang_ups`.
+    pub fn listen(hang_ups: Arc<tokio::sync::Notify>) -> io::Result<(Self, mpsc::Receiver<Signal>)> {
         let (to_driver, signals) = mpsc::channel(WAITING);
         let (deafen, wanted) = std::sync::mpsc::channel();
         let (done, deaf) = std::sync::mpsc::channel();
@@ -45,7 +45,7 @@ impl Signals {
                     Err(error) => return drop(listening.send(Err(error))),
                 };
                 if listening.send(Ok(())).is_ok() {
-                    ears.hear(&to_driver, &note, &wake, &wanted).await;
+                    ears.hear(&to_driver, &hang_ups, &note, &wake, &wanted).await;
                 }
                 drop(done);
             });
@@ -93,6 +93,7 @@ impl Ears {
     async fn hear(
         mut self,
         to_driver: &mpsc::Sender<Signal>,
+        hang_ups: &tokio::sync::Notify,
         heard: &AtomicBool,
         woken: &tokio::sync::Notify,
         wanted: &std::sync::mpsc::Receiver<()>,
@@ -100,7 +101,7 @@ impl Ears {
         loop {
             tokio::select! {
                 biased;
-                signal = self.next() => Self::pass_on(signal, to_driver, heard),
+                signal = self.next() => Self::pass_on(signal, to_driver, hang_ups, heard),
                 () = woken.notified() => if let Err(std::sync::mpsc::TryRecvError::Disconnected) = wanted.try_recv() {
                     break;
                 },
@@ -111,19 +112,24 @@ impl Ears {
         }
         // What was caught before that is on its way.
         while let Ok(signal) = tokio::time::timeout(LAST, self.next()).await {
-            Self::pass_on(signal, to_driver, heard);
+            Self::pass_on(signal, to_driver, hang_ups, heard);
         }
     }
 
-    fn pass_on(signal: Option<Signal>, to_driver: &mpsc::Sender<Signal>, heard: &AtomicBool) {
-        let Some(signal) = signal else { return tracing::info!("SIGHUP received: nothing to do") };
+    fn pass_on(
+        signal: Option<Signal>,
+        to_driver: &mpsc::Sender<Signal>,
+        hang_ups: &tokio::sync::Notify,
+        heard: &AtomicBool,
+    ) {
+        let Some(signal) = signal else { return hang_ups.notify_one() };
         heard.store(true, SeqCst);
         if to_driver.try_send(signal).is_err() {
             tracing::debug!("a signal came when as many as are worth knowing of wait for the loop, or behind its end");
         }
     }
 
-    /// The next one; `None` for one that asks for nothing.
+    /// The next one; `None` for the one that asks for the configuration to be read again.
     async fn next(&mut self) -> Option<Signal> {
         tokio::select! {
             biased;

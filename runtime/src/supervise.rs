@@ -40,8 +40,12 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use crate::last_words::DIED_OF;
-use crate::systemd::{self, KEEPER};
+use crate::{
+    candidate::{self, SUPERVISOR_PROGRAM},
+    last_words::DIED_OF,
+    systemd::{self, KEEPER},
+    versions::{ROLLED_BACK, Versions},
+};
 
 /// How long systemd may take to say whether a SIGTERM was a stop of our unit.
 const ASK_SYSTEMD: Duration = Duration::from_secs(5);
@@ -58,9 +62,10 @@ const PASSED_ON: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
 /// and does not say so for `silence`, is killed and started again.
 ///
 /// Call it before any thread is started: the signal mask it sets is the calling thread's.
-pub fn supervise(arguments: Vec<OsString>, silence: Duration) -> ExitCode {
+/// A new build of the program that does not prove itself gives way to the copy of the last good one in `state_dir`.
+pub fn supervise(arguments: Vec<OsString>, state_dir: &Path, silence: Duration) -> ExitCode {
     let arguments = if arguments.is_empty() { vec![OsString::from("run")] } else { arguments };
-    match run(arguments, KILL_LIMIT, silence) {
+    match run(arguments, state_dir, KILL_LIMIT, silence) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             error!(%error, "cannot supervise: the operating system refused signals, a runtime or our own path");
@@ -69,17 +74,20 @@ pub fn supervise(arguments: Vec<OsString>, silence: Duration) -> ExitCode {
     }
 }
 
-fn run(arguments: Vec<OsString>, kill_limit: Duration, silence: Duration) -> io::Result<u8> {
+fn run(arguments: Vec<OsString>, state_dir: &Path, kill_limit: Duration, silence: Duration) -> io::Result<u8> {
     // SIGCHLD may come blocked from whoever executed us, and the end of a child would then go unseen.
     let all: SigSet = PASSED_ON.into_iter().chain([Signal::SIGCHLD]).collect();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None)?;
-    let program = env::current_exe()?;
+    let program = match candidate::program_of_this_process() {
+        Some(program) => program,
+        None => env::current_exe()?,
+    };
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
         sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&all), None)?;
         info!(pid = process::id(), program = %program.display(), ?arguments, "supervising");
-        let mut supervisor = Supervisor::new(program, arguments, kill_limit);
+        let mut supervisor = Supervisor::new(program, arguments, state_dir, kill_limit);
         supervisor.respawn = supervisor.respawn.clone().watching(silence);
         supervisor.keeper =
             Keeper::open().inspect_err(|error| warn!(%error, "cannot hear whether the child gets on")).ok();
@@ -140,7 +148,7 @@ struct Running {
 }
 
 struct Supervisor {
-    program: PathBuf,
+    versions: Versions,
     arguments: Vec<OsString>,
     respawn: Respawn,
     begun_at: time::Instant,
@@ -185,12 +193,13 @@ impl Keeper {
 }
 
 impl Supervisor {
-    fn new(program: PathBuf, arguments: Vec<OsString>, kill_limit: Duration) -> Self {
+    fn new(program: PathBuf, arguments: Vec<OsString>, state_dir: &Path, kill_limit: Duration) -> Self {
+        let begun_at = time::Instant::now();
         Self {
-            program,
+            versions: Versions::new(program, state_dir, begun_at),
             arguments,
             respawn: Respawn::new(kill_limit),
-            begun_at: time::Instant::now(),
+            begun_at,
             keeper: None,
             died_of: None,
         }
@@ -248,21 +257,24 @@ impl Supervisor {
                 let ended = self.attend(&mut running, signal).await;
                 kill_group(running.pid);
                 let lived = self.now() - running.started_at;
-                let decision = self.respawn.ended(self.now(), ended);
+                let taken = self.versions.ended(ended);
+                let decision = self.respawn.ended(self.now(), taken);
                 self.report(running.pid, ended, lived, decision);
                 decision.next
             }
             Err(error) => {
-                let decision = self.respawn.ended(self.now(), ChildEnd::NeverStarted);
+                let taken = self.versions.ended(ChildEnd::NeverStarted);
+                let decision = self.respawn.ended(self.now(), taken);
                 let next_in_ms = self.until(decision.next);
-                error!(%error, program = %self.program.display(), next_in_ms, "cannot start the child; trying again");
+                error!(%error, program = %self.versions.installed().display(), next_in_ms, "cannot start the child; trying again");
                 decision.next
             }
         }
     }
 
     fn start(&mut self, revived: bool) -> io::Result<Running> {
-        let program = if self.program.exists() { self.program.as_path() } else { Path::new(RUNNING_PROGRAM) };
+        let choice = self.versions.choose();
+        let program = if choice.program.exists() { choice.program.as_path() } else { Path::new(RUNNING_PROGRAM) };
         let mut command = Command::new(program);
         command.args(&self.arguments).stdin(Stdio::null()).process_group(0);
         command.env("EVERGATE_SUPERVISOR", "supervise").env("EVERGATE_SUPERVISOR_PID", process::id().to_string());
@@ -273,11 +285,18 @@ impl Supervisor {
             Some(died_of) => command.env(DIED_OF, died_of),
             None => command.env_remove(DIED_OF),
         };
+        command.env(SUPERVISOR_PROGRAM, self.versions.installed());
+        match &choice.rolled_back {
+            Some(why) => command.env(ROLLED_BACK, why),
+            None => command.env_remove(ROLLED_BACK),
+        };
         match revived {
             true => command.env("EVERGATE_REVIVED", "1"),
             false => command.env_remove("EVERGATE_REVIVED"),
         };
-        let child = command.spawn()?;
+        let child = command.spawn();
+        self.versions.started(&choice, child.as_ref().ok().and_then(Child::id));
+        let child = child?;
         let id = child.id().expect("a child that was not awaited has its id");
         let pid = Pid::from_raw(i32::try_from(id).expect("process ids fit an i32 on every Unix"));
         let started_at = self.now();
@@ -311,6 +330,10 @@ impl Supervisor {
                     }
                 },
                 () = Keeper::heard(&self.keeper) => self.respawn.heard(self.now()),
+                () = self.versions.overdue() => {
+                    error!(pid = running.pid.as_raw(), "a new program was not ready in time; killing its process group");
+                    kill_group(running.pid);
+                }
                 () = limit => if let Some(why) = self.respawn.kill(self.now()) {
                     let pid = running.pid.as_raw();
                     match why {
@@ -420,7 +443,7 @@ mod tests {
     /// Supervises a shell script whose `$0` is a folder of its own; `signals` are handed in as they come.
     async fn status_of(folder: &Path, script: &str, kill_limit: Duration, mut signals: mpsc::Receiver<Signal>) -> u8 {
         let arguments = ["-c".into(), script.into(), folder.as_os_str().to_owned()].to_vec();
-        let mut supervisor = Supervisor::new("/bin/sh".into(), arguments, kill_limit);
+        let mut supervisor = Supervisor::new("/bin/sh".into(), arguments, folder, kill_limit);
         let caught = async || match signals.recv().await {
             Some(signal) => signal,
             None => std::future::pending().await,
@@ -512,6 +535,7 @@ mod tests {
         let mut supervisor = Supervisor::new(
             "/nonexistent/evergate".into(),
             ["--list", "--exact", "none"].map(OsString::from).to_vec(),
+            Path::new("/nonexistent"),
             KILL_LIMIT,
         );
         assert_eq!(supervisor.watch(std::future::pending).await, 0, "this very test program lists no test");

@@ -58,6 +58,11 @@ impl Telling {
             Input::Signal { request, signal } => (Lane::Supervisor, format!("{request}: signal {signal:?}")),
             Input::SupervisorStops { request } => (Lane::Supervisor, format!("{request}: yes, we stop you")),
             Input::SupervisorStays { request } => (Lane::Supervisor, format!("{request}: no, not from us")),
+            Input::CandidateFit { request } => (Lane::Disk, format!("{request}: what would follow can take over")),
+            Input::CandidateUnfit { request } => {
+                (Lane::Disk, format!("{request}: what would follow could not take over"))
+            }
+            Input::Limits(_) => (Lane::People, "the configuration was read again".to_owned()),
             Input::Synced { through } => (Lane::Disk, format!("on disk up to {through}")),
             Input::SyncFailed => (Lane::Disk, "the write has failed".to_owned()),
             Input::PlatformsOpen => (Lane::People, "the platforms are open".to_owned()),
@@ -84,6 +89,9 @@ impl Telling {
             Effect::Answer { request, answer } => (Lane::People, format!("{request} is answered: {answer:?}")),
             Effect::Settled { request, outcome } => (Lane::People, format!("{request} ends: {outcome:?}")),
             Effect::AskSupervisor { request } => (Lane::Supervisor, format!("{request}: is it you?")),
+            Effect::CheckCandidate { request } => {
+                (Lane::Disk, format!("{request}: could what would follow take over?"))
+            }
             Effect::OpenPlatforms => (Lane::People, "the platforms are to open".to_owned()),
             Effect::ClosePlatforms => (Lane::People, "the platforms close".to_owned()),
             Effect::Ready => (Lane::Supervisor, "ready".to_owned()),

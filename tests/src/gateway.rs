@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -40,6 +41,7 @@ pub struct Builder {
     state_dir: Option<PathBuf>,
     address: Option<SocketAddr>,
     flight: Flight,
+    program: Option<PathBuf>,
 }
 
 /// Whether its life is recorded, and compared with the core at its end.
@@ -110,6 +112,18 @@ impl Builder {
         self
     }
 
+    /// Starts it from a copy of the program in its room, which can be replaced while it runs.
+    ///
+    /// # Panics
+    /// When the program cannot be copied.
+    #[must_use]
+    pub fn own_program(mut self) -> Self {
+        let program = self.room.path().join("evergate");
+        fs::copy(process::binary(), &program).expect("the room is writable");
+        self.program = Some(program);
+        self
+    }
+
     /// The folder that holds everything of this gateway and goes with it.
     pub fn room(&self) -> &Path {
         self.room.path()
@@ -135,6 +149,7 @@ impl Builder {
             environment: self.environment,
             room: self.room,
             flight: self.flight,
+            program: self.program.unwrap_or_else(process::binary),
             served: AtomicU64::new(0),
             child: Mutex::new(None),
             sessions: Mutex::default(),
@@ -155,6 +170,7 @@ pub struct Gateway {
     keeper: Keeper,
     environment: Vec<(String, String)>,
     flight: Flight,
+    program: PathBuf,
     /// The latest generation that has answered.
     served: AtomicU64,
     child: Mutex<Option<Child>>,
@@ -175,6 +191,7 @@ impl Gateway {
             state_dir: None,
             address: None,
             flight: Flight::Recorded,
+            program: None,
         }
     }
 
@@ -186,6 +203,27 @@ impl Gateway {
     /// Its state directory.
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
+    }
+
+    /// The program that it is started from.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Puts another program in the place of its own, as an installer does: beside it first, then renamed.
+    ///
+    /// # Panics
+    /// When the room cannot be written.
+    pub fn install(&self, program: &[u8]) {
+        let fresh = self.program.with_extension("fresh");
+        fs::write(&fresh, program).expect("the room is writable");
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+        fs::rename(&fresh, &self.program).expect("the room is writable");
     }
 
     /// Its flight log.
@@ -310,7 +348,7 @@ impl Gateway {
     }
 
     fn command(&self) -> Command {
-        let binary = process::binary();
+        let binary = &self.program;
         match self.keeper {
             Keeper::Nobody => {
                 let mut command = Command::new(binary);

@@ -85,6 +85,8 @@ pub(super) struct Life {
     pub(super) unheard: BTreeMap<RequestId, Position>,
     /// Stops that were asked for and neither accepted nor refused: nobody can complain of either.
     pub(super) stops_unanswered: BTreeSet<RequestId>,
+    /// Restarts for which what would follow was found unable to take over.
+    pub(super) unfit: BTreeSet<RequestId>,
     /// The supervisor says that it is stopping us.
     pub(super) told_to_stop: bool,
     /// Sessions in which somebody spoke.

@@ -48,6 +48,10 @@ impl Witness {
                 life.spoke.insert(*session);
             }
             Input::SupervisorStops { .. } => life.told_to_stop = true,
+            Input::Limits(limits) => self.limits = limits.clone(),
+            Input::CandidateUnfit { request } => {
+                life.unfit.insert(*request);
+            }
             Input::Request { request, wish: Wish::Stop, .. } => {
                 life.stops_unanswered.insert(*request);
             }
@@ -83,6 +87,10 @@ impl Witness {
                 life.settling.insert(*request);
             }
             Effect::Append { position, record: Record::RequestMade { request, .. } } => {
+                let unfit = life.unfit.contains(request);
+                checks.holds(Invariant::Exit, !unfit, || {
+                    format!("{request} is accepted, and what would follow was found unable to take over")
+                });
                 life.unheard.insert(*request, *position);
             }
             Effect::Start { turn, session, attempt, resume, .. } => {

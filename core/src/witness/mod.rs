@@ -148,6 +148,7 @@ impl Witness {
             settling: BTreeSet::new(),
             unheard: BTreeMap::new(),
             stops_unanswered: BTreeSet::new(),
+            unfit: BTreeSet::new(),
             told_to_stop: false,
             spoke: BTreeSet::new(),
         });

@@ -1,7 +1,7 @@
 //! The world driven by bytes: each byte is one of the things that can happen now, so that a list of bytes is a life. And
 //! the healing afterwards: nothing fails any more, and everybody does their part.
 
-use super::{Ended, World};
+use super::{Ended, Fitness, World};
 use evergate_core::gateway::{Gateway, Pending};
 use evergate_core::id::{DeliveryId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input, Partial, Standing, TurnEnd};
@@ -32,6 +32,7 @@ pub enum Choice {
     Cancel(RequestId),
     Signal(Signal),
     SupervisorAnswers(bool),
+    CandidateIs(Fitness),
     Elapse,
     Wait(Duration),
     Kill,
@@ -82,6 +83,9 @@ impl World {
         if !self.supervisor_asked.is_empty() {
             choices.push(Choice::SupervisorAnswers(false));
         }
+        if !self.checks.is_empty() {
+            choices.push(Choice::CandidateIs(Fitness::Fit));
+        }
         choices.extend(self.sending.keys().map(|delivery| Choice::Sent(*delivery)));
         choices.extend((0..self.said.len()).filter(|index| !self.said[*index].acked).map(Choice::Deliver));
         for (turn, agent) in self.agents.iter().filter(|(_, agent)| agent.generation == gateway.generation()) {
@@ -110,6 +114,9 @@ impl World {
         }
         if !self.supervisor_asked.is_empty() {
             choices.push(Choice::SupervisorAnswers(true));
+        }
+        if !self.checks.is_empty() {
+            choices.push(Choice::CandidateIs(Fitness::Unfit));
         }
         for delivery in self.sending.keys() {
             choices.push(Choice::SendFailed(*delivery));
@@ -177,6 +184,7 @@ impl World {
             Choice::Cancel(request) => self.tell(Input::Cancel { request }),
             Choice::Signal(signal) => drop(self.signal(signal)),
             Choice::SupervisorAnswers(stops) => self.supervisor_answers(stops),
+            Choice::CandidateIs(fitness) => self.candidate_is(fitness),
             Choice::Elapse => self.elapse(),
             Choice::Wait(time) => self.wait(time),
             Choice::Kill => self.kill(),
@@ -210,6 +218,9 @@ impl World {
         if !self.supervisor_asked.is_empty() {
             return Some(Choice::SupervisorAnswers(false));
         }
+        if !self.checks.is_empty() {
+            return Some(Choice::CandidateIs(Fitness::Fit));
+        }
         if let Some(delivery) = self.sending.keys().next() {
             return Some(Choice::Sent(*delivery));
         }
@@ -236,6 +247,7 @@ impl World {
 
     /// A world lived through these bytes and healed. The first says how calm the life is.
     pub fn live(mut self, choices: &[u8]) -> Self {
+        self.candidate = None;
         self.calmness = choices.first().map_or(1, |first| [1, 3, 8][usize::from(first % 3)]);
         for choice in choices {
             self.step(*choice);

@@ -63,6 +63,13 @@ pub enum Ended {
     With(Verdict),
 }
 
+/// What a look at the candidate says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fitness {
+    Fit,
+    Unfit,
+}
+
 pub struct World {
     pub gateway: Option<Gateway>,
     pub now: Instant,
@@ -78,6 +85,10 @@ pub struct World {
     pub opening: bool,
     /// SIGTERMs about which the supervisor was asked.
     pub supervisor_asked: Vec<RequestId>,
+    /// What a look at the candidate says; `None` when nobody says anything by itself.
+    pub candidate: Option<Fitness>,
+    /// Checks of the candidate that are under way.
+    pub checks: Vec<RequestId>,
     pub answers: Vec<(RequestId, Answer)>,
     pub settled: BTreeMap<RequestId, Outcome>,
     pub ends: Vec<Ended>,
@@ -118,6 +129,8 @@ impl World {
             reclaims: Vec::new(),
             opening: false,
             supervisor_asked: Vec::new(),
+            candidate: Some(Fitness::Fit),
+            checks: Vec::new(),
             answers: Vec::new(),
             settled: BTreeMap::new(),
             ends: Vec::new(),
@@ -179,6 +192,7 @@ impl World {
         self.sending.clear();
         self.reclaims.clear();
         self.supervisor_asked.clear();
+        self.checks.clear();
         self.opening = false;
         self.dies_after = None;
         self.signalled_late = false;
@@ -200,6 +214,9 @@ impl World {
         match end {
             Some(verdict) => self.leave(Ended::With(verdict)),
             None => self.check_state(),
+        }
+        if let (Some(fitness), false) = (self.candidate, self.checks.is_empty()) {
+            self.candidate_is(fitness);
         }
     }
 
@@ -232,6 +249,7 @@ impl World {
                 self.settled.insert(request, outcome);
             }
             Effect::AskSupervisor { request } => self.supervisor_asked.push(request),
+            Effect::CheckCandidate { request } => self.checks.push(request),
             Effect::OpenPlatforms => self.opening = true,
             Effect::Phase(phase) => self.phase = phase,
             Effect::End { verdict, .. } => return Some(verdict),
@@ -307,6 +325,15 @@ impl World {
     pub fn supervisor_answers(&mut self, stops: bool) {
         let request = self.supervisor_asked.remove(0);
         self.tell(if stops { Input::SupervisorStops { request } } else { Input::SupervisorStays { request } });
+    }
+
+    /// The oldest check of the candidate is over.
+    pub fn candidate_is(&mut self, fitness: Fitness) {
+        let request = self.checks.remove(0);
+        self.tell(match fitness {
+            Fitness::Fit => Input::CandidateFit { request },
+            Fitness::Unfit => Input::CandidateUnfit { request },
+        });
     }
 
     /// The oldest unsynced batch comes to the disk.

@@ -12,6 +12,7 @@ mod run;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
+pub(crate) use launch::program_file;
 use run::Run;
 
 /// An agent that is a program, started anew for each turn.

@@ -13,6 +13,8 @@ pub struct Status {
     pub phase: String,
     pub pid: u64,
     pub version: String,
+    pub on_disk: OnDisk,
+    pub rolled_back: Option<String>,
     pub uptime_ms: u64,
     pub supervisor: String,
     pub turns: Vec<Turn>,
@@ -24,6 +26,15 @@ pub struct Status {
     pub drain: Option<Drain>,
     pub journal: String,
     pub listen: Option<String>,
+}
+
+/// The program file that would be started next.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct OnDisk {
+    /// `same`, `changed` or `gone`.
+    pub program: String,
+    pub version: Option<String>,
 }
 
 /// A turn in flight.
@@ -96,6 +107,16 @@ pub struct Accepted {
     pub outcome: Option<Outcome>,
 }
 
+/// `POST /v1/reload`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Reloaded {
+    /// Settings that are in effect now.
+    pub changed: Vec<String>,
+    /// Settings that wait for a restart.
+    pub needs_restart: Vec<String>,
+}
+
 /// `GET /v1/sessions`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -138,6 +159,8 @@ pub struct Generation {
     pub ended_at_ms: Option<u64>,
     pub cause: Option<String>,
     pub verdict: Option<String>,
+    /// Why it did not run from the installed program.
+    pub rolled_back: Option<String>,
 }
 
 /// `GET /v1/generations/{generation}`.

@@ -103,6 +103,7 @@ impl CallError {
             Self::Busy { .. } | Self::TimedOut { .. } | Self::Lost { .. } => exit::TRY_AGAIN,
             Self::Refused { status: 400 | 413, .. } => exit::BAD_DATA,
             Self::Refused { status: 401 | 403, .. } => exit::NO_PERMISSION,
+            Self::Refused { status: 412, .. } => exit::CONFIGURATION,
             Self::Refused { .. } => exit::REFUSED,
             Self::Nonsense { .. } => exit::BROKEN,
         }

@@ -82,7 +82,13 @@ const fn answer(body: Value) -> Answer {
 
 fn screen(list: &Generations) -> String {
     let rows: Vec<Vec<String>> = list.generations.iter().map(row).collect();
-    table(&["GENERATION", "PID", "BEGUN", "READY AFTER", "ENDED", "VERDICT", "CAUSE"], &rows)
+    let mut text = table(&["GENERATION", "PID", "BEGUN", "READY AFTER", "ENDED", "VERDICT", "CAUSE"], &rows);
+    for Generation { generation, rolled_back, .. } in &list.generations {
+        if let Some(why) = rolled_back {
+            text.push_str(&format!("generation {generation} was rolled back: {}\n", one_line(why)));
+        }
+    }
+    text
 }
 
 fn row(generation: &Generation) -> Vec<String> {

@@ -20,6 +20,7 @@ mod owed;
 mod patient;
 mod place;
 mod progress;
+mod reload;
 mod request;
 mod restart;
 mod send;
@@ -31,8 +32,9 @@ mod transcript;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub use place::PlaceError;
 
@@ -82,13 +84,19 @@ pub enum ClientCommand {
     /// nowhere is sent SIGTERM, then SIGKILL, and started again by whoever supervises it; nothing that was accepted is lost by
     /// that. With --force it is killed within a second unless it obeys. Exit status:
     /// 0 a new generation is ready; 1 the request was overruled, cancelled or failed; 69 no gateway is running;
-    /// 75 not ready in time; 130 you stopped waiting (the request stands).
+    /// 75 not ready in time; 78 refused, since the next start would fail (broken configuration or program); 130 you
+    /// stopped waiting (the request stands).
     Restart(restart::Arguments),
     /// Stop the gateway, and return when it is gone
     ///
     /// Exit status: 0 it is gone; 1 the request was cancelled or failed; 69 no gateway is running; 75 not gone in time;
     /// 130 you stopped waiting (the request stands).
     Stop(stop::Arguments),
+    /// Have the gateway read its configuration again, without a restart
+    ///
+    /// Exit status: 0 it is in effect, or waits for a restart as said; 69 no gateway is running; 78 the configuration is
+    /// refused, and nothing has changed.
+    Reload(reload::Arguments),
     /// List the sessions
     Sessions(sessions::Arguments),
     /// List the generations, newest first, or show one in full: who ended it, why, and what became of each turn
@@ -183,11 +191,19 @@ fn run_on_runtime(global: &Global, command: ClientCommand) -> Result<(), Command
     outcome
 }
 
+/// The process behind this control socket, while it serves.
+pub(crate) async fn serving_process(socket: &Path) -> Option<u32> {
+    let client = Client::new(socket.to_owned()).ok()?;
+    let status = tokio::time::timeout(Duration::from_secs(1), request::read_status(&client)).await.ok()?.ok()?;
+    u32::try_from(status.pid).ok().filter(|_| status.phase == "serving")
+}
+
 async fn dispatch(global: &Global, client: &Client, command: ClientCommand) -> Result<(), CommandError> {
     match command {
         ClientCommand::Status(arguments) => status::run(client, &arguments).await,
         ClientCommand::Restart(arguments) => restart::run(client, &arguments).await,
         ClientCommand::Stop(arguments) => stop::run(client, &arguments).await,
+        ClientCommand::Reload(arguments) => reload::run(client, &arguments).await,
         ClientCommand::Sessions(arguments) => sessions::run(client, &arguments).await,
         ClientCommand::Generations(arguments) => generations::run(global, client, &arguments).await,
         ClientCommand::Chat(arguments) => chat::run(client, &arguments).await,

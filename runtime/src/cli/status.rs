@@ -105,7 +105,7 @@ fn facts(status: &Status, now_ms: u64) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("gateway", format!("{}, generation {}", one_line(&status.phase), status.generation)),
         ("process", format!("{}, up {up}, since {since}", status.pid)),
-        ("version", one_line(&status.version)),
+        ("version", version(status)),
         ("supervisor", one_line(&status.supervisor)),
         ("work", queue),
         ("journal", one_line(&status.journal)),
@@ -113,10 +113,24 @@ fn facts(status: &Status, now_ms: u64) -> Vec<(&'static str, String)> {
     if let Some(listen) = &status.listen {
         facts.push(("listens on", format!("http://{}/", one_line(listen))));
     }
+    if let Some(why) = &status.rolled_back {
+        facts.push(("rolled back", one_line(why)));
+    }
     if !status.quarantined.is_empty() {
         facts.push(("quarantined", one_line(&status.quarantined.join(", "))));
     }
     facts
+}
+
+/// The version that runs, and the one on disk where that is another file.
+fn version(status: &Status) -> String {
+    let running = one_line(&status.version);
+    match (status.on_disk.program.as_str(), &status.on_disk.version) {
+        ("changed", Some(other)) => format!("{running}; another program is on disk: {}", one_line(other)),
+        ("changed", None) => format!("{running}; another program is on disk"),
+        ("gone", _) => format!("{running}; its file is gone"),
+        _ => running,
+    }
 }
 
 fn delivery_count(number: u64) -> String {

@@ -24,7 +24,25 @@ pub struct Key {
     doc: &'static str,
 }
 
+/// When a change of a setting takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// As soon as the configuration is read again (`evergate reload`, SIGHUP).
+    OnReload,
+    /// With the next generation: doors are opened, the log is set up and the watchdog is set once.
+    AtRestart,
+}
+
+/// The settings that a running gateway cannot change. All others take effect on a reload.
+const AT_RESTART: [&str; 5] = ["local.listen", "watchdog.freeze", "watchdog.start", "debug.hooks", "log.format"];
+
 impl Key {
+    /// When a change of it takes effect.
+    #[must_use]
+    pub fn takes(&self) -> Takes {
+        if AT_RESTART.contains(&self.name) { Takes::AtRestart } else { Takes::OnReload }
+    }
+
     /// The sentence that says what the setting does.
     pub fn about(&self) -> &'static str {
         self.doc.trim()

@@ -1,7 +1,8 @@
 //! The configuration as an operator meets it: files, variables and flags in, values or a report
-//! out. Here: the fixture. What comes out stands in `values`, what goes wrong in `reports`, and both at random in `random`.
+//! out. Here: the fixture. What comes out stands in `values`, what goes wrong in `reports`, both at random in `random`, and what is read again in `reload`.
 
 mod random;
+mod reload;
 mod reports;
 mod values;
 

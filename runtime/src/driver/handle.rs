@@ -1,6 +1,7 @@
 //! How everything else speaks to the driver: calls over one bounded queue, each with its own answer. A full queue is
 //! answered "busy" at once; nothing waits without a bound.
 
+use crate::config::Changes;
 use crate::hub::Hub;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
@@ -40,6 +41,11 @@ pub enum Call {
         request: RequestId,
         /// Whether that worked.
         answer: oneshot::Sender<RequestAnswer>,
+    },
+    /// Somebody wants the configuration read again.
+    Reload {
+        /// What that has changed, or what is wrong with it.
+        answer: oneshot::Sender<Result<Changes, String>>,
     },
     /// Somebody wants to know what sessions are doing: those that are not idle.
     Doing {
@@ -110,12 +116,14 @@ pub enum MessageAnswer {
 }
 
 /// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestAnswer {
     /// Which.
     pub request: RequestId,
     /// What.
     pub answer: Answer,
+    /// Why, where the answer itself does not say it.
+    pub why: Option<Arc<str>>,
 }
 
 /// The driver is not to be had right now.

@@ -21,6 +21,7 @@ impl Driver {
                 self.cancels.entry(request).or_default().push(answer);
                 self.take(Input::Cancel { request });
             }
+            Call::Reload { answer } => self.read_configuration(Some(answer)),
             Call::Status { answer } => {
                 let status = self.status();
                 // Whoever asked may have gone away; that is its business.
@@ -124,8 +125,12 @@ impl Driver {
             Answer::Cancelled | Answer::TooLate | Answer::Unknown => &mut self.cancels,
             _ => &mut self.answers,
         };
+        let why = match answer {
+            Answer::Unfit(check) => Some(self.texts.unfit(check)),
+            _ => None,
+        };
         for waiting in waiting.remove(&request).unwrap_or_default() {
-            let _gone = waiting.send(RequestAnswer { request, answer });
+            let _gone = waiting.send(RequestAnswer { request, answer, why: why.clone() });
         }
         if answer != Answer::Accepted {
             self.texts.forget_request(request);

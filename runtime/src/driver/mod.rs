@@ -5,6 +5,7 @@ pub mod handle;
 mod intake;
 mod names;
 mod notice;
+mod reload;
 mod runs;
 mod status;
 mod texts;
@@ -26,6 +27,7 @@ use evergate_core::id::{MessageId, Position, RequestId, SessionId, TurnId};
 use evergate_core::input::{Input, TurnEnd};
 use evergate_core::record::{Highest, Record};
 use evergate_core::request::Signal;
+use evergate_core::rollback::Build;
 use evergate_core::time::Instant;
 use evergate_core::turn::Resume;
 use evergate_core::verdict::Verdict;
@@ -102,6 +104,8 @@ pub struct Driver {
     started: Instant,
     listen: String,
     pulse: Arc<Pulse>,
+    /// The build on disk that was asked for its version last, and what it said so far.
+    on_disk: Option<(Build, Option<String>)>,
 }
 
 /// Whether the platforms may receive. Before the core serves it refuses what they bring.
@@ -174,6 +178,7 @@ impl Driver {
             platforms,
             listen,
             pulse,
+            on_disk: None,
         };
         Ok((driver, handle, watcher))
     }
@@ -241,6 +246,7 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
+        let reload = self.environment.reload_wanted();
         tokio::select! {
             biased;
             Some(signal) = self.signals.recv() => self.signal(signal),
@@ -252,6 +258,7 @@ impl Driver {
                 runs::Happened::Reported(report) => self.report(report),
                 runs::Happened::Done(done) => self.done(done),
             },
+            () = reload => self.read_configuration(None),
             () = elapsed => self.take(Input::Elapsed),
             Some(call) = self.calls.recv() => self.call(call),
             () = self.pulse.asked(Part::Loop) => {}
@@ -359,6 +366,14 @@ impl Driver {
             }
             Done::Supervisor { request, stops: Some(true) } => self.take(Input::SupervisorStops { request }),
             Done::Supervisor { request, .. } => self.take(Input::SupervisorStays { request }),
+            Done::Version { build, version } => self.on_disk = Some((build, version)),
+            Done::Configuration { read, answer } => self.configuration_read(read, answer),
+            Done::Candidate { request, fit: Ok(()) } => self.take(Input::CandidateFit { request }),
+            Done::Candidate { request, fit: Err(why) } => {
+                tracing::warn!(request = request.0, why, "what would be started next could not take over");
+                self.texts.set_unfit(request, why);
+                self.take(Input::CandidateUnfit { request });
+            }
         }
     }
 
@@ -396,6 +411,10 @@ impl Driver {
             Effect::AskSupervisor { request } => {
                 let asked = self.environment.supervisor_stops_us();
                 self.runs.spawn(async move { Done::Supervisor { request, stops: asked.await } });
+            }
+            Effect::CheckCandidate { request } => {
+                let checked = self.environment.check_candidate();
+                self.runs.spawn(async move { Done::Candidate { request, fit: checked.await } });
             }
             Effect::OpenPlatforms => self.take(Input::PlatformsOpen),
             Effect::ClosePlatforms => {

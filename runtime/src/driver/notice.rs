@@ -10,6 +10,8 @@ use serde_json::Value;
 pub struct Facts<'a> {
     /// Why the turn failed, with the last words of its agent.
     pub failure: Option<&'a str>,
+    /// Why what would be started next could not take over.
+    pub unfit: Option<&'a str>,
     /// The status, for `/status`.
     pub status: &'a Value,
 }
@@ -24,6 +26,10 @@ pub fn text(notice: Notice, facts: &Facts<'_>) -> String {
         ),
         Notice::RestartAccepted { request, mode: Mode::Force } => {
             format!("Forced restart accepted (request {}). Whatever is running is resumed afterwards.", request.0)
+        }
+        Notice::RestartRefused { .. } => {
+            let why = facts.unfit.unwrap_or("the next start would fail");
+            format!("No restart, since the next start would fail: {why}. Nothing was interrupted.")
         }
         Notice::RequestSettled { request, outcome } => settled(request, outcome),
         Notice::TurnFailed { turn } => {

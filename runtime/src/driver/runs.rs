@@ -2,14 +2,17 @@
 //! breaks is noticed.
 
 use crate::agent::{Agent, Assignment, End, Progress, Report, Resume, What, Wish};
+use crate::config::Changes;
+use crate::reload::Reloaded;
 use evergate_core::id::{GenerationId, RequestId, TurnId};
 use evergate_core::input::{Partial, TurnEnd};
+use evergate_core::rollback::Build;
 use evergate_core::time::Instant;
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinSet};
 
 /// Reports that may wait for the driver; an agent that says more waits until they are taken.
@@ -71,6 +74,27 @@ pub enum Done {
         request: RequestId,
         /// Whether it stops us; `None` when it could not be asked.
         stops: Option<bool>,
+    },
+    /// What would be started next has been asked whether it could take over.
+    Candidate {
+        /// For which request.
+        request: RequestId,
+        /// Why it could not.
+        fit: Result<(), String>,
+    },
+    /// The program on disk has been asked for its version.
+    Version {
+        /// Which.
+        build: Build,
+        /// What it says.
+        version: Option<String>,
+    },
+    /// The configuration has been read again.
+    Configuration {
+        /// What it says, or what is wrong with it.
+        read: Result<Reloaded, String>,
+        /// Who waits for word of that; nobody after a SIGHUP.
+        answer: Option<oneshot::Sender<Result<Changes, String>>>,
     },
 }
 
@@ -143,6 +167,11 @@ impl Runs {
         self.turns.insert(task.id(), turn);
         self.open.insert(turn, Run { wish, session, started: now });
         Ok(())
+    }
+
+    /// Turns that start from now on are answered by this agent.
+    pub fn set_agent(&mut self, agent: Arc<dyn Agent>) {
+        self.agent = agent;
     }
 
     /// Runs an errand.

@@ -1,6 +1,8 @@
 //! How the gateway is doing, as JSON for programs and as a log line at the end.
 
 use super::Driver;
+use super::runs::Done;
+use crate::candidate::OnDisk;
 use crate::journal::{Journal, StoredRequest};
 use evergate_core::drain::Report;
 use evergate_core::effect::Answer;
@@ -45,6 +47,7 @@ impl Driver {
             .take(LISTED)
             .collect();
         let quarantined: Vec<String> = quarantined.into_iter().map(|id| self.name(id)).collect();
+        let on_disk = self.on_disk();
         let requests: Vec<RequestId> = self.core.requests().keys().copied().take(LISTED).collect();
         let requests: Vec<Value> = requests
             .into_iter()
@@ -55,6 +58,8 @@ impl Driver {
             "phase": self.core.phase().name(),
             "pid": self.owner.pid,
             "version": env!("CARGO_PKG_VERSION"),
+            "on_disk": on_disk,
+            "rolled_back": self.owner.rolled_back,
             "uptime_ms": (now - self.started).as_millis() as u64,
             "supervisor": self.core.contract().supervisor.name(),
             "turns": turns,
@@ -64,10 +69,28 @@ impl Driver {
             "owed": self.core.owed(),
             "quarantined": quarantined,
             "requests": requests,
+            "restarts_being_checked": self.core.waiting_for_check(),
             "drain": self.drain_status(),
             "journal": if self.core.journal_failing() { "failing" } else { "ok" },
             "listen": self.listen,
         })
+    }
+
+    /// The program file beside the one that runs. Its version is known a moment after the first look at it.
+    fn on_disk(&mut self) -> Value {
+        let build = match self.environment.program_on_disk() {
+            OnDisk::Same => return json!({"program": "same", "version": env!("CARGO_PKG_VERSION")}),
+            OnDisk::Gone => return json!({"program": "gone", "version": null}),
+            OnDisk::Changed(build) => build,
+        };
+        let known = self.on_disk.as_ref().filter(|(asked, _)| *asked == build);
+        let version = known.and_then(|(_, version)| version.clone());
+        if known.is_none() {
+            self.on_disk = Some((build, None));
+            let asked = self.environment.version_on_disk();
+            self.runs.spawn(async move { Done::Version { build, version: asked.await } });
+        }
+        json!({"program": "changed", "version": version})
     }
 
     /// The status, where a notice shows it; nothing otherwise, since it costs something.
@@ -255,5 +278,6 @@ pub(super) fn answer_words(answer: Answer) -> String {
         Answer::TooMany => "refused: too many are open".into(),
         Answer::Ending => "refused: the end is written".into(),
         Answer::StorageFull => "refused: the journal cannot be written".into(),
+        Answer::Unfit(_) => "refused: what would be started next could not take over".into(),
     }
 }

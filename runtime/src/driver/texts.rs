@@ -8,8 +8,11 @@ use evergate_core::id::{MessageId, RequestId, TurnId};
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::record::Record;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+/// As many findings of checks are kept: one at a time is under way, and its notices come to the disk soon after.
+const CHECKS: usize = 16;
 
 /// Texts on their way to disk.
 #[derive(Default)]
@@ -18,6 +21,8 @@ pub struct Texts {
     replies: HashMap<TurnId, Arc<str>>,
     failures: HashMap<TurnId, Arc<str>>,
     requests: HashMap<RequestId, Arc<RequestBody>>,
+    /// What the last checks of a candidate found, by check.
+    unfit: BTreeMap<RequestId, Arc<str>>,
     /// Messages that are on disk and whose turn is about to start.
     fresh: HashMap<MessageId, Arc<MessageBody>>,
 }
@@ -41,6 +46,20 @@ impl Texts {
     /// Keeps what a request says.
     pub fn set_request(&mut self, request: RequestId, body: RequestBody) {
         self.requests.insert(request, Arc::new(body));
+    }
+
+    /// Keeps why a candidate could not take over. Of checks long past nobody asks any more.
+    pub fn set_unfit(&mut self, check: RequestId, why: String) {
+        self.unfit.insert(check, why.into());
+        if self.unfit.len() > CHECKS {
+            self.unfit.pop_first();
+        }
+    }
+
+    /// Why the candidate could not take over, as this check has found. One that found nothing did not end.
+    pub fn unfit(&self, check: RequestId) -> Arc<str> {
+        let unanswered = || "whether the next start would succeed could not be found out in time".into();
+        self.unfit.get(&check).cloned().unwrap_or_else(unanswered)
     }
 
     /// A message that is not on disk yet.
@@ -90,7 +109,11 @@ impl Texts {
                     Notice::TurnFailed { turn } => self.failures.get(turn).map(|why| &**why),
                     _ => None,
                 };
-                text(*notice, &Facts { failure, status }).into()
+                let unfit = match notice {
+                    Notice::RestartRefused { check, .. } => Some(self.unfit(*check)),
+                    _ => None,
+                };
+                text(*notice, &Facts { failure, unfit: unfit.as_deref(), status }).into()
             }
         })
     }

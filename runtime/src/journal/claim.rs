@@ -112,6 +112,8 @@ impl Owner {
             supervisor: None,
             unit: None,
             predecessor_died_of: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            rolled_back: std::env::var(crate::versions::ROLLED_BACK).ok(),
         }
     }
 }

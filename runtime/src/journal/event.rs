@@ -91,9 +91,11 @@ impl Event {
             Content::Reply { turn, messages } => {
                 Self::new(session, "reply", &json!({"turn": turn, "messages": messages, "text": text}))
             }
-            Content::Notice(Notice::RestartAccepted { request, .. } | Notice::RequestSettled { request, .. }) => {
-                Self::new(session, "notice", &json!({"text": text, "request": request}))
-            }
+            Content::Notice(
+                Notice::RestartAccepted { request, .. }
+                | Notice::RestartRefused { request, .. }
+                | Notice::RequestSettled { request, .. },
+            ) => Self::new(session, "notice", &json!({"text": text, "request": request})),
             Content::Notice(
                 Notice::TurnFailed { turn }
                 | Notice::TurnStopped { turn }

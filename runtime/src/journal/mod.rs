@@ -91,6 +91,12 @@ pub struct Owner {
     /// What the generation before it is known to have died of, where that could not say so itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predecessor_died_of: Option<String>,
+    /// The version of the program.
+    #[serde(default)]
+    pub version: String,
+    /// Why it is not the installed program that runs.
+    #[serde(default)]
+    pub rolled_back: Option<String>,
 }
 
 /// A message as it is kept.

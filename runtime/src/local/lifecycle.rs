@@ -2,6 +2,7 @@
 
 use super::messages::read_json;
 use super::{Door, Local, answer};
+use crate::config::Changes;
 use crate::driver::handle::{By, Call, NewRequest, RequestAnswer};
 use crate::driver::request_json;
 use axum::body::Body;
@@ -38,7 +39,7 @@ async fn ask(State(local): State<Local>, wish: Wish, body: Body) -> Response {
     let generation = local.handle.hub.stage().generation;
     match local.handle.call(PATIENCE, |answer| Call::Request { request: new, answer }).await {
         Err(unavailable) => answer::unavailable(unavailable),
-        Ok(RequestAnswer { request, answer }) => answered(&local, request, answer, generation),
+        Ok(answer) => answered(&local, &answer, generation),
     }
 }
 
@@ -67,8 +68,23 @@ async fn read(local: &Local, wish: Wish, body: Body) -> Result<NewRequest, Box<R
     Ok(NewRequest { wish, mode, by, reason })
 }
 
-fn answered(local: &Local, request: RequestId, answer: Answer, generation: u64) -> Response {
-    match answer {
+/// `POST /v1/reload`.
+pub async fn reload(State(local): State<Local>) -> Response {
+    match local.handle.call(PATIENCE, |answer| Call::Reload { answer }).await {
+        Err(unavailable) => answer::unavailable(unavailable),
+        Ok(Ok(Changes { effective, at_restart })) => {
+            axum::Json(json!({"changed": effective, "needs_restart": at_restart})).into_response()
+        }
+        Ok(Err(why)) => {
+            let sentence = format!("the configuration is refused, and nothing has changed: {why}");
+            answer::error(StatusCode::PRECONDITION_FAILED, &sentence)
+        }
+    }
+}
+
+fn answered(local: &Local, answer: &RequestAnswer, generation: u64) -> Response {
+    let RequestAnswer { request, answer, why } = answer;
+    match *answer {
         Answer::Accepted | Answer::Cancelled => {
             (StatusCode::ACCEPTED, axum::Json(json!({"request": request, "generation": generation}))).into_response()
         }
@@ -91,6 +107,11 @@ fn answered(local: &Local, request: RequestId, answer: Answer, generation: u64) 
         ),
         Answer::Unknown => answer::error(StatusCode::NOT_FOUND, "there is no open request with this number"),
         Answer::Ending => answer::refused(evergate_core::effect::Refusal::Ending),
+        Answer::Unfit(_) => {
+            let why = why.as_deref().unwrap_or("the reason is in the gateway's log");
+            let sentence = format!("no restart, since the next start would fail: {why}. The gateway goes on as it is");
+            answer::error(StatusCode::PRECONDITION_FAILED, &sentence)
+        }
         Answer::StorageFull => answer::later(
             StatusCode::INSUFFICIENT_STORAGE,
             5,
@@ -142,6 +163,6 @@ pub async fn cancel(State(local): State<Local>, Path(request): Path<String>) -> 
     let generation = local.handle.hub.stage().generation;
     match local.handle.call(PATIENCE, |answer| Call::Cancel { request: id, answer }).await {
         Err(unavailable) => answer::unavailable(unavailable),
-        Ok(RequestAnswer { request, answer }) => answered(&local, request, answer, generation),
+        Ok(answer) => answered(&local, &answer, generation),
     }
 }

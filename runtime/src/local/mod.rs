@@ -49,6 +49,7 @@ pub fn router(local: Local) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/restart", post(lifecycle::restart))
         .route("/v1/stop", post(lifecycle::stop))
+        .route("/v1/reload", post(lifecycle::reload))
         .route("/v1/requests/{request}", get(lifecycle::request))
         .route("/v1/requests/{request}", delete(lifecycle::cancel))
         .route("/v1/generations", get(generations::generations))

@@ -86,7 +86,7 @@ const CI: [Shape; 35] = [
     shape(178_036, 474_712),
 ];
 /// The rooms of `seed`.
-const SEED: [Shape; 3] = [shape(10_159, 19_229), shape(18_953, 32_781), shape(2_521, 4_385)];
+const SEED: [Shape; 4] = [shape(10_159, 19_229), shape(18_953, 32_781), shape(2_521, 4_385), shape(4_058, 7_389)];
 
 impl Room {
     /// What a subject is put into.
@@ -137,6 +137,16 @@ const ALL: [Manner; 14] = [
     Manner::SupervisorStop,
     Manner::AgentFails,
     Manner::PersonStarts,
+];
+
+/// Restarts for which what would follow may be found unfit, and what may come meanwhile.
+const UNFIT: [Manner; 6] = [
+    Manner::Restart,
+    Manner::Stop,
+    Manner::ChatRestart,
+    Manner::TurnRestartWaits,
+    Manner::Terminate,
+    Manner::CandidateUnfit,
 ];
 
 /// The wishes that lead to different ends, each from another origin.
@@ -203,6 +213,7 @@ pub fn table() -> Vec<Scope> {
         room(Evergate, Size(1, 1, 1, 1, 0), &ALL),
         room(Systemd, Size(1, 1, 1, 0, 1), &ALL),
         room(Nobody, Size(2, 2, 0, 1, 0), &[]),
+        room(Nobody, Size(1, 1, 1, 1, 0), &UNFIT),
     ];
     let mut ci: Vec<Room> = supervisors().map(|who| room(who, Size(1, 1, 1, 1, 1), &ALL)).collect();
     ci.extend(supervisors().map(|who| room(who, Size(3, 3, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));

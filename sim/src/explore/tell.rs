@@ -138,6 +138,8 @@ fn head(telling: &mut Telling, now: u64, step: &Step) {
         Action::Signal { signal } => (Lane::People, format!("somebody sends {signal:?}")),
         Action::SupervisorStops => (Lane::Supervisor, "is told to stop the gateway".to_owned()),
         Action::SupervisorAnswers => (Lane::Supervisor, "says whether the signal was its own".to_owned()),
+        Action::CandidateFound { fit: true } => (Lane::Disk, "what would follow can take over".to_owned()),
+        Action::CandidateFound { fit: false } => (Lane::Disk, "what would follow could not take over".to_owned()),
         Action::Elapse => (Lane::Gateway, "a deadline has come".to_owned()),
         Action::Kill => (Lane::Gateway, "killed".to_owned()),
         Action::Freeze => (Lane::Gateway, "the loop is stuck for ever".to_owned()),

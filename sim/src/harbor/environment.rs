@@ -8,7 +8,9 @@ use super::http::{CONTROL_PORT, NETWORK_PORT};
 use super::logbook::Mark;
 use super::world::World;
 use crate::story::{Kind, Lane};
+use evergate::candidate::OnDisk;
 use evergate::environment::{Address, BoxFuture, Disk, Environment, Listener, Task, Told};
+use evergate::reload::Reloaded;
 use evergate_core::time::Instant;
 use evergate_core::verdict::Verdict;
 use std::future::Future;
@@ -121,6 +123,26 @@ impl Environment for Simulated {
 
     fn supervisor_stops_us(&self) -> BoxFuture<Option<bool>> {
         Box::pin(std::future::ready(None))
+    }
+
+    fn check_candidate(&self) -> BoxFuture<Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn program_on_disk(&self) -> OnDisk {
+        OnDisk::Same
+    }
+
+    fn version_on_disk(&self) -> BoxFuture<Option<String>> {
+        Box::pin(async { None })
+    }
+
+    fn reload_wanted(&self) -> BoxFuture<()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn read_configuration(&self) -> BoxFuture<Result<Reloaded, String>> {
+        Box::pin(async { Err("nothing is configured here".into()) })
     }
 
     fn random(&self, bytes: &mut [u8]) {

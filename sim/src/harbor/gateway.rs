@@ -95,6 +95,8 @@ async fn generation(
         }),
         signals,
         owner: Owner {
+            version: String::new(),
+            rolled_back: None,
             boot_id: "simulated".into(),
             pid: i32::try_from(started).unwrap_or(i32::MAX),
             start_time: started,

@@ -150,6 +150,7 @@ impl World<'_> {
             Effect::Answer { request, answer } => self.answered(request, answer),
             Effect::Settled { request, outcome } => self.settled(request, outcome),
             Effect::AskSupervisor { request } => self.ask_supervisor(request),
+            Effect::CheckCandidate { request } => self.check_candidate(request),
             Effect::OpenPlatforms => {
                 let late = self.random.hits(self.rate(Fault::OpensLate) * 5);
                 let takes = if late { self.random.spread(1_000, 120_000) } else { self.random.between(1, 100) };
@@ -193,7 +194,7 @@ impl World<'_> {
             }
             Answer::TooLate => self.marks.hit(Mark::CancelTooLate),
             Answer::Cancelled | Answer::Unknown => {}
-            Answer::TooMany | Answer::Ending | Answer::StorageFull => {
+            Answer::TooMany | Answer::Ending | Answer::StorageFull | Answer::Unfit(_) => {
                 self.wishes.remove(&request);
                 self.child_hears(request);
             }

@@ -78,4 +78,6 @@ faults! {
     SupervisorSilent PerMille "The supervisor answers late or never when it is asked about a SIGTERM.",
     TimerLate PerMille "A timer fires late.",
     StartLimit Times "systemd gives up after five starts in ten seconds.",
+    CandidateUnfit PerMille "What would be started next could not take over.",
+    CandidateSilent PerMille "The check of what would be started next never ends.",
 }

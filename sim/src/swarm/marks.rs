@@ -67,6 +67,8 @@ marks! {
     SignalledTwice 500 "second signal while draining",
     SupervisorStops 80 "supervisor said that it stops us",
     SupervisorLate 7 "supervisor answered late or never",
+    CandidateUnfit 30 "restart refused, since what would follow could not take over",
+    CandidateSilent 20 "check of what would follow never ended",
     StayedUp 100 "stayed up, idle",
     ReExecuted 300 "re-executed in place",
     RefusedStorage 10000 "refused for want of storage",

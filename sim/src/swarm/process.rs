@@ -357,6 +357,22 @@ impl World<'_> {
         }
     }
 
+    /// The gateway wants to know whether what would be started next is able to take over.
+    pub(super) fn check_candidate(&mut self, request: RequestId) {
+        let (unfit, silent) = (self.rate(Fault::CandidateUnfit), self.rate(Fault::CandidateSilent));
+        let takes = self.random.between(5, 300);
+        if self.random.hits(silent) {
+            return self.marks.hit(Mark::CandidateSilent);
+        }
+        let input = if self.random.hits(unfit) {
+            self.marks.hit(Mark::CandidateUnfit);
+            Input::CandidateUnfit { request }
+        } else {
+            Input::CandidateFit { request }
+        };
+        self.queue.push(self.now + takes, Event::Tell { life: self.life, input });
+    }
+
     pub(super) fn supervisor_answers(&mut self, request: RequestId) {
         if self.keeper.job.is_some() {
             self.marks.hit(Mark::SupervisorStops);

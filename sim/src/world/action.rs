@@ -90,6 +90,11 @@ pub enum Action {
     SupervisorStops,
     /// The supervisor says whether it is stopping us.
     SupervisorAnswers,
+    /// The look at what would be started next is over.
+    CandidateFound {
+        /// Whether it is able to take over.
+        fit: bool,
+    },
     /// Time passes until the gateway wants to be called.
     Elapse,
     /// The process dies.
@@ -163,6 +168,7 @@ impl Step {
             | Action::Reclaimed { .. }
             | Action::Sent { .. }
             | Action::SupervisorAnswers
+            | Action::CandidateFound { fit: true }
             | Action::Elapse
             | Action::GuardStrikes
             | Action::Rescue => Nature::Progress,

@@ -57,6 +57,9 @@ impl<S: Subject> World<S> {
         if self.supervisor_asked.is_some() {
             actions.push(Action::SupervisorAnswers);
         }
+        if self.candidate_checked.is_some() {
+            actions.extend([true, false].map(|fit| Action::CandidateFound { fit }));
+        }
         if subject.poll_timeout().is_some() && (self.left.slow > 0 || !self.somebody_has_to_answer()) {
             actions.push(Action::Elapse);
         }
@@ -75,6 +78,7 @@ impl<S: Subject> World<S> {
             || !self.sending.is_empty()
             || !self.reclaims.is_empty()
             || self.supervisor_asked.is_some()
+            || self.candidate_checked.is_some()
     }
 
     /// Whether platforms can reach the gateway.

@@ -97,6 +97,8 @@ pub enum Manner {
     AgentFails,
     /// People speak to the first generation only: a narrower room, for dimensions that are large together.
     SpeakEarly,
+    /// What would be started next may be found unable to take over, late or never.
+    CandidateUnfit,
     /// A killed gateway's supervisor is beaten to it by a person, who wants it up.
     PersonStarts,
 }
@@ -198,6 +200,8 @@ pub struct World<S: Subject> {
     opening: bool,
     /// The SIGTERM about which the supervisor was asked.
     supervisor_asked: Option<RequestId>,
+    /// The look at what would be started next that is under way.
+    candidate_checked: Option<RequestId>,
     /// The supervisor has been told to stop the gateway.
     stop_job: bool,
     /// The guard outside the loop, and how it ends the process.
@@ -226,6 +230,7 @@ impl<S: Subject> World<S> {
             reclaims: BTreeSet::new(),
             opening: false,
             supervisor_asked: None,
+            candidate_checked: None,
             stop_job: false,
             guard: None,
             last_message: MessageId::default(),

@@ -2,7 +2,7 @@
 //! the process dies where a step says so. Everything is shown to the witness.
 
 use super::action::{Action, Fate, Step};
-use super::{Agent, Commit, Offer, Process, Said, Setting, World};
+use super::{Agent, Commit, Manner, Offer, Process, Said, Setting, World};
 use crate::subject::Subject;
 use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::Phase;
@@ -145,6 +145,7 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
                 self.signal(world, Signal::Terminate);
             }
             Action::SupervisorAnswers => self.supervisor_answers(world),
+            Action::CandidateFound { fit } => self.candidate_found(world, fit),
             Action::Elapse => {
                 if let Some(at) = world.subject.as_ref().and_then(Subject::poll_timeout) {
                     world.left.slow -= u8::from(world.somebody_has_to_answer());
@@ -246,6 +247,11 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
         self.tell(world, if stops { Input::SupervisorStops { request } } else { Input::SupervisorStays { request } });
     }
 
+    fn candidate_found(&mut self, world: &mut World<S>, fit: bool) {
+        let Some(request) = world.candidate_checked.take() else { return };
+        self.tell(world, if fit { Input::CandidateFit { request } } else { Input::CandidateUnfit { request } });
+    }
+
     fn tell(&mut self, world: &mut World<S>, input: Input) {
         let Some(subject) = &mut world.subject else { return };
         self.observer.input(&input);
@@ -280,6 +286,9 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
         }
         if let Some(subject) = &world.subject {
             world.witness.between_inputs(self.checks, world.now, &subject.view());
+        }
+        if !self.setting.manners.contains(&Manner::CandidateUnfit) {
+            self.candidate_found(world, true);
         }
     }
 
@@ -319,6 +328,7 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
             Effect::Answer { request, answer } if answer != Answer::Accepted => Self::waits_no_longer(world, request),
             Effect::Settled { request, .. } => Self::waits_no_longer(world, request),
             Effect::AskSupervisor { request } => world.supervisor_asked = Some(request),
+            Effect::CheckCandidate { request } => world.candidate_checked = Some(request),
             Effect::OpenPlatforms => world.opening = true,
             Effect::Phase(phase) => world.phase = phase,
             Effect::Guard(guard) => world.guard = guard,
@@ -412,6 +422,7 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
         world.reclaims.clear();
         world.opening = false;
         world.supervisor_asked = None;
+        world.candidate_checked = None;
         world.guard = None;
         for said in &mut world.said {
             if !said.on_disk {

@@ -8,6 +8,7 @@ use std::{
     env,
     ffi::OsStr,
     io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 use tokio::process::Command;
@@ -94,6 +95,16 @@ fn file_of(program: &str) -> Option<PathBuf> {
     }
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// The executable file that `program` stands for where commands are looked for in `path`, if there is one.
+pub(crate) fn program_file(program: &str, path: Option<&OsStr>) -> Option<PathBuf> {
+    let executable =
+        |file: &PathBuf| file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(executable);
+    }
+    env::split_paths(path?).map(|folder| folder.join(program)).find(executable)
 }
 
 #[cfg(test)]

@@ -1,0 +1,99 @@
+//! What a candidate answers when a running gateway asks whether it could take over (`evergate run --check-takeover`). It
+//! looks at the same configuration as `run` would and at what that needs; it takes no lock, opens no journal, listens
+//! nowhere and writes nothing, since all of that belongs to the gateway that asks.
+
+use crate::agent::command::program_file;
+use crate::config::{Agent, Config};
+use crate::journal::store::SCHEMA;
+use std::ffi::OsStr;
+
+/// The status that says that the configuration cannot be used (`EX_CONFIG` of sysexits).
+pub const CONFIGURATION: u8 = evergate_core::verdict::PARK;
+/// The status that says that this version cannot read the journal (`EX_DATAERR` of sysexits).
+pub const OLDER: u8 = 65;
+
+/// Why this program could not take over.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It is too old for the journal, or too new.
+    #[error(
+        "this program (version {version}) knows journals of schema {known}, and the running gateway's has schema {found}; install a version that knows both"
+    )]
+    Schema {
+        /// Its own version.
+        version: &'static str,
+        /// The schema of the running gateway.
+        found: u64,
+        /// The schema that it knows.
+        known: u64,
+    },
+    /// There is no agent.
+    #[error(
+        "the agent program `{program}` (agent.command.argv) is not there or cannot be executed; install it, or correct the configuration"
+    )]
+    NoAgent {
+        /// As it is configured.
+        program: String,
+    },
+}
+
+impl Unfit {
+    /// The exit status that says so.
+    #[must_use]
+    pub const fn status(&self) -> u8 {
+        match self {
+            Self::Schema { .. } => OLDER,
+            Self::NoAgent { .. } => CONFIGURATION,
+        }
+    }
+}
+
+/// Looks at everything that a start with this configuration would need, beside the schema that the running gateway's
+/// journal has, if one asks.
+pub fn check(config: &Config, path: Option<&OsStr>, schema: Option<u64>) -> Result<(), Unfit> {
+    if let Some(found) = schema.filter(|found| *found != SCHEMA) {
+        return Err(Unfit::Schema { version: env!("CARGO_PKG_VERSION"), found, known: SCHEMA });
+    }
+    let Agent::Command(agent) = &config.agent else { return Ok(()) };
+    let program = agent.argv.first().map(String::as_str).unwrap_or_default();
+    // Without a PATH the system has one of its own, which nobody can look at.
+    if (path.is_some() || program.contains('/')) && program_file(program, path).is_none() {
+        return Err(Unfit::NoAgent { program: program.to_owned() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    fn with_agent(program: &str) -> Config {
+        let flags = vec![
+            ("agent.kind".to_owned(), "command".to_owned()),
+            ("agent.command.argv".to_owned(), format!("[{program:?}]")),
+        ];
+        Config::load(Sources { flags, ..Sources::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_journal_of_another_schema_is_not_taken_over() {
+        assert_eq!(check(&Config::default(), None, Some(SCHEMA)), Ok(()));
+        for found in [SCHEMA - 1, SCHEMA + 1] {
+            let unfit = check(&Config::default(), None, Some(found)).unwrap_err();
+            assert_eq!((unfit.status(), unfit.to_string().contains(&format!("schema {found};"))), (65, true));
+        }
+    }
+
+    #[test]
+    fn the_agent_has_to_be_an_executable_file_where_it_would_be_looked_for() {
+        let path = OsStr::new("/nowhere:/bin:/usr/bin");
+        for there in ["sh", "/bin/sh"] {
+            assert_eq!(check(&with_agent(there), Some(path), None), Ok(()), "{there}");
+        }
+        for absent in ["no-such-agent", "/etc/passwd", "/bin", "./no-such-agent"] {
+            let unfit = check(&with_agent(absent), Some(path), None).unwrap_err();
+            assert_eq!(unfit.status(), 78, "{unfit}");
+        }
+    }
+}

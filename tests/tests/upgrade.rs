@@ -1,0 +1,251 @@
+//! Restarts onto something that would not live: a broken configuration, a program that does not run, hangs or is too old.
+//! Each is refused with its reason before anything is given up; what shows its faults only later is rolled back. Those who
+//! chat are answered all the time.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use evergate_tests::PATIENCE;
+use evergate_tests::events::Event;
+use evergate_tests::gateway::Gateway;
+use evergate_tests::oracle::Words;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+/// What `evergate restart` may take to be refused by a candidate that never answers.
+const BOUND: Duration = Duration::from_secs(12);
+
+/// `evergate restart`, which must be refused: gives what it says on standard error.
+fn refused(gateway: &Gateway, arguments: &[&str]) -> String {
+    let output = gateway.cli(&[&["restart"], arguments].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    said
+}
+
+/// What the chat is told about its `/restart`.
+fn told(gateway: &Gateway, session: &str, id: &str) -> String {
+    let command = gateway.send(session, "/restart", id);
+    let answer = |events: &[Event]| {
+        let place = events.iter().position(|event| event.is("message") && event.data["message"] == command)?;
+        events[place..].iter().find(|event| event.is("notice")).map(|event| event.text().to_owned())
+    };
+    let events = gateway.events(session, None, "notice about the restart", |events| answer(events).is_some());
+    answer(&events).expect("the events end with it")
+}
+
+/// Nothing has happened to this generation, and a chat is answered by it.
+fn goes_on(gateway: &Gateway, generation: u64, id: &str) {
+    let hello = gateway.send("other", "hello", id);
+    gateway.await_reply("other", hello, PATIENCE);
+    let status = gateway.status();
+    assert_eq!((&status["generation"], &status["phase"]), (&json!(generation), &json!("serving")), "{status}");
+    assert_eq!(status["requests"], json!([]), "what was refused is no open request");
+}
+
+#[test]
+fn a_restart_onto_a_broken_configuration_is_refused_by_every_door_with_the_line() {
+    for supervised in [true, false] {
+        let gateway = Gateway::builder().supervised(supervised).config("[drain]\nbudget = \"20s\"").start();
+        let before = gateway.generation();
+        let work = gateway.send("work", "take 3s of work", "work");
+        gateway.await_running("work");
+        fs::write(gateway.config(), "[drain]\nbudget = \"soon\"\n").expect("the room is writable");
+
+        for arguments in [&["--force"][..], &[], &["--json"]] {
+            let said = refused(&gateway, arguments);
+            assert!(said.contains("config.toml:2") && said.contains("drain.budget"), "{said}");
+        }
+        let answer = gateway.client().post("/v1/restart", &json!({"mode": "force"})).expect("it answers");
+        assert_eq!((answer.status, answer.error().contains("config.toml:2")), (412, true), "{answer:?}");
+        let told = told(&gateway, "main", "chat-restart");
+        assert!(told.starts_with("No restart") && told.contains("config.toml:2"), "{told}");
+        goes_on(&gateway, before, "1");
+        gateway.await_reply("work", work, PATIENCE);
+
+        fs::write(gateway.config(), "[drain]\nbudget = \"1s\"\n").expect("the room is writable");
+        let mended = gateway.cli(&["restart"]);
+        assert_eq!(mended.status.code(), Some(0), "{}", String::from_utf8_lossy(&mended.stderr));
+        gateway.send("main", "/restart", "chat-restart");
+        goes_on(&gateway, before + 1, "2");
+        gateway.assert_answered_once(&[], Words::Echo);
+    }
+}
+
+#[test]
+fn a_program_that_does_not_run_or_is_too_old_is_refused_and_a_good_one_is_taken() {
+    let good = fs::read(evergate_tests::process::binary()).expect("the program was just built");
+    for supervised in [true, false] {
+        let gateway = Gateway::builder().own_program().supervised(supervised).start();
+        let before = gateway.generation();
+        let programs: [(&[u8], &str); 4] = [
+            (b"no program at all", "cannot be started"),
+            (b"#!/bin/sh\nkill -SEGV $$\n", "does not run as it should"),
+            (b"#!/bin/sh\necho 'evergate: knows journals of schema 0' >&2\nexit 65\n", "knows journals of schema 0"),
+            (b"#!/bin/sh\necho 'error: unexpected argument' >&2\nexit 64\n", "unexpected argument"),
+        ];
+        for (index, (program, why)) in programs.iter().enumerate() {
+            gateway.install(program);
+            let said = refused(&gateway, &["--force"]);
+            assert!(said.contains(why), "{said}");
+            goes_on(&gateway, before, &index.to_string());
+        }
+        gateway.install(&good);
+        assert_eq!(gateway.cli(&["restart"]).status.code(), Some(0));
+        goes_on(&gateway, before + 1, "last");
+        gateway.assert_answered_once(&[], Words::Echo);
+    }
+}
+
+#[test]
+fn a_candidate_that_hangs_is_refused_in_bounded_time_and_nobody_waits_for_it() {
+    let gateway = Gateway::builder().own_program().supervised(true).start();
+    let before = gateway.generation();
+    gateway.install(b"#!/bin/sh\nsleep 1000 & wait\n");
+    let begun = Instant::now();
+    let (said, told) = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| refused(&gateway, &[]));
+        let chat = scope.spawn(|| told(&gateway, "main", "chat-restart"));
+        goes_on(&gateway, before, "meanwhile");
+        (asked.join().expect("it does not panic"), chat.join().expect("it does not panic"))
+    });
+    assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
+    assert!(said.contains("did not say within"), "{said}");
+    assert!(told.contains("did not say within"), "{told}");
+    goes_on(&gateway, before, "afterwards");
+    gateway.assert_answered_once(&[], Words::Echo);
+}
+
+#[test]
+fn a_kill_during_the_check_neither_repeats_nor_loses_a_chats_restart() {
+    let good = fs::read(evergate_tests::process::binary()).expect("the program was just built");
+    let gateway = Gateway::builder().own_program().supervised(true).start();
+    let before = gateway.generation();
+    gateway.install(b"#!/bin/sh\nsleep 1000\n");
+    gateway.send("main", "/restart", "once");
+    gateway.install(&good);
+    gateway.signal(Signal::SIGKILL);
+    gateway.await_generation(before + 1);
+    for _ in 0..3 {
+        gateway.send("main", "/restart", "once");
+    }
+    let settled = |events: &[Event]| events.iter().filter(|event| event.is("notice")).count() == 1;
+    let events = gateway.events("main", None, "the outcome", settled);
+    assert!(events.iter().any(|event| event.is("notice") && event.text().contains("Restarted")), "{events:#?}");
+    goes_on(&gateway, before + 1, "1");
+}
+
+#[test]
+fn the_check_takes_no_lock_and_says_nothing_about_what_is_well() {
+    let gateway = Gateway::builder().start();
+    let output = gateway.cli(&["run", "--check-takeover=1"]);
+    assert_eq!((output.status.code(), output.stdout.len(), output.stderr.len()), (Some(0), 0, 0));
+    let older = gateway.cli(&["run", "--check-takeover=99"]);
+    assert_eq!(older.status.code(), Some(65));
+    assert!(String::from_utf8_lossy(&older.stderr).contains("schema 99"));
+}
+
+#[test]
+fn a_reload_changes_what_it_can_names_what_waits_and_refuses_what_is_wrong() {
+    let gateway = Gateway::builder().supervised(true).config("[drain]\nbudget = \"25s\"").start();
+    let (before, pid) = (gateway.generation(), gateway.pid());
+    let configure = |text: &str| fs::write(gateway.config(), text).expect("the room is writable");
+    let reload = || {
+        let output = gateway.cli(&["reload"]);
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+        (output.status.code(), said.concat())
+    };
+    assert_eq!(reload(), (Some(0), "reloaded: nothing has changed\n".to_owned()));
+
+    configure("[drain]\nbudget = \"1s\"\n[limits]\nturns = 0\n");
+    let (status, said) = reload();
+    assert_eq!((status, said.contains("config.toml:4") && said.contains("limits.turns")), (Some(78), true), "{said}");
+    gateway.signal(Signal::SIGHUP);
+    gateway
+        .wait_for("the refusal in the log", PATIENCE, || gateway.log().contains("nothing has changed").then_some(()));
+
+    configure("[drain]\nbudget = \"1s\"\ninterrupt_grace = \"1s\"\n[log]\nlevel = \"debug\"\nformat = \"text\"\n");
+    let told = "reloaded: drain.budget, drain.interrupt_grace, log.level changed\n\
+                not in effect before `evergate restart`: log.format\n";
+    assert_eq!(reload(), (Some(0), told.to_owned()));
+    assert_eq!((gateway.generation(), gateway.pid()), (before, pid), "nothing was restarted");
+
+    gateway.send("work", "take 20s of work", "work");
+    gateway.await_running("work");
+    let begun = Instant::now();
+    assert_eq!(gateway.cli(&["restart"]).status.code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(15), "the new budget holds: {:?}", begun.elapsed());
+
+    configure("[drain]\nbudget = \"3s\"\n[log]\nformat = \"text\"\n");
+    gateway.signal(Signal::SIGHUP);
+    let read = || gateway.log().matches("configuration read again").count() >= 3;
+    gateway.wait_for("the reload in the log", PATIENCE, || read().then_some(()));
+    goes_on(&gateway, before + 1, "1");
+}
+
+/// A program that says it could take over, and then does this.
+fn traitor(then: &str) -> Vec<u8> {
+    let script = "#!/bin/sh\nfor word; do case $word in --check-takeover*) exit 0;; esac; done\n";
+    format!("{script}{then}\n").into_bytes()
+}
+
+/// A supervised gateway whose program has proven itself.
+fn proven() -> Gateway {
+    let gateway = Gateway::builder().own_program().supervised(true).start();
+    let kept = || fs::read_dir(gateway.state_dir().join("good")).is_ok_and(|mut folder| folder.next().is_some());
+    gateway.wait_for("the copy of the good program", PATIENCE, || kept().then_some(()));
+    gateway
+}
+
+/// Restarts onto a program that does not prove itself: the last good one serves again, and says so.
+fn is_rolled_back(then: &str, why: &str) {
+    let good = fs::read(evergate_tests::process::binary()).expect("the program was just built");
+    let gateway = proven();
+    let before = gateway.generation();
+    let work = gateway.send("work", "take 4s of work", "work");
+    gateway.await_running("work");
+    gateway.install(&traitor(then));
+    let output = gateway.cli(&["restart", "--force"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let rolled_back = || gateway.try_status().filter(|status| status["rolled_back"].is_string());
+    let status = gateway.wait_for("the last good program", Duration::from_secs(100), rolled_back);
+    assert!(status["rolled_back"].as_str().is_some_and(|told| told.contains(why)), "{status}");
+    assert_eq!(status["on_disk"]["program"], "changed");
+    gateway.await_generation(before + 1);
+    gateway.await_reply("work", work, PATIENCE);
+    let hello = gateway.send("main", "hello", "hello");
+    gateway.await_reply("main", hello, PATIENCE);
+    for command in ["status", "generations"] {
+        let shown = String::from_utf8_lossy(&gateway.cli(&[command]).stdout).into_owned();
+        assert!(shown.contains("rolled back") && shown.contains(why), "{shown}");
+    }
+    assert!(gateway.log().contains("is rolled back"), "supervise says so");
+
+    gateway.install(&good);
+    assert_eq!(gateway.cli(&["restart"]).status.code(), Some(0));
+    let status = gateway.status();
+    assert_eq!((&status["rolled_back"], &status["on_disk"]["program"]), (&json!(null), &json!("same")), "{status}");
+    gateway.assert_answered_once(&[], Words::Echo);
+}
+
+#[test]
+fn a_program_that_dies_at_once_is_rolled_back() {
+    is_rolled_back("exit 3", "died twice");
+}
+
+#[test]
+fn a_program_that_crashes_after_it_was_ready_is_rolled_back() {
+    let real = evergate_tests::process::binary();
+    let then = format!("(sleep 2; kill -9 $$) & exec '{}' \"$@\"", real.display());
+    is_rolled_back(&then, "died twice");
+}
+
+#[test]
+fn a_program_that_parks_is_rolled_back() {
+    is_rolled_back("exit 78", "parked itself");
+}
+
+#[test]
+fn a_program_that_hangs_before_it_is_ready_is_rolled_back() {
+    is_rolled_back("sleep 1000", "was not ready in time");
+}
