@@ -31,7 +31,7 @@ mod transcript;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub use place::PlaceError;
@@ -150,6 +150,31 @@ impl CommandError {
             Self::Output(_) | Self::Start(_) => exit::BROKEN,
             Self::Ended { status, .. } => *status,
         }
+    }
+}
+
+/// What came of one question to the gateway behind a control socket.
+pub(crate) enum Asked {
+    /// It answered.
+    Answered(serde_json::Value),
+    /// Nobody listens; in a sentence.
+    Nobody(String),
+    /// Somebody may be there, but gave no answer; in a sentence.
+    Failed(String),
+}
+
+/// Asks the gateway behind `socket` once, for a command that is not only about the gateway.
+pub(crate) fn ask(socket: &Path, path: &str) -> Asked {
+    let ask = || {
+        let client = Client::new(socket.to_owned())?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Start)?;
+        Ok::<_, CommandError>(runtime.block_on(client.get(path))?.body)
+    };
+    match ask() {
+        Ok(body) => Asked::Answered(body),
+        Err(CommandError::Call(error @ CallError::NobodyRuns { .. })) => Asked::Nobody(error.to_string()),
+        Err(error) => Asked::Failed(error.to_string()),
     }
 }
 
