@@ -6,6 +6,7 @@ use crate::budget::Deadlines;
 use crate::limits::Limits;
 use crate::supervisor::{Contract, Park, Supervisor};
 use crate::verdict::{PARK, STOP};
+use crate::watchdog::Bounds;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -22,15 +23,17 @@ pub struct Unit {
     pub pause: Duration,
     /// A gateway that shows no progress for this long is killed, where this supervisor looks after that.
     pub watchdog: Option<Duration>,
+    /// How long a start may take until the gateway serves.
+    pub start: Duration,
 }
 
 impl Unit {
-    /// How long a start may take until the gateway serves: a large journal that a power cut has left is repaired first.
-    pub const START_WITHIN: Duration = Duration::from_secs(300);
+    /// How much later a supervisor loses patience than the watchdog inside, which knows what is stuck and writes it down.
+    const BEHIND: Duration = Duration::from_secs(10);
 
     /// The unit for this supervisor, with room for the configured budgets as far as it grants that.
     #[must_use]
-    pub fn new(supervisor: Supervisor, limits: &Limits) -> Self {
+    pub fn new(supervisor: Supervisor, limits: &Limits, bounds: Bounds) -> Self {
         let contract = Contract::of(supervisor);
         let room = whole_seconds(Deadlines::room(limits));
         // Never below what we count on where nobody tells us the unit's own number.
@@ -38,7 +41,9 @@ impl Unit {
             let wanted = room.max(counted_on);
             supervisor.longest_kill_after().map_or(wanted, |longest| wanted.min(longest))
         });
-        Self { contract, room, kill_after, pause: supervisor.pause(), watchdog: supervisor.watchdog() }
+        let behind = |bound| whole_seconds(bound + Self::BEHIND);
+        let watchdog = supervisor.watches().then(|| behind(bounds.freeze));
+        Self { contract, room, kill_after, pause: supervisor.pause(), watchdog, start: behind(bounds.start) }
     }
 
     /// The kill limit, where it does not leave room for the configured budgets: they will be shortened.
@@ -69,6 +74,8 @@ mod tests {
     use crate::request::Mode;
     use crate::time::Instant;
 
+    const BOUNDS: Bounds = Bounds { freeze: Duration::from_secs(20), start: Duration::from_secs(300) };
+
     fn patient(drain_ms: u64) -> Limits {
         Limits { drain: Duration::from_millis(drain_ms), ..Limits::default() }
     }
@@ -78,7 +85,7 @@ mod tests {
         for contract in Contract::TABLE {
             for drain_ms in [0, 1, 999, 30_000, 30_001, 86_400_000] {
                 let limits = patient(drain_ms);
-                let unit = Unit::new(contract.supervisor, &limits);
+                let unit = Unit::new(contract.supervisor, &limits, BOUNDS);
                 let now = Instant::from_millis(0);
                 let free = Deadlines::new(&limits, Mode::Graceful, None, now);
                 let under_it = Deadlines::new(&limits, Mode::Graceful, unit.kill_after, now);
@@ -89,8 +96,16 @@ mod tests {
     }
 
     #[test]
+    fn a_supervisor_loses_patience_after_the_watchdog_inside() {
+        for contract in Contract::TABLE {
+            let unit = Unit::new(contract.supervisor, &Limits::default(), BOUNDS);
+            assert!(unit.start > BOUNDS.start && unit.watchdog.is_none_or(|limit| limit > BOUNDS.freeze), "{unit:?}");
+        }
+    }
+
+    #[test]
     fn a_supervisor_that_grants_only_so_much_is_asked_for_no_more() {
-        let unit = Unit::new(Supervisor::LaunchdSuccessfulExit, &patient(120_000));
+        let unit = Unit::new(Supervisor::LaunchdSuccessfulExit, &patient(120_000), BOUNDS);
         assert_eq!(unit.kill_after, Supervisor::LaunchdSuccessfulExit.longest_kill_after());
         assert_eq!(unit.too_short(), unit.kill_after);
     }
@@ -98,10 +113,10 @@ mod tests {
     #[test]
     fn a_gateway_stays_down_after_its_stop_and_its_park_and_never_after_a_restart() {
         for contract in Contract::TABLE {
-            let stays_down = Unit::new(contract.supervisor, &Limits::default()).stays_down_after();
+            let stays_down = Unit::new(contract.supervisor, &Limits::default(), BOUNDS).stays_down_after();
             assert!(stays_down.contains(&STOP) && stays_down.contains(&PARK), "{contract:?}");
             assert!(!stays_down.contains(&crate::verdict::RESTART), "{contract:?}");
         }
-        assert!(Unit::new(Supervisor::S6, &Limits::default()).stays_down_after().contains(&125));
+        assert!(Unit::new(Supervisor::S6, &Limits::default(), BOUNDS).stays_down_after().contains(&125));
     }
 }

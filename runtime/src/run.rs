@@ -192,7 +192,7 @@ fn watch(
     environment: &Arc<dyn Environment>,
     pulse: &Arc<Pulse>,
 ) -> std::io::Result<()> {
-    let bounds = Bounds { freeze: config.watchdog.freeze, start: config.watchdog.start };
+    let bounds = bounds(config);
     let (seen, folder, clock) = (Arc::clone(pulse), state_dir.to_owned(), Arc::clone(environment));
     let last_words = move |why: &str| {
         let generation = seen.metrics.generation.load(Relaxed);
@@ -222,6 +222,12 @@ async fn started_by() -> Start {
         _ => false,
     };
     if revived { Start::Revived } else { Start::Wanted }
+}
+
+/// How long what may take before it is taken for stuck.
+#[must_use]
+pub fn bounds(config: &Config) -> Bounds {
+    Bounds { freeze: config.watchdog.freeze, start: config.watchdog.start }
 }
 
 /// What the configuration lets the core use, wait for and try.

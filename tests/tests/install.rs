@@ -235,6 +235,18 @@ fn the_installed_unit_outlives_a_kill_a_stray_signal_and_restarts_and_stays_down
 }
 
 #[test]
+fn an_idle_gateway_outlives_the_watchdog_of_the_installed_unit() {
+    let Some(service) = Service::installed("WatchdogSec under systemd", "[watchdog]\nfreeze = \"1s\"\n", |unit| unit)
+    else {
+        return;
+    };
+    assert_eq!(service.systemd.show(UNIT, "WatchdogUSec"), "11s", "behind the watchdog inside");
+    let pid = service.systemd.main_pid(UNIT);
+    thread::sleep(Duration::from_secs(14));
+    assert_eq!((service.systemd.main_pid(UNIT), service.systemd.show(UNIT, "NRestarts").as_str()), (pid, "0"));
+}
+
+#[test]
 fn the_installed_unit_is_parked_by_a_mistake_that_a_start_cannot_mend() {
     let Some(service) = Service::installed("a mistake under systemd", "", |unit| unit) else { return };
     service.control("stop");

@@ -3,11 +3,10 @@
 
 use super::gateway::Life;
 use super::{Finding, Fix, Patient};
-use crate::environment::Environment;
 use crate::journal::claim::Claim;
 use crate::journal::store::Store;
 use crate::journal::{Journal, StoredGeneration};
-use crate::native::Native;
+use crate::native::journal_disk;
 use nix::sys::statvfs::statvfs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -92,9 +91,8 @@ fn journal(state_dir: &Path) -> Option<Finding> {
         return None;
     }
     let claim = Claim::take(state_dir, Duration::ZERO).ok()?;
-    let last = Native::new().map_err(|error| error.to_string()).and_then(|machine| {
-        let store = Store::open(machine.journal_disk(state_dir)).map_err(|error| error.to_string())?;
-        let last = store.generations(1).map_err(|error| error.to_string());
+    let last = Store::open(journal_disk(state_dir)).and_then(|store| {
+        let last = store.generations(1);
         store.close();
         last
     });
@@ -103,7 +101,7 @@ fn journal(state_dir: &Path) -> Option<Finding> {
         Ok(generations) => generations.first().and_then(clock),
         Err(error) => Some(Finding::new(
             "journal",
-            error,
+            error.to_string(),
             "no gateway can start here",
             "do what it says; a copy of the folder first costs nothing".to_owned(),
         )),

@@ -14,8 +14,10 @@ mod tests;
 use crate::cli::Global;
 use crate::config::{Config, FileSource, Sources};
 use crate::{logging, run};
+use evergate_core::limits::Limits;
 use evergate_core::supervisor::Supervisor;
 use evergate_core::unit::Unit;
+use evergate_core::watchdog::Bounds;
 use owned::{Ownership, UnitFile};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -100,7 +102,9 @@ pub struct Service {
     /// For whom.
     pub scope: Scope,
     /// What the budgets are derived from.
-    pub limits: evergate_core::limits::Limits,
+    pub limits: Limits,
+    /// What the watchdogs' limits are derived from.
+    pub bounds: Bounds,
 }
 
 /// What a manager needs: its files, and what a person does before and after.
@@ -175,7 +179,7 @@ impl Manager {
 impl Service {
     /// The numbers of the unit that keeps it.
     fn unit(&self, supervisor: Supervisor) -> Unit {
-        Unit::new(supervisor, &self.limits)
+        Unit::new(supervisor, &self.limits, self.bounds)
     }
 
     /// The words after the program's name.
@@ -259,7 +263,14 @@ fn try_uninstall(global: &Global, arguments: &Removal) -> Result<String, Install
     };
     // Which files there are does not depend on the configuration, which may be broken or gone by now.
     let (state_dir, _) = places(global, manager, &scope)?;
-    let service = Service { program: program()?, state_dir, config: None, scope, limits: Default::default() };
+    let service = Service {
+        program: program()?,
+        state_dir,
+        config: None,
+        scope,
+        limits: Limits::default(),
+        bounds: run::bounds(&Config::default()),
+    };
     let product = manager.product(&service)?;
     for file in &product.files {
         file.may_be_removed()?;
@@ -341,7 +352,14 @@ pub fn service(global: &Global, manager: Manager, scope: Scope) -> Result<Servic
         std::path::absolute(path).map_err(|error| InstallError::Place(format!("{}: {error}", path.display())))
     };
     let explicit = global.config.as_ref().map(absolute).transpose()?;
-    Ok(Service { program: program()?, state_dir, config: explicit, scope, limits: run::limits(&config) })
+    Ok(Service {
+        program: program()?,
+        state_dir,
+        config: explicit,
+        scope,
+        limits: run::limits(&config),
+        bounds: run::bounds(&config),
+    })
 }
 
 /// The state directory and the configuration file of the service.

@@ -7,7 +7,6 @@ use evergate_core::supervisor::{Park, Supervisor};
 use evergate_core::unit::Unit;
 use evergate_core::verdict::RESTART;
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
 /// The name of the unit.
 pub const NAME: &str = "evergate.service";
@@ -85,8 +84,8 @@ SuccessExitStatus={RESTART}
 KillMode=mixed
 # The budgets of an end ({room} s with their margins) must fit below this.
 TimeoutStopSec={kill_after}
-# A large journal that a power cut left is repaired before the gateway is ready.
-TimeoutStartSec={start_within}
+# Both are behind the gateway's own watchdog, which knows what is stuck and writes it down.
+TimeoutStartSec={start}
 {watchdog}# An agent that eats up the memory must not take the gateway with it.
 OOMPolicy=continue
 UMask=0077
@@ -100,7 +99,7 @@ WantedBy={target}
         pause = unit.pause.as_secs(),
         room = unit.room.as_secs(),
         kill_after = unit.kill_after.map_or_else(|| "infinity".to_owned(), |limit| limit.as_secs().to_string()),
-        start_within = Duration::as_secs(&Unit::START_WITHIN),
+        start = unit.start.as_secs(),
     )
 }
 

@@ -8,7 +8,8 @@ fn service(scope: Scope) -> Service {
         state_dir: "/var/lib/evergate".into(),
         config: Some("/etc/evergate.toml".into()),
         scope,
-        limits: Default::default(),
+        limits: Limits::default(),
+        bounds: run::bounds(&Config::default()),
     }
 }
 
