@@ -58,7 +58,9 @@ fn unit(service: &Service, unit: &Unit, target: &str) -> String {
         Park::Exit(status) => format!("RestartPreventExitStatus={status}\n"),
         Park::StayUp => String::new(),
     };
-    let watchdog = unit.watchdog.map_or_else(String::new, |limit| format!("WatchdogSec={}\n", limit.as_secs()));
+    let watchdog = unit
+        .watchdog
+        .map_or_else(String::new, |limit| format!("WatchdogSec={}\nWatchdogSignal=SIGKILL\n", limit.as_secs()));
     let (of_the_machine, hardening) = match &service.scope {
         Scope::User => (String::new(), ""),
         Scope::System(account) => (of_the_machine(service, account.as_deref()), SYSTEM_HARDENING),
@@ -84,7 +86,8 @@ SuccessExitStatus={RESTART}
 KillMode=mixed
 # The budgets of an end ({room} s with their margins) must fit below this.
 TimeoutStopSec={kill_after}
-# Both are behind the gateway's own watchdog, which knows what is stuck and writes it down.
+# Both are behind the gateway's own watchdog, which knows what is stuck and writes it down. A process that stands still
+# as a whole takes no other signal.
 TimeoutStartSec={start}
 {watchdog}# An agent that eats up the memory must not take the gateway with it.
 OOMPolicy=continue
