@@ -37,6 +37,18 @@ impl Deadlines {
         Self::at(now + drain, interrupt, close, self_kill)
     }
 
+    /// The smallest limit of a supervisor under which none of the configured stages is shortened.
+    #[must_use]
+    pub fn room(limits: &Limits) -> Duration {
+        let margins = Limits::SELF_KILL_MARGIN + Limits::SUPERVISOR_MARGIN;
+        let graces = limits.interrupt_grace + limits.close_grace;
+        // `fit` gives at most a half of what is usable to closing, and a half of the rest to the interrupted turns.
+        let for_close = limits.close_grace * 2;
+        let for_interrupt = limits.interrupt_grace * 2 + limits.close_grace;
+        let usable = (limits.drain + graces).max(for_close).max(for_interrupt);
+        (usable + margins).max(margins * 2 + Duration::from_millis(1))
+    }
+
     /// The deadlines of an end whose drain is over `now`, perhaps long before its budget.
     #[must_use]
     pub fn of_interruption(limits: &Limits, mode: Mode, now: Instant) -> Self {
@@ -120,6 +132,20 @@ mod tests {
         let of_the_table = (0..Contract::TABLE.len()).prop_map(|row| Contract::TABLE[row].kill_after);
         let chosen = |millis: std::ops::Range<u64>| millis.prop_map(|millis| Some(Duration::from_millis(millis)));
         prop_oneof![of_the_table, Just(None), chosen(8..10_000_000), chosen(8..12_000), chosen(0..8)]
+    }
+
+    #[test]
+    fn room_is_the_smallest_limit_that_shortens_nothing() {
+        let now = Instant::from_millis(0);
+        for (drain, interrupt_grace, close_grace) in [(30, 5, 5), (0, 0, 1), (0, 60, 5), (3, 5, 60), (1, 1, 1)] {
+            let [drain, interrupt_grace, close_grace] = [drain, interrupt_grace, close_grace].map(Duration::from_secs);
+            let limits = Limits { drain, interrupt_grace, close_grace, ..Limits::default() };
+            let free = Deadlines::new(&limits, Mode::Graceful, None, now);
+            let room = Deadlines::room(&limits);
+            assert_eq!(Deadlines::new(&limits, Mode::Graceful, Some(room), now), free, "{limits:?}");
+            let smaller = room - Duration::from_millis(1);
+            assert_ne!(Deadlines::new(&limits, Mode::Graceful, Some(smaller), now), free, "{limits:?}");
+        }
     }
 
     fn mode() -> impl Strategy<Value = Mode> {

@@ -46,6 +46,7 @@ pub mod session;
 pub mod supervisor;
 pub mod time;
 pub mod turn;
+pub mod unit;
 pub mod verdict;
 pub mod watchdog;
 pub mod witness;

@@ -152,6 +152,12 @@ impl Contract {
         Self::TABLE[supervisor as usize]
     }
 
+    /// The same terms with the limit that really holds, where somebody has found it out; `None`: it never kills.
+    #[must_use]
+    pub const fn with_kill_after(self, effective: Option<Duration>) -> Self {
+        Self { kill_after: effective, ..self }
+    }
+
     /// How a request of this kind ends the process. Total: every wish from every origin has a verdict.
     #[must_use]
     pub const fn verdict(&self, wish: Wish, origin: Origin) -> Verdict {
@@ -203,6 +209,33 @@ impl Supervisor {
             Self::Evergate => "supervise",
             Self::Nobody => "nobody",
         }
+    }
+
+    /// From an end to the next start: launchd's throttle and s6's second are their own; under systemd it is the `RestartSec`
+    /// of our unit, so that a gateway that dies at once does not keep the machine busy.
+    #[must_use]
+    pub const fn pause(self) -> Duration {
+        match self {
+            Self::Systemd | Self::S6 => Duration::from_secs(1),
+            Self::LaunchdKeepAlive | Self::LaunchdSuccessfulExit => Duration::from_secs(10),
+            Self::Container | Self::Kubernetes | Self::Evergate | Self::Nobody => Duration::ZERO,
+        }
+    }
+
+    /// The longest time from SIGTERM to SIGKILL that it can be told to leave us; `None` where any number is taken.
+    #[must_use]
+    pub const fn longest_kill_after(self) -> Option<Duration> {
+        match self {
+            // Newer versions of macOS cut a longer `ExitTimeOut` of a user's job down to this.
+            Self::LaunchdKeepAlive | Self::LaunchdSuccessfulExit => Some(Duration::from_secs(60)),
+            _ => None,
+        }
+    }
+
+    /// Whether it looks after the progress of a gateway that runs, and kills one that shows none.
+    #[must_use]
+    pub const fn watches(self) -> bool {
+        matches!(self, Self::Systemd | Self::Kubernetes)
     }
 }
 

@@ -1,15 +1,74 @@
 //! Who supervises this very process. Environment variables are inherited by everything below a supervised process, so each
 //! hint is checked against something that only its addressee has: a PID, a parent.
 
-use crate::systemd;
-use evergate_core::supervisor::Supervisor;
+use crate::systemd::{self, StopLimit};
+use evergate_core::budget::Deadlines;
+use evergate_core::limits::Limits;
+use evergate_core::supervisor::{Contract, Supervisor};
 use std::os::unix::process::parent_id;
+use std::time::Duration;
+
+/// The variable with which a supervisor, or a unit of ours, says whose terms hold.
+pub const SUPERVISOR: &str = "EVERGATE_SUPERVISOR";
+/// The variable with which a unit of ours tells the limit that stands beside it, where the supervisor cannot be asked.
+pub const KILL_AFTER: &str = "EVERGATE_SUPERVISOR_KILL_AFTER";
+
+/// How long a start waits to hear what limit its supervisor really sets.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// The terms of this process's supervisor, with the limit that really holds as far as it can be found out. What of the
+/// configured budgets does not fit below that is said once, with both numbers.
+pub async fn contract(limits: &Limits) -> Contract {
+    let terms = Contract::of(supervisor());
+    let contract = match effective_limit(terms.supervisor).await {
+        Some(StopLimit::After(limit)) => terms.with_kill_after(Some(limit)),
+        Some(StopLimit::Never) => terms.with_kill_after(None),
+        None => terms,
+    };
+    let room = Deadlines::room(limits);
+    if let Some(limit) = contract.kill_after.filter(|limit| *limit < room) {
+        tracing::warn!(
+            limit = %humantime::format_duration(limit),
+            needed = %humantime::format_duration(room),
+            supervisor = contract.supervisor.name(),
+            "the supervisor kills before an end with the configured budgets is over: they are shortened; raise its limit or lower drain.budget"
+        );
+    }
+    contract
+}
+
+/// What systemd says, or the unit of ours under a supervisor that says nothing; `None`: what the table has.
+async fn effective_limit(supervisor: Supervisor) -> Option<StopLimit> {
+    if supervisor == Supervisor::Systemd {
+        let limit = systemd::stop_limit(ANSWER).await;
+        if limit.is_none() {
+            let counted_on =
+                Contract::of(supervisor).kill_after.map(|limit| humantime::format_duration(limit).to_string());
+            tracing::warn!(counted_on, "systemd does not say when it would kill: its usual limit is counted on");
+        }
+        return limit;
+    }
+    if matches!(supervisor, Supervisor::Evergate | Supervisor::Nobody) {
+        return None;
+    }
+    let said = std::env::var(KILL_AFTER).ok()?;
+    let limit = StopLimit::parse(&said);
+    if limit.is_none() {
+        tracing::warn!(
+            said,
+            "{KILL_AFTER} is no length of time such as 45s: the supervisor's usual limit is counted on"
+        );
+    }
+    limit
+}
 
 /// The supervisor of this process.
 #[must_use]
 pub fn supervisor() -> Supervisor {
     let variable = |name: &str| std::env::var(name).ok();
-    if variable("EVERGATE_SUPERVISOR").as_deref() == Some("supervise")
+    let said = variable(SUPERVISOR);
+    let says = |supervisor: Supervisor| said.as_deref() == Some(supervisor.name());
+    if says(Supervisor::Evergate)
         && variable("EVERGATE_SUPERVISOR_PID").and_then(|pid| pid.parse().ok()) == Some(parent_id())
     {
         return Supervisor::Evergate;
@@ -18,7 +77,11 @@ pub fn supervisor() -> Supervisor {
         return Supervisor::Systemd;
     }
     if parent_id() == 1 && variable("XPC_SERVICE_NAME").is_some_and(|name| name != "0") {
-        return Supervisor::LaunchdKeepAlive;
+        // Only our own plist says which of the two it is.
+        return match says(Supervisor::LaunchdSuccessfulExit) {
+            true => Supervisor::LaunchdSuccessfulExit,
+            false => Supervisor::LaunchdKeepAlive,
+        };
     }
     // In a container the engine only sees its first process; any other is somebody else's child.
     if std::process::id() == 1 {
@@ -27,8 +90,12 @@ pub fn supervisor() -> Supervisor {
         }
         return Supervisor::Container;
     }
-    if parent_id() == 1 && variable("S6_VERSION").is_some() {
+    if (parent_id() == 1 && variable("S6_VERSION").is_some()) || (says(Supervisor::S6) && parent_is("s6-supervise")) {
         return Supervisor::S6;
     }
     Supervisor::Nobody
+}
+
+fn parent_is(program: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{}/comm", parent_id())).is_ok_and(|name| name.trim_end() == program)
 }

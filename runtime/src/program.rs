@@ -3,7 +3,7 @@
 
 use crate::cli::{self, ClientCommand, Global};
 use crate::config::{Config, FileSource, Sources, evergate_environment};
-use crate::{last_words, logging, run, signals, supervise, takeover};
+use crate::{doctor, install, last_words, logging, run, signals, supervise, takeover};
 use clap::{CommandFactory, Parser, Subcommand};
 use evergate_core::supervisor::{Contract, Park};
 use evergate_core::verdict::Verdict;
@@ -41,6 +41,21 @@ enum Command {
     /// A running gateway is asked for its journal; without one the file is read. Exit status: 0 nothing is broken, and what
     /// was looked at is said; 1 a rule is broken; 65 a journal or a flight log makes no sense; 69 there is no journal.
     Audit(cli::audit::Arguments),
+    /// Write what a supervisor needs to keep the gateway: a unit, a plist, a service directory, a compose file, a manifest
+    ///
+    /// Nothing is started: the commands for that are printed. Exit status: 0 it is written; 64 the arguments do not go together;
+    /// 73 a file is somebody else's, was changed by hand, or cannot be written; 78 the configuration is not valid.
+    Install(install::Arguments),
+    /// Remove exactly what `install` wrote
+    ///
+    /// Exit status: 0 nothing of it is left; 64 the arguments do not go together; 73 a file is somebody else's, was changed by
+    /// hand, or cannot be removed.
+    Uninstall(install::Removal),
+    /// Look for what is wrong around the gateway: unit, supervisors, state directory, clock, configuration, agent
+    ///
+    /// Each finding comes with what follows from it and the command that mends it. Exit status: 0 all is well, or was mended;
+    /// 1 something was found that still stands; 78 it cannot be told where the state directory is.
+    Doctor(doctor::Arguments),
     /// Look into the journal
     Journal {
         #[command(subcommand)]
@@ -128,6 +143,18 @@ pub fn main() -> ExitCode {
         Command::Audit(audit) => {
             unblock();
             cli::audit::audit(&arguments.global, &audit)
+        }
+        Command::Install(chosen) => {
+            unblock();
+            install::install(&arguments.global, &chosen)
+        }
+        Command::Uninstall(chosen) => {
+            unblock();
+            install::uninstall(&arguments.global, &chosen)
+        }
+        Command::Doctor(chosen) => {
+            unblock();
+            doctor::run(&arguments.global, &chosen)
         }
         Command::Journal { command: JournalCommand::Dump } => {
             unblock();

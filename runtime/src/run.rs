@@ -132,6 +132,7 @@ async fn generation(
     // Children inherit the mask of the thread that starts them.
     signals::unblock()
         .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
+    // The terms that need no answer from anybody hold until the supervisor has told its limit.
     let contract = Contract::of(detect::supervisor());
     let exit = Exit { contract, signalled: ear.heard(), program };
     let native = Native::new(exit).map_err(system("a thread cannot be started"))?;
@@ -139,7 +140,11 @@ async fn generation(
     let environment: Arc<dyn Environment> = Arc::new(native.with_reload(reload, hang_ups));
     let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On));
     watch(config, state_dir, contract, &environment, &pulse).map_err(system("a thread cannot be started"))?;
-    let opened = Opened::open(Arc::clone(&environment), state_dir, config.local.listen).await?;
+    let limits = limits(config);
+    // The supervisor is asked while the journal is read.
+    let opening = Opened::open(Arc::clone(&environment), state_dir, config.local.listen);
+    let (contract, opened) = tokio::join!(biased; detect::contract(&limits), opening);
+    let opened = opened?;
     let (journal, control_path) = (Arc::clone(&opened.journal), opened.control_path.clone());
     let start = if opened.stop_is_open() { started_by().await } else { Start::Wanted };
     pulse.metrics.generation.store(opened.number().0, Relaxed);
@@ -160,7 +165,7 @@ async fn generation(
         .map_err(|error| ClaimError::Unusable { path: state_dir.join("token"), error })?;
     print_link(&access, &*environment);
     let edge = Edge {
-        limits: limits(config),
+        limits,
         contract,
         record: Box::new(move |head| match flight_log {
             Some(path) => Recorder::open(&path, head),
@@ -194,7 +199,7 @@ fn watch(
     environment: &Arc<dyn Environment>,
     pulse: &Arc<Pulse>,
 ) -> std::io::Result<()> {
-    let bounds = Bounds { freeze: config.watchdog.freeze, start: config.watchdog.start };
+    let bounds = bounds(config);
     let (seen, folder, clock) = (Arc::clone(pulse), state_dir.to_owned(), Arc::clone(environment));
     let last_words = move |why: &str| {
         let generation = seen.metrics.generation.load(Relaxed);
@@ -226,8 +231,15 @@ async fn started_by() -> Start {
     if revived { Start::Revived } else { Start::Wanted }
 }
 
-/// What the core may use, as configured.
-pub(crate) fn limits(config: &Config) -> Limits {
+/// How long what may take before it is taken for stuck.
+#[must_use]
+pub fn bounds(config: &Config) -> Bounds {
+    Bounds { freeze: config.watchdog.freeze, start: config.watchdog.start }
+}
+
+/// What the configuration lets the core use, wait for and try.
+#[must_use]
+pub fn limits(config: &Config) -> Limits {
     Limits {
         drain: config.drain.budget,
         requester_grace: config.drain.requester_grace,

@@ -150,12 +150,38 @@ pub async fn restarts() -> Option<u32> {
     Some(ask(RESTARTS_TIMEOUT).await?.restarts)
 }
 
+/// How long systemd leaves a unit between SIGTERM and SIGKILL (`TimeoutStopSec=`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopLimit {
+    /// So long.
+    After(Duration),
+    /// For ever.
+    Never,
+}
+
+impl StopLimit {
+    /// Reads it as `systemctl show` prints it, such as `1min 30s`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "infinity" => Some(Self::Never),
+            span => humantime::parse_duration(span).ok().map(Self::After),
+        }
+    }
+}
+
+/// The limit that really holds for our unit, whatever its file says. `None` when systemd cannot be asked within `timeout`.
+pub async fn stop_limit(timeout: Duration) -> Option<StopLimit> {
+    ask(timeout).await?.stop_limit
+}
+
 /// What systemd says of our unit.
 #[derive(Debug, PartialEq, Eq)]
 struct UnitState {
     active_state: String,
     main_pid: u32,
     restarts: u32,
+    stop_limit: Option<StopLimit>,
 }
 
 impl UnitState {
@@ -168,6 +194,7 @@ impl UnitState {
             active_state: property("ActiveState")?.to_owned(),
             main_pid: property("MainPID")?.parse().ok()?,
             restarts: property("NRestarts")?.parse().ok()?,
+            stop_limit: property("TimeoutStopUSec").and_then(StopLimit::parse),
         })
     }
 }
@@ -244,7 +271,7 @@ impl Unit {
             if self.manager == Manager::User {
                 systemctl.arg("--user");
             }
-            systemctl.args(["show", "--property=ActiveState,MainPID,NRestarts", "--"]).arg(&self.name);
+            systemctl.args(["show", "--property=ActiveState,MainPID,NRestarts,TimeoutStopUSec", "--"]).arg(&self.name);
             systemctl.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
             let output = systemctl.output().await.inspect_err(|error| debug!(%error, "cannot run systemctl")).ok()?;
             if output.status.code().is_some() {
@@ -291,7 +318,8 @@ mod tests {
     #[test]
     fn the_answer_of_systemctl_is_read_in_any_order_and_refused_when_incomplete() {
         let stopping = "MainPID=46\nNRestarts=3\nActiveState=deactivating\n";
-        let expected = UnitState { active_state: "deactivating".to_owned(), main_pid: 46, restarts: 3 };
+        let active_state = "deactivating".to_owned();
+        let expected = UnitState { active_state, main_pid: 46, restarts: 3, stop_limit: None };
         assert_eq!(UnitState::parse(stopping), Some(expected));
         for incomplete in [
             "",
@@ -300,6 +328,22 @@ mod tests {
             "ActiveState=active\n",
         ] {
             assert_eq!(UnitState::parse(incomplete), None, "{incomplete:?}");
+        }
+    }
+
+    #[test]
+    fn a_stop_limit_is_read_as_systemctl_prints_it() {
+        let after = |millis| Some(StopLimit::After(Duration::from_millis(millis)));
+        for (text, limit) in [
+            ("1min 30s", after(90_000)),
+            ("45s", after(45_000)),
+            ("1s 500ms", after(1_500)),
+            ("1h", after(3_600_000)),
+            ("infinity", Some(StopLimit::Never)),
+            ("", None),
+            ("soon", None),
+        ] {
+            assert_eq!(StopLimit::parse(text), limit, "{text:?}");
         }
     }
 

@@ -15,6 +15,7 @@ pub mod hooks;
 pub mod http;
 pub mod oracle;
 pub mod process;
+pub mod service;
 pub mod systemd;
 
 use std::time::{Duration, Instant};

@@ -3,158 +3,18 @@
 //! says `SKIPPED` and shows nothing.
 
 use std::{
-    fs,
-    net::SocketAddr,
-    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
 use evergate_tests::{
     PATIENCE,
-    events::{Event, Follower},
-    eventually,
-    flight::assert_conformant,
-    gateway::free_address,
     hooks::freeze,
-    http::Client,
-    process::binary,
-    skipped,
-    systemd::Systemd,
+    service::{Service, UNIT, was_resumed},
 };
-use serde_json::json;
 
-const UNIT: &str = "evergate.service";
-/// How long a second reply may take to come, if one came at all.
-const AFTERTHOUGHT: Duration = Duration::from_secs(2);
 /// Longer than systemd's own pause of 100 ms before it starts a unit again, or gives it up.
 const SYSTEMDS_PAUSE: Duration = Duration::from_secs(1);
-
-/// A gateway that runs as a service of a systemd of its own.
-struct Service {
-    systemd: Systemd,
-    state: PathBuf,
-    address: SocketAddr,
-}
-
-impl Service {
-    /// Boots systemd for `test` and starts the gateway in it, with one further line in the unit's `[Service]` section.
-    /// `None`, said loudly, when there can be no systemd here.
-    fn start(test: &str, further: &str) -> Option<Self> {
-        let systemd = match Systemd::boot() {
-            Ok(systemd) => systemd,
-            Err(why) => {
-                skipped(test, &why.to_string());
-                return None;
-            }
-        };
-        let state = systemd.folder().join("state");
-        let log = systemd.folder().join("log");
-        let service = Self { systemd, state, address: free_address() };
-        let (program, state, address) = (binary(), service.state.display(), service.address);
-        let unit = format!(
-            "[Service]\nType=simple\nExecStart={} run --state-dir {state} --listen {address} --flight-log {2}\nRestart=on-failure\n\
-             StandardOutput=append:{1}\nStandardError=append:{1}\n{further}\n",
-            program.display(),
-            log.display(),
-            service.flight_log().display(),
-        );
-        service.systemd.write_unit(UNIT, &unit);
-        service.control("start");
-        service.await_generation_after(0);
-        Some(service)
-    }
-
-    fn flight_log(&self) -> PathBuf {
-        self.systemd.folder().join("flight.jsonl")
-    }
-
-    /// Runs `systemctl VERB` on the unit, which has to succeed.
-    fn control(&self, verb: &str) {
-        let done = self.systemd.systemctl(&[verb, UNIT]);
-        assert!(done.status.success(), "systemctl {verb}: {}", done.text);
-    }
-
-    /// The generation that serves now, if one does.
-    fn serving(&self) -> Option<u64> {
-        let answer = Client::new(self.address, None).get("/readyz").ok()?;
-        answer.json()["generation"].as_u64().filter(|_| answer.status == 200)
-    }
-
-    /// Waits until a generation later than `former` serves, and answers its number.
-    fn await_generation_after(&self, former: u64) -> u64 {
-        eventually(PATIENCE, || self.serving().filter(|generation| *generation > former))
-            .unwrap_or_else(|| panic!("no generation after {former} came to serve"))
-    }
-
-    fn token(&self) -> String {
-        fs::read_to_string(self.state.join("token")).expect("a gateway that served has a token").trim().to_owned()
-    }
-
-    /// Sends a message with an id of its own until it is accepted; answers the gateway's id for it.
-    fn send(&self, session: &str, id: &str, text: &str) -> u64 {
-        let client = Client::new(self.address, Some(self.token()));
-        let body = json!({"text": text, "id": id});
-        let accept =
-            || client.post(&format!("/v1/sessions/{session}/messages"), &body).ok()?.json()["message"].as_u64();
-        eventually(PATIENCE, accept).unwrap_or_else(|| panic!("{text:?} was not accepted"))
-    }
-
-    /// The session's kept events, from its beginning up to the first that is `wanted`.
-    fn events_up_to(&self, session: &str, what: &str, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
-        let mut follower = Follower::new(self.address, self.token(), session, None);
-        let deadline = Instant::now() + PATIENCE;
-        let mut events: Vec<Event> = Vec::new();
-        while !events.last().is_some_and(&wanted) {
-            match follower.next_kept(deadline) {
-                Some(event) => events.push(event),
-                None => panic!("{what} never came in {session}; there was {events:#?}"),
-            }
-        }
-        events
-    }
-
-    fn await_running(&self, session: &str, message: u64) {
-        self.events_up_to(session, "a running turn", |event| {
-            event.is_turn("running") && event.messages().contains(&message)
-        });
-    }
-
-    /// Waits for the reply to `message` and then for a second one, which must not come; answers all events.
-    fn await_only_reply(&self, session: &str, message: u64) -> Vec<Event> {
-        let answers = |event: &Event| event.is("reply") && event.messages().contains(&message);
-        let mut events = self.events_up_to(session, "the reply", answers);
-        let last = events.last().and_then(|event| event.id);
-        let mut follower = Follower::new(self.address, self.token(), session, last);
-        let deadline = Instant::now() + AFTERTHOUGHT;
-        events.extend(std::iter::from_fn(|| follower.next_kept(deadline)));
-        assert_eq!(events.iter().filter(|event| answers(event)).count(), 1, "it is answered once: {events:#?}");
-        events
-    }
-
-    /// Kills the main process by hand and waits until the next one serves.
-    fn survive(&self, signal: &str) {
-        let generation = self.serving().expect("it serves before it is killed");
-        let former = self.systemd.kill_main(UNIT, signal);
-        self.systemd.wait_active(UNIT, former, PATIENCE);
-        self.await_generation_after(generation);
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let log = fs::read_to_string(self.systemd.folder().join("log")).unwrap_or_default();
-            eprintln!("---- the unit\n{}\n---- its log\n{log}", self.systemd.systemctl(&["status", UNIT]).text);
-        } else {
-            assert_conformant(&self.flight_log(), self.serving().unwrap_or(1));
-        }
-    }
-}
-
-fn was_resumed(events: &[Event], message: u64) -> bool {
-    events.iter().any(|event| event.is("turn") && event.data["resumed"] == true && event.messages().contains(&message))
-}
 
 #[test]
 fn a_restart_from_the_chat_leaves_an_active_unit_and_a_turn_that_is_answered_once() {

@@ -161,6 +161,31 @@ impl CommandError {
     }
 }
 
+/// What came of one question to the gateway behind a control socket.
+pub(crate) enum Asked {
+    /// It answered.
+    Answered(serde_json::Value),
+    /// Nobody listens; in a sentence.
+    Nobody(String),
+    /// Somebody may be there, but gave no answer; in a sentence.
+    Failed(String),
+}
+
+/// Asks the gateway behind `socket` once, for a command that is not only about the gateway.
+pub(crate) fn ask(socket: &Path, path: &str) -> Asked {
+    let ask = || {
+        let client = Client::new(socket.to_owned())?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Start)?;
+        Ok::<_, CommandError>(runtime.block_on(client.get(path))?.body)
+    };
+    match ask() {
+        Ok(body) => Asked::Answered(body),
+        Err(CommandError::Call(error @ CallError::NobodyRuns { .. })) => Asked::Nobody(error.to_string()),
+        Err(error) => Asked::Failed(error.to_string()),
+    }
+}
+
 /// Runs one command to its end and says how the process is to exit. Errors are told as one line on standard error.
 pub fn run(global: &Global, command: ClientCommand) -> ExitCode {
     report(run_on_runtime(global, command))

@@ -1,0 +1,110 @@
+//! Whether a gateway that holds the state directory answers, and whether more than one supervisor wants to keep it.
+
+use super::{Finding, Patient};
+use crate::cli::{self, Asked};
+use crate::install::owned::{Ownership, ownership_of};
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// What is known of the gateway of the state directory.
+pub(super) enum Life {
+    /// It answers; this is its status.
+    Answers(serde_json::Value),
+    /// It is there and does not.
+    Silent(String),
+    /// Nobody holds the directory.
+    Nobody,
+}
+
+/// Asks it over the control socket, and the kernel when it does not answer.
+pub(super) fn ask(patient: &Patient<'_>) -> Life {
+    let socket = patient.state_dir.join("control.sock");
+    match cli::ask(&socket, "/v1/status") {
+        Asked::Answered(status) => Life::Answers(status),
+        Asked::Failed(sentence) => Life::Silent(sentence),
+        Asked::Nobody(sentence) if is_held(patient.state_dir) => Life::Silent(sentence),
+        Asked::Nobody(_) => Life::Nobody,
+    }
+}
+
+/// Whether a process has the lock; trying it takes nothing from anybody.
+fn is_held(state_dir: &Path) -> bool {
+    File::open(state_dir.join("lock")).is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
+}
+
+pub(super) fn check(patient: &Patient<'_>, life: &Life) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Life::Silent(sentence) = life {
+        let owner = fs::read_to_string(patient.state_dir.join("lock")).unwrap_or_default();
+        let owner: serde_json::Value = serde_json::from_str(&owner).unwrap_or_default();
+        findings.push(Finding::new(
+            "control socket",
+            format!("process {} holds the state directory, but: {sentence}", owner["pid"]),
+            "nobody can ask it anything, and no other gateway can start",
+            format!("evergate restart --force --state-dir {}", patient.state_dir.display()),
+        ));
+    }
+    let keepers = keepers(patient.state_dir);
+    if keepers.len() > 1 {
+        findings.push(Finding::new(
+            "second supervisor",
+            format!("{} keep a gateway on {}: {}", keepers.len(), patient.state_dir.display(), keepers.join("; ")),
+            "whichever starts second finds the directory taken and parks itself; after a crash they race",
+            "keep one: end the `evergate supervise`, or `systemctl disable --now` the unit, that is not wanted"
+                .to_owned(),
+        ));
+    }
+    findings
+}
+
+/// Who starts a gateway on this directory again: units of ours, and each `evergate supervise`.
+fn keepers(state_dir: &Path) -> Vec<String> {
+    let mut keepers: Vec<String> = super::systemd::unit_files()
+        .into_iter()
+        .filter(|path| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            ownership_of(&text) != Ownership::Stranger && super::systemd::names_directory(&text, state_dir)
+        })
+        .map(|path| path.display().to_string())
+        .collect();
+    keepers.extend(supervisors(state_dir).into_iter().map(|pid| format!("`evergate supervise`, process {pid}")));
+    keepers
+}
+
+/// The processes that are an `evergate supervise` for this directory, by their own command line and environment.
+fn supervisors(state_dir: &Path) -> Vec<u32> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let mut found: Vec<u32> = processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| supervises(*pid, state_dir))
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+fn supervises(pid: u32, state_dir: &Path) -> bool {
+    let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let line = read("cmdline");
+    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    let is_evergate = words.first().is_some_and(|program| program.ends_with(b"evergate"));
+    if !is_evergate || !words.contains(&b"supervise".as_slice()) {
+        return false;
+    }
+    let directory = state_dir.as_os_str().as_bytes();
+    let said = words.iter().position(|word| *word == b"--state-dir").and_then(|at| words.get(at + 1));
+    let joined = words.iter().find_map(|word| word.strip_prefix(b"--state-dir="));
+    if let Some(said) = said.copied().or(joined) {
+        return said == directory;
+    }
+    let environment = read("environ");
+    let variable = |name: &[u8]| environment.split(|byte| *byte == 0).find_map(|text| text.strip_prefix(name));
+    match (variable(b"EVERGATE_STATE_DIR="), variable(b"XDG_STATE_HOME="), variable(b"HOME=")) {
+        (Some(said), ..) => said == directory,
+        (None, Some(home), _) => [home, b"/evergate"].concat() == directory,
+        (None, None, Some(home)) => [home, b"/.local/state/evergate"].concat() == directory,
+        (None, None, None) => false,
+    }
+}
