@@ -114,10 +114,21 @@ impl Witness {
             Effect::Phase(phase) => life.phase = *phase,
             Effect::Guard(None) => life.guard = None,
             Effect::Guard(Some((at, _))) => self.guards(checks, now, *at, drain),
-            Effect::End { verdict, .. } => self.ends(checks, *verdict),
+            Effect::End { verdict, .. } => self.ends(checks, *verdict, Striker::Nobody),
             _ => {}
         }
     }
+}
+
+/// Who ends a process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Striker {
+    /// It ends itself.
+    Nobody,
+    /// Its guard: somebody wanted that end.
+    Guard,
+    /// Its watchdog, whoever wants what.
+    Watchdog,
 }
 
 /// The rules about single effects.
@@ -194,18 +205,27 @@ impl Witness {
 
     /// The guard has ended a process whose loop was stuck: no orderly end, but the same verdict.
     pub fn struck(&mut self, checks: &mut Checks, verdict: Verdict) {
+        self.strikes(checks, verdict, Striker::Guard);
+    }
+
+    /// The watchdog has ended a process whose loop was stuck, as its guard would have or as a restart does.
+    pub fn bitten(&mut self, checks: &mut Checks, verdict: Verdict) {
+        self.strikes(checks, verdict, Striker::Watchdog);
+    }
+
+    fn strikes(&mut self, checks: &mut Checks, verdict: Verdict, striker: Striker) {
         // Where nobody starts anything again, or somebody always does, no status changes that.
         let idle_status = matches!(verdict, Verdict::Exit(_))
             && matches!(self.contract.starts_again, StartsAgain::Never | StartsAgain::Always);
         if !idle_status {
-            self.ends(checks, verdict);
+            self.ends(checks, verdict, striker);
         }
         if let Some(life) = &mut self.life {
             life.ended = false;
         }
     }
 
-    fn ends(&mut self, checks: &mut Checks, verdict: Verdict) {
+    fn ends(&mut self, checks: &mut Checks, verdict: Verdict, striker: Striker) {
         let Some(life) = &mut self.life else { return };
         life.ended = true;
         let stays_down = match verdict {
@@ -223,7 +243,8 @@ impl Witness {
         };
         let stopped = life.stopped || life.must_stop || standing(Wish::Stop);
         let maybe_stopped = life.interrupted || life.told_to_stop || !life.stops_unanswered.is_empty();
-        let wished = stopped || standing(Wish::Restart) || life.terminated || maybe_stopped;
+        let wished =
+            striker == Striker::Watchdog || stopped || standing(Wish::Restart) || life.terminated || maybe_stopped;
         checks.holds(Invariant::Once, wished, || "the generation ends and nobody asked for that".to_owned());
         // Nobody starts again what a SIGTERM ended; somebody who always does cannot be told otherwise by a status.
         let ours_to_choose =

@@ -76,6 +76,7 @@ StartLimitIntervalSec=0
 Type=notify
 NotifyAccess=main
 {of_the_machine}ExecStart={command}
+ExecReload={reload}
 # 0 is a stop that somebody asked for, {RESTART} asks for another start, 78 is a mistake that a start cannot mend.
 # With Restart=always an `evergate stop` would be undone at once.
 Restart=on-failure
@@ -99,6 +100,8 @@ RestrictRealtime=yes
 WantedBy={target}
 ",
         command = words.join(" "),
+        // The same options, another command.
+        reload = words.join(" ").replacen(" run ", " reload ", 1),
         pause = unit.pause.as_secs(),
         room = unit.room.as_secs(),
         kill_after = unit.kill_after.map_or_else(|| "infinity".to_owned(), |limit| limit.as_secs().to_string()),

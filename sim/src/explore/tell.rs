@@ -144,6 +144,7 @@ fn head(telling: &mut Telling, now: u64, step: &Step) {
         Action::Kill => (Lane::Gateway, "killed".to_owned()),
         Action::Freeze => (Lane::Gateway, "the loop is stuck for ever".to_owned()),
         Action::GuardStrikes => (Lane::Gateway, "the guard ends the stuck process".to_owned()),
+        Action::WatchdogBites => (Lane::Gateway, "the watchdog ends the stuck process".to_owned()),
         Action::Rescue => (Lane::People, "somebody outside kills the stuck process".to_owned()),
     };
     let fault = matches!(

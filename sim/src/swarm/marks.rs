@@ -57,6 +57,8 @@ marks! {
     HeldGoesOn 1 "a person spoke, and what the breaker held went on",
     BreakerTripped 500 "loop breaker tripped",
     GuardStruck 40 "guard struck",
+    WatchdogBit 60 "watchdog bit",
+    KilledSilent 6 "killed for its silence",
     SupervisorKilled 10 "supervisor killed us",
     StartLimitReached 7 "start limit reached",
     PersonStarted 2000 "a person started it again",

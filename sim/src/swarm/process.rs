@@ -12,12 +12,19 @@ use evergate_core::gateway::{Gateway, Phase};
 use evergate_core::id::{RequestId, TurnId};
 use evergate_core::input::Input;
 use evergate_core::recovery::{Recovered, Start};
-use evergate_core::request::{Signal, Wish};
+use evergate_core::request::{Origin, Signal, Wish};
 use evergate_core::respawn::{ChildEnd, KILL_LIMIT, Next, Respawn};
 use evergate_core::supervisor::{Contract, Death, Supervisor};
 use evergate_core::time::Instant;
 use evergate_core::verdict::Verdict;
+use evergate_core::watchdog::{Bounds, Finding, Seen, Watchdog};
 use std::collections::VecDeque;
+use std::time::Duration;
+
+/// When a part is taken for stuck, as by default.
+const WATCHED: Bounds = Bounds { freeze: Duration::from_secs(20), start: Duration::from_secs(300) };
+/// When a process that gives no sign of life is.
+const SILENCE: Duration = Duration::from_secs(25);
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +33,8 @@ pub enum Ended {
     With(Verdict),
     /// Its guard ended it so.
     Guard(Verdict),
+    /// Its watchdog ended it so.
+    Watchdog(Verdict),
     /// It was killed.
     Killed(Killer),
 }
@@ -36,6 +45,7 @@ impl Ended {
         let (lane, kind, what) = match self {
             Self::With(verdict) => (Lane::Gateway, Kind::End, format!("the process ends: {verdict}")),
             Self::Guard(verdict) => (Lane::Gateway, Kind::End, format!("the guard ends the process: {verdict}")),
+            Self::Watchdog(verdict) => (Lane::Gateway, Kind::End, format!("the watchdog ends the process: {verdict}")),
             Self::Killed(Killer::Anybody) => (Lane::Gateway, Kind::Fault, "the process is killed".to_owned()),
             Self::Killed(Killer::Supervisor) => {
                 (Lane::Supervisor, Kind::Fault, "the supervisor kills the process".to_owned())
@@ -177,6 +187,9 @@ impl World<'_> {
             Ended::Guard(verdict) if self.backlog.iter().any(signalled) => {
                 Ended::Guard(self.keeper.contract.signalled_at_last(verdict))
             }
+            Ended::Watchdog(verdict) if self.backlog.iter().any(signalled) => {
+                Ended::Watchdog(self.keeper.contract.signalled_at_last(verdict))
+            }
             other => other,
         };
         if let Some(telling) = &mut self.telling {
@@ -186,6 +199,10 @@ impl World<'_> {
         if let Ended::Guard(verdict) = ended {
             self.marks.hit(Mark::GuardStruck);
             self.witness.struck(&mut self.checks, verdict);
+        }
+        if let Ended::Watchdog(verdict) = ended {
+            self.marks.hit(Mark::WatchdogBit);
+            self.witness.bitten(&mut self.checks, verdict);
         }
         self.witness.leaves();
         self.gateway = None;
@@ -197,17 +214,19 @@ impl World<'_> {
         self.chats.process_ends();
         self.keeper.standing = Standing::Up;
         match ended {
-            Ended::With(Verdict::StayUp) | Ended::Guard(Verdict::StayUp) => {
+            Ended::With(Verdict::StayUp) | Ended::Guard(Verdict::StayUp) | Ended::Watchdog(Verdict::StayUp) => {
                 self.marks.hit(Mark::StayedUp);
                 self.keeper.standing = Standing::Idle;
                 self.await_person();
             }
-            Ended::With(Verdict::ReExec) | Ended::Guard(Verdict::ReExec) => {
+            Ended::With(Verdict::ReExec) | Ended::Guard(Verdict::ReExec) | Ended::Watchdog(Verdict::ReExec) => {
                 self.marks.hit(Mark::ReExecuted);
                 let start = self.keeper.revived();
                 self.boots_soon(self.now, start);
             }
-            Ended::With(Verdict::Exit(status)) | Ended::Guard(Verdict::Exit(status)) => {
+            Ended::With(Verdict::Exit(status))
+            | Ended::Guard(Verdict::Exit(status))
+            | Ended::Watchdog(Verdict::Exit(status)) => {
                 self.keeper_sees(Death::Exited(status));
             }
             Ended::Killed(_) => self.keeper_sees(Death::Killed),
@@ -386,7 +405,53 @@ impl World<'_> {
     pub(super) fn freezes(&mut self, what: Frozen, ms: u64) {
         if self.gateway.is_some() && self.frozen.is_none() {
             self.frozen = Some(what);
+            self.frozen_since = self.now;
             self.queue.push(self.now + ms, Event::Thaw { life: self.life });
+            if let Some(bites) = self.seen_to_stand_still(what).filter(|bites| *bites < ms) {
+                self.queue.push(self.now + bites, Event::Bites { life: self.life, since: self.now });
+            }
+        }
+    }
+
+    /// How long it takes whoever watches to see that: the watchdog inside, or a supervisor that hears nothing.
+    fn seen_to_stand_still(&self, what: Frozen) -> Option<u64> {
+        match what {
+            Frozen::Loop => {
+                let begun = Instant::from_millis(0);
+                let mut watchdog = Watchdog::new(WATCHED, begun);
+                let seen = Seen { ready: true, done: [Some(0), None, None] };
+                let mut now = begun;
+                loop {
+                    now = now + watchdog.period();
+                    let found = watchdog.look(now, &seen);
+                    if found.iter().any(|finding| matches!(finding, Finding::Frozen { .. })) {
+                        return Some(now.as_millis());
+                    }
+                }
+            }
+            Frozen::Process if self.keeper.contract.supervisor == Supervisor::Evergate => {
+                let mut keeper = Respawn::new(KILL_LIMIT).watching(SILENCE);
+                keeper.started(Instant::from_millis(0));
+                keeper.heard(Instant::from_millis(0));
+                let at = keeper.kill_at()?;
+                keeper.kill(at).map(|_| at.as_millis())
+            }
+            Frozen::Process => None,
+        }
+    }
+
+    /// It has stood still for long enough.
+    pub(super) fn watchdog_bites(&mut self) {
+        match self.frozen {
+            Some(Frozen::Loop) => {
+                let restart = self.keeper.contract.verdict(Wish::Restart, Origin::Watchdog);
+                self.process_ends(Ended::Watchdog(self.guard.map_or(restart, |(_, verdict)| verdict)));
+            }
+            Some(Frozen::Process) => {
+                self.marks.hit(Mark::KilledSilent);
+                self.process_ends(Ended::Killed(Killer::Supervisor));
+            }
+            None => {}
         }
     }
 

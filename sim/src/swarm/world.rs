@@ -48,6 +48,8 @@ pub struct World<'a> {
     pub(super) life: u32,
     pub(super) keeper: Keeper,
     pub(super) frozen: Option<Frozen>,
+    /// When that began.
+    pub(super) frozen_since: u64,
     /// What came for the gateway while it stood still.
     pub(super) backlog: VecDeque<Event>,
     /// When the guard strikes, by the clock, and how it ends the process.
@@ -99,6 +101,7 @@ impl<'a> World<'a> {
             life: 0,
             keeper: Keeper::new(contract),
             frozen: None,
+            frozen_since: 0,
             backlog: VecDeque::new(),
             guard: None,
             wake: None,
@@ -239,6 +242,7 @@ impl World<'_> {
             Event::SupervisorAnswers { life: of, request } if of == life => self.supervisor_answers(request),
             Event::Kill { life: of } if of == life && !self.healed => self.dies(Killer::Anybody),
             Event::Thaw { life: of } if of == life => self.thaws(),
+            Event::Bites { life: of, since } if of == life && since == self.frozen_since => self.watchdog_bites(),
             // It was about an earlier process.
             _ => {}
         }

@@ -103,7 +103,9 @@ pub enum Action {
     Freeze,
     /// The guard ends a process whose loop is stuck.
     GuardStrikes,
-    /// Somebody outside ends a process whose loop is stuck.
+    /// The watchdog ends a process whose loop is stuck.
+    WatchdogBites,
+    /// Somebody outside ends a process whose loop is stuck: a supervisor that hears nothing of it, or the ladder's SIGKILL.
     Rescue,
 }
 
@@ -171,6 +173,7 @@ impl Step {
             | Action::CandidateFound { fit: true }
             | Action::Elapse
             | Action::GuardStrikes
+            | Action::WatchdogBites
             | Action::Rescue => Nature::Progress,
             _ => Nature::Disturbance,
         }

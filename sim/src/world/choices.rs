@@ -28,6 +28,7 @@ impl<S: Subject> World<S> {
                     actions.push(Action::GuardStrikes);
                 }
                 if S::rescue(&setting.subject) == Rescue::FromOutside {
+                    actions.push(Action::WatchdogBites);
                     actions.push(Action::Rescue);
                 }
             }

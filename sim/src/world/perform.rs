@@ -163,6 +163,7 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
                 world.process = Process::Stuck;
             }
             Action::GuardStrikes => self.guard_strikes(world),
+            Action::WatchdogBites => self.watchdog_bites(world),
             Action::Rescue => self.die(world),
         }
     }
@@ -371,9 +372,24 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
     fn guard_strikes(&mut self, world: &mut World<S>) {
         let Some((at, verdict)) = world.guard else { return };
         world.now = world.now.max(at);
-        // The signal that its supervisor has sent waits for the stuck loop.
-        let verdict = if world.stop_job { self.setting.contract.signalled_at_last(verdict) } else { verdict };
+        let verdict = self.signalled_at_last(world, verdict);
         world.witness.struck(self.checks, verdict);
+        self.strike(world, verdict);
+    }
+
+    fn watchdog_bites(&mut self, world: &mut World<S>) {
+        let restart = self.setting.contract.verdict(Wish::Restart, Origin::Watchdog);
+        let verdict = self.signalled_at_last(world, world.guard.map_or(restart, |(_, verdict)| verdict));
+        world.witness.bitten(self.checks, verdict);
+        self.strike(world, verdict);
+    }
+
+    /// The signal that its supervisor has sent waits for the stuck loop.
+    fn signalled_at_last(&self, world: &World<S>, verdict: Verdict) -> Verdict {
+        if world.stop_job { self.setting.contract.signalled_at_last(verdict) } else { verdict }
+    }
+
+    fn strike(&mut self, world: &mut World<S>, verdict: Verdict) {
         match verdict {
             Verdict::Exit(status) => self.gone(world, Death::Exited(status), None),
             Verdict::ReExec | Verdict::StayUp => self.leave(world, verdict),
