@@ -110,10 +110,12 @@ impl Rollback {
         }
     }
 
-    /// Whether anybody needs to know when the child serves: not of a build that is good already.
+    /// Whether anybody needs to know when the child serves: not of a build that is good already, nor of one that is being
+    /// killed.
     #[must_use]
     pub fn awaits_ready(&self) -> bool {
-        self.running.is_some_and(|running| Some(running.build) != self.good && running.ready_at.is_none())
+        let unknown = |running: Running| running.ready_at.is_none() && running.overdue.is_none();
+        self.running.is_some_and(|running| Some(running.build) != self.good && unknown(running))
     }
 
     /// When the child that serves becomes good, if that is still to come: call `stable` then.
@@ -224,6 +226,7 @@ mod tests {
         let mut rollback = upgraded();
         assert_eq!(rollback.kill_at(), Some(at(0) + READY_WITHIN));
         rollback.not_ready();
+        assert_eq!((rollback.kill_at(), rollback.awaits_ready()), (None, false), "it is killed once");
         assert_eq!(rollback.ended(ChildEnd::Signalled(9)).1, Some(Failure::NotReady));
         assert_eq!(rollback.choose(Some(NEW)), (Program::Good, Some(Failure::NotReady)));
     }
