@@ -84,17 +84,17 @@ impl KeptSocket {
         }
     }
 
-    /// Has `command` start with the socket, and with no other that was handed to us. The socket is inherited by every child
-    /// from here on, so this is for a process that is about to be replaced, or that has no other children.
-    pub fn hand_over(&self, command: &mut Command) {
-        for variable in [COUNT, HEIR, FIRST, NAMES] {
-            command.env_remove(variable);
-        }
+    /// Has `command` start with the socket, and with no other that was handed to us; `heir` is the id of the process that
+    /// it will be, where that is known. The socket is inherited by every child from here on, so this is for a process that is
+    /// about to be replaced, or that has no other children.
+    pub fn hand_over(&self, command: &mut Command, heir: Option<u32>) {
+        say_nothing(command);
         let sockets = self.lock();
         let Some(socket) = sockets.first() else { return };
         match fcntl(socket, FcntlArg::F_SETFD(FdFlag::empty())) {
             Ok(_) => {
                 command.env(COUNT, "1").env(FIRST, socket.as_raw_fd().to_string());
+                command.envs(heir.map(|heir| (HEIR, heir.to_string())));
             }
             Err(error) => tracing::warn!(%error, "the listening socket cannot be handed over; it is bound anew"),
         }
@@ -107,6 +107,13 @@ impl KeptSocket {
 
     fn lock(&self) -> MutexGuard<'_, Vec<TcpListener>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has `command` start without word of any socket: what was handed to somebody else is not there for it.
+pub fn say_nothing(command: &mut Command) {
+    for variable in [COUNT, HEIR, FIRST, NAMES] {
+        command.env_remove(variable);
     }
 }
 
@@ -165,10 +172,12 @@ mod tests {
     async fn the_heir_is_told_of_the_socket_and_inherits_it() {
         let kept = KeptSocket::default();
         let mut command = Command::new("sh");
-        kept.hand_over(&mut command);
+        kept.hand_over(&mut command, None);
         assert_eq!(told(&command, COUNT), None, "there is none yet");
         drop(kept.listen(ANY).unwrap());
-        kept.hand_over(&mut command);
+        kept.hand_over(&mut command, Some(7));
+        assert_eq!(told(&command, HEIR).as_deref(), Some("7"));
+        kept.hand_over(&mut command, None);
         assert_eq!(told(&command, COUNT).as_deref(), Some("1"));
         assert_eq!(told(&command, HEIR), None, "nobody knows a child's id beforehand");
         let inherits = ["-c", "readlink /proc/self/fd/$LISTEN_FDS_FIRST_FD"];

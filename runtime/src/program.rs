@@ -297,7 +297,7 @@ pub(crate) fn replace_this_process(successor: &Successor) {
     let itself = Path::new("/proc/self/exe");
     for program in successor.program.as_deref().into_iter().chain([itself]) {
         let mut command = again(program);
-        successor.socket.hand_over(&mut command);
+        successor.socket.hand_over(&mut command, Some(std::process::id()));
         let error = command.exec();
         tracing::error!(%error, program = %program.display(), "the program cannot be started again in place");
     }
@@ -346,7 +346,7 @@ fn endow(command: &mut std::process::Command, socket: &KeptSocket, child: &[OsSt
         }
         None => socket.close(),
     }
-    socket.hand_over(command);
+    socket.hand_over(command, None);
 }
 
 /// Where a gateway that is started with these arguments listens, as things are now; `None` where that is not to be known.

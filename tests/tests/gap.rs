@@ -1,16 +1,17 @@
 //! A client that connects a hundred times a second while one generation follows the other: it may have to wait, and is
-//! never turned away at the door. The same under a real systemd is in `systemd.rs`.
+//! never turned away at the door. The tests under systemd boot one of their own; on a machine that cannot, they say `SKIPPED`.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use evergate_tests::gateway::{Builder, Gateway, free_address};
 use evergate_tests::http::Client;
 use evergate_tests::process::{self, binary, send_signal};
+use evergate_tests::service::{SOCKET, Service, UNIT};
 use evergate_tests::visitors::{Account, Visitors};
 use evergate_tests::{PATIENCE, eventually};
 use nix::sys::signal::Signal;
@@ -23,15 +24,22 @@ fn builder() -> Builder {
         .config("[agent.demo]\nwords_per_second = 0\n[watchdog]\nfreeze = \"2s\"\n[debug]\nhooks = \"on\"")
 }
 
-/// Has people visit the gateway while each of the `rounds` ends a generation in its way.
-fn visited(what: &str, gateway: &Gateway, rounds: u64, end_generation: impl Fn(u64)) -> Account {
-    let visitors = Visitors::new(gateway.address(), gateway.token());
-    let first = gateway.generation();
+/// The generation that serves at an address, if one does.
+fn serving(address: SocketAddr) -> Option<u64> {
+    let answer = Client::new(address, None).get("/readyz").ok().filter(|answer| answer.status == 200)?;
+    answer.json()["generation"].as_u64()
+}
+
+/// Has people visit a gateway while each of the `rounds` ends a generation in its way.
+fn visited(what: &str, (address, token): (SocketAddr, String), rounds: u64, end_generation: impl Fn(u64)) -> Account {
+    let visitors = Visitors::new(address, token);
     let account = visitors.visit_during(|| {
+        let mut generation = eventually(PATIENCE, || serving(address)).expect("it serves");
         std::thread::sleep(Duration::from_millis(100));
         for round in 0..rounds {
             end_generation(round);
-            gateway.await_generation(first + round + 1);
+            let next = eventually(PATIENCE, || serving(address).filter(|next| *next > generation));
+            generation = next.unwrap_or_else(|| panic!("nobody serves after generation {generation}"));
         }
     });
     let (answered, cut, longest) = (account.answered, account.cut.len(), account.longest);
@@ -42,11 +50,15 @@ fn visited(what: &str, gateway: &Gateway, rounds: u64, end_generation: impl Fn(u
     account
 }
 
+fn door(gateway: &Gateway) -> (SocketAddr, String) {
+    (gateway.address(), gateway.token())
+}
+
 #[test]
 fn a_restart_in_place_turns_nobody_away_and_answers_everybody() {
     let gateway = builder().start();
     let pid = gateway.pid();
-    let account = visited("in place", &gateway, RESTARTS, |_| {
+    let account = visited("in place", door(&gateway), RESTARTS, |_| {
         gateway.ask("restart", &json!({}));
     });
     assert_eq!(account.cut, Vec::<String>::new());
@@ -56,7 +68,7 @@ fn a_restart_in_place_turns_nobody_away_and_answers_everybody() {
 #[test]
 fn a_restart_by_our_supervisor_turns_nobody_away_and_answers_everybody() {
     let gateway = builder().supervised(true).start();
-    let account = visited("supervised", &gateway, RESTARTS, |_| {
+    let account = visited("supervised", door(&gateway), RESTARTS, |_| {
         gateway.ask("restart", &json!({}));
     });
     assert_eq!(account.cut, Vec::<String>::new());
@@ -65,13 +77,52 @@ fn a_restart_by_our_supervisor_turns_nobody_away_and_answers_everybody() {
 #[test]
 fn a_kill_under_our_supervisor_turns_nobody_away() {
     let gateway = builder().supervised(true).start();
-    visited("killed under supervise", &gateway, 5, |_| gateway.signal(Signal::SIGKILL));
+    visited("killed under supervise", door(&gateway), 5, |_| gateway.signal(Signal::SIGKILL));
 }
 
 #[test]
 fn a_frozen_gateway_that_replaces_itself_turns_nobody_away() {
     let gateway = builder().start();
-    visited("frozen", &gateway, 1, |_| gateway.freeze("loop", Duration::from_secs(600)));
+    visited("frozen", door(&gateway), 1, |_| gateway.freeze("loop", Duration::from_secs(600)));
+}
+
+/// systemd holds the socket: over restarts in place, over its own and over kills.
+#[test]
+fn a_socket_unit_turns_nobody_away_whatever_ends_the_gateway() {
+    let Some(service) = Service::start_with_socket("a socket unit under systemd") else { return };
+    let (door, pid) = ((service.address, service.token()), service.systemd.main_pid(UNIT));
+    let account = visited("a socket unit, restarted in place", door.clone(), RESTARTS, |round| {
+        service.send("operator", &format!("restart-{round}"), "/restart");
+    });
+    assert_eq!(account.cut, Vec::<String>::new());
+    assert_eq!(service.systemd.main_pid(UNIT), pid, "it was all one process");
+    let account = visited("a socket unit, restarted by systemd", door.clone(), 3, |_| service.control("restart"));
+    assert_eq!(account.cut, Vec::<String>::new());
+    visited("a socket unit, killed", door, 3, |_| {
+        service.systemd.kill_main(UNIT, "KILL");
+    });
+    assert_eq!(service.systemd.show(UNIT, "ActiveState"), "active");
+}
+
+/// A socket that outlived a stop would have the next visitor undo it.
+#[test]
+fn a_stop_takes_the_socket_unit_along_and_nobody_who_knocks_undoes_it() {
+    let Some(service) = Service::start_with_socket("a stop with a socket unit") else { return };
+    let stops: [&dyn Fn(); 2] = [&|| service.control("stop"), &|| {
+        let client = Client::new(service.address, Some(service.token()));
+        assert_eq!(client.post("/v1/stop", &json!({})).map(|answer| answer.status).ok(), Some(202));
+    }];
+    for stop in stops {
+        stop();
+        service.systemd.wait_for_state(UNIT, "inactive", PATIENCE);
+        service.systemd.wait_for_state(SOCKET, "inactive", PATIENCE);
+        assert_eq!(serving(service.address), None);
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(service.systemd.show(UNIT, "ActiveState"), "inactive", "nobody started it again");
+        service.control("start");
+        service.await_generation_after(0);
+        assert_eq!(service.systemd.show(SOCKET, "ActiveState"), "active", "it comes back with the service");
+    }
 }
 
 #[test]
