@@ -21,6 +21,7 @@ pub mod generation;
 pub mod hub;
 pub mod install;
 pub mod journal;
+pub mod kept_socket;
 pub mod last_words;
 pub mod lives;
 pub mod local;

@@ -3,7 +3,7 @@
 use crate::candidate::{Candidate, OnDisk};
 use crate::environment::{Accepting, Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
 use crate::journal::store::SCHEMA;
-use crate::program;
+use crate::program::{self, Successor};
 use crate::reload::{Reload, Reloaded};
 use crate::systemd::{self, KEEPER, Notify};
 use evergate_core::supervisor::Contract;
@@ -45,8 +45,8 @@ pub struct Exit {
     pub contract: Contract,
     /// Whether a signal has told the process to end.
     pub signalled: Arc<AtomicBool>,
-    /// The program that replaces this process.
-    pub program: Option<PathBuf>,
+    /// What replaces this process.
+    pub successor: Successor,
 }
 
 impl Exit {
@@ -60,7 +60,7 @@ impl Exit {
             Verdict::Exit(status) => status,
             Verdict::StayUp => STOP,
             Verdict::ReExec => {
-                program::replace_this_process(self.program.as_deref());
+                program::replace_this_process(&self.successor);
                 RESTART
             }
         }));
@@ -136,10 +136,10 @@ impl Environment for Native {
     }
 
     fn listen(&self, address: &Address) -> BoxFuture<io::Result<Box<dyn Listener>>> {
-        let address = address.clone();
+        let (address, socket) = (address.clone(), self.guard.exit.successor.socket.clone());
         Box::pin(async move {
             Ok(match address {
-                Address::Network(address) => Box::new(Network(TcpListener::bind(address).await?)) as Box<dyn Listener>,
+                Address::Network(address) => Box::new(Network(socket.listen(address)?)) as Box<dyn Listener>,
                 Address::Control(path) => Box::new(Control(listen_at(&path)?)),
             })
         })

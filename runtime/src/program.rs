@@ -3,12 +3,14 @@
 
 use crate::cli::{self, ClientCommand, Global};
 use crate::config::{Config, FileSource, Sources, evergate_environment};
+use crate::kept_socket::KeptSocket;
 use crate::{doctor, install, last_words, logging, run, signals, supervise, takeover};
 use clap::{CommandFactory, Parser, Subcommand};
 use evergate_core::supervisor::{Contract, Park};
 use evergate_core::verdict::Verdict;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -110,6 +112,15 @@ enum ConfigCommand {
     Check,
 }
 
+/// What takes the place of this process when it is replaced.
+#[derive(Clone)]
+pub struct Successor {
+    /// The program, as far as this process knows its own.
+    pub program: Option<PathBuf>,
+    /// What it inherits.
+    pub socket: KeptSocket,
+}
+
 /// The exit status for a command line that makes no sense (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
 
@@ -131,10 +142,14 @@ pub fn main() -> ExitCode {
             unblock();
             answer_for_takeover(&arguments.global, listen, schema)
         }
-        Command::Run(run) => gateway(&arguments.global, run, program),
+        Command::Run(run) => {
+            let socket = KeptSocket::from_environment();
+            gateway(&arguments.global, run, &Successor { program, socket })
+        }
         Command::Supervise { arguments: child } => {
+            let socket = KeptSocket::from_environment();
             unblock();
-            supervise_gateway(&arguments.global, child)
+            supervise_gateway(&arguments.global, child, socket)
         }
         Command::Client(command) => {
             unblock();
@@ -225,21 +240,22 @@ fn answer_for_takeover(global: &Global, listen: Option<String>, schema: Option<u
     }
 }
 
-fn gateway(global: &Global, arguments: RunArguments, program: Option<PathBuf>) -> ExitCode {
+fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> ExitCode {
     let (config, state_dir) = match load(global, arguments.listen.clone()) {
         Ok(loaded) => loaded,
-        Err(_) => return park(),
+        Err(_) => return park(&successor.socket),
     };
     logging::start(&config.log);
     let again = sources(global, arguments.listen, &state_dir);
     let load = Box::new(move || Config::load(again.clone()));
-    match run::run(&config, load, &state_dir, arguments.flight_log.as_deref(), program.clone()) {
+    match run::run(&config, load, &state_dir, arguments.flight_log.as_deref(), successor.clone()) {
         Ok(Verdict::Exit(status)) => ExitCode::from(status),
         Ok(Verdict::ReExec) => {
-            replace_this_process(program.as_deref());
+            replace_this_process(successor);
             ExitCode::from(evergate_core::verdict::RESTART)
         }
         Ok(Verdict::StayUp) => stay_up(
+            &successor.socket,
             "stopped. This supervisor starts it again after any end, so the process stays, idle: unload its job to end it",
         ),
         Err(error) => {
@@ -248,23 +264,25 @@ fn gateway(global: &Global, arguments: RunArguments, program: Option<PathBuf>) -
             } else {
                 logging::complain(&error);
             }
-            error.try_again().map_or_else(park, ExitCode::from)
+            error.try_again().map_or_else(|| park(&successor.socket), ExitCode::from)
         }
     }
 }
 
 /// Ends so that the supervisor does not start us again as we are; where any end would be followed by a start, does not end.
-fn park() -> ExitCode {
+fn park(socket: &KeptSocket) -> ExitCode {
     match Contract::of(crate::detect::supervisor()).park {
         Park::Exit(status) => ExitCode::from(status),
-        Park::StayUp => {
-            stay_up("parked: this supervisor would only start it again. Mend what is said above, then restart it")
-        }
+        Park::StayUp => stay_up(
+            socket,
+            "parked: this supervisor would only start it again. Mend what is said above, then restart it",
+        ),
     }
 }
 
 /// Does nothing until a signal ends the process.
-fn stay_up(why: &str) -> ExitCode {
+fn stay_up(socket: &KeptSocket, why: &str) -> ExitCode {
+    socket.close();
     logging::complain(&why);
     unblock();
     loop {
@@ -273,12 +291,14 @@ fn stay_up(why: &str) -> ExitCode {
 }
 
 /// Replaces this process by a fresh start of the program: same PID, same command line. Signals have been blocked
-/// before and stay so over the exec, since one that comes before the new image listens would kill it. Comes back only when
-/// that is not possible.
-pub(crate) fn replace_this_process(program: Option<&Path>) {
+/// before and stay so over the exec, since one that comes before the new image listens would kill it. The listening socket stays open
+/// all the time, so that whoever connects meanwhile waits. Comes back only when that is not possible.
+pub(crate) fn replace_this_process(successor: &Successor) {
     let itself = Path::new("/proc/self/exe");
-    for program in program.into_iter().chain([itself]) {
-        let error = again(program).exec();
+    for program in successor.program.as_deref().into_iter().chain([itself]) {
+        let mut command = again(program);
+        successor.socket.hand_over(&mut command, Some(std::process::id()));
+        let error = command.exec();
         tracing::error!(%error, program = %program.display(), "the program cannot be started again in place");
     }
 }
@@ -294,7 +314,7 @@ fn again(program: &Path) -> std::process::Command {
 }
 
 /// Supervises `run` with the same global options.
-fn supervise_gateway(global: &Global, child: Vec<OsString>) -> ExitCode {
+fn supervise_gateway(global: &Global, child: Vec<OsString>, socket: KeptSocket) -> ExitCode {
     let (config, state_dir) = match load(global, None) {
         Ok(loaded) => loaded,
         Err(status) => return status,
@@ -310,7 +330,31 @@ fn supervise_gateway(global: &Global, child: Vec<OsString>) -> ExitCode {
     }
     let state_dir = state_dir_in(&arguments).unwrap_or(state_dir);
     // The watchdog inside comes first, where it still can.
-    supervise::supervise(arguments, &state_dir, config.watchdog.freeze + supervise::AFTER_THE_WATCHDOG)
+    let silence = config.watchdog.freeze + supervise::AFTER_THE_WATCHDOG;
+    let child = arguments.clone();
+    supervise::supervise(arguments, &state_dir, silence, move |command| endow(command, &socket, &child))
+}
+
+/// Gives the next child of a supervisor the socket that it is going to want, which is kept from one child to the next. A
+/// child that wants any port finds its own.
+fn endow(command: &mut std::process::Command, socket: &KeptSocket, child: &[OsString]) {
+    match address_wanted(child).filter(|address| address.port() != 0) {
+        Some(address) => {
+            if let Err(error) = socket.listen(address) {
+                tracing::warn!(%error, %address, "cannot listen for the child, which tries by itself; connections that are made while none runs are refused");
+            }
+        }
+        None => socket.close(),
+    }
+    socket.hand_over(command, None);
+}
+
+/// Where a gateway that is started with these arguments listens, as things are now; `None` where that is not to be known.
+fn address_wanted(child: &[OsString]) -> Option<SocketAddr> {
+    let words = std::iter::once(OsStr::new("evergate")).chain(child.iter().map(OsString::as_os_str));
+    let Arguments { global, command: Command::Run(run) } = Arguments::try_parse_from(words).ok()? else { return None };
+    let state_dir = global.state_dir().ok()?;
+    Config::load(sources(&global, run.listen, &state_dir)).ok().map(|config| config.local.listen)
 }
 
 /// The state directory that the arguments of a child name themselves.

@@ -15,6 +15,7 @@ use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
 use crate::last_words::LastWords;
 use crate::local::Access;
 use crate::native::{Exit, Native};
+use crate::program::Successor;
 use crate::pulse::Pulse;
 use crate::reload::{Load, Reload};
 use crate::signals::{self, Signals};
@@ -94,13 +95,13 @@ impl StartError {
 /// Runs one generation and says how the process is to end. All that its core is told and says is appended to `flight_log`,
 /// or recorded in the state directory when there is none. `load` reads the configuration again when somebody wants that.
 ///
-/// `program` is what replaces this process if its own loop cannot say so any more.
+/// `successor` is what replaces this process if its own loop cannot say so any more, and keeps the socket for it.
 pub fn run(
     config: &Config,
     load: Load,
     state_dir: &Path,
     flight_log: Option<&Path>,
-    program: Option<PathBuf>,
+    successor: Successor,
 ) -> Result<Verdict, StartError> {
     let system = |what| move |error| StartError::System { what, error };
     let unusable = |error| ClaimError::Unusable { path: state_dir.to_owned(), error };
@@ -112,7 +113,7 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(system("the event loop cannot be set up"))?;
-    let verdict = runtime.block_on(generation(config, load, &state_dir, flight_log, program, claim))?;
+    let verdict = runtime.block_on(generation(config, load, &state_dir, flight_log, successor, claim))?;
     // Whatever still runs on the loop (a name look-up, say) must not hold up the end.
     runtime.shutdown_background();
     Ok(verdict)
@@ -123,7 +124,7 @@ async fn generation(
     load: Load,
     state_dir: &Path,
     flight_log: Option<&Path>,
-    program: Option<PathBuf>,
+    successor: Successor,
     mut claim: Claim,
 ) -> Result<Verdict, StartError> {
     let system = |what| move |error| StartError::System { what, error };
@@ -134,7 +135,7 @@ async fn generation(
         .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
     // The terms that need no answer from anybody hold until the supervisor has told its limit.
     let contract = Contract::of(detect::supervisor());
-    let exit = Exit { contract, signalled: ear.heard(), program };
+    let exit = Exit { contract, signalled: ear.heard(), successor };
     let native = Native::new(exit).map_err(system("a thread cannot be started"))?;
     let reload = Arc::new(Reload::new(config.clone(), load));
     let environment: Arc<dyn Environment> = Arc::new(native.with_reload(reload, hang_ups));

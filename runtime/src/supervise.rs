@@ -61,11 +61,18 @@ const PASSED_ON: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
 /// A child that is told to stop has [`KILL_LIMIT`] for it, which its own deadlines nest below. One that has said that it gets on,
 /// and does not say so for `silence`, is killed and started again.
 ///
+/// `endow` gives each child what it inherits, right before it is started.
+///
 /// Call it before any thread is started: the signal mask it sets is the calling thread's.
 /// A new build of the program that does not prove itself gives way to the copy of the last good one in `state_dir`.
-pub fn supervise(arguments: Vec<OsString>, state_dir: &Path, silence: Duration) -> ExitCode {
+pub fn supervise(
+    arguments: Vec<OsString>,
+    state_dir: &Path,
+    silence: Duration,
+    endow: impl FnMut(&mut process::Command) + 'static,
+) -> ExitCode {
     let arguments = if arguments.is_empty() { vec![OsString::from("run")] } else { arguments };
-    match run(arguments, state_dir, KILL_LIMIT, silence) {
+    match run(arguments, state_dir, KILL_LIMIT, silence, Box::new(endow)) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             error!(%error, "cannot supervise: the operating system refused signals, a runtime or our own path");
@@ -74,7 +81,13 @@ pub fn supervise(arguments: Vec<OsString>, state_dir: &Path, silence: Duration) 
     }
 }
 
-fn run(arguments: Vec<OsString>, state_dir: &Path, kill_limit: Duration, silence: Duration) -> io::Result<u8> {
+fn run(
+    arguments: Vec<OsString>,
+    state_dir: &Path,
+    kill_limit: Duration,
+    silence: Duration,
+    endow: Endow,
+) -> io::Result<u8> {
     // SIGCHLD may come blocked from whoever executed us, and the end of a child would then go unseen.
     let all: SigSet = PASSED_ON.into_iter().chain([Signal::SIGCHLD]).collect();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None)?;
@@ -89,6 +102,7 @@ fn run(arguments: Vec<OsString>, state_dir: &Path, kill_limit: Duration, silence
         info!(pid = process::id(), program = %program.display(), ?arguments, "supervising");
         let mut supervisor = Supervisor::new(program, arguments, state_dir, kill_limit);
         supervisor.respawn = supervisor.respawn.clone().watching(silence);
+        supervisor.endow = endow;
         supervisor.keeper =
             Keeper::open().inspect_err(|error| warn!(%error, "cannot hear whether the child gets on")).ok();
         Ok(supervisor.watch(async || signals.next().await).await)
@@ -147,12 +161,16 @@ struct Running {
     started_at: Instant,
 }
 
+/// Gives a child what it inherits.
+type Endow = Box<dyn FnMut(&mut process::Command)>;
+
 struct Supervisor {
     versions: Versions,
     arguments: Vec<OsString>,
     respawn: Respawn,
     begun_at: time::Instant,
     keeper: Option<Keeper>,
+    endow: Endow,
     /// What the last child died of, if it did not say so itself.
     died_of: Option<String>,
 }
@@ -201,6 +219,7 @@ impl Supervisor {
             respawn: Respawn::new(kill_limit),
             begun_at,
             keeper: None,
+            endow: Box::new(|_| {}),
             died_of: None,
         }
     }
@@ -294,6 +313,7 @@ impl Supervisor {
             true => command.env("EVERGATE_REVIVED", "1"),
             false => command.env_remove("EVERGATE_REVIVED"),
         };
+        (self.endow)(command.as_std_mut());
         let child = command.spawn();
         self.versions.started(&choice, child.as_ref().ok().and_then(Child::id));
         let child = child?;

@@ -96,7 +96,10 @@ impl Client {
 }
 
 fn answer(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> io::Result<Answer> {
-    let mut response = result.map_err(io::Error::other)?;
+    let mut response = result.map_err(|error| match error {
+        ureq::Error::Io(error) => error,
+        error => io::Error::other(error),
+    })?;
     let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
     let retry_after = retry_after.map(str::to_owned);
     let bytes = response.body_mut().read_to_vec().map_err(io::Error::other)?;

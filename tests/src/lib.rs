@@ -17,6 +17,7 @@ pub mod oracle;
 pub mod process;
 pub mod service;
 pub mod systemd;
+pub mod visitors;
 
 use std::time::{Duration, Instant};
 

@@ -26,6 +26,8 @@ use crate::{
 
 /// The unit's name.
 pub const UNIT: &str = "evergate.service";
+/// The name of the unit that holds its socket, in tests that have one.
+pub const SOCKET: &str = "evergate.socket";
 /// How long a second reply may take to come, if one came at all.
 const AFTERTHOUGHT: Duration = Duration::from_secs(2);
 
@@ -44,19 +46,37 @@ impl Service {
     /// `None`, said loudly, when there can be no systemd here.
     pub fn start(test: &str, further: &str) -> Option<Self> {
         let service = Self::boot(test)?;
-        let log = service.log();
-        let (program, state, address) = (binary(), service.state.display(), service.address);
+        service.write_unit(further);
+        service.control("start");
+        service.await_generation_after(0);
+        Some(service)
+    }
+
+    /// The same with a socket that systemd holds; the gateway itself is started by whoever connects first.
+    pub fn start_with_socket(test: &str) -> Option<Self> {
+        let service = Self::boot(test)?;
+        let further =
+            format!("RestartSec=0\nSockets={SOCKET}\n[Unit]\nPropagatesStopTo={SOCKET}\nStartLimitIntervalSec=0");
+        service.write_unit(&further);
+        service.systemd.write_unit(SOCKET, &format!("[Socket]\nListenStream={}\n", service.address));
+        let started = service.systemd.systemctl(&["start", SOCKET]);
+        assert!(started.status.success(), "{}", started.text);
+        assert_eq!(service.systemd.main_pid(UNIT), 0, "nobody has come yet");
+        service.await_generation_after(0);
+        Some(service)
+    }
+
+    fn write_unit(&self, further: &str) {
+        let log = self.log();
+        let (program, state, address) = (binary(), self.state.display(), self.address);
         let unit = format!(
             "[Service]\nType=simple\nExecStart={} run --state-dir {state} --listen {address} --flight-log {2}\nRestart=on-failure\n\
              StandardOutput=append:{1}\nStandardError=append:{1}\n{further}\n",
             program.display(),
             log.display(),
-            service.flight_log().display(),
+            self.flight_log().display(),
         );
-        service.systemd.write_unit(UNIT, &unit);
-        service.control("start");
-        service.await_generation_after(0);
-        Some(service)
+        self.systemd.write_unit(UNIT, &unit);
     }
 
     /// Boots systemd for `test` and starts the gateway in the unit of the machine that `evergate install` prints, after

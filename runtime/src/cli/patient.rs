@@ -4,6 +4,7 @@
 
 use crate::agent::orphan;
 use crate::journal::Owner;
+use crate::kept_socket;
 use crate::last_words::LastWords;
 use crate::systemd::{Manager, Unit};
 use evergate_core::supervisor::Supervisor;
@@ -141,6 +142,7 @@ fn like(pid: i32) -> Option<Command> {
         let at = text.iter().position(|byte| *byte == b'=')?;
         command.env(OsString::from_vec(text[..at].to_vec()), OsString::from_vec(text[at + 1..].to_vec()));
     }
+    kept_socket::say_nothing(&mut command);
     command.current_dir(std::fs::read_link(proc.join("cwd")).ok()?);
     command.stdin(Stdio::null()).stdout(output(1)).stderr(output(2)).process_group(0);
     Some(command)

@@ -7,12 +7,14 @@ use crate::metrics::Metrics;
 use crate::watched::Watcher;
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Connections at once through one door. Above that clients wait in the kernel's queue.
 const CONNECTIONS: usize = 4096;
@@ -20,6 +22,8 @@ const CONNECTIONS: usize = 4096;
 const HEAD: Duration = Duration::from_secs(10);
 /// How long connections may take to finish their answers at the end.
 const FAREWELL: Duration = Duration::from_millis(300);
+/// How long a client that was just let in may take to begin to speak when the end comes.
+const GREETING: Duration = Duration::from_millis(50);
 
 /// Serves one door until the platforms close.
 pub async fn serve(
@@ -66,7 +70,13 @@ async fn closed(platforms: &mut Watcher<Platforms>) {
 
 async fn converse(stream: Box<dyn Stream>, router: Router, mut platforms: Watcher<Platforms>, metrics: Arc<Metrics>) {
     metrics.connections.fetch_add(1, Relaxed);
-    let service = TowerToHyperService::new(router);
+    let let_in = Instant::now();
+    let spoken = AtomicBool::new(false);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        spoken.store(true, Relaxed);
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -76,8 +86,15 @@ async fn converse(stream: Box<dyn Stream>, router: Router, mut platforms: Watche
         biased;
         ended = connection.as_mut() => ended,
         () = closed(&mut platforms) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            // hyper closes one on which nothing has come yet, and with it the request that is on its way.
+            let greeting = if spoken.load(Relaxed) { Duration::ZERO } else { GREETING.saturating_sub(let_in.elapsed()) };
+            match tokio::time::timeout(greeting, connection.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = ended {
