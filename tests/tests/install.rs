@@ -269,7 +269,7 @@ struct Scan {
 
 impl Scan {
     fn control(&self, arguments: &[&str]) {
-        let status = Command::new("s6-svc").args(arguments).arg(&self.folder.join("evergate")).status();
+        let status = Command::new("s6-svc").args(arguments).arg(self.folder.join("evergate")).status();
         assert!(status.is_ok_and(|status| status.success()), "s6-svc {arguments:?}");
     }
 

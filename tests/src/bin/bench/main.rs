@@ -1,10 +1,11 @@
-//! `bench gap|throughput|recovery|memory [--json]`: how fast and how small the release build of `evergate` is, each
+//! `bench gap|freeze|throughput|recovery|memory [--json]`: how fast and how small the release build of `evergate` is, each
 //! figure beside a yardstick that was measured in the same run on the same machine. It judges nothing by its exit
 //! status: that is 0 whenever there was something to measure.
 #![forbid(unsafe_code)]
 
 mod bare_server;
 mod connection;
+mod freeze;
 mod gap;
 mod history;
 mod memory;
@@ -19,13 +20,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: cargo run --release -p evergate-tests --bin bench -- gap|throughput|recovery|memory [--json]";
+    "usage: cargo run --release -p evergate-tests --bin bench -- gap|freeze|throughput|recovery|memory [--json]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| *word != "--json").collect();
     let measure = match words[..] {
         ["gap"] => gap::measure,
+        ["freeze"] => freeze::measure,
         ["throughput"] => throughput::measure,
         ["recovery"] => recovery::measure,
         ["memory"] => memory::measure,
