@@ -55,8 +55,9 @@ impl Service {
     /// The same with a socket that systemd holds; the gateway itself is started by whoever connects first.
     pub fn start_with_socket(test: &str) -> Option<Self> {
         let service = Self::boot(test)?;
-        let further =
-            format!("RestartSec=0\nSockets={SOCKET}\n[Unit]\nPropagatesStopTo={SOCKET}\nStartLimitIntervalSec=0");
+        let further = format!(
+            "RestartSec=0\nEnvironment=EVERGATE_AGENT_DEMO_WORDS_PER_SECOND=0\nSockets={SOCKET}\n[Unit]\nPropagatesStopTo={SOCKET}\nStartLimitIntervalSec=0"
+        );
         service.write_unit(&further);
         service.systemd.write_unit(SOCKET, &format!("[Socket]\nListenStream={}\n", service.address));
         let started = service.systemd.systemctl(&["start", SOCKET]);

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
@@ -40,6 +40,8 @@ pub struct Account {
 pub struct Visitors {
     address: SocketAddr,
     token: String,
+    /// Sets their sessions apart from those of earlier visitors.
+    group: usize,
     over: AtomicBool,
     account: Mutex<Account>,
     said: Mutex<Vec<Accepted>>,
@@ -48,7 +50,13 @@ pub struct Visitors {
 impl Visitors {
     /// Nobody has come yet.
     pub fn new(address: SocketAddr, token: String) -> Self {
-        Self { address, token, over: AtomicBool::new(false), account: Mutex::default(), said: Mutex::default() }
+        static GROUPS: AtomicUsize = AtomicUsize::new(0);
+        let (group, over) = (GROUPS.fetch_add(1, Ordering::Relaxed), AtomicBool::new(false));
+        Self { address, token, group, over, account: Mutex::default(), said: Mutex::default() }
+    }
+
+    fn session(&self, talker: usize) -> String {
+        format!("visitors-{}-{talker}", self.group)
     }
 
     /// They come from now on, until `busy` is over; then everybody who still waits is waited for. Gives the account.
@@ -81,7 +89,7 @@ impl Visitors {
     /// Says one thing after the other in a session of its own, each until it is accepted.
     fn talk(&self, talker: usize) {
         let client = Client::new(self.address, Some(self.token.clone()));
-        let session = format!("visitor-{talker}");
+        let session = self.session(talker);
         for number in 0.. {
             if self.over.load(Ordering::Relaxed) {
                 return;
@@ -122,7 +130,7 @@ impl Visitors {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
         assert!(!said.is_empty(), "nothing was accepted, so nothing was tested");
         for talker in 0..TALKERS {
-            let session = format!("visitor-{talker}");
+            let session = self.session(talker);
             let said: Vec<_> = said.iter().filter(|said| said.session == session).cloned().collect();
             let Some(last) = said.last() else { continue };
             let mut follower = Follower::new(self.address, self.token.clone(), &session, None);

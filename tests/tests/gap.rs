@@ -164,7 +164,7 @@ fn a_gateway_that_is_to_listen_elsewhere_lets_go_of_the_former_address() {
         assert_eq!(client.post("/v1/restart", &json!({})).map(|answer| answer.status).ok(), Some(202));
         let moved = eventually(PATIENCE, || serves(wanted).then_some(()));
         let refused = TcpStream::connect(former).map_err(|error| error.kind());
-        let _gone = send_signal(i32::try_from(child.id()).expect("a process id is small"), Signal::SIGTERM);
+        send_signal(i32::try_from(child.id()).expect("a process id is small"), Signal::SIGTERM);
         let ended = eventually(PATIENCE, || child.try_wait().expect("it is our child"));
         let _killed = child.kill();
         process::end_all(&state);
