@@ -2,9 +2,8 @@
 //! jumps to the next timer when nothing else is to do. It knows nothing of what it is asked.
 
 use crate::memory::Memory;
-use evergate::candidate::OnDisk;
-use evergate::reload::Reloaded;
 use evergate::agent::demo::DemoAgent;
+use evergate::candidate::OnDisk;
 use evergate::driver::handle::Handle;
 use evergate::driver::{Driver, Parts};
 use evergate::environment::{Accepting, Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
@@ -12,6 +11,7 @@ use evergate::flight::Recorder;
 use evergate::journal::store::Store;
 use evergate::journal::{Journal, Owner};
 use evergate::local::{Access, Door, Local, router, serve};
+use evergate::reload::Reloaded;
 use evergate_core::gateway::{Gateway as Core, Phase};
 use evergate_core::limits::Limits;
 use evergate_core::recovery::Recovered;

@@ -66,7 +66,7 @@ const ROOMS: [(&str, usize, usize); 16] = [
     ("terminated", 2_803, 4_700),
     ("crowded", 1_967, 3_157),
     ("deadly", 12_827, 27_066),
-    ("frozen", 1_494, 2_417),
+    ("frozen", 1_494, 2_549),
 ];
 
 #[test]
