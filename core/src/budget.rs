@@ -208,6 +208,17 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_of_twice_the_margins_is_split_in_proportion_and_any_above_keeps_the_margins_whole() {
+        let now = Instant::from_millis(0);
+        let ends = |ms| {
+            let limit = Some(Duration::from_millis(ms));
+            let deadlines = Deadlines::new(&Limits::default(), Mode::Graceful, limit, now);
+            (deadlines.close.as_millis(), deadlines.self_kill.as_millis())
+        };
+        assert_eq!([9_000, 10_000, 11_000].map(ends), [(4_500, 6_750), (5_000, 7_500), (6_000, 8_000)]);
+    }
+
+    #[test]
     fn a_drain_that_fits_is_left_as_configured() {
         let now = Instant::from_millis(0);
         let deadlines = Deadlines::new(&Limits::default(), Mode::Graceful, Some(Duration::from_secs(90)), now);

@@ -326,3 +326,50 @@ const fn emergency(verdict: Verdict) -> Verdict {
         Verdict::StayUp => Verdict::Exit(STOP),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Position;
+    use crate::input::Input;
+    use crate::limits::Limits;
+    use crate::recovery::Recovered;
+    use crate::supervisor::{Contract, Supervisor};
+
+    /// All that an idle gateway wants done when somebody asks for its end.
+    fn effects_of(wish: Wish, supervisor: Supervisor) -> Vec<Effect> {
+        let now = Instant::from_millis(1);
+        let mut gateway = Gateway::boot(Limits::default(), Contract::of(supervisor), Recovered::default(), now);
+        let mut effects = Vec::new();
+        let request = RequestId(1);
+        let asked = Input::Request { request, wish, mode: Mode::Graceful, origin: Origin::Cli };
+        let found = Input::CandidateFit { request };
+        let synced = Input::Synced { through: Position(u64::MAX) };
+        for input in [Input::PlatformsOpen, synced.clone(), asked, found, synced.clone(), synced] {
+            gateway.handle(now, input);
+            effects.extend(std::iter::from_fn(|| gateway.poll()));
+        }
+        assert_eq!(gateway.phase(), Phase::Ended, "{effects:#?}");
+        effects
+    }
+
+    #[test]
+    fn only_of_a_stop_is_the_supervisor_told_that_the_process_leaves() {
+        let told = |wish| effects_of(wish, Supervisor::Evergate).contains(&Effect::Stopping);
+        assert!(told(Wish::Stop));
+        assert!(!told(Wish::Restart));
+    }
+
+    #[test]
+    fn the_guard_ends_a_stuck_process_as_it_was_to_end_but_never_lets_it_stay() {
+        let guard = |wish, supervisor| {
+            effects_of(wish, supervisor).into_iter().find_map(|effect| match effect {
+                Effect::Guard(Some((_, verdict))) => Some(verdict),
+                _ => None,
+            })
+        };
+        assert_eq!(guard(Wish::Restart, Supervisor::Nobody), Some(Verdict::ReExec));
+        assert_eq!(guard(Wish::Restart, Supervisor::Container), Some(Verdict::Exit(75)));
+        assert_eq!(guard(Wish::Stop, Supervisor::Kubernetes), Some(Verdict::Exit(STOP)));
+    }
+}

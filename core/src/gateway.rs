@@ -395,3 +395,15 @@ impl Gateway {
         self.write_ahead.is_failing()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_are_called_as_the_api_calls_them() {
+        use Phase::*;
+        let names = [Starting, Serving, Draining, Interrupting, Closing, Ended].map(Phase::name);
+        assert_eq!(names, ["starting", "serving", "draining", "interrupting", "closing", "ended"]);
+    }
+}
