@@ -73,7 +73,7 @@ impl Patience {
             },
             // Asking first costs little, and spares turns that could be interrupted in order a death on their account.
             Mode::Force => Self {
-                answer: Duration::from_secs(1),
+                answer: Duration::from_secs(2),
                 terminate: Duration::ZERO,
                 kill: Duration::from_secs(5),
                 revive: Duration::from_secs(2),
@@ -152,7 +152,7 @@ impl Ladder {
             Sight::Next { ready: true } => return Step::Done,
             Sight::Next { ready: false } => self.climb(now, Rung::Wait),
             Sight::Gone => self.climb(now, Rung::Start),
-            Sight::GettingOn if self.rung == Rung::Ask => self.since = now,
+            Sight::GettingOn if self.rung <= Rung::Terminate => self.since = now,
             Sight::GettingOn | Sight::Stuck | Sight::Silent => {}
         }
         if self.give_up_at.is_some_and(|at| at <= now) {
@@ -251,7 +251,17 @@ mod tests {
             _ => Sight::Next { ready: true },
         };
         let done = climb(Mode::Force, None, world);
-        assert_eq!(done, [(1_000, Step::Kill), (3_100, Step::Start), (3_200, Step::Done)]);
+        assert_eq!(done, [(2_000, Step::Kill), (4_100, Step::Start), (4_200, Step::Done)]);
+    }
+
+    #[test]
+    fn a_loop_that_goes_on_after_the_signal_may_end_in_its_own_time() {
+        let done = climb(Mode::Graceful, None, |ms, _| match ms {
+            0..=6_000 => Sight::Stuck,
+            6_100..=40_000 => Sight::GettingOn,
+            _ => Sight::Next { ready: true },
+        });
+        assert_eq!(done, [(5_000, Step::Terminate), (40_100, Step::Done)]);
     }
 
     #[test]
@@ -262,7 +272,7 @@ mod tests {
     #[test]
     fn a_process_that_cannot_be_killed_is_given_up_upon() {
         let done = climb(Mode::Force, None, |_, _| Sight::Silent);
-        assert_eq!(done, [(1_000, Step::Kill), (6_000, Step::GiveUp(Rung::Kill))]);
+        assert_eq!(done, [(2_000, Step::Kill), (7_000, Step::GiveUp(Rung::Kill))]);
     }
 
     #[test]

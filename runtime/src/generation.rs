@@ -158,7 +158,10 @@ async fn drive(
             () = pulse.starts_again(Part::Control) => {
                 // The thread that hangs is left behind: nobody can end it, and nobody waits for it.
                 match environment.listen(&Address::Control(control_path.to_owned())).await {
-                    Ok(control) => gone = serve_control(control, inside.clone(), platforms.clone())?,
+                    Ok(control) => match serve_control(control, inside.clone(), platforms.clone()) {
+                        Ok(fresh) => gone = fresh,
+                        Err(error) => tracing::error!(%error, "the control socket cannot be served again"),
+                    },
                     Err(error) => tracing::error!(%error, "the control socket cannot be made again"),
                 }
             }

@@ -21,6 +21,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, UnixListener};
 
+/// How long the guard waits for its own line in the log.
+const TO_LOG: Duration = Duration::from_millis(20);
+
 /// The real machine.
 pub struct Native {
     origin: tokio::time::Instant,
@@ -54,7 +57,11 @@ impl Exit {
     fn take(&self, verdict: Verdict) {
         let signalled = self.signalled.load(SeqCst);
         let verdict = if signalled { self.contract.signalled_at_last(verdict) } else { verdict };
-        tracing::error!(%verdict, "the gateway does not end by itself and is ended by its guard");
+        // On a thread of its own, and for a moment only: whoever reads the log may stand still as well.
+        let log = move || tracing::error!(%verdict, "the gateway does not end by itself and is ended by its guard");
+        if std::thread::Builder::new().spawn(log).is_ok() {
+            std::thread::sleep(TO_LOG);
+        }
         // The one end beside `main`: the loop that should have ended the process no longer turns.
         std::process::exit(i32::from(match verdict {
             Verdict::Exit(status) => status,

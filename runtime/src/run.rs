@@ -111,6 +111,10 @@ pub fn run(
     let claim = Claim::take(&state_dir, PREDECESSOR)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // A signal is for the thread that hears signals, and for the next image once that is deaf.
+        .on_thread_start(|| {
+            let _unlikely = signals::block();
+        })
         .build()
         .map_err(system("the event loop cannot be set up"))?;
     let verdict = runtime.block_on(generation(config, load, &state_dir, flight_log, successor, claim))?;

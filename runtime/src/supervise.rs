@@ -1,6 +1,6 @@
 //! `evergate supervise`: starts the gateway as its child, passes signals on, and starts it again as
-//! [`evergate_core::respawn`] decides. Owns the child process and its process group; it never reads the state
-//! directory, never talks to the gateway otherwise, and decides nothing by itself.
+//! [`evergate_core::respawn`] decides. Owns the child process, its process group and the socket at which it hears that the
+//! child gets on; which program it starts is the business of `versions`. It decides nothing by itself.
 //!
 //! | signal to the supervisor | the child (its main process only) | the supervisor                                   |
 //! |--------------------------|-----------------------------------|--------------------------------------------------|

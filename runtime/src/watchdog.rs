@@ -9,6 +9,9 @@ use evergate_core::watchdog::{Bounds, Finding, Part, Watchdog};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a process that is being ended may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// What a watchdog needs.
 pub struct Watch {
     /// The world.
@@ -75,8 +78,10 @@ impl Watch {
     fn end(&self, why: &str) {
         let restart = self.contract.verdict(Wish::Restart, Origin::Watchdog);
         let verdict = self.pulse.armed().unwrap_or(restart);
-        tracing::error!(%verdict, why, "the watchdog ends this process");
+        // Before anything that may stand still together with the loop: a disk, or a log that nobody reads.
+        self.environment.guard(Some((self.environment.now() + LAST_WORDS, verdict)));
         (self.last_words)(why);
+        tracing::error!(%verdict, why, "the watchdog ends this process");
         self.environment.guard(Some((self.environment.now(), verdict)));
     }
 }

@@ -217,7 +217,12 @@ impl<'a> Climb<'a> {
                 progress.say(&how);
                 Stood::Climbed
             }
-            Err(trouble) => Stood::GivenUp { why: trouble },
+            // Its supervisor may only be pausing.
+            Err(trouble) => {
+                progress.say(&trouble);
+                self.trouble = Some(trouble);
+                Stood::Climbed
+            }
         }
     }
 

@@ -82,7 +82,7 @@ pub enum ClientCommand {
     ///
     /// Turns in flight get the drain budget to end; what is cut short is resumed by the new generation. A gateway that gets
     /// nowhere is sent SIGTERM, then SIGKILL, and started again by whoever supervises it; nothing that was accepted is lost by
-    /// that. With --force it is killed within a second unless it obeys. Exit status:
+    /// that. With --force it is killed after two seconds unless it obeys. Exit status:
     /// 0 a new generation is ready; 1 the request was overruled, cancelled or failed; 69 no gateway is running;
     /// 75 not ready in time; 78 refused, since the next start would fail (broken configuration or program); 130 you
     /// stopped waiting (the request stands).

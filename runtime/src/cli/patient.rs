@@ -80,22 +80,22 @@ impl Patient {
 
     /// Sends it a signal, if it still is the process that owns the state directory.
     pub fn signal(&self, signal: Signal) -> Result<(), String> {
-        let same = |owner: &Owner| (owner.pid, owner.start_time) == (self.owner.pid, self.owner.start_time);
+        let identity = |owner: &Owner| (owner.pid, owner.start_time, owner.generation);
+        let same = |owner: &Owner| identity(owner) == identity(&self.owner);
         match presence(&self.state_dir) {
             Ok(Presence::Process(owner)) if same(&owner) => {}
             Ok(_) => return Err(format!("process {} is no longer the gateway; it is left alone", self.owner.pid)),
             Err(error) => return Err(format!("the lock of {} cannot be read: {error}", self.state_dir.display())),
         }
-        kill(Pid::from_raw(self.owner.pid), signal)
-            .map_err(|error| format!("{signal} cannot be sent to process {}: {error}", self.owner.pid))?;
         if signal == Signal::SIGKILL {
             let why = "killed by `evergate restart`: it got nowhere".to_owned();
             let words = LastWords { generation: self.owner.generation, why, diagnosis: None };
-            words
-                .write(&self.state_dir)
-                .map_err(|error| format!("its successor cannot be told why it died: {error}"))?;
+            if let Err(error) = words.write(&self.state_dir) {
+                tracing::warn!(%error, "its successor cannot be told why it died");
+            }
         }
-        Ok(())
+        kill(Pid::from_raw(self.owner.pid), signal)
+            .map_err(|error| format!("{signal} cannot be sent to process {}: {error}", self.owner.pid))
     }
 
     /// Starts it through whoever supervised it; where nobody did, as it was started before.
@@ -104,7 +104,7 @@ impl Patient {
             (Some(Supervisor::Systemd), Some(unit)) => start_unit(unit).await,
             (None | Some(Supervisor::Nobody), _) => self.start_alone(),
             (Some(supervisor), _) => Err(format!(
-                "{} does not start it again, and only it can: look at its own status and log",
+                "{} has not started it again yet, and only it can; it may be pausing: see its own status and log",
                 supervisor.name()
             )),
         }

@@ -61,7 +61,11 @@ impl Claim {
             .map_err(unusable)?;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Self { lock }),
+                Ok(lock) => {
+                    // What stands there is of the last owner, which may well have been this very process.
+                    lock.set_len(0).map_err(unusable)?;
+                    return Ok(Self { lock });
+                }
                 Err((mut back, nix::errno::Errno::EWOULDBLOCK)) if waited >= patience => {
                     let owner = read_owner(&mut back).map_or_else(String::new, |owner| describe(&owner));
                     return Err(ClaimError::Owned { path: state_dir.to_owned(), owner });
