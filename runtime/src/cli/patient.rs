@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -78,8 +79,17 @@ impl Patient {
         &self.owner
     }
 
-    /// Sends it a signal, if it still is the process that owns the state directory.
+    /// Sends it a signal, if it still is the process that owns the state directory. One that only this command could start
+    /// again, and would start as another user, is left alone.
     pub fn signal(&self, signal: Signal) -> Result<(), String> {
+        let belongs_to = std::fs::metadata(format!("/proc/{}", self.owner.pid)).map(|process| process.uid());
+        let alone = matches!(self.owner.supervisor, None | Some(Supervisor::Nobody));
+        if let Ok(user) = belongs_to
+            && alone
+            && user != nix::unistd::geteuid().as_raw()
+        {
+            return Err(format!("the gateway belongs to user {user}, and nobody supervises it: run this as that user"));
+        }
         let identity = |owner: &Owner| (owner.pid, owner.start_time, owner.generation);
         let same = |owner: &Owner| identity(owner) == identity(&self.owner);
         match presence(&self.state_dir) {
