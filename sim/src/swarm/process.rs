@@ -184,10 +184,9 @@ impl World<'_> {
             Ended::With(verdict) if self.backlog.iter().any(signalled) => {
                 Ended::With(self.keeper.contract.signalled_at_last(verdict))
             }
-            Ended::Guard(verdict) if self.backlog.iter().any(signalled) => {
-                Ended::Guard(self.keeper.contract.signalled_at_last(verdict))
-            }
-            Ended::Watchdog(verdict) if self.backlog.iter().any(signalled) => {
+            // What is outside the loop hears each signal by itself, whatever the loop has made of it.
+            Ended::Guard(verdict) if self.signalled => Ended::Guard(self.keeper.contract.signalled_at_last(verdict)),
+            Ended::Watchdog(verdict) if self.signalled => {
                 Ended::Watchdog(self.keeper.contract.signalled_at_last(verdict))
             }
             other => other,
@@ -209,6 +208,7 @@ impl World<'_> {
         self.life += 1;
         self.comes_again_later();
         self.frozen = None;
+        self.signalled = false;
         self.guard = None;
         self.wake = None;
         self.chats.process_ends();
@@ -336,6 +336,7 @@ impl World<'_> {
                     Some(_) => self.marks.hit(Mark::SignalledTwice),
                     None => {}
                 }
+                self.signalled = true;
                 let request = self.new_request();
                 self.inform(Input::Signal { request, signal });
             }

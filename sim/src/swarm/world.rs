@@ -50,6 +50,8 @@ pub struct World<'a> {
     pub(super) frozen: Option<Frozen>,
     /// When that began.
     pub(super) frozen_since: u64,
+    /// Whether this process was sent a signal that tells it to end.
+    pub(super) signalled: bool,
     /// What came for the gateway while it stood still.
     pub(super) backlog: VecDeque<Event>,
     /// When the guard strikes, by the clock, and how it ends the process.
@@ -102,6 +104,7 @@ impl<'a> World<'a> {
             keeper: Keeper::new(contract),
             frozen: None,
             frozen_since: 0,
+            signalled: false,
             backlog: VecDeque::new(),
             guard: None,
             wake: None,
