@@ -184,6 +184,10 @@ impl Environment for Machine {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
 
+    fn connect(&self, _host: &str, _port: u16) -> BoxFuture<io::Result<Box<dyn Stream>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
     fn journal_disk(&self, _state_dir: &Path) -> Box<dyn Disk> {
         Memory::with_an_empty_journal().handle()
     }
