@@ -13,11 +13,14 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+/// The end of a connection that has to be driven.
+type Driven = Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+
 /// One connection.
 pub(super) struct Link {
     requests: SendRequest<Full<Bytes>>,
     /// `None` once it has ended.
-    connection: Option<Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>>,
+    connection: Option<Driven>,
 }
 
 /// A request that brought no answer.
