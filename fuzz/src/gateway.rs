@@ -90,6 +90,7 @@ impl Gateway {
             state_dir: PathBuf::from("/"),
             reclaim: Box::new(|| {}),
             listen: "127.0.0.1:1".into(),
+            switchboard: Arc::default(),
             pulse: Arc::default(),
         };
         let (driver, handle, platforms) = Driver::new(parts).expect("nothing of the system is needed");

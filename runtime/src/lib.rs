@@ -28,6 +28,7 @@ pub mod local;
 pub mod logging;
 pub mod metrics;
 pub mod native;
+pub mod platform;
 pub mod program;
 pub mod pulse;
 pub mod reload;
