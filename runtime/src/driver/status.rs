@@ -76,6 +76,7 @@ impl Driver {
             "breaker": self.breaker_status(),
             "journal": if self.core.journal_failing() { "failing" } else { "ok" },
             "listen": self.listen,
+            "platforms": self.switchboard.status(),
         })
     }
 
