@@ -181,6 +181,7 @@ async fn generation(
             None => store::record(&flights, head),
         }),
         agent: agent(config),
+        platforms: Vec::new(),
         signals: heard,
         pulse,
         reclaim: reclaim(opened.predecessor.clone(), &owner, control_path.clone()),

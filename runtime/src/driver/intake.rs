@@ -21,6 +21,11 @@ impl Driver {
                 self.cancels.entry(request).or_default().push(answer);
                 self.take(Input::Cancel { request });
             }
+            Call::Delivery { delivery, outcome } => self.delivery_came_to(delivery, outcome),
+            Call::Keep { rows, answer } => {
+                self.batch.rows.extend(rows);
+                self.keeping.push(answer);
+            }
             Call::Reload { answer } => self.read_configuration(Some(answer)),
             Call::Status { answer } => {
                 let status = self.status();
@@ -60,8 +65,8 @@ impl Driver {
         if let Some(native) = &new.native {
             self.unsynced.insert((session, native.clone()), message);
         }
-        let NewMessage { session: name, native, text, from, standing } = new;
-        self.texts.set_message(message, MessageBody { session: name, native, text, from });
+        let NewMessage { session: name, native, text, from, standing, attachments } = new;
+        self.texts.set_message(message, MessageBody { session: name, native, text, from, attachments });
         self.acks.entry(message).or_default().push((answer, false));
         self.take(Input::Message { message, session, asked, standing, request: self.last_request });
     }

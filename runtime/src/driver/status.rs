@@ -73,6 +73,7 @@ impl Driver {
             "drain": self.drain_status(),
             "journal": if self.core.journal_failing() { "failing" } else { "ok" },
             "listen": self.listen,
+            "platforms": self.switchboard.status(),
         })
     }
 
