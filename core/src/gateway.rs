@@ -85,7 +85,7 @@ pub struct Gateway {
     pub(crate) begun: bool,
     /// How many generations in a row died unproven, up to the last one before this; 0 once this one is proven.
     pub(crate) unproven: u32,
-    /// Whether this generation has brought a turn to its end.
+    /// Whether this generation has brought a turn to its end, or somebody has vouched for it.
     pub(crate) proven: bool,
     pub(crate) platforms_open: bool,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
@@ -186,6 +186,7 @@ impl Gateway {
             Input::DeliveryFailed { delivery } => self.delivery_failed(now, delivery),
             Input::Request { request, wish, mode, origin } => self.request_made(now, request, wish, mode, origin),
             Input::Cancel { request } => self.cancel(now, request),
+            Input::ResetBreaker { request, origin } => self.reset_breaker(request, origin),
             Input::Signal { request, signal } => self.signalled(now, request, signal),
             Input::SupervisorStops { request } => self.supervisor_stops_us(now, request),
             Input::SupervisorStays { request } => self.supervisor_answered(request),
@@ -284,6 +285,7 @@ impl Gateway {
                 // A command that comes too late for this generation is on disk, and the next one carries it out.
                 Record::MessageAccepted { message, .. } if !self.end_recorded() => self.carry_out(now, message),
                 Record::RequestMade { request, .. } => self.request_counts(now, request),
+                Record::BreakerReset { generation, .. } if generation == self.generation => self.breaker_was_reset(),
                 _ => {}
             }
         }
