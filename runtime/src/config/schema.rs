@@ -36,11 +36,18 @@ pub enum Takes {
 /// The settings that a running gateway cannot change. All others take effect on a reload.
 const AT_RESTART: [&str; 5] = ["local.listen", "watchdog.freeze", "watchdog.start", "debug.hooks", "log.format"];
 
+/// The sections of which none can be changed while a gateway runs: a platform is entered once.
+const SECTIONS_AT_RESTART: [&str; 1] = ["matrix"];
+
 impl Key {
     /// When a change of it takes effect.
     #[must_use]
     pub fn takes(&self) -> Takes {
-        if AT_RESTART.contains(&self.name) { Takes::AtRestart } else { Takes::OnReload }
+        if AT_RESTART.contains(&self.name) || SECTIONS_AT_RESTART.contains(&self.section) {
+            Takes::AtRestart
+        } else {
+            Takes::OnReload
+        }
     }
 
     /// The sentence that says what the setting does.
@@ -288,6 +295,22 @@ sections! {
     pub Local "local" {
         /// Where the chat page and the API listen; loopback only; port 0 takes any free port.
         listen: SocketAddr = "127.0.0.1:8787", Form::Loopback;
+    }
+
+    /// `[matrix]`: chats on a Matrix homeserver.
+    pub Matrix "matrix" {
+        /// The homeserver, such as "https://matrix.example.org"; "" leaves Matrix out.
+        homeserver: String = "", Form::Url;
+        /// The user that the gateway signs in as: its full id or the part before the colon. Not needed with an access token.
+        user: String = "", Form::Text;
+        /// The file with that user's password.
+        password_file: String = "", Form::Text;
+        /// The file with an access token, instead of a password.
+        token_file: String = "", Form::Text;
+        /// Who may talk to the agent, by full user id; nobody else is heard, and nobody else's invitation is followed.
+        allowed_users: Vec<String> = "[]", Form::Names;
+        /// Who may also restart the gateway, by full user id.
+        operators: Vec<String> = "[]", Form::Names;
     }
 
     /// `[watchdog]`: when a part that gets nowhere is taken for stuck.
