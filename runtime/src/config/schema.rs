@@ -37,7 +37,7 @@ pub enum Takes {
 const AT_RESTART: [&str; 5] = ["local.listen", "watchdog.freeze", "watchdog.start", "debug.hooks", "log.format"];
 
 /// The sections of which none can be changed while a gateway runs: a platform is entered once.
-const SECTIONS_AT_RESTART: [&str; 1] = ["telegram"];
+const SECTIONS_AT_RESTART: [&str; 2] = ["telegram", "matrix"];
 
 impl Key {
     /// When a change of it takes effect.
@@ -317,6 +317,22 @@ sections! {
         file_limit: usize = "20971520", Form::Count { most: 20 << 20 };
         /// How long files that came with messages are kept in the state directory.
         file_age: Duration = "7d", Form::Duration { zero: Zero::Refused };
+    }
+
+    /// `[matrix]`: chats on a Matrix homeserver.
+    pub Matrix "matrix" {
+        /// The homeserver, such as "https://matrix.example.org"; "" leaves Matrix out.
+        homeserver: String = "", Form::Url;
+        /// The user that the gateway signs in as: its full id or the part before the colon. Not needed with an access token.
+        user: String = "", Form::Text;
+        /// The file with that user's password.
+        password_file: String = "", Form::Text;
+        /// The file with an access token, instead of a password.
+        token_file: String = "", Form::Text;
+        /// Who may talk to the agent, by full user id; nobody else is heard, and nobody else's invitation is followed.
+        allowed_users: Vec<String> = "[]", Form::Names;
+        /// Who may also restart the gateway, by full user id.
+        operators: Vec<String> = "[]", Form::Names;
     }
 
     /// `[watchdog]`: when a part that gets nowhere is taken for stuck.

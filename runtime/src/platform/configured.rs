@@ -1,8 +1,10 @@
 //! The platforms that a configuration names, each made from its section.
 
 use super::Platform;
+use super::matrix::{Credential, Matrix};
 use super::telegram::{Settings, Telegram};
 use crate::config::{self, Config};
+use crate::http::Trust;
 use crate::secret::Secret;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +16,8 @@ use std::time::Duration;
 #[must_use]
 pub fn configured(config: &Config) -> Vec<Arc<dyn Platform>> {
     let telegram = telegram(&config.telegram).map(|telegram| Arc::new(telegram) as Arc<dyn Platform>);
-    telegram.into_iter().collect()
+    let matrix = matrix(&config.matrix).map(|matrix| Arc::new(matrix) as Arc<dyn Platform>);
+    telegram.into_iter().chain(matrix).collect()
 }
 
 fn telegram(section: &config::Telegram) -> Option<Telegram> {
@@ -43,4 +46,26 @@ fn telegram(section: &config::Telegram) -> Option<Telegram> {
 fn numbers(key: &str, names: &[String]) -> Result<BTreeSet<i64>, String> {
     let number = |name: &String| name.trim().parse().map_err(|_| format!("{key}: {name:?} is no numeric user id"));
     names.iter().map(number).collect()
+}
+
+fn matrix(section: &config::Matrix) -> Option<Matrix> {
+    // An address that is none was refused with the configuration.
+    let homeserver = section.homeserver.parse().ok()?;
+    let read = |path: &str| Secret::from_file(Path::new(path));
+    let credential = match (section.token_file.as_str(), section.password_file.as_str()) {
+        ("", "") => {
+            Err("neither matrix.token_file nor matrix.password_file is set; name the file with the secret and restart"
+                .into())
+        }
+        ("", password) => read(password).map(Credential::Password),
+        (token, _) => read(token).map(Credential::Token),
+    };
+    Some(Matrix {
+        homeserver,
+        trust: Trust::system(),
+        user: section.user.clone(),
+        credential: credential.map_err(|why| format!("{why}; mend that and restart")),
+        allowed_users: section.allowed_users.clone(),
+        operators: section.operators.clone(),
+    })
 }

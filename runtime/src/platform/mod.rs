@@ -19,6 +19,7 @@
 mod chat;
 mod configured;
 mod keeper;
+pub mod matrix;
 mod port;
 mod switchboard;
 pub mod telegram;
