@@ -92,22 +92,22 @@ impl Gateway {
         let origin = if terminated { Origin::Signal(Signal::Terminate) } else { Origin::Cli };
         let verdict = self.contract.verdict(wish, origin);
         let fresh = Deadlines::new(&self.limits, mode, limit, now);
-        let budget = Deadlines::new(&self.limits, mode, None, now).drain;
-        let extends = limit.is_some() && self.contract.extends == Extends::WhenTold;
+        let former = self.drain.as_ref().map(|drain| drain.extendable_to.unwrap_or(drain.deadlines.drain));
         match &mut self.drain {
             Some(drain) => {
-                let budget = budget.min(drain.extendable_to.unwrap_or(drain.deadlines.drain));
                 drain.wish = wish;
                 drain.mode = drain.mode.max(mode);
                 drain.verdict = verdict;
                 drain.signals = signals;
                 drain.deadlines = drain.deadlines.earlier(fresh);
-                drain.extendable_to = Some(budget).filter(|budget| extends && *budget > drain.deadlines.drain);
             }
-            None => {
-                let extendable_to = Some(budget).filter(|budget| extends && *budget > fresh.drain);
-                self.begin_drain(now, wish, mode, signals, verdict, fresh, extendable_to);
-            }
+            None => self.begin_drain(now, wish, mode, signals, verdict, fresh),
+        }
+        if let Some(drain) = &mut self.drain {
+            let budget = Deadlines::new(&self.limits, mode, None, now).drain;
+            let budget = former.map_or(budget, |former| former.min(budget));
+            let extends = limit.is_some() && self.contract.extends == Extends::WhenTold;
+            drain.extendable_to = Some(budget).filter(|budget| extends && *budget > drain.deadlines.drain);
         }
         self.arm_guard();
         if wish == Wish::Restart {
@@ -129,7 +129,6 @@ impl Gateway {
         signals: BTreeSet<Signal>,
         verdict: Verdict,
         deadlines: Deadlines,
-        extendable_to: Option<Instant>,
     ) {
         let fates = self.live.iter().map(|id| (*id, TurnFate::Left)).collect();
         self.drain = Some(Drain {
@@ -138,7 +137,7 @@ impl Gateway {
             verdict,
             signals,
             deadlines,
-            extendable_to,
+            extendable_to: None,
             since: now,
             interrupted_at: None,
             closing_at: None,
