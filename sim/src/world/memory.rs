@@ -3,18 +3,14 @@
 //! make up very many worlds is what makes exploring fast.
 
 use super::encode::{BEGINNING, Encoder, Ids};
+use super::judgement::Judgement;
 use super::parts::{Cache, Part, Table, hash_of};
+use super::reaction::{Doing, Reaction};
 use super::{Commit, Hands, Said, Setting, World};
 use crate::subject::Subject;
-use evergate_core::drain::Drain;
-use evergate_core::effect::Effect;
 use evergate_core::gateway::{Pending, Phase};
-use evergate_core::id::{DeliveryId, GenerationId, Position};
-use evergate_core::input::Input;
-use evergate_core::invariant::Checks;
-use evergate_core::recovery::{Recovered, Start};
+use evergate_core::recovery::Recovered;
 use evergate_core::time::Instant;
-use evergate_core::verdict::Verdict;
 use evergate_core::witness::{View, Witness};
 use evergate_core::work::Item;
 use std::borrow::Cow;
@@ -51,91 +47,14 @@ impl<S: Subject> Instance<S> {
 }
 
 /// A part, and what it contributes to the keys of worlds.
-struct Kept<T> {
+pub(super) struct Kept<T> {
     value: T,
     ids: Ids,
     /// The number of its shape: that of the bytes it is encoded as. `None` if they depend on the time.
     shape: Option<u32>,
 }
 
-type Store<T> = Table<Kept<T>>;
-
-/// What goes into a gateway.
-#[derive(PartialEq, Eq, Hash)]
-pub(super) enum Told {
-    Boot(GenerationId, Start),
-    Input(Input),
-}
-
-/// What goes into a gateway and all that it wants done, whichever gateway it is.
-#[derive(PartialEq, Eq, Hash)]
-pub(super) struct Doing {
-    now: Instant,
-    pub(super) told: Told,
-    pub(super) effects: Box<[Effect]>,
-    drain: Option<Drain>,
-    pub(super) writes: Writes,
-}
-
-/// What a gateway wants written.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Writes {
-    Nothing,
-    /// Behind what gathers.
-    More(Part<Commit>),
-    /// In place of everything that is not on disk.
-    Anew(Part<Commit>),
-}
-
-/// What goes into which gateway.
-pub(super) enum Before<S> {
-    Disk(Part<Recovered>, Start),
-    Up(Part<Instance<S>>, Input),
-}
-
-impl<S: Subject> Before<S> {
-    fn hash(&self, now: Instant) -> u64 {
-        match self {
-            Self::Disk(durable, start) => hash_of(&(now, durable, *start as u8)),
-            Self::Up(subject, input) => hash_of(&(now, subject, input)),
-        }
-    }
-}
-
-/// What a gateway does about what goes into it.
-pub(super) struct Reaction<S> {
-    /// The number of the gateway before, or that of the journal.
-    before: u32,
-    pub(super) doing: u32,
-    /// The gateway when all is done, unless it has ended.
-    pub(super) after: Option<Part<Instance<S>>>,
-}
-
-/// What the witness is shown.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Sight {
-    /// What goes in and what comes out, up to a number of effects.
-    Doing(u32, u32),
-    /// What comes to the disk.
-    Synced(Part<Commit>),
-    Arrived(DeliveryId),
-    Struck(Verdict),
-    Bitten(Verdict),
-    Leaves,
-}
-
-impl Sight {
-    /// All effects of a doing.
-    pub(super) const ALL: u32 = u32::MAX;
-}
-
-/// What the witness makes of a sight.
-struct Judgement {
-    before: Part<Witness>,
-    sight: Sight,
-    after: Part<Witness>,
-    checks: Checks,
-}
+pub(super) type Store<T> = Table<Kept<T>>;
 
 /// Something that two parts become together.
 struct Union<A, B> {
@@ -153,17 +72,17 @@ struct Timed {
 /// All parts of all worlds, and what is known of them.
 pub struct Memory<S: Subject> {
     pub(super) setting: Setting<S>,
-    subjects: Store<Instance<S>>,
-    witnesses: Store<Witness>,
+    pub(super) subjects: Store<Instance<S>>,
+    pub(super) witnesses: Store<Witness>,
     journals: Store<Recovered>,
     commits: Store<Commit>,
     said: Store<Vec<Said>>,
     hands: Store<Hands>,
     shapes: Table<Box<[u8]>>,
     timed: Table<Timed>,
-    doings: Table<Doing>,
-    reactions: Table<Reaction<S>>,
-    judgements: Table<Judgement>,
+    pub(super) doings: Table<Doing>,
+    pub(super) reactions: Table<Reaction<S>>,
+    pub(super) judgements: Table<Judgement>,
     applied: Table<Union<Recovered, Commit>>,
     gathered: Table<Union<Commit, Commit>>,
 }
@@ -225,7 +144,7 @@ impl<S: Subject> Memory<S> {
     }
 
     /// Keeps a value.
-    fn keep<T: Clone + Hash + Eq>(&self, store: &Store<T>, encoder: &mut Encoder, value: T) -> Part<T> {
+    pub(super) fn keep<T: Clone + Hash + Eq>(&self, store: &Store<T>, encoder: &mut Encoder, value: T) -> Part<T> {
         let hash = hash_of(&value);
         if let Some(number) = store.find(hash, |kept| kept.value == value) {
             return Part::numbered(number);
@@ -239,7 +158,7 @@ impl<S: Subject> Memory<S> {
     }
 
     /// Keeps a gateway.
-    fn keep_instance(&self, encoder: &mut Encoder, now: Instant, subject: &S) -> Part<Instance<S>> {
+    pub(super) fn keep_instance(&self, encoder: &mut Encoder, now: Instant, subject: &S) -> Part<Instance<S>> {
         let hash = hash_of(&(now, subject));
         let same = |now: Instant, subject: &S, kept: &Kept<Instance<S>>| {
             kept.value.now == now && kept.value.subject == *subject
@@ -287,10 +206,10 @@ impl<S: Subject> Memory<S> {
 /// What one thread has at hand while it explores.
 pub struct Desk<'m, S: Subject> {
     pub(super) memory: &'m Memory<S>,
-    encoder: Encoder,
+    pub(super) encoder: Encoder,
     key: Vec<u8>,
-    reactions: Cache,
-    judgements: Cache,
+    pub(super) reactions: Cache,
+    pub(super) judgements: Cache,
     applied: Cache,
     gathered: Cache,
 }
@@ -368,73 +287,8 @@ impl<'m, S: Subject> Desk<'m, S> {
         self.memory.keep(&self.memory.hands, &mut self.encoder, hands)
     }
 
-    fn keep_commit(&mut self, commit: Commit) -> Part<Commit> {
+    pub(super) fn keep_commit(&mut self, commit: Commit) -> Part<Commit> {
         self.memory.keep(&self.memory.commits, &mut self.encoder, commit)
-    }
-
-    /// What a gateway does about what goes into it.
-    pub(super) fn react(&mut self, now: Instant, before: Before<S>) -> &'m Reaction<S> {
-        let memory = self.memory;
-        let hash = before.hash(now);
-        let same = |known: &Reaction<S>| {
-            let doing = memory.doings.get(known.doing);
-            doing.now == now
-                && match (&before, &doing.told) {
-                    (Before::Disk(part, start), Told::Boot(_, told)) => known.before == part.number() && told == start,
-                    (Before::Up(part, input), Told::Input(told)) => known.before == part.number() && told == input,
-                    _ => false,
-                }
-        };
-        let number = memory.reactions.recall(&mut self.reactions, hash, same);
-        let number = number.unwrap_or_else(|| {
-            let reaction = self.first_reaction(now, &before);
-            memory.reactions.add(hash, reaction, |known, new| known.before == new.before && known.doing == new.doing)
-        });
-        memory.reactions.get(number)
-    }
-
-    fn first_reaction(&mut self, now: Instant, before: &Before<S>) -> Reaction<S> {
-        let memory = self.memory;
-        let (mut subject, told, before) = match before {
-            Before::Disk(part, start) => {
-                let Setting { subject, limits, contract, .. } = &memory.setting;
-                let recovered = Recovered { start: *start, ..memory.journal(*part).clone() };
-                let subject = S::boot(subject, limits, *contract, recovered, now);
-                let told = Told::Boot(subject.generation(), *start);
-                (subject, told, part.number())
-            }
-            Before::Up(part, input) => {
-                let mut subject = memory.instance(*part).subject.clone();
-                subject.handle(now, input.clone());
-                (subject, Told::Input(input.clone()), part.number())
-            }
-        };
-        let effects: Box<[Effect]> = std::iter::from_fn(|| subject.poll()).collect();
-        let ended = effects.iter().any(|effect| matches!(effect, Effect::End { .. }));
-        let drain = subject.drain().cloned();
-        let writes = self.writes(&effects);
-        let doing = Doing { now, told, effects, drain, writes };
-        let hash = hash_of(&doing);
-        let known = memory.doings.find(hash, |known| *known == doing);
-        let doing = known.unwrap_or_else(|| memory.doings.add(hash, doing, |known, new| known == new));
-        let after = (!ended).then(|| memory.keep_instance(&mut self.encoder, now, &subject));
-        Reaction { before, doing, after }
-    }
-
-    fn writes(&mut self, effects: &[Effect]) -> Writes {
-        let (mut commit, mut anew) = (Commit::default(), false);
-        for effect in effects {
-            match effect {
-                Effect::Append { position, record } => commit.add(*position, record.clone()),
-                Effect::Discard => (commit, anew) = (Commit::default(), true),
-                _ => {}
-            }
-        }
-        match (anew, commit.records.is_empty()) {
-            (true, _) => Writes::Anew(self.keep_commit(commit)),
-            (false, true) => Writes::Nothing,
-            (false, false) => Writes::More(self.keep_commit(commit)),
-        }
     }
 
     /// What gathers when more is appended to it.
@@ -467,65 +321,5 @@ impl<'m, S: Subject> Desk<'m, S> {
             memory.applied.add(hash, Union { of: (journal, commit), is }, |known, new| known.of == new.of)
         });
         memory.applied.get(number).is
-    }
-
-    /// The witness once it has seen something; what it looked at is noted.
-    pub(super) fn judge(&mut self, before: Part<Witness>, sight: Sight, checks: &mut Checks) -> Part<Witness> {
-        let (memory, hash) = (self.memory, hash_of(&(before, sight)));
-        let same = |known: &Judgement| known.before == before && known.sight == sight;
-        let number = memory.judgements.recall(&mut self.judgements, hash, same);
-        let number = number.unwrap_or_else(|| {
-            let judgement = self.first_judgement(before, sight);
-            memory.judgements.add(hash, judgement, |known, new| known.before == new.before && known.sight == new.sight)
-        });
-        let judgement = memory.judgements.get(number);
-        checks.join(&judgement.checks);
-        judgement.after
-    }
-
-    fn first_judgement(&mut self, before: Part<Witness>, sight: Sight) -> Judgement {
-        let (memory, mut checks) = (self.memory, Checks::default());
-        let mut witness = memory.witness(before).clone();
-        match sight {
-            Sight::Doing(doing, until) => memory.doing(doing).show(&mut witness, &mut checks, until),
-            Sight::Synced(commit) => {
-                for record in &memory.commit(commit).records {
-                    witness.synced(&mut checks, record);
-                }
-                witness.committed(&mut checks);
-            }
-            Sight::Arrived(delivery) => witness.arrived(&mut checks, delivery),
-            Sight::Struck(verdict) => witness.struck(&mut checks, verdict),
-            Sight::Bitten(verdict) => witness.bitten(&mut checks, verdict),
-            Sight::Leaves => witness.leaves(),
-        }
-        let after = memory.keep(&memory.witnesses, &mut self.encoder, witness);
-        Judgement { before, sight, after, checks }
-    }
-}
-
-impl Doing {
-    fn show(&self, witness: &mut Witness, checks: &mut Checks, until: u32) {
-        match &self.told {
-            Told::Boot(generation, start) => witness.boots(checks, *generation, *start),
-            Told::Input(input) => witness.input(self.now, input),
-        }
-        let mut effects = self.effects.iter().take(until as usize);
-        while let Some(effect) = effects.next() {
-            witness.effect(checks, self.now, effect, self.drain.as_ref());
-            if let Effect::End { .. } = effect {
-                if let Some(more) = effects.next() {
-                    witness.effect(checks, self.now, more, None);
-                }
-                return;
-            }
-        }
-    }
-}
-
-impl Commit {
-    fn add(&mut self, position: Position, record: evergate_core::record::Record) {
-        self.through = position;
-        self.records.push(record);
     }
 }

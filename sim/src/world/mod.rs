@@ -5,9 +5,12 @@
 pub mod action;
 mod choices;
 pub mod encode;
+mod ending;
+mod judgement;
 pub mod memory;
 mod parts;
 pub mod perform;
+mod reaction;
 
 use crate::subject::Subject;
 use encode::BEGINNING;

@@ -2,19 +2,19 @@
 //! the process dies where a step says so. Everything is shown to the witness.
 
 use super::action::{Action, Fate, Step};
-use super::memory::{Before, Desk, Memory, Reaction, Sight, Writes};
+use super::judgement::Sight;
+use super::memory::{Desk, Memory};
+use super::reaction::{Before, Reaction, Writes};
 use super::{Agent, Hands, Manner, Offer, Process, Said, World};
 use crate::subject::Subject;
 use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::Phase;
 use evergate_core::id::{MessageId, RequestId, TurnId};
 use evergate_core::input::{Asked, Input};
-use evergate_core::invariant::{Checks, Invariant};
+use evergate_core::invariant::Checks;
 use evergate_core::record::Record;
 use evergate_core::recovery::Start;
 use evergate_core::request::{Mode, Origin, Signal, Wish};
-use evergate_core::supervisor::{Death, Supervisor};
-use evergate_core::verdict::{STOP, Verdict};
 
 /// Who wants to know what happens inside of a step.
 pub trait Observer {
@@ -32,11 +32,11 @@ impl Observer for () {}
 /// One step being taken.
 pub(super) struct Taking<'a, 'm, S: Subject, O: Observer> {
     desk: &'a mut Desk<'m, S>,
-    memory: &'m Memory<S>,
-    checks: &'a mut Checks,
+    pub(super) memory: &'m Memory<S>,
+    pub(super) checks: &'a mut Checks,
     observer: &'a mut O,
     dies_after: Option<u8>,
-    commit: Fate,
+    pub(super) commit: Fate,
     /// How many effects that somebody can see have been done.
     visible: u8,
 }
@@ -80,13 +80,18 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         world.said = self.desk.keep_said(said);
     }
 
-    fn change_each_said(&mut self, world: &mut World<S>, of: impl Fn(&Said) -> bool, change: impl Fn(&mut Said)) {
+    pub(super) fn change_each_said(
+        &mut self,
+        world: &mut World<S>,
+        of: impl Fn(&Said) -> bool,
+        change: impl Fn(&mut Said),
+    ) {
         if self.memory.said(world.said).iter().any(&of) {
             self.change_said(world, |said| said.iter_mut().filter(|said| of(said)).for_each(change));
         }
     }
 
-    fn change_hands(&mut self, world: &mut World<S>, change: impl FnOnce(&mut Hands)) {
+    pub(super) fn change_hands(&mut self, world: &mut World<S>, change: impl FnOnce(&mut Hands)) {
         let mut hands = self.memory.hands(world.hands).clone();
         change(&mut hands);
         world.hands = self.desk.keep_hands(hands);
@@ -106,7 +111,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     }
 
     /// The witness sees something.
-    fn shows(&mut self, world: &mut World<S>, sight: Sight) {
+    pub(super) fn shows(&mut self, world: &mut World<S>, sight: Sight) {
         world.witness = self.desk.judge(world.witness, sight, self.checks);
     }
 }
@@ -226,7 +231,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     }
 
     /// What is being written is on disk.
-    fn commit(&mut self, world: &mut World<S>) {
+    pub(super) fn commit(&mut self, world: &mut World<S>) {
         for record in &self.memory.commit(world.flying).records {
             self.observer.synced(record);
             if let Record::MessageAccepted { message, .. } = record {
@@ -388,106 +393,5 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
                 hands.agents.values_mut().filter(|agent| waits(agent)).for_each(|agent| agent.waits_for = None);
             });
         }
-    }
-}
-
-/// How a process ends, and what its supervisor makes of that.
-impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
-    /// The process dies: what was not synced is gone, and agents live on until somebody looks for them.
-    fn die(&mut self, world: &mut World<S>) {
-        if self.commit == Fate::Kept {
-            self.commit(world);
-        }
-        self.gone(world, Death::Killed, None);
-    }
-
-    fn guard_strikes(&mut self, world: &mut World<S>) {
-        let Some((at, verdict)) = world.guard else { return };
-        world.now = world.now.max(at);
-        let verdict = self.signalled_at_last(world, verdict);
-        self.shows(world, Sight::Struck(verdict));
-        self.strike(world, verdict);
-    }
-
-    fn watchdog_bites(&mut self, world: &mut World<S>) {
-        let restart = self.memory.setting.contract.verdict(Wish::Restart, Origin::Watchdog);
-        let verdict = self.signalled_at_last(world, world.guard.map_or(restart, |(_, verdict)| verdict));
-        self.shows(world, Sight::Bitten(verdict));
-        self.strike(world, verdict);
-    }
-
-    /// The signal that its supervisor has sent waits for the stuck loop.
-    fn signalled_at_last(&self, world: &World<S>, verdict: Verdict) -> Verdict {
-        if world.stop_job { self.memory.setting.contract.signalled_at_last(verdict) } else { verdict }
-    }
-
-    fn strike(&mut self, world: &mut World<S>, verdict: Verdict) {
-        match verdict {
-            Verdict::Exit(status) => self.gone(world, Death::Exited(status), None),
-            Verdict::ReExec | Verdict::StayUp => self.leave(world, verdict),
-        }
-    }
-
-    fn leave(&mut self, world: &mut World<S>, verdict: Verdict) {
-        match verdict {
-            Verdict::Exit(status) => self.gone(world, Death::Exited(status), Some(verdict)),
-            Verdict::ReExec => {
-                let stays = world.stop_job;
-                self.checks
-                    .holds(Invariant::Intent, !stays, || "it replaces itself while its supervisor stops it".to_owned());
-                self.forget(world, Process::Due(Start::Wanted));
-            }
-            Verdict::StayUp => self.forget(world, Process::Down),
-        }
-    }
-
-    fn gone(&mut self, world: &mut World<S>, death: Death, verdict: Option<Verdict>) {
-        let contract = self.memory.setting.contract;
-        let limited = contract.supervisor == Supervisor::Systemd;
-        let next = if world.stop_job {
-            Process::Down
-        } else if !contract.revives(death) {
-            if death == Death::Exited(STOP) { Process::Down } else { Process::Forlorn }
-        } else if limited && world.left.starts == 0 {
-            Process::Forlorn
-        } else {
-            world.left.starts -= u8::from(limited && world.left.starts < u8::MAX);
-            let planned = verdict.is_some() && contract.supervisor == Supervisor::Evergate;
-            let knows = matches!(contract.supervisor, Supervisor::Evergate | Supervisor::Systemd);
-            Process::Due(if knows && !planned { Start::Revived } else { Start::Wanted })
-        };
-        self.forget(world, next);
-    }
-
-    fn forget(&mut self, world: &mut World<S>, next: Process) {
-        world.process = next;
-        self.shows(world, Sight::Leaves);
-        world.subject = None;
-        world.phase = Phase::Ended;
-        world.flying = Memory::<S>::NOTHING;
-        world.gathering = Memory::<S>::NOTHING;
-        let hands = self.memory.hands(world.hands);
-        if !hands.sending.is_empty() || !hands.reclaims.is_empty() {
-            self.change_hands(world, |hands| {
-                hands.sending.clear();
-                hands.reclaims.clear();
-            });
-        }
-        world.opening = false;
-        world.supervisor_asked = None;
-        world.candidate_checked = None;
-        world.guard = None;
-        self.change_each_said(
-            world,
-            |said| (!said.on_disk && said.message != MessageId::default()) || said.offer != Offer::Acked,
-            |said| {
-                if !said.on_disk {
-                    said.message = MessageId::default();
-                }
-                if said.offer != Offer::Acked {
-                    said.offer = Offer::Due;
-                }
-            },
-        );
     }
 }
