@@ -175,8 +175,8 @@ impl<S: Subject> Memory<S> {
 
     fn shape(&self, bytes: &[u8]) -> u32 {
         let hash = hash_of(bytes);
-        let same = |known: &Box<[u8]>| **known == *bytes;
-        self.shapes.find(hash, same).unwrap_or_else(|| self.shapes.add(hash, bytes.into(), |known, new| known == new))
+        let known = self.shapes.find(hash, |known| **known == *bytes);
+        known.unwrap_or_else(|| self.shapes.add(hash, bytes.into(), |known, new| known == new))
     }
 
     /// What a part contributes to the key of a world.

@@ -60,10 +60,13 @@ impl<T> Hash for Part<T> {
     }
 }
 
+/// The hashes and numbers of some values.
+type Shard = Mutex<HashTable<(u64, u32)>>;
+
 /// Values that only ever become more, by their numbers and by their hashes.
 pub struct Table<V> {
     kept: boxcar::Vec<V>,
-    shards: Box<[Mutex<HashTable<(u64, u32)>>]>,
+    shards: Box<[Shard]>,
 }
 
 impl<V> Default for Table<V> {
@@ -107,7 +110,7 @@ impl<V> Table<V> {
         number
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<HashTable<(u64, u32)>> {
+    fn shard(&self, hash: u64) -> &Shard {
         &self.shards[(hash >> 20) as usize % SHARDS]
     }
 }
