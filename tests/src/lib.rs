@@ -9,11 +9,13 @@
 
 pub mod bot_api;
 pub mod chat;
+pub mod contract;
 pub mod events;
 pub mod flight;
 pub mod gateway;
 pub mod hooks;
 pub mod http;
+pub mod matrix;
 pub mod oracle;
 pub mod process;
 pub mod service;

@@ -4,7 +4,8 @@
 //!
 //! What is kept, by key: `login` (token and device, where we signed in with a password), `instance` (a random prefix of
 //! transaction ids: a state directory that is begun anew must not repeat those of the old one), `since` (the token of the last
-//! sync whose messages are all on disk), `shown.TURN` (the event that shows a running answer).
+//! sync whose messages are all on disk), `shown.TURN` (the event that shows a running answer, and how much
+//! of it).
 
 mod api;
 mod receive;

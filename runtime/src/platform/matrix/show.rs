@@ -80,8 +80,10 @@ impl Session<'_> {
         let Some((turn, _)) = self.port.said(&session) else { return };
         let now = self.port.environment().now();
         if running.get(&session).is_none_or(|answer| answer.turn != turn) {
-            let event = self.port.kept(&key(turn)).ok().flatten();
-            let answer = Running { turn, since: now, event, length: 0, next: now, typing_until: now };
+            let kept = self.port.kept(&key(turn)).ok().flatten();
+            let (event, length) = kept.as_deref().and_then(read).unzip();
+            let length = length.unwrap_or_default();
+            let answer = Running { turn, since: now, event, length, next: now, typing_until: now };
             running.insert(session, answer);
         }
     }
@@ -100,7 +102,8 @@ impl Session<'_> {
             self.api.typing(&chat.chat, true).await?;
         }
         let text = beginning(&text);
-        if text.len() == answer.length || now < answer.next || now < answer.since + SHOW_AFTER {
+        // An answer that a restart has had begun anew is shown again when it has more to say than before.
+        if text.len() <= answer.length || now < answer.next || now < answer.since + SHOW_AFTER {
             return Ok(());
         }
         answer.next = now + EDIT_EVERY;
@@ -117,13 +120,14 @@ impl Session<'_> {
                 // The same id whoever shows this turn's answer first: a generation that dies before it has kept the event's id
                 // leaves a successor that gets the same event.
                 let event = self.api.say(&chat.chat, &format!("{}.t{turn}", self.instance), &content).await?;
-                if let Err(why) = self.port.keep([(key(turn), Some(event.clone()))]).await {
-                    tracing::debug!(platform = "matrix", why, "the event of a running answer is not kept yet");
-                }
                 answer.event = Some(event);
             }
         }
         answer.length = text.len();
+        let row = answer.event.as_ref().map(|event| format!("{event} {}", answer.length));
+        if let Err(why) = self.port.keep([(key(turn), row)]).await {
+            tracing::debug!(platform = "matrix", why, "how far a running answer is shown is not kept yet");
+        }
         Ok(())
     }
 
@@ -135,7 +139,10 @@ impl Session<'_> {
         drop(running);
         match here {
             Some(event) => Ok(Some(event)),
-            None => self.port.kept(&key(turn)).map_err(|error| super::passing(error.to_string())),
+            None => {
+                let kept = self.port.kept(&key(turn)).map_err(|error| super::passing(error.to_string()))?;
+                Ok(kept.as_deref().and_then(read).map(|(event, _)| event))
+            }
         }
     }
 
@@ -145,6 +152,12 @@ impl Session<'_> {
             tracing::debug!(platform = "matrix", why, "the event of a finished answer is still kept");
         }
     }
+}
+
+/// A row as it was kept: the event, and how much of the answer it shows, in bytes.
+fn read(row: &str) -> Option<(String, usize)> {
+    let (event, length) = row.rsplit_once(' ')?;
+    Some((event.to_owned(), length.parse().ok()?))
 }
 
 fn key(turn: u64) -> String {

@@ -1,0 +1,323 @@
+//! A real homeserver (Synapse) in a process of its own, and a person on it who talks to the gateway's user. It installs Synapse from
+//! its package into the build's folder the first time, and says so when that is not possible here.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::contract::Venue;
+use crate::gateway::free_address;
+use crate::http::{Answer, Client};
+use crate::{PATIENCE, eventually};
+
+/// The password of everybody here.
+const PASSWORD: &str = "correct horse";
+/// How long an installation may take.
+const INSTALLATION: u64 = 240;
+
+/// A homeserver.
+pub struct Synapse {
+    room: TempDir,
+    python: PathBuf,
+    address: SocketAddr,
+    process: Option<Child>,
+}
+
+/// The Python that has Synapse, below `folder`; an error says why there is none.
+fn installed(folder: &Path) -> Result<PathBuf, String> {
+    let venv = folder.join("synapse");
+    let python = venv.join("bin/python");
+    let run = |command: &mut Command| {
+        let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if output.status.success() { Ok(()) } else { Err(said.lines().last().unwrap_or("no reason given").to_owned()) }
+    };
+    if run(Command::new(&python).args(["-c", "import synapse"])).is_ok() {
+        return Ok(python);
+    }
+    run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
+        .map_err(|why| format!("python3 makes no venv: {why}"))?;
+    let seconds = INSTALLATION.to_string();
+    let mut install = Command::new("timeout");
+    install.arg(seconds).arg(&python).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "matrix-synapse",
+    ]);
+    run(&mut install).map_err(|why| format!("the package matrix-synapse cannot be installed: {why}"))?;
+    Ok(python)
+}
+
+impl Synapse {
+    /// Installs it where that was not done before, and starts it; an error says why it cannot be had here.
+    ///
+    /// # Panics
+    /// When what is installed does not start.
+    pub fn start() -> Result<Self, String> {
+        let python = installed(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tmp").as_path())?;
+        let room = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let mut synapse = Self { room, python, address: free_address(), process: None };
+        synapse.configure();
+        synapse.run();
+        for user in ["bot", "ann", "eve"] {
+            synapse.register(user);
+        }
+        Ok(synapse)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.room.path().join(name)
+    }
+
+    fn configure(&self) {
+        let path = |name: &str| self.path(name).display().to_string();
+        let generous = json!({"per_second": 1000, "burst_count": 1000});
+        let config = json!({
+            "server_name": "localhost", "pid_file": path("pid"), "report_stats": false,
+            "listeners": [{"port": self.address.port(), "bind_addresses": ["127.0.0.1"], "type": "http", "tls": false, "resources": [{"names": ["client"]}]}],
+            "database": {"name": "sqlite3", "args": {"database": path("homeserver.db")}},
+            "media_store_path": path("media"), "signing_key_path": path("signing.key"),
+            "registration_shared_secret": "shared", "macaroon_secret_key": "macaroon", "form_secret": "form",
+            "trusted_key_servers": [], "federation_domain_whitelist": [],
+            "rc_message": generous, "rc_login": {"address": generous, "account": generous},
+            "rc_joins": {"local": generous}, "rc_invites": {"per_user": generous, "per_room": generous, "per_issuer": generous},
+        });
+        // JSON is YAML.
+        fs::write(self.path("homeserver.yaml"), config.to_string()).expect("the room is writable");
+        let made = Command::new(&self.python)
+            .args(["-m", "synapse.app.homeserver", "--generate-keys", "--config-path"])
+            .arg(self.path("homeserver.yaml"))
+            .current_dir(self.room.path())
+            .output();
+        assert!(made.as_ref().is_ok_and(|made| made.status.success()), "{made:?}");
+    }
+
+    fn run(&mut self) {
+        let log = File::create(self.path("log")).expect("the room is writable");
+        let process = Command::new("timeout")
+            .args(["--kill-after=5", "600"])
+            .arg(&self.python)
+            .args(["-m", "synapse.app.homeserver", "--config-path"])
+            .arg(self.path("homeserver.yaml"))
+            .current_dir(self.room.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("timeout and python can be run");
+        self.process = Some(process);
+        let answers = || {
+            Client::new(self.address, None).get("/_matrix/client/versions").ok().filter(|answer| answer.status == 200)
+        };
+        let up = eventually(PATIENCE * 2, answers);
+        assert!(up.is_some(), "Synapse does not answer: {}", fs::read_to_string(self.path("log")).unwrap_or_default());
+    }
+
+    /// Ends its process; what it has stored stays.
+    pub fn end(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            crate::process::send_signal(process.id().cast_signed(), nix::sys::signal::Signal::SIGTERM);
+            let _ended = process.wait();
+        }
+    }
+
+    fn register(&self, user: &str) {
+        let made = Command::new(self.python.with_file_name("register_new_matrix_user"))
+            .args(["-k", "shared", "-u", user, "-p", PASSWORD, "--no-admin", &format!("http://{}", self.address)])
+            .output();
+        assert!(made.as_ref().is_ok_and(|made| made.status.success()), "{made:?}");
+    }
+
+    /// The section of a configuration that makes a gateway its user `bot`, whom `ann` may talk to.
+    ///
+    /// # Panics
+    /// When the room cannot be written.
+    #[must_use]
+    pub fn section(&self) -> String {
+        fs::write(self.path("password"), PASSWORD).expect("the room is writable");
+        format!(
+            "[matrix]\nhomeserver = \"http://{}\"\nuser = \"bot\"\npassword_file = {:?}\nallowed_users = [\"@ann:localhost\"]\n\
+             operators = [\"@ann:localhost\"]\n",
+            self.address,
+            self.path("password")
+        )
+    }
+
+    /// Signs somebody in.
+    ///
+    /// # Panics
+    /// When that does not work.
+    #[must_use]
+    pub fn person(&self, user: &str) -> Person {
+        let login = json!({"type": "m.login.password", "identifier": {"type": "m.id.user", "user": user}, "password": PASSWORD});
+        let answer = Client::new(self.address, None).post("/_matrix/client/v3/login", &login).expect("Synapse is up");
+        let token = answer.json()["access_token"].as_str().map(ToOwned::to_owned);
+        assert!(token.is_some(), "{answer:?}");
+        Person { client: Client::new(self.address, token) }
+    }
+}
+
+impl Drop for Synapse {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Somebody with an account.
+#[derive(Clone, Debug)]
+pub struct Person {
+    client: Client,
+}
+
+impl Person {
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let mut last = None;
+        let answer = eventually(PATIENCE * 2, || {
+            last = self.client.post(&format!("/_matrix/client/v3{path}"), body).ok();
+            last.clone().filter(|answer| answer.status == 200)
+        });
+        answer.map(|answer: Answer| answer.json()).unwrap_or_else(|| panic!("{path}: {last:?}"))
+    }
+
+    /// Makes a room and invites the gateway's user.
+    #[must_use]
+    pub fn invite_bot(&self) -> String {
+        let made = self.post("/createRoom", &json!({"preset": "private_chat", "invite": ["@bot:localhost"]}));
+        made["room_id"].as_str().expect("a room has an id").to_owned()
+    }
+
+    /// Says something; gives the event's id. `relation` says how it stands to others.
+    pub fn say(&self, room: &str, text: &str, relation: Option<&Value>) -> String {
+        let mut content = json!({"msgtype": "m.text", "body": text});
+        if let Some(relation) = relation {
+            content["m.relates_to"] = relation.clone();
+        }
+        let sent = self.post(&format!("/rooms/{}/send/m.room.message", encoded(room)), &content);
+        sent["event_id"].as_str().expect("an event has an id").to_owned()
+    }
+
+    /// All events of a room, oldest first.
+    #[must_use]
+    pub fn events(&self, room: &str) -> Vec<Value> {
+        let path = format!("/_matrix/client/v3/rooms/{}/messages?dir=b&limit=1000", encoded(room));
+        let answer = self.client.get(&path).map(|answer| answer.json()).unwrap_or_default();
+        let mut events = answer["chunk"].as_array().cloned().unwrap_or_default();
+        events.reverse();
+        events
+    }
+
+    /// Whether the gateway's user is in a room: `join`, `invite`, `leave`.
+    #[must_use]
+    pub fn bot_is(&self, room: &str) -> String {
+        let member = |event: &&Value| event["type"] == "m.room.member" && event["state_key"] == "@bot:localhost";
+        let events = self.events(room);
+        let last = events.iter().rfind(member);
+        last.and_then(|event| event["content"]["membership"].as_str()).unwrap_or_default().to_owned()
+    }
+
+    /// The texts that the gateway's user shows in a room, each as it reads after its edits, with the thread that it stands in.
+    #[must_use]
+    pub fn shown(&self, room: &str, message_type: &str) -> Vec<(String, Option<String>)> {
+        let mut order = Vec::new();
+        let mut texts: BTreeMap<String, (String, Option<String>)> = BTreeMap::new();
+        for event in self.events(room) {
+            let content = &event["content"];
+            if event["sender"] != "@bot:localhost"
+                || event["type"] != "m.room.message"
+                || content["msgtype"] != message_type
+            {
+                continue;
+            }
+            let relation = &content["m.relates_to"];
+            let text = |content: &Value| content["body"].as_str().unwrap_or_default().to_owned();
+            let id = event["event_id"].as_str().unwrap_or_default().to_owned();
+            match relation["rel_type"].as_str() {
+                Some("m.replace") => {
+                    if let Some(shown) = relation["event_id"].as_str().and_then(|of| texts.get_mut(of)) {
+                        shown.0 = text(&content["m.new_content"]);
+                    }
+                }
+                kind => {
+                    let thread = kind.filter(|kind| *kind == "m.thread").and_then(|_| relation["event_id"].as_str());
+                    texts.insert(id.clone(), (text(content), thread.map(ToOwned::to_owned)));
+                    order.push(id);
+                }
+            }
+        }
+        order.iter().filter_map(|id| texts.remove(id)).collect()
+    }
+}
+
+fn encoded(room: &str) -> String {
+    room.replace('!', "%21").replace(':', "%3A")
+}
+
+/// Rooms with one person and the gateway's user in each.
+pub struct Rooms {
+    /// The server.
+    pub synapse: RefCell<Synapse>,
+    /// The person.
+    pub ann: Person,
+    /// The rooms.
+    pub rooms: Vec<String>,
+    /// How many texts were said, so that each is its own.
+    said: Cell<usize>,
+}
+
+impl Rooms {
+    /// So many rooms, to all of which the gateway's user is invited.
+    #[must_use]
+    pub fn new(synapse: Synapse, rooms: usize) -> Self {
+        let ann = synapse.person("ann");
+        let rooms = (0..rooms).map(|_| ann.invite_bot()).collect();
+        Self { synapse: RefCell::new(synapse), ann, rooms, said: Cell::new(0) }
+    }
+
+    /// Waits until the gateway's user has come into all rooms.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn await_bot(&self) {
+        for room in &self.rooms {
+            let joined = eventually(PATIENCE, || {
+                std::thread::sleep(Duration::from_millis(100));
+                (self.ann.bot_is(room) == "join").then_some(())
+            });
+            assert!(joined.is_some(), "the gateway does not follow its invitation to {room}");
+        }
+    }
+}
+
+impl Venue for Rooms {
+    fn chats(&self) -> usize {
+        self.rooms.len()
+    }
+
+    fn say(&self, chat: usize, text: &str) {
+        self.said.set(self.said.get() + 1);
+        self.ann.say(&self.rooms[chat], text, None);
+    }
+
+    fn answers(&self, chat: usize) -> Vec<String> {
+        self.ann.shown(&self.rooms[chat], "m.text").into_iter().map(|(text, _)| text).collect()
+    }
+
+    fn server_goes(&mut self) -> bool {
+        self.synapse.get_mut().end();
+        true
+    }
+
+    fn server_comes(&mut self) {
+        self.synapse.get_mut().run();
+    }
+}
