@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// The first pause after trouble; doubled up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_millis(500);
+/// The first pause after a message was not taken: a gateway that begins serves in a moment.
+const BEGINNING: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(30);
 /// How long another poller is given to go away. The server answers one poll of two with 409, and a fight helps nobody.
 const OTHER_POLLER: Duration = Duration::from_secs(3);
@@ -150,16 +152,27 @@ impl<'a> Receiver<'a> {
 
     /// Hands a message in until it is on disk; `false` when this generation takes nothing more.
     async fn accept(&mut self, chat: i64, inbound: Inbound) -> bool {
-        let mut pause = PAUSE;
+        let mut pause = BEGINNING;
         loop {
             let refused = match self.port.accept(inbound.clone()).await {
-                Ok(_) => return true,
+                Ok(_) => {
+                    if pause > PAUSE {
+                        self.port.health(Health::Up);
+                    }
+                    return true;
+                }
                 Err(refused) => refused,
             };
             match refused {
                 Refused::Over => return false,
                 Refused::Later => {
-                    super::wait(self.port, "the gateway takes no messages at the moment".into(), pause).await;
+                    if pause < PAUSE {
+                        // A gateway that is about to serve: not worth a word.
+                        let environment = self.port.environment();
+                        environment.sleep_until(environment.now() + pause).await;
+                    } else {
+                        super::wait(self.port, "the gateway takes no messages at the moment".into(), pause).await;
+                    }
                     pause = (pause * 2).min(LONGEST);
                 }
                 Refused::ChatFull => {
