@@ -15,9 +15,9 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_millis(500);
 /// The first pause after a message was not taken: a gateway that begins serves in a moment.
 const BEGINNING: Duration = Duration::from_millis(10);
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(10);
 /// How long another poller is given to go away. The server answers one poll of two with 409, and a fight helps nobody.
-const OTHER_POLLER: Duration = Duration::from_secs(3);
+const OTHER_POLLER: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(5)];
 /// After trouble one short poll tells at once whether it is over.
 const PROBE: Duration = Duration::from_secs(1);
 /// Strangers that are remembered as told.
@@ -82,7 +82,7 @@ impl<'a> Receiver<'a> {
             }
             Trouble::Conflict { .. } => {
                 let why = "somebody else polls for this bot: a poll that the server has not given up yet, or another gateway with the same token";
-                (why.to_owned(), self.pause.max(OTHER_POLLER))
+                (why.to_owned(), self.pause.clamp(OTHER_POLLER[0], OTHER_POLLER[1]))
             }
             Trouble::SlowDown(length) => (trouble.to_string(), *length),
             other => (other.to_string(), self.pause),
