@@ -16,9 +16,9 @@ pub const KILL_AFTER: &str = "EVERGATE_SUPERVISOR_KILL_AFTER";
 /// How long a start waits to hear what limit its supervisor really sets.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// The terms of this process's supervisor, with the limit that really holds as far as it can be found out, and whether it keeps
-/// the listening socket for us. What of the configured budgets does not fit below that limit is said once, with both numbers.
-pub async fn contract(limits: &Limits) -> (Contract, bool) {
+/// The terms of this process's supervisor, as far as systemd or a unit of ours tells them, and what systemd says. What of
+/// the configured budgets does not fit below the limit that really holds is said once, with both numbers.
+pub async fn contract(limits: &Limits) -> (Contract, Option<systemd::Terms>) {
     let terms = Contract::of(supervisor());
     let systemd = ask_systemd(terms.supervisor).await;
     let limit = systemd.map(|said| said.stop_limit).or_else(|| limit_beside_us(terms.supervisor));
@@ -26,6 +26,10 @@ pub async fn contract(limits: &Limits) -> (Contract, bool) {
         Some(StopLimit::After(limit)) => terms.with_kill_after(Some(limit)),
         Some(StopLimit::Never) => terms.with_kill_after(None),
         None => terms,
+    };
+    let contract = match systemd {
+        Some(systemd::Terms { starts_again: false, .. }) => contract.that_goes_on_in_place(),
+        _ => contract,
     };
     let room = Deadlines::room(limits);
     if let Some(limit) = contract.kill_after.filter(|limit| *limit < room) {
@@ -36,7 +40,7 @@ pub async fn contract(limits: &Limits) -> (Contract, bool) {
             "the supervisor kills before an end with the configured budgets is over: they are shortened; raise its limit or lower drain.budget"
         );
     }
-    (contract, systemd.is_some_and(|said| said.keeps_sockets))
+    (contract, systemd)
 }
 
 /// What systemd says of our unit, where it is the supervisor and answers.

@@ -1,12 +1,17 @@
 //! The command line, and how the process ends. This is the only place that turns a verdict into an exit status or a
 //! re-exec.
 
+use crate::candidate;
 use crate::cli::{self, ClientCommand, Global};
 use crate::config::{Config, FileSource, Sources, evergate_environment};
+use crate::journal::claim::ClaimError;
 use crate::kept_socket::KeptSocket;
+use crate::run::StartError;
+use crate::trial::Trial;
+use crate::versions::ROLLED_BACK;
 use crate::{doctor, install, last_words, logging, run, signals, supervise, takeover};
 use clap::{CommandFactory, Parser, Subcommand};
-use evergate_core::supervisor::{Contract, Park};
+use evergate_core::supervisor::{Contract, Park, Supervisor};
 use evergate_core::verdict::Verdict;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -119,6 +124,8 @@ pub struct Successor {
     pub program: Option<PathBuf>,
     /// What it inherits.
     pub socket: KeptSocket,
+    /// The start of this process.
+    pub trial: Trial,
 }
 
 /// The exit status for a command line that makes no sense (`EX_USAGE` of sysexits).
@@ -128,7 +135,7 @@ const USAGE: u8 = 64;
 #[must_use]
 pub fn main() -> ExitCode {
     // Before anything else, so that a re-exec finds the program even after its file was replaced or removed.
-    let program = crate::candidate::program_of_this_process();
+    let program = candidate::program_of_this_process();
     // Before any thread: a signal that comes before somebody listens must wait, not kill.
     if let Err(error) = signals::block() {
         logging::complain(&format_args!("signals cannot be blocked: {error}"));
@@ -143,8 +150,11 @@ pub fn main() -> ExitCode {
             answer_for_takeover(&arguments.global, listen, schema)
         }
         Command::Run(run) => {
+            // First of all, since whatever comes next may be what this build does wrong.
+            let trial = enter(&arguments.global);
+            let program = std::env::var_os(candidate::SUPERVISOR_PROGRAM).map(PathBuf::from).or(program);
             let socket = KeptSocket::from_environment();
-            gateway(&arguments.global, run, &Successor { program, socket })
+            gateway(&arguments.global, run, &Successor { program, socket, trial })
         }
         Command::Supervise { arguments: child } => {
             let socket = KeptSocket::from_environment();
@@ -204,8 +214,13 @@ fn unblock() {
 }
 
 fn load(global: &Global, listen: Option<String>) -> Result<(Config, PathBuf), ExitCode> {
-    let state_dir = global.state_dir().map_err(|error| complain(&error))?;
-    let config = Config::load(sources(global, listen, &state_dir)).map_err(|error| complain(&error))?;
+    read(global, listen).map_err(|error| complain(&error))
+}
+
+/// The configuration and the state directory, or what is wrong with either.
+fn read(global: &Global, listen: Option<String>) -> Result<(Config, PathBuf), String> {
+    let state_dir = global.state_dir().map_err(|error| error.to_string())?;
+    let config = Config::load(sources(global, listen, &state_dir)).map_err(|error| error.to_string())?;
     Ok((config, state_dir))
 }
 
@@ -240,33 +255,75 @@ fn answer_for_takeover(global: &Global, listen: Option<String>, schema: Option<u
     }
 }
 
+/// Puts this start on trial. Comes back when it is this build that is to run.
+fn enter(global: &Global) -> Trial {
+    let Ok(state_dir) = global.state_dir() else { return Trial::none() };
+    let (trial, in_place) = Trial::begin(&state_dir);
+    if let Some(in_place) = in_place {
+        logging::complain(&in_place.why);
+        let mut command = again(&in_place.program);
+        in_place.tell(&mut command);
+        let error = command.exec();
+        logging::complain(&format_args!("{} cannot be started: {error}", in_place.program.display()));
+    }
+    trial
+}
+
 fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> ExitCode {
-    let (config, state_dir) = match load(global, arguments.listen.clone()) {
+    let (config, state_dir) = match read(global, arguments.listen.clone()) {
         Ok(loaded) => loaded,
-        Err(_) => return park(&successor.socket),
+        Err(error) => {
+            logging::complain(&error);
+            return give_up(successor, &error, None);
+        }
     };
     logging::start(&config.log);
     let again = sources(global, arguments.listen, &state_dir);
     let load = Box::new(move || Config::load(again.clone()));
     match run::run(&config, load, &state_dir, arguments.flight_log.as_deref(), successor.clone()) {
-        Ok(Verdict::Exit(status)) => ExitCode::from(status),
-        Ok(Verdict::ReExec) => {
-            replace_this_process(successor);
-            ExitCode::from(evergate_core::verdict::RESTART)
-        }
-        Ok(Verdict::StayUp) => stay_up(
-            &successor.socket,
-            "stopped. This supervisor starts it again after any end, so the process stays, idle: unload its job to end it",
-        ),
+        Ok(verdict) => end(successor, verdict),
         Err(error) => {
             if tracing::enabled!(tracing::Level::ERROR) {
                 tracing::error!(%error, "the gateway cannot start");
             } else {
                 logging::complain(&error);
             }
-            error.try_again().map_or_else(|| park(&successor.socket), ExitCode::from)
+            // Somebody else's life is no matter of ours.
+            match error {
+                StartError::Claim(ClaimError::Owned { .. }) => park(&successor.socket),
+                error => give_up(successor, &error.to_string(), error.try_again()),
+            }
         }
     }
+}
+
+/// Ends this process as its generation has ended.
+fn end(successor: &Successor, verdict: Verdict) -> ExitCode {
+    if verdict == Verdict::ReExec {
+        successor.trial.gives_way();
+    }
+    successor.trial.ended(verdict);
+    match verdict {
+        Verdict::Exit(status) => ExitCode::from(status),
+        Verdict::ReExec => {
+            replace_this_process(successor);
+            ExitCode::from(evergate_core::verdict::RESTART)
+        }
+        Verdict::StayUp => stay_up(
+            &successor.socket,
+            "stopped. This supervisor starts it again after any end, so the process stays, idle: unload its job to end it",
+        ),
+    }
+}
+
+/// Ends a start that cannot go on, and has that be known: with a status after which it is tried again, or parked. A build that
+/// gives way to the last good one for that does so at once.
+fn give_up(successor: &Successor, why: &str, try_again: Option<u8>) -> ExitCode {
+    crate::systemd::Notify::from_environment("NOTIFY_SOCKET").status(why);
+    if successor.trial.gave_up(why, try_again) {
+        replace_this_process(successor);
+    }
+    try_again.map_or_else(|| park(&successor.socket), ExitCode::from)
 }
 
 /// Ends so that the supervisor does not start us again as we are; where any end would be followed by a start, does not end.
@@ -310,6 +367,10 @@ fn again(program: &Path) -> std::process::Command {
         command.arg0(name);
     }
     command.args(words).env_remove("EVERGATE_REVIVED").env_remove(last_words::DIED_OF);
+    if crate::detect::supervisor() != Supervisor::Evergate {
+        // Said by a start to the build that runs in its place; the next start says it anew.
+        command.env_remove(ROLLED_BACK).env_remove(candidate::SUPERVISOR_PROGRAM);
+    }
     command
 }
 

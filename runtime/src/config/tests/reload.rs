@@ -26,5 +26,16 @@ fn what_is_opened_or_set_up_once_waits_for_a_restart_and_all_else_changes_at_onc
 #[test]
 fn each_key_that_waits_for_a_restart_is_one() {
     let waits: Vec<&str> = KEYS.iter().filter(|key| key.takes() == Takes::AtRestart).map(|key| key.name).collect();
-    assert_eq!(waits, ["local.listen", "watchdog.freeze", "watchdog.start", "debug.hooks", "log.format"]);
+    assert_eq!(
+        waits,
+        [
+            "local.listen",
+            "watchdog.freeze",
+            "watchdog.start",
+            "debug.hooks",
+            "debug.start_fails",
+            "debug.start_fault",
+            "log.format"
+        ]
+    );
 }
