@@ -5,7 +5,7 @@ mod world;
 use evergate_core::drain::TurnFate;
 use evergate_core::effect::Answer;
 use evergate_core::gateway::Phase;
-use evergate_core::input::{Asked, Input, Partial, TurnEnd};
+use evergate_core::input::{Asked, Input, Partial, Standing, TurnEnd};
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::record::Record;
 use evergate_core::request::{Mode, Outcome, Wish};
@@ -196,6 +196,17 @@ fn a_stop_accepted_with_the_last_write_is_carried_out() {
 }
 
 #[test]
+fn a_guest_restarts_nothing_and_is_told_so() {
+    let mut world = world();
+    world.say_as(1, Asked::Restart(Mode::Force), Standing::Guest);
+    world.commit_all();
+    world.send_all();
+    assert_eq!((world.up().phase(), world.notices_in(1)), (Phase::Serving, vec![Notice::NotAllowed]));
+    world.heal();
+    assert_eq!(world.ends, []);
+}
+
+#[test]
 fn joined_restarts_change_the_generation_once() {
     let mut world = world();
     let asked = [world.ask(Wish::Restart, Mode::Graceful), world.ask(Wish::Restart, Mode::Graceful)];
@@ -361,6 +372,26 @@ fn a_stop_of_the_turn_ends_it_for_good_in_each_of_its_states() {
     assert!(!world.agents.contains_key(&turn));
     world.heal();
     assert!(world.notices_in(2).contains(&Notice::TurnStopped { turn }));
+}
+
+#[test]
+fn a_turn_that_ignores_its_stop_is_killed_when_its_grace_is_over_and_an_end_waits_no_longer_for_it() {
+    let mut world = world();
+    working(&mut world, 1);
+    let turn = world.turn_in(1);
+    let since = world.now;
+    world.say(1, Asked::StopTurn);
+    world.commit_all();
+    world.wait(world.limits.interrupt_grace - Duration::from_millis(500));
+    world.ask(Wish::Restart, Mode::Force);
+    world.commit_all();
+    let deadlines = world.up().drain().expect("it ends").deadlines;
+    world.elapse();
+    assert!(world.agents[&turn].killed);
+    assert_eq!((world.up().phase(), world.now - since), (Phase::Interrupting, world.limits.interrupt_grace));
+    world.elapse();
+    assert_eq!((world.up().phase(), world.now), (Phase::Closing, deadlines.interrupt), "it may not be dead yet");
+    world.heal();
 }
 
 #[test]

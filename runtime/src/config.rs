@@ -20,7 +20,7 @@ pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{
     AgentKind, CommandAgent, Debug, DemoAgent, Drain, Hooks, KEYS, Key, Limits, Local, Log, LogFormat, LogLevel,
-    Recovery, Takes, Watchdog,
+    Matrix, Recovery, Takes, Telegram, Watchdog,
 };
 pub use schema::{StartFault, StartStage};
 pub use value::{Form, Value, Zero};
@@ -42,6 +42,10 @@ pub struct Config {
     pub agent: Agent,
     /// `[local]`: the local platform.
     pub local: Local,
+    /// `[telegram]`: chats of a bot on Telegram.
+    pub telegram: Telegram,
+    /// `[matrix]`: chats on a Matrix homeserver.
+    pub matrix: Matrix,
     /// `[watchdog]`: when a part that gets nowhere is taken for stuck.
     pub watchdog: Watchdog,
     /// `[debug]`: for trying out what happens when something goes wrong.
@@ -187,6 +191,8 @@ impl Config {
             limits: Limits::from_settings(&settings),
             agent,
             local: Local::from_settings(&settings),
+            telegram: Telegram::from_settings(&settings),
+            matrix: Matrix::from_settings(&settings),
             watchdog: Watchdog::from_settings(&settings),
             debug: Debug::from_settings(&settings),
             log: Log::from_settings(&settings),

@@ -5,7 +5,9 @@ use crate::journal::Event;
 use crate::platform::Switchboard;
 use crate::watched::{Watched, Watcher};
 use evergate_core::gateway::Phase;
+use evergate_core::generation::Breaker;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
 
@@ -36,6 +38,7 @@ pub struct Hub {
     /// What running turns have said so far, for listeners that come late: by session, the turn and its text.
     running: Mutex<HashMap<String, (u64, String)>>,
     stage: Watched<Stage>,
+    tripped: AtomicBool,
     /// Platforms, which show running answers too.
     switchboard: Arc<Switchboard>,
 }
@@ -49,6 +52,7 @@ impl Hub {
             sessions: Mutex::default(),
             running: Mutex::default(),
             stage: Watched::new(Stage { generation, phase: Phase::Starting }),
+            tripped: AtomicBool::new(false),
         }
     }
 
@@ -125,6 +129,17 @@ impl Hub {
     pub fn listen_from_the_middle(&self, session: &str) -> (broadcast::Receiver<Live>, Option<(u64, String)>) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         (self.listen(session), running.get(session).filter(|(_, said)| !said.is_empty()).cloned())
+    }
+
+    /// The loop breaker, for whoever asks.
+    pub fn breaker(&self) -> Breaker {
+        if self.tripped.load(Relaxed) { Breaker::Tripped } else { Breaker::Closed }
+    }
+
+    /// How the loop breaker stands; true if it stood otherwise before.
+    pub fn set_breaker(&self, breaker: Breaker) -> bool {
+        let tripped = breaker == Breaker::Tripped;
+        self.tripped.swap(tripped, Relaxed) != tripped
     }
 
     /// Tells everybody the phase.

@@ -16,6 +16,7 @@ use crate::kept_socket::KeptSocket;
 use crate::last_words::LastWords;
 use crate::local::Access;
 use crate::native::{Exit, Native};
+use crate::platform;
 use crate::program::Successor;
 use crate::pulse::Pulse;
 use crate::reload::{Load, Reload};
@@ -232,7 +233,7 @@ async fn generation(
             None => store::record(&flights, head),
         }),
         agent: agent(config),
-        platforms: Vec::new(),
+        platforms: platform::configured(config),
         signals: heard,
         pulse,
         reclaim: reclaim(opened.predecessor.clone(), &owner, control_path.clone()),

@@ -49,7 +49,9 @@ impl World {
                 assert!(!self.up().drain().is_some_and(late), "{effect:?} when nobody waits for it any more");
             }
             Effect::Answer { request, answer: Answer::Accepted } => {
-                has(&|record| matches!(record, Record::RequestMade { request: made, .. } if made == request));
+                has(
+                    &|record| matches!(record, Record::RequestMade { request: made, .. } | Record::BreakerReset { request: made, .. } if made == request),
+                );
                 assert!(self.answers.iter().all(|(answered, _)| answered != request), "{effect:?} twice");
             }
             Effect::Settled { request, outcome } => {

@@ -57,6 +57,13 @@ pub enum Call {
         /// Whether that worked.
         answer: oneshot::Sender<RequestAnswer>,
     },
+    /// Somebody vouches for a generation whose loop breaker is tripped.
+    ResetBreaker {
+        /// From where.
+        by: By,
+        /// What became of it.
+        answer: oneshot::Sender<RequestAnswer>,
+    },
     /// Somebody wants the configuration read again.
     Reload {
         /// What that has changed, or what is wrong with it.

@@ -25,6 +25,7 @@ use crate::pulse::Pulse;
 use crate::watched::{Watched, Watcher};
 use evergate_core::effect::{Effect, Place};
 use evergate_core::gateway::{Gateway, Phase};
+use evergate_core::generation::Breaker;
 use evergate_core::id::{MessageId, Position, RequestId, SessionId, TurnId};
 use evergate_core::input::{Input, TurnEnd};
 use evergate_core::record::{Highest, Record};
@@ -202,6 +203,7 @@ impl Driver {
             if let Some(verdict) = self.settle() {
                 return verdict;
             }
+            self.tell_breaker();
             self.submit();
             self.wait().await;
         }
@@ -514,6 +516,30 @@ impl Driver {
         if !self.runs.wish(turn, wish) {
             let partial = evergate_core::input::Partial::Nothing;
             self.take(Input::TurnEnded { turn, end: TurnEnd::Interrupted { partial } });
+        }
+    }
+
+    /// Says so when the loop breaker has changed.
+    fn tell_breaker(&mut self) {
+        let breaker = self.core.breaker();
+        if !self.handle.hub.set_breaker(breaker) {
+            return;
+        }
+        let (deaths, held) = (self.core.deaths_in_a_row(), self.core.held());
+        match breaker {
+            Breaker::Tripped => {
+                tracing::error!(
+                    deaths,
+                    held,
+                    "the loop breaker is tripped: so many generations died in a row and brought nothing to its end; messages \
+                     are answered, and nothing else goes on before one is or `evergate breaker reset` is said"
+                );
+                self.environment.tell_supervisor(Told::Status("serving; the loop breaker is tripped"));
+            }
+            Breaker::Closed => {
+                tracing::info!("the loop breaker is closed: what it held goes on");
+                self.environment.tell_supervisor(Told::Status(self.core.phase().name()));
+            }
         }
     }
 

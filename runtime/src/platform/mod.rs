@@ -17,11 +17,15 @@
 //!    `await`; whatever it was handed and had not settled by then counts as unknown.
 
 mod chat;
+mod configured;
 mod keeper;
+pub mod matrix;
 mod port;
 mod switchboard;
+pub mod telegram;
 
 pub use chat::Chat;
+pub use configured::configured;
 pub use keeper::keep_running;
 pub use port::{Accepted, Inbound, Port, Refused};
 pub use switchboard::{Line, Switchboard};

@@ -150,6 +150,12 @@ impl Port {
         }
     }
 
+    /// The same, without waiting: none is news, too.
+    #[must_use]
+    pub fn stirred_now(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.line.account().stirred)
+    }
+
     /// What the running answer in a session says so far: its turn, and its text, empty while the agent thinks. `None` when
     /// nothing runs there.
     #[must_use]

@@ -120,6 +120,14 @@ impl Chats {
         Answer::Done(said.message(chat, id, now_ms))
     }
 
+    /// The bot, or a person, takes away what the bot said.
+    pub fn delete(&mut self, chat: i64, id: i64) -> Answer {
+        match self.chats.get_mut(&chat).and_then(|chat| chat.said.remove(&id)) {
+            Some(_) => Answer::Done(true.into()),
+            None => Answer::bad_request("message to delete not found"),
+        }
+    }
+
     /// The bot shows that it is typing.
     pub fn act(&mut self, chat: i64, now_ms: u64) -> Answer {
         match self.reachable(chat) {

@@ -43,6 +43,11 @@ pub fn order(shared: &Shared, path: &str, body: &Value) -> (Value, Then) {
             then = Then::End;
             json!({})
         }
+        "/delete" => {
+            let number = |key: &str| body[key].as_i64().unwrap_or(0);
+            let gone = world.chats.delete(number("chat"), number("message_id"));
+            json!({"deleted": matches!(gone, super::answer::Answer::Done(_))})
+        }
         "/chat" => world.chats.account(body["chat"].as_i64().unwrap_or(0)),
         "/calls" => json!({"calls": world.calls}),
         "/commands" => world.commands.clone(),

@@ -48,6 +48,9 @@ pub fn call(world: &mut World, method: &str, params: Params) -> Answer {
             let text = params.text("text").unwrap_or_default();
             world.chats.edit(chat, id, text, params.structure("reply_markup"), now_ms())
         }),
+        "deletemessage" => {
+            with_chat(&params, |chat| world.chats.delete(chat, params.number("message_id").unwrap_or(0)))
+        }
         "getfile" => {
             let id = params.text("file_id").unwrap_or_default();
             match world.files.get(&id) {
