@@ -15,7 +15,6 @@ use evergate_core::supervisor::{Contract, Park, Supervisor};
 use evergate_core::verdict::Verdict;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -390,8 +389,9 @@ fn supervise_gateway(global: &Global, child: Vec<OsString>, socket: KeptSocket) 
         }
     }
     let state_dir = state_dir_in(&arguments).unwrap_or(state_dir);
-    // The watchdog inside comes first, where it still can.
-    let silence = config.watchdog.freeze + supervise::AFTER_THE_WATCHDOG;
+    // The watchdog inside comes first, where it still can: it goes by the child's own configuration.
+    let freeze = config_of(&arguments).unwrap_or(config).watchdog.freeze;
+    let silence = freeze + supervise::AFTER_THE_WATCHDOG;
     let child = arguments.clone();
     supervise::supervise(arguments, &state_dir, silence, move |command| endow(command, &socket, &child))
 }
@@ -399,7 +399,7 @@ fn supervise_gateway(global: &Global, child: Vec<OsString>, socket: KeptSocket) 
 /// Gives the next child of a supervisor the socket that it is going to want, which is kept from one child to the next. A
 /// child that wants any port finds its own.
 fn endow(command: &mut std::process::Command, socket: &KeptSocket, child: &[OsString]) {
-    match address_wanted(child).filter(|address| address.port() != 0) {
+    match config_of(child).map(|config| config.local.listen).filter(|address| address.port() != 0) {
         Some(address) => {
             if let Err(error) = socket.listen(address) {
                 tracing::warn!(%error, %address, "cannot listen for the child, which tries by itself; connections that are made while none runs are refused");
@@ -410,12 +410,13 @@ fn endow(command: &mut std::process::Command, socket: &KeptSocket, child: &[OsSt
     socket.hand_over(command, None);
 }
 
-/// Where a gateway that is started with these arguments listens, as things are now; `None` where that is not to be known.
-fn address_wanted(child: &[OsString]) -> Option<SocketAddr> {
+/// The configuration that a gateway has that is started with these arguments, as things are now; `None` where that is not to be
+/// known.
+fn config_of(child: &[OsString]) -> Option<Config> {
     let words = std::iter::once(OsStr::new("evergate")).chain(child.iter().map(OsString::as_os_str));
     let Arguments { global, command: Command::Run(run) } = Arguments::try_parse_from(words).ok()? else { return None };
     let state_dir = global.state_dir().ok()?;
-    Config::load(sources(&global, run.listen, &state_dir)).ok().map(|config| config.local.listen)
+    Config::load(sources(&global, run.listen, &state_dir)).ok()
 }
 
 /// The state directory that the arguments of a child name themselves.
