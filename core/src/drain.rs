@@ -87,7 +87,8 @@ impl Gateway {
         let mut signals = self.drain.as_ref().map(|drain| drain.signals.clone()).unwrap_or_default();
         signals.extend(standing.iter().filter_map(|request| request.origin.signal()));
         let limit = self.contract.kill_after.filter(|_| !signals.is_empty());
-        // A process that somebody sent SIGTERM must leave: replacing itself in place could outlive a supervisor's stop.
+        // A process that somebody sent SIGTERM must leave: replacing itself in place could outlive a supervisor's stop. The
+        // terms say otherwise where nobody would start it again.
         let terminated = signals.contains(&Signal::Terminate);
         let origin = if terminated { Origin::Signal(Signal::Terminate) } else { Origin::Cli };
         let verdict = self.contract.verdict(wish, origin);

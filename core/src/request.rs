@@ -204,7 +204,7 @@ impl Gateway {
     }
 
     /// A process that was signalled neither replaces itself nor stays up, even if its end in the journal says so: its
-    /// successor would never hear of the signal, and whoever sent it would have to kill what stays.
+    /// successor would never hear of the signal, and whoever sent it would have to kill what stays. (Unless its terms say so.)
     fn leave_instead(&mut self, verdict: Verdict) {
         if let Some(drain) = self.drain.as_mut().filter(|drain| !matches!(drain.verdict, Verdict::Exit(_))) {
             drain.verdict = verdict;

@@ -1,4 +1,5 @@
-//! Which program `evergate supervise` starts: the installed one, or a copy of the last that is known to be good. Owns what
+//! Which program is started, by `evergate supervise` or by a start for itself: the installed one, or a copy of the last that is
+//! known to be good. Owns what
 //! is known of each build, how often one may fail and how long it may take; it never looks at a file, copies or kills
 //! anything: the caller brings builds, times and ends, and does what it is told.
 //!
@@ -15,6 +16,7 @@
 use crate::respawn::ChildEnd;
 use crate::time::Instant;
 use crate::verdict::{PARK, RESTART, STOP};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long a build has to serve until it is good: as long as a life that begins the pauses of a supervisor anew.
@@ -27,7 +29,7 @@ const FAILED: u8 = 1;
 const DEATHS: u8 = 2;
 
 /// One build of the program: two are the same when their files are, as far as the caller can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Build(pub u64);
 
 /// What to start.
@@ -40,7 +42,8 @@ pub enum Program {
 }
 
 /// Why a build was rolled back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Failure {
     /// It died twice before it was stable.
     Died,
@@ -63,7 +66,7 @@ impl Failure {
 }
 
 /// The child that runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Running {
     build: Build,
     started_at: Instant,
@@ -73,7 +76,7 @@ struct Running {
 }
 
 /// What is known of the builds, as a value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rollback {
     good: Option<Build>,
     /// What was rolled back, and why.
@@ -88,6 +91,11 @@ impl Rollback {
     #[must_use]
     pub fn new(good: Option<Build>) -> Self {
         Self { good, ..Self::default() }
+    }
+
+    /// This is the build of which there is a good copy by now, whoever has made it.
+    pub const fn has_good(&mut self, good: Option<Build>) {
+        self.good = good;
     }
 
     /// What to start while this build is installed (`None`: no file is there), and what was rolled back for it.

@@ -66,7 +66,7 @@ pub enum Death {
 ///
 /// | supervisor | restart | unannounced SIGTERM | stop | park | kills after | starts us again after |
 /// |---|---|---|---|---|---|---|
-/// | systemd | in place | 75, or 0 if it says that it stops us | 0 | 78 | 90 s | any end but 0 and 78 |
+/// | systemd | in place | 75, or 0 if it says that it stops us (in place if it would not start us again) | 0 | 78 | 90 s | any end but 0 and 78 |
 /// | launchd `KeepAlive=true` | 75 | 75 | stay up | stay up | 20 s | any end |
 /// | launchd `SuccessfulExit=false` | 75 | 75 | 0 | 0 | 20 s | any end but 0 |
 /// | Docker, Podman | 75 | 75 | 0 | 0 | 10 s | any end but 0 |
@@ -185,6 +185,13 @@ impl Contract {
     #[must_use]
     pub const fn with_kill_after(self, effective: Option<Duration>) -> Self {
         Self { kill_after: effective, ..self }
+    }
+
+    /// The same terms where an exit is not surely followed by a start, whatever its status: who was told to leave goes on in
+    /// place, and asks once more there whether it is being stopped.
+    #[must_use]
+    pub const fn that_goes_on_in_place(self) -> Self {
+        Self { leave: Verdict::ReExec, ..self }
     }
 
     /// The same terms of a supervisor that does not listen to us: its limit stands.

@@ -6,6 +6,7 @@ use evergate_core::effect::Answer;
 use evergate_core::gateway::Phase;
 use evergate_core::input::{Asked, Input};
 use evergate_core::limits::Limits;
+use evergate_core::recovery::Start;
 use evergate_core::request::{Mode, Outcome, Signal, Wish};
 use evergate_core::supervisor::Supervisor;
 use evergate_core::verdict::Verdict;
@@ -46,6 +47,23 @@ fn an_unannounced_sigterm_is_not_a_stop() {
     world.supervisor_answers(false);
     world.heal();
     assert_eq!(world.ends, [Ended::With(Verdict::Exit(75))]);
+}
+
+/// A unit with `Restart=no`, or one whose start limit counts each exit.
+#[test]
+fn an_unannounced_sigterm_is_followed_in_place_where_no_start_would_follow() {
+    for (stops, verdict) in [(false, Verdict::ReExec), (true, Verdict::Exit(0))] {
+        let mut world = World::new(Supervisor::Systemd);
+        world.contract = world.contract.that_goes_on_in_place();
+        world.boot(Start::Wanted);
+        world.open();
+        world.say(1, Asked::Prompt);
+        world.commit_all();
+        world.signal(Signal::Terminate);
+        world.supervisor_answers(stops);
+        world.heal();
+        assert_eq!(world.ends.last(), Some(&Ended::With(verdict)));
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub use schema::{
     AgentKind, CommandAgent, Debug, DemoAgent, Drain, Hooks, KEYS, Key, Limits, Local, Log, LogFormat, LogLevel,
     Matrix, Recovery, Takes, Telegram, Watchdog,
 };
+pub use schema::{StartFault, StartStage};
 pub use value::{Form, Value, Zero};
 
 use problem::printable;

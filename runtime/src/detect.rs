@@ -16,9 +16,9 @@ pub const KILL_AFTER: &str = "EVERGATE_SUPERVISOR_KILL_AFTER";
 /// How long a start waits to hear what limit its supervisor really sets.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// The terms of this process's supervisor, with the limit that really holds as far as it can be found out, and whether it keeps
-/// the listening socket for us. What of the configured budgets does not fit below that limit is said once, with both numbers.
-pub async fn contract(limits: &Limits) -> (Contract, bool) {
+/// The terms of this process's supervisor, as far as systemd or a unit of ours tells them, and what systemd says. What of
+/// the configured budgets does not fit below the limit that really holds is said once, with both numbers.
+pub async fn contract(limits: &Limits) -> (Contract, Option<systemd::Terms>) {
     let terms = Contract::of(supervisor());
     // systemd names the socket to those alone whom it listens to (`NotifyAccess=`).
     let heard = terms.supervisor == Supervisor::Systemd && Notify::from_environment("NOTIFY_SOCKET").is_heard();
@@ -30,8 +30,12 @@ pub async fn contract(limits: &Limits) -> (Contract, bool) {
         Some(StopLimit::Never) => terms.with_kill_after(None),
         None => terms,
     };
+    let contract = match systemd {
+        Some(systemd::Terms { starts_again: false, .. }) => contract.that_goes_on_in_place(),
+        _ => contract,
+    };
     tell_of_a_short_limit(&contract, limits);
-    (contract, systemd.is_some_and(|said| said.keeps_sockets))
+    (contract, systemd)
 }
 
 fn tell_of_a_short_limit(contract: &Contract, limits: &Limits) {

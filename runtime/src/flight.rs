@@ -10,13 +10,16 @@
 //! {"step":1,"at":5,"input":{"synced":{"through":1}},"effects":[…]}
 //! ```
 //!
-//! What was handled is with the operating system before the driver waits again, so a `kill -9` costs at most the steps of
-//! that moment and may cut the last line. It is not synced: the journal is what survives a power cut.
+//! What was handled is on its way to a thread that writes it before the driver waits again, so a `kill -9` costs the steps of
+//! that moment, or what a slow disk has not taken yet, and may cut the last line. It is not synced: the journal is what survives
+//! a power cut.
 
+mod beside;
 pub mod reader;
 pub mod replay;
 pub mod store;
 
+use beside::Beside;
 use evergate_core::effect::Effect;
 use evergate_core::gateway::Gateway;
 use evergate_core::id::GenerationId;
@@ -167,8 +170,8 @@ impl Recorder {
     /// and says so once, if that cannot be done.
     #[must_use]
     pub fn open(path: &Path, head: &Head) -> Self {
-        match append_to(path) {
-            Ok(file) => Self::new(path.display().to_string(), Box::new(file), head),
+        match append_to(path).and_then(Beside::new) {
+            Ok(log) => Self::new(path.display().to_string(), Box::new(log), head),
             Err(error) => {
                 tracing::warn!(%error, log = %path.display(), "the flight log cannot be opened; nothing is recorded");
                 Self::off()
@@ -297,6 +300,7 @@ mod tests {
         recorder.effect(&Effect::Discard);
         recorder.flush();
         recorder.flush();
+        drop(recorder);
         let lines = lines(&path);
         assert_eq!(serde_json::from_str::<Head>(&lines[0]).unwrap(), head());
         let step = |step, at, input, effects| Step { step, at: Instant::from_millis(at), input, effects };
@@ -359,10 +363,12 @@ mod tests {
         let pipe = folder.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut recorder = Recorder::open(&pipe, &head());
-        for _ in 0..10_000 {
+        let ended = (0..10_000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_micros(100));
             recorder.input(Instant::from_millis(9), &Input::PlatformsOpen);
             recorder.flush();
-        }
-        assert!(recorder.log.is_none());
+            recorder.log.is_none()
+        });
+        assert!(ended);
     }
 }

@@ -2,6 +2,7 @@
 //! edge of the process (the lock on the state directory, signals, who supervises it, its exit) is brought by the caller.
 
 use crate::agent::Agent;
+use crate::config::StartStage;
 use crate::driver::{Driver, Parts, Platforms};
 use crate::environment::{Address, Environment, Listener};
 use crate::flight::{Head, Recorder};
@@ -73,15 +74,18 @@ pub struct Edge {
 }
 
 impl Opened {
-    /// Opens the doors, so that a second gateway cannot, and reads the journal in `state_dir`.
+    /// Opens the doors, so that a second gateway cannot, and reads the journal in `state_dir`. Says how far it has come.
     pub async fn open(
         environment: Arc<dyn Environment>,
         state_dir: &Path,
         address: SocketAddr,
+        passed: impl Fn(StartStage),
     ) -> Result<Self, StartError> {
         let listener = listen(&*environment, address).await?;
+        passed(StartStage::AfterBinding);
         let control_path = state_dir.join("control.sock");
         let journal = Arc::new(Store::open(environment.journal_disk(state_dir))?);
+        passed(StartStage::AfterJournal);
         let control = environment
             .listen(&Address::Control(control_path.clone()))
             .await

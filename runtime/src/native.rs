@@ -100,7 +100,7 @@ impl Native {
 }
 
 /// Starts a thread that leaves the process's signals to the main one.
-fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(crate) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let work = move || {
         if let Err(error) = crate::signals::block() {
             tracing::warn!(%error, "signals cannot be kept from a thread");

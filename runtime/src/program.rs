@@ -1,16 +1,20 @@
 //! The command line, and how the process ends. This is the only place that turns a verdict into an exit status or a
 //! re-exec.
 
+use crate::candidate;
 use crate::cli::{self, ClientCommand, Global};
 use crate::config::{Config, FileSource, Sources, evergate_environment};
+use crate::journal::claim::ClaimError;
 use crate::kept_socket::KeptSocket;
+use crate::run::StartError;
+use crate::trial::Trial;
+use crate::versions::ROLLED_BACK;
 use crate::{doctor, install, last_words, logging, run, signals, supervise, takeover};
 use clap::{CommandFactory, Parser, Subcommand};
-use evergate_core::supervisor::{Contract, Park};
+use evergate_core::supervisor::{Contract, Park, Supervisor};
 use evergate_core::verdict::Verdict;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -119,6 +123,8 @@ pub struct Successor {
     pub program: Option<PathBuf>,
     /// What it inherits.
     pub socket: KeptSocket,
+    /// The start of this process.
+    pub trial: Trial,
 }
 
 /// The exit status for a command line that makes no sense (`EX_USAGE` of sysexits).
@@ -128,7 +134,7 @@ const USAGE: u8 = 64;
 #[must_use]
 pub fn main() -> ExitCode {
     // Before anything else, so that a re-exec finds the program even after its file was replaced or removed.
-    let program = crate::candidate::program_of_this_process();
+    let program = candidate::program_of_this_process();
     // Before any thread: a signal that comes before somebody listens must wait, not kill.
     if let Err(error) = signals::block() {
         logging::complain(&format_args!("signals cannot be blocked: {error}"));
@@ -143,8 +149,11 @@ pub fn main() -> ExitCode {
             answer_for_takeover(&arguments.global, listen, schema)
         }
         Command::Run(run) => {
+            // First of all, since whatever comes next may be what this build does wrong.
+            let trial = enter(&arguments.global);
+            let program = std::env::var_os(candidate::SUPERVISOR_PROGRAM).map(PathBuf::from).or(program);
             let socket = KeptSocket::from_environment();
-            gateway(&arguments.global, run, &Successor { program, socket })
+            gateway(&arguments.global, run, &Successor { program, socket, trial })
         }
         Command::Supervise { arguments: child } => {
             let socket = KeptSocket::from_environment();
@@ -204,8 +213,13 @@ fn unblock() {
 }
 
 fn load(global: &Global, listen: Option<String>) -> Result<(Config, PathBuf), ExitCode> {
-    let state_dir = global.state_dir().map_err(|error| complain(&error))?;
-    let config = Config::load(sources(global, listen, &state_dir)).map_err(|error| complain(&error))?;
+    read(global, listen).map_err(|error| complain(&error))
+}
+
+/// The configuration and the state directory, or what is wrong with either.
+fn read(global: &Global, listen: Option<String>) -> Result<(Config, PathBuf), String> {
+    let state_dir = global.state_dir().map_err(|error| error.to_string())?;
+    let config = Config::load(sources(global, listen, &state_dir)).map_err(|error| error.to_string())?;
     Ok((config, state_dir))
 }
 
@@ -240,33 +254,75 @@ fn answer_for_takeover(global: &Global, listen: Option<String>, schema: Option<u
     }
 }
 
+/// Puts this start on trial. Comes back when it is this build that is to run.
+fn enter(global: &Global) -> Trial {
+    let Ok(state_dir) = global.state_dir() else { return Trial::none() };
+    let (trial, in_place) = Trial::begin(&state_dir);
+    if let Some(in_place) = in_place {
+        logging::complain(&in_place.why);
+        let mut command = again(&in_place.program);
+        in_place.tell(&mut command);
+        let error = command.exec();
+        logging::complain(&format_args!("{} cannot be started: {error}", in_place.program.display()));
+    }
+    trial
+}
+
 fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> ExitCode {
-    let (config, state_dir) = match load(global, arguments.listen.clone()) {
+    let (config, state_dir) = match read(global, arguments.listen.clone()) {
         Ok(loaded) => loaded,
-        Err(_) => return park(&successor.socket),
+        Err(error) => {
+            logging::complain(&error);
+            return give_up(successor, &error, None);
+        }
     };
     logging::start(&config.log);
     let again = sources(global, arguments.listen, &state_dir);
     let load = Box::new(move || Config::load(again.clone()));
     match run::run(&config, load, &state_dir, arguments.flight_log.as_deref(), successor.clone()) {
-        Ok(Verdict::Exit(status)) => ExitCode::from(status),
-        Ok(Verdict::ReExec) => {
-            replace_this_process(successor);
-            ExitCode::from(evergate_core::verdict::RESTART)
-        }
-        Ok(Verdict::StayUp) => stay_up(
-            &successor.socket,
-            "stopped. This supervisor starts it again after any end, so the process stays, idle: unload its job to end it",
-        ),
+        Ok(verdict) => end(successor, verdict),
         Err(error) => {
             if tracing::enabled!(tracing::Level::ERROR) {
                 tracing::error!(%error, "the gateway cannot start");
             } else {
                 logging::complain(&error);
             }
-            error.try_again().map_or_else(|| park(&successor.socket), ExitCode::from)
+            // Somebody else's life is no matter of ours.
+            match error {
+                StartError::Claim(ClaimError::Owned { .. }) => park(&successor.socket),
+                error => give_up(successor, &error.to_string(), error.try_again()),
+            }
         }
     }
+}
+
+/// Ends this process as its generation has ended.
+fn end(successor: &Successor, verdict: Verdict) -> ExitCode {
+    if verdict == Verdict::ReExec {
+        successor.trial.gives_way();
+    }
+    successor.trial.ended(verdict);
+    match verdict {
+        Verdict::Exit(status) => ExitCode::from(status),
+        Verdict::ReExec => {
+            replace_this_process(successor);
+            ExitCode::from(evergate_core::verdict::RESTART)
+        }
+        Verdict::StayUp => stay_up(
+            &successor.socket,
+            "stopped. This supervisor starts it again after any end, so the process stays, idle: unload its job to end it",
+        ),
+    }
+}
+
+/// Ends a start that cannot go on, and has that be known: with a status after which it is tried again, or parked. A build that
+/// gives way to the last good one for that does so at once.
+fn give_up(successor: &Successor, why: &str, try_again: Option<u8>) -> ExitCode {
+    crate::systemd::Notify::from_environment("NOTIFY_SOCKET").status(why);
+    if successor.trial.gave_up(why, try_again) {
+        replace_this_process(successor);
+    }
+    try_again.map_or_else(|| park(&successor.socket), ExitCode::from)
 }
 
 /// Ends so that the supervisor does not start us again as we are; where any end would be followed by a start, does not end.
@@ -310,6 +366,10 @@ fn again(program: &Path) -> std::process::Command {
         command.arg0(name);
     }
     command.args(words).env_remove("EVERGATE_REVIVED").env_remove(last_words::DIED_OF);
+    if crate::detect::supervisor() != Supervisor::Evergate {
+        // Said by a start to the build that runs in its place; the next start says it anew.
+        command.env_remove(ROLLED_BACK).env_remove(candidate::SUPERVISOR_PROGRAM);
+    }
     command
 }
 
@@ -329,8 +389,9 @@ fn supervise_gateway(global: &Global, child: Vec<OsString>, socket: KeptSocket) 
         }
     }
     let state_dir = state_dir_in(&arguments).unwrap_or(state_dir);
-    // The watchdog inside comes first, where it still can.
-    let silence = config.watchdog.freeze + supervise::AFTER_THE_WATCHDOG;
+    // The watchdog inside comes first, where it still can: it goes by the child's own configuration.
+    let freeze = config_of(&arguments).unwrap_or(config).watchdog.freeze;
+    let silence = freeze + supervise::AFTER_THE_WATCHDOG;
     let child = arguments.clone();
     supervise::supervise(arguments, &state_dir, silence, move |command| endow(command, &socket, &child))
 }
@@ -338,7 +399,7 @@ fn supervise_gateway(global: &Global, child: Vec<OsString>, socket: KeptSocket) 
 /// Gives the next child of a supervisor the socket that it is going to want, which is kept from one child to the next. A
 /// child that wants any port finds its own.
 fn endow(command: &mut std::process::Command, socket: &KeptSocket, child: &[OsString]) {
-    match address_wanted(child).filter(|address| address.port() != 0) {
+    match config_of(child).map(|config| config.local.listen).filter(|address| address.port() != 0) {
         Some(address) => {
             if let Err(error) = socket.listen(address) {
                 tracing::warn!(%error, %address, "cannot listen for the child, which tries by itself; connections that are made while none runs are refused");
@@ -349,12 +410,13 @@ fn endow(command: &mut std::process::Command, socket: &KeptSocket, child: &[OsSt
     socket.hand_over(command, None);
 }
 
-/// Where a gateway that is started with these arguments listens, as things are now; `None` where that is not to be known.
-fn address_wanted(child: &[OsString]) -> Option<SocketAddr> {
+/// The configuration that a gateway has that is started with these arguments, as things are now; `None` where that is not to be
+/// known.
+fn config_of(child: &[OsString]) -> Option<Config> {
     let words = std::iter::once(OsStr::new("evergate")).chain(child.iter().map(OsString::as_os_str));
     let Arguments { global, command: Command::Run(run) } = Arguments::try_parse_from(words).ok()? else { return None };
     let state_dir = global.state_dir().ok()?;
-    Config::load(sources(&global, run.listen, &state_dir)).ok().map(|config| config.local.listen)
+    Config::load(sources(&global, run.listen, &state_dir)).ok()
 }
 
 /// The state directory that the arguments of a child name themselves.

@@ -116,6 +116,12 @@ impl Pulse {
         self.ready.store(true, SeqCst);
     }
 
+    /// Whether it is.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.ready.load(SeqCst)
+    }
+
     /// The loop has come to its end: from now on nobody owes anything.
     pub fn is_over(&self) {
         self.over.store(true, SeqCst);

@@ -4,7 +4,7 @@
 use crate::agent::command::CommandAgent;
 use crate::agent::demo::DemoAgent;
 use crate::agent::{Agent, orphan};
-use crate::config::{self, Config};
+use crate::config::{self, Config, StartStage};
 use crate::detect;
 use crate::diagnosis;
 use crate::environment::Environment;
@@ -12,6 +12,7 @@ use crate::flight::{Recorder, store};
 use crate::generation::{Edge, Opened, PREDECESSOR};
 use crate::journal::claim::{Claim, ClaimError};
 use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
+use crate::kept_socket::KeptSocket;
 use crate::last_words::LastWords;
 use crate::local::Access;
 use crate::native::{Exit, Native};
@@ -20,12 +21,15 @@ use crate::program::Successor;
 use crate::pulse::Pulse;
 use crate::reload::{Load, Reload};
 use crate::signals::{self, Signals};
+use crate::start_stage::Faults;
 use crate::systemd::{self, Unit};
+use crate::trial::Trial;
 use crate::watchdog::Watch;
 use evergate_core::drain::TurnFate;
 use evergate_core::id::GenerationId;
 use evergate_core::limits::Limits;
 use evergate_core::recovery::Start;
+use evergate_core::rollback;
 use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::verdict::Verdict;
 use evergate_core::watchdog::Bounds;
@@ -33,6 +37,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Why this gateway cannot start as it is: the supervisor is told not to try again.
@@ -74,6 +79,8 @@ pub enum StartError {
     },
 }
 
+/// How often it is looked at whether a start has come to serve.
+const GLANCE: Duration = Duration::from_millis(100);
 /// The exit status of a start for which the system had no thread, memory or descriptor (`EX_OSERR` of sysexits): it may
 /// have one later, so a supervisor is to try again.
 const OUT_OF_RESOURCES: u8 = 71;
@@ -109,7 +116,11 @@ pub fn run(
     // A directory that is made here is for this user alone; what is in it is so in any case.
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(unusable)?;
     let state_dir = std::fs::canonicalize(state_dir).map_err(unusable)?;
+    let faults = Faults::new(&config.debug);
+    let outside = Outside::new(config, load, &state_dir, successor)?;
+    faults.passed(StartStage::BeforeLock);
     let claim = Claim::take(&state_dir, PREDECESSOR)?;
+    faults.passed(StartStage::AfterLock);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // A signal is for the thread that hears signals, and for the next image once that is deaf.
@@ -118,42 +129,82 @@ pub fn run(
         })
         .build()
         .map_err(system("the event loop cannot be set up"))?;
-    let verdict = runtime.block_on(generation(config, load, &state_dir, flight_log, successor, claim))?;
+    let verdict = runtime.block_on(generation(config, &state_dir, flight_log, outside, claim, faults))?;
     // Whatever still runs on the loop (a name look-up, say) must not hold up the end.
     runtime.shutdown_background();
     Ok(verdict)
 }
 
+/// What stands around a generation before it claims anything: a start that hangs is ended from here.
+struct Outside {
+    ear: Signals,
+    heard: tokio::sync::mpsc::Receiver<evergate_core::request::Signal>,
+    environment: Arc<dyn Environment>,
+    pulse: Arc<Pulse>,
+    socket: KeptSocket,
+}
+
+impl Outside {
+    fn new(config: &Config, load: Load, state_dir: &Path, successor: Successor) -> Result<Self, StartError> {
+        let system = |what| move |error| StartError::System { what, error };
+        let hang_ups: Arc<Notify> = Arc::default();
+        let (ear, heard) = Signals::listen(Arc::clone(&hang_ups)).map_err(system("signals cannot be received"))?;
+        // Children inherit the mask of the thread that starts them.
+        signals::unblock()
+            .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
+        // The terms that need no answer from anybody hold until the supervisor has told its limit.
+        let contract = Contract::of(detect::supervisor());
+        let (socket, trial) = (successor.socket.clone(), successor.trial.clone());
+        let exit = Exit { contract, signalled: ear.heard(), successor };
+        let native = Native::new(exit).map_err(system("a thread cannot be started"))?;
+        let reload = Arc::new(Reload::new(config.clone(), load));
+        let environment: Arc<dyn Environment> = Arc::new(native.with_reload(reload, hang_ups));
+        let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On));
+        watch(config, state_dir, contract, (&environment, &pulse), &trial)
+            .map_err(system("a thread cannot be started"))?;
+        prove(trial, &environment, &pulse).map_err(system("a thread cannot be started"))?;
+        Ok(Self { ear, heard, environment, pulse, socket })
+    }
+}
+
+/// Has the trial of this start know when it serves, and when it has done so for long enough.
+fn prove(trial: Trial, environment: &Arc<dyn Environment>, pulse: &Arc<Pulse>) -> std::io::Result<()> {
+    let (clock, pulse) = (Arc::clone(environment), Arc::clone(pulse));
+    let prove = async move {
+        while !pulse.ready() {
+            clock.sleep_until(clock.now() + GLANCE).await;
+        }
+        trial.ready();
+        clock.sleep_until(clock.now() + rollback::STABLE_AFTER).await;
+        if !pulse.over() {
+            trial.stable();
+        }
+    };
+    environment.isolate("trial", Box::new(move || Box::pin(prove)))
+}
+
 async fn generation(
     config: &Config,
-    load: Load,
     state_dir: &Path,
     flight_log: Option<&Path>,
-    successor: Successor,
+    outside: Outside,
     mut claim: Claim,
+    faults: Faults,
 ) -> Result<Verdict, StartError> {
-    let system = |what| move |error| StartError::System { what, error };
-    let hang_ups: Arc<Notify> = Arc::default();
-    let (ear, heard) = Signals::listen(Arc::clone(&hang_ups)).map_err(system("signals cannot be received"))?;
-    // Children inherit the mask of the thread that starts them.
-    signals::unblock()
-        .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
-    // The terms that need no answer from anybody hold until the supervisor has told its limit.
-    let contract = Contract::of(detect::supervisor());
-    let socket = successor.socket.clone();
-    let exit = Exit { contract, signalled: ear.heard(), successor };
-    let native = Native::new(exit).map_err(system("a thread cannot be started"))?;
-    let reload = Arc::new(Reload::new(config.clone(), load));
-    let environment: Arc<dyn Environment> = Arc::new(native.with_reload(reload, hang_ups));
-    let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On));
-    watch(config, state_dir, contract, &environment, &pulse).map_err(system("a thread cannot be started"))?;
+    let Outside { ear, heard, environment, pulse, socket } = outside;
     let limits = limits(config);
     // The supervisor is asked while the journal is read.
-    let opening = Opened::open(Arc::clone(&environment), state_dir, config.local.listen);
-    let ((contract, keeps_sockets), opened) = tokio::join!(biased; detect::contract(&limits), opening);
+    let passed = move |stage| faults.passed(stage);
+    let opening = Opened::open(Arc::clone(&environment), state_dir, config.local.listen, passed);
+    let ((contract, systemd), opened) = tokio::join!(biased; detect::contract(&limits), opening);
     let opened = opened?;
-    if keeps_sockets {
+    if systemd.is_some_and(|terms| terms.keeps_sockets) {
         socket.entrust(&systemd::Notify::from_environment("NOTIFY_SOCKET"));
+    }
+    if systemd.is_some_and(|terms| terms.stopping) {
+        // It was meant for the process whose place this one has taken.
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM)
+            .map_err(|errno| StartError::System { what: "a signal cannot be passed on", error: errno.into() })?;
     }
     let (journal, control_path) = (Arc::clone(&opened.journal), opened.control_path.clone());
     let start = if opened.stop_is_open() { started_by().await } else { Start::Wanted };
@@ -189,6 +240,7 @@ async fn generation(
         owner,
         access: Arc::new(access),
     };
+    faults.passed(StartStage::BeforeReady);
     let verdict = opened.live(start, edge).await?;
     signals::block().map_err(|errno| StartError::System { what: "signals cannot be blocked", error: errno.into() })?;
     let signalled = ear.end();
@@ -207,12 +259,18 @@ fn watch(
     config: &Config,
     state_dir: &Path,
     contract: Contract,
-    environment: &Arc<dyn Environment>,
-    pulse: &Arc<Pulse>,
+    (environment, pulse): (&Arc<dyn Environment>, &Arc<Pulse>),
+    trial: &Trial,
 ) -> std::io::Result<()> {
-    let bounds = bounds(config);
+    let mut bounds = bounds(config);
+    // Where something better is known to be there, a new build is not waited for so long.
+    bounds.start = trial.ready_within().map_or(bounds.start, |within| within.min(bounds.start));
     let (seen, folder, clock) = (Arc::clone(pulse), state_dir.to_owned(), Arc::clone(environment));
+    let trial = trial.clone();
     let last_words = move |why: &str| {
+        if !seen.ready() {
+            trial.not_ready();
+        }
         let generation = seen.metrics.generation.load(Relaxed);
         let name = format!("{generation}-{}", clock.unix_ms());
         let diagnosis = diagnosis::write(&folder, &name, why, &seen.metrics, &seen.ring);
@@ -222,7 +280,10 @@ fn watch(
             .ok();
         let words =
             LastWords { generation: GenerationId(generation), why: format!("ended by its watchdog: {why}"), diagnosis };
-        if let Err(error) = words.write(&folder) {
+        // One that has no number yet has no place in anybody's history.
+        if generation > 0
+            && let Err(error) = words.write(&folder)
+        {
             tracing::error!(%error, "the successor cannot be told why");
         }
     };

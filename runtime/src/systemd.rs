@@ -28,6 +28,8 @@ use std::{
     time::Duration,
 };
 
+use crate::unit_state::{POLICY, UnitState};
+use evergate_core::{supervisor::Death, verdict::RESTART};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::{Deserialize, Serialize};
 use tokio::{process::Command, time};
@@ -38,7 +40,7 @@ pub const KEEPER: &str = "EVERGATE_KEEPER";
 /// How long [`restarts`] waits for an answer.
 const RESTARTS_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is asked of our unit.
-const PROPERTIES: &str = "--property=ActiveState,MainPID,NRestarts,TimeoutStopUSec,FileDescriptorStoreMax";
+const PROPERTIES: &str = "ActiveState,MainPID,NRestarts,TimeoutStopUSec,FileDescriptorStoreMax";
 /// Pause before asking again when `systemctl` was killed with the rest of our control group.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -174,7 +176,7 @@ fn started_us(exec_pid: Option<OsString>, invocation: Option<OsString>, own_pid:
 /// Whether systemd is stopping our unit right now, to leave it stopped or to start it again: the SIGTERM was then no
 /// stray one. `None` when systemd cannot be asked within `timeout`, or does not know us as the unit's main process.
 pub async fn stop_job_pending(timeout: Duration) -> Option<bool> {
-    match ask(timeout).await?.active_state.as_str() {
+    match ask(timeout).await?.get("ActiveState") {
         "deactivating" => Some(true),
         "active" | "activating" | "reloading" | "refreshing" => Some(false),
         _ => None,
@@ -184,7 +186,7 @@ pub async fn stop_job_pending(timeout: Duration) -> Option<bool> {
 /// How often systemd started our unit again by itself since somebody last started it (`NRestarts`). More than 0 means
 /// that we were revived; it stays so after a re-exec in place. `None` when systemd cannot be asked.
 pub async fn restarts() -> Option<u32> {
-    Some(ask(RESTARTS_TIMEOUT).await?.restarts)
+    ask(RESTARTS_TIMEOUT).await?.get("NRestarts").parse().ok()
 }
 
 /// How long systemd leaves a unit between SIGTERM and SIGKILL (`TimeoutStopSec=`).
@@ -214,39 +216,21 @@ pub struct Terms {
     pub stop_limit: StopLimit,
     /// Whether it keeps a socket for the next process.
     pub keeps_sockets: bool,
+    /// Whether it starts the unit again after an exit with the status of a restart, however often.
+    pub starts_again: bool,
+    /// Whether it is stopping the unit: a process that took another's place in the middle of a stop never saw the signal.
+    pub stopping: bool,
 }
 
 /// The terms that really hold for our unit. `None` when systemd cannot be asked within `timeout`.
 pub async fn terms(timeout: Duration) -> Option<Terms> {
-    let UnitState { stop_limit, descriptors, .. } = ask(timeout).await?;
-    Some(Terms { stop_limit: stop_limit?, keeps_sockets: descriptors > 0 })
-}
-
-/// What systemd says of our unit.
-#[derive(Debug, PartialEq, Eq)]
-struct UnitState {
-    active_state: String,
-    main_pid: u32,
-    restarts: u32,
-    stop_limit: Option<StopLimit>,
-    /// How many descriptors systemd keeps for it at most.
-    descriptors: u32,
-}
-
-impl UnitState {
-    /// Reads the output of `systemctl show`; `None` when a property is missing.
-    fn parse(output: &str) -> Option<Self> {
-        let property = |name: &str| {
-            output.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).filter(|value| !value.is_empty())
-        };
-        Some(Self {
-            active_state: property("ActiveState")?.to_owned(),
-            main_pid: property("MainPID")?.parse().ok()?,
-            restarts: property("NRestarts")?.parse().ok()?,
-            stop_limit: property("TimeoutStopUSec").and_then(StopLimit::parse),
-            descriptors: property("FileDescriptorStoreMax").and_then(|most| most.parse().ok()).unwrap_or(0),
-        })
-    }
+    let state = ask(timeout).await?;
+    Some(Terms {
+        stop_limit: StopLimit::parse(state.get("TimeoutStopUSec"))?,
+        keeps_sockets: state.get("FileDescriptorStoreMax").parse().is_ok_and(|most: u32| most > 0),
+        starts_again: state.revives(Death::Exited(RESTART)) && !state.limits_starts(),
+        stopping: state.get("ActiveState") == "deactivating",
+    })
 }
 
 /// Asks for our unit until there is an answer or `timeout` is over.
@@ -259,8 +243,9 @@ async fn ask(timeout: Duration) -> Option<UnitState> {
             return None;
         }
     };
-    if state.main_pid != process::id() {
-        debug!(unit = unit.name, main_pid = state.main_pid, "another process is our unit's main process");
+    let main_pid = state.get("MainPID");
+    if main_pid.parse() != Ok(process::id()) {
+        debug!(unit = unit.name, main_pid, "another process is our unit's main process");
         return None;
     }
     Some(state)
@@ -321,11 +306,11 @@ impl Unit {
             if self.manager == Manager::User {
                 systemctl.arg("--user");
             }
-            systemctl.args(["show", PROPERTIES, "--"]).arg(&self.name);
+            systemctl.args(["show", "--property", PROPERTIES, "--property", POLICY, "--"]).arg(&self.name);
             systemctl.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
             let output = systemctl.output().await.inspect_err(|error| debug!(%error, "cannot run systemctl")).ok()?;
             if output.status.code().is_some() {
-                return UnitState::parse(&String::from_utf8_lossy(&output.stdout));
+                return Some(UnitState::parse(&String::from_utf8_lossy(&output.stdout)));
             }
             time::sleep(ASK_AGAIN).await;
         }
@@ -362,22 +347,6 @@ mod tests {
         ];
         for (cgroups, expected) in table {
             assert_eq!(unit(cgroups), expected, "{cgroups:?}");
-        }
-    }
-
-    #[test]
-    fn the_answer_of_systemctl_is_read_in_any_order_and_refused_when_incomplete() {
-        let stopping = "MainPID=46\nNRestarts=3\nActiveState=deactivating\n";
-        let active_state = "deactivating".to_owned();
-        let expected = UnitState { active_state, main_pid: 46, restarts: 3, stop_limit: None, descriptors: 0 };
-        assert_eq!(UnitState::parse(stopping), Some(expected));
-        for incomplete in [
-            "",
-            "MainPID=46\nNRestarts=0\nActiveState=\n",
-            "MainPID=x\nNRestarts=0\nActiveState=active\n",
-            "ActiveState=active\n",
-        ] {
-            assert_eq!(UnitState::parse(incomplete), None, "{incomplete:?}");
         }
     }
 

@@ -1,9 +1,9 @@
-//! The builds of the program under `evergate supervise`: which file is installed, the copy of the last known good one, and
+//! The builds of the program, and those under `evergate supervise`: which file is installed, the copy of the last known good one, and
 //! when a child of a new one is ready or overdue. It looks, copies and asks; `evergate_core::rollback` decides.
 
 use crate::cli;
 use evergate_core::respawn::ChildEnd;
-use evergate_core::rollback::{Build, Program, Rollback};
+use evergate_core::rollback::{Build, Failure, Program, Rollback};
 use evergate_core::time::Instant;
 use std::fs::{self, File};
 use std::io;
@@ -15,7 +15,7 @@ use tokio::time;
 /// How often a child of a build that has not been good yet is asked whether it serves.
 const GLANCE: Duration = Duration::from_millis(200);
 /// The folder of the good copy, in the state directory.
-const FOLDER: &str = "good";
+pub(crate) const FOLDER: &str = "good";
 /// The name of the good copy, before its build.
 const COPY: &str = "evergate.";
 /// In the environment of a child that runs from the good copy: why the installed program does not.
@@ -31,15 +31,25 @@ pub fn build_of(program: &Path) -> Option<Build> {
     Some(Build(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))))
 }
 
+/// Why the installed program does not run, as a sentence without its end.
+#[must_use]
+pub fn rolled_back(installed: &Path, failure: Option<Failure>) -> String {
+    let why = failure.map_or("is gone", Failure::clause);
+    let installed = installed.display();
+    format!(
+        "the installed program {installed} {why}; the last known good one runs in its place until another is installed"
+    )
+}
+
 /// The copy of the last known good build, in a state directory.
 #[derive(Clone, Debug)]
-struct GoodCopy {
-    folder: PathBuf,
+pub(crate) struct GoodCopy {
+    pub(crate) folder: PathBuf,
 }
 
 impl GoodCopy {
     /// The build that is kept, and where.
-    fn find(&self) -> Option<(Build, PathBuf)> {
+    pub(crate) fn find(&self) -> Option<(Build, PathBuf)> {
         let kept = |path: PathBuf| {
             let name = path.file_name()?.to_str()?.strip_prefix(COPY)?.to_owned();
             Some((Build(u64::from_str_radix(&name, 16).ok()?), path))
@@ -51,7 +61,7 @@ impl GoodCopy {
     }
 
     /// Keeps what a running process is executing, in place of what was kept before.
-    fn keep(&self, pid: u32, build: Build) -> io::Result<PathBuf> {
+    pub(crate) fn keep(&self, pid: u32, build: Build) -> io::Result<PathBuf> {
         fs::create_dir_all(&self.folder)?;
         let (path, fresh) = (self.folder.join(format!("{COPY}{:016x}", build.0)), self.folder.join("fresh"));
         fs::copy(format!("/proc/{pid}/exe"), &fresh)?;
@@ -111,12 +121,7 @@ impl Versions {
         let (program, failure) = self.rollback.choose(installed);
         match (program, self.good.find()) {
             (Program::Good, Some((build, program))) => {
-                let why = failure.map_or("is gone", evergate_core::rollback::Failure::clause);
-                let why = format!(
-                    "the installed program {} {why}; the last known good one runs in its place until another is installed",
-                    self.installed.display()
-                );
-                Choice { program, build: Some(build), rolled_back: Some(why) }
+                Choice { program, build: Some(build), rolled_back: Some(rolled_back(&self.installed, failure)) }
             }
             _ => Choice { program: self.installed.clone(), build: installed, rolled_back: None },
         }

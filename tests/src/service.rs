@@ -67,9 +67,15 @@ impl Service {
         Some(service)
     }
 
-    fn write_unit(&self, further: &str) {
+    /// Writes a unit with one further line in its `[Service]` section.
+    pub fn write_unit(&self, further: &str) {
+        self.write_unit_of(&binary(), further);
+    }
+
+    /// The same, of this program.
+    pub fn write_unit_of(&self, program: &Path, further: &str) {
         let log = self.log();
-        let (program, state, address) = (binary(), self.state.display(), self.address);
+        let (state, address) = (self.state.display(), self.address);
         let unit = format!(
             "[Service]\nType=simple\nExecStart={} run --state-dir {state} --listen {address} --flight-log {2}\nRestart=on-failure\n\
              StandardOutput=append:{1}\nStandardError=append:{1}\n{further}\n",
@@ -115,7 +121,8 @@ impl Service {
         String::from_utf8(printed.stdout).expect("a unit is text")
     }
 
-    fn boot(test: &str) -> Option<Self> {
+    /// Boots systemd for `test`, without any unit yet.
+    pub fn boot(test: &str) -> Option<Self> {
         match Systemd::boot() {
             Ok(systemd) => Some(Self { state: systemd.folder().join("state"), systemd, address: free_address() }),
             Err(why) => {
@@ -209,11 +216,13 @@ impl Service {
         events
     }
 
-    /// Kills the main process by hand and waits until the next one serves.
+    /// Kills the main process by hand and waits until the next generation serves; in another process, unless it was asked.
     pub fn survive(&self, signal: &str) {
         let generation = self.serving().expect("it serves before it is killed");
         let former = self.systemd.kill_main(UNIT, signal);
-        self.systemd.wait_active(UNIT, former, PATIENCE);
+        if signal == "KILL" {
+            self.systemd.wait_active(UNIT, former, PATIENCE);
+        }
         self.await_generation_after(generation);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use evergate_tests::PATIENCE;
 use evergate_tests::flight::assert_conformant;
 use evergate_tests::gateway::{Gateway, free_address};
-use evergate_tests::http::Client;
+use evergate_tests::http::{Answer, Client};
 use evergate_tests::oracle::Words;
 use evergate_tests::process;
 use nix::sys::signal::Signal;
@@ -129,6 +129,65 @@ fn a_state_directory_with_a_living_owner_parks_the_second_gateway_and_names_the_
     assert_eq!(first.pid(), owner, "the owner is not disturbed");
     first.send("main", "hello", "1");
     first.assert_answered_once(&[], Words::Echo);
+}
+
+/// Its file is all that a command line has of it; without, the process itself is what is left.
+#[test]
+fn a_restart_gets_through_where_the_control_socket_is_gone() {
+    let gateway = Gateway::builder().start();
+    let (before, prompt) = (gateway.generation(), gateway.send("main", "take 3s to say hello", "1"));
+    gateway.await_running("main");
+    std::fs::remove_file(gateway.state_dir().join("control.sock")).expect("it was there");
+    let asked = gateway.cli(&["stop", "--wait", "1s"]);
+    assert_ne!(asked.status.code(), Some(0), "nobody was asked: {}", said(&asked));
+    let restarted = gateway.cli(&["restart", "--force"]);
+    assert_eq!(restarted.status.code(), Some(0), "{}", said(&restarted));
+    assert!(gateway.generation() > before);
+    gateway.await_reply("main", prompt, PATIENCE);
+    gateway.assert_answered_once(&[], Words::Echo);
+    assert!(gateway.cli(&["status"]).status.success(), "the successor has one again");
+}
+
+/// In a container every generation has the process id 1, and so has the record of the dead one: it is no identity.
+#[test]
+fn as_process_1_of_a_container_a_dead_owner_with_the_same_number_neither_blocks_a_start_nor_is_killed() {
+    let test = "a gateway as process 1";
+    if !nix::unistd::geteuid().is_root() {
+        return evergate_tests::skipped(test, "it takes root to make a process namespace");
+    }
+    let (room, address) = (tempfile::tempdir().expect("there is a place for temporary folders"), free_address());
+    let visitor = Client::new(address, None);
+    let serves = |generation: u64| {
+        let answers = |answer: Answer| answer.status == 200 && answer.json()["generation"] == generation;
+        let ready = || visitor.get("/readyz").is_ok_and(answers).then_some(());
+        evergate_tests::eventually(PATIENCE, ready).unwrap_or_else(|| panic!("generation {generation} never served"));
+    };
+    for generation in 1..=3 {
+        let contained = std::process::Command::new("unshare")
+            .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
+            .arg(process::binary())
+            .args(["run", "--listen", &address.to_string(), "--state-dir"])
+            .arg(room.path())
+            .env("EVERGATE_STATE_DIR", room.path())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        let Ok(mut contained) = contained else { return evergate_tests::skipped(test, "unshare is not installed") };
+        serves(generation);
+        let token = std::fs::read_to_string(room.path().join("token")).expect("a gateway that serves has a token");
+        let client = Client::new(address, Some(token.trim().to_owned()));
+        let status = client.get("/v1/status").expect("it serves").json();
+        assert_eq!((&status["pid"], &status["supervisor"]), (&json!(1), &json!("docker")));
+        let owner = std::fs::read_to_string(room.path().join("lock")).expect("it is locked");
+        assert!(owner.contains("\"pid\":1,"), "{owner}");
+        // With a turn under way, so that the next one looks for what its agent may have left.
+        let message = json!({"text": "take 60s to say hello", "id": generation.to_string()});
+        let sent = client.post(&format!("/v1/sessions/s{generation}/messages"), &message).expect("it serves");
+        assert_eq!(sent.status, 202);
+        contained.kill().expect("it is our child");
+        contained.wait().expect("it is our child");
+    }
+    process::end_all(room.path());
 }
 
 #[test]

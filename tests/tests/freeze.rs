@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use evergate_tests::PATIENCE;
-use evergate_tests::gateway::{Builder, Gateway};
+use evergate_tests::gateway::{Builder, Gateway, free_address};
+use evergate_tests::http::Client;
 use evergate_tests::oracle::Words;
+use evergate_tests::{PATIENCE, eventually, process};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -75,6 +76,41 @@ fn a_process_that_is_stopped_as_a_whole_is_killed_and_started_again_by_supervise
     gateway.await_reply("main", prompt, PATIENCE);
     gateway.assert_answered_once(&[], Words::Echo);
     assert_eq!(cause(&gateway, before), "killed by its supervisor: it gave no sign of life and was killed");
+}
+
+/// The supervisor's own configuration has the default, after which it would wait for 25 s.
+#[test]
+fn supervise_goes_by_the_watchdog_of_its_childs_own_configuration() {
+    let (room, address) = (tempfile::tempdir().expect("there is a place for temporary folders"), free_address());
+    let (state_dir, config) = (room.path().join("state"), room.path().join("child.toml"));
+    std::fs::write(&config, format!("[watchdog]\nfreeze = \"1s\"\n[local]\nlisten = \"{address}\"\n"))
+        .expect("the room is writable");
+    let mut supervisor = std::process::Command::new(process::binary())
+        .args(["supervise", "--", "run", "--config"])
+        .arg(&config)
+        .env("EVERGATE_STATE_DIR", &state_dir)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let visitor = Client::new(address, None);
+    let serving = || {
+        let answer = visitor.get("/readyz").ok().filter(|answer| answer.status == 200)?;
+        answer.json()["generation"].as_u64()
+    };
+    let first = eventually(PATIENCE, serving);
+    let owner = std::fs::read_to_string(state_dir.join("lock")).unwrap_or_default();
+    let pid = serde_json::from_str::<Value>(&owner).unwrap_or_default()["pid"].as_i64();
+    let stopped_at = Instant::now();
+    let stopped = pid.and_then(|pid| i32::try_from(pid).ok()).map(|pid| process::send_signal(pid, Signal::SIGSTOP));
+    let second = eventually(PATIENCE, || serving().filter(|generation| *generation == 2));
+    let took = stopped_at.elapsed();
+    process::send_signal(i32::try_from(supervisor.id()).expect("a PID is small"), Signal::SIGTERM);
+    let ended = eventually(PATIENCE, || supervisor.try_wait().expect("it is our child"));
+    process::end_all(&state_dir);
+    assert_eq!((first, stopped, second), (Some(1), Some(()), Some(2)));
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(ended.is_some(), "it ends");
 }
 
 #[test]

@@ -47,6 +47,45 @@ fn five_restarts_from_the_chat_within_systemds_start_limit_leave_an_active_unit(
     service.await_only_reply("main", question);
 }
 
+/// As a unit by hand has them, with systemd's own start limit of five starts in ten seconds. What does not count as a start,
+/// and does not depend on the policy, is a restart in place.
+#[test]
+fn twenty_restarts_in_a_row_leave_an_active_unit_whatever_its_policy_and_whoever_asks() {
+    let Some(service) = Service::boot("twenty restarts under systemd") else { return };
+    let mut generation = 0;
+    for policy in ["always", "on-failure", "no"] {
+        service.write_unit(&format!("Restart={policy}"));
+        service.control("start");
+        generation = service.await_generation_after(generation);
+        let pid = service.systemd.main_pid(UNIT);
+        let ways: [(&str, &dyn Fn(u32)); 3] = [
+            ("chat", &|round| {
+                service.send("main", &format!("{policy}-{round}"), "/restart");
+            }),
+            ("command", &|_| {
+                let restarted = service.evergate(&["restart"]);
+                assert!(restarted.status.success(), "{}", restarted.text);
+            }),
+            ("SIGTERM", &|_| {
+                service.systemd.kill_main(UNIT, "TERM");
+            }),
+        ];
+        for (way, restart) in ways {
+            for round in 0..20 {
+                restart(round);
+                generation = service.await_generation_after(generation);
+            }
+            let shown = ["ActiveState", "NRestarts"].map(|property| service.systemd.show(UNIT, property));
+            assert_eq!(shown, ["active", "0"], "Restart={policy}, by {way}");
+            assert_eq!(service.systemd.main_pid(UNIT), pid, "Restart={policy}, by {way}: all in one process");
+        }
+        service.control("stop");
+        thread::sleep(SYSTEMDS_PAUSE);
+        assert_eq!(service.systemd.show(UNIT, "ActiveState"), "inactive", "Restart={policy}: a stop is a stop");
+        assert_eq!(service.systemd.show(UNIT, "ExecMainStatus"), "0");
+    }
+}
+
 #[test]
 fn a_kill_by_hand_in_the_middle_of_a_turn_leaves_an_active_unit_and_one_answer() {
     let Some(service) = Service::start("kills by hand under systemd", "") else { return };

@@ -262,9 +262,11 @@ impl Witness {
             Verdict::StayUp => true,
             Verdict::Exit(status) => !self.contract.revives(Death::Exited(status)),
         };
-        checks.holds(Invariant::Exit, !life.terminated || matches!(verdict, Verdict::Exit(_)), || {
-            format!("{verdict}, and it was sent SIGTERM")
-        });
+        checks.holds(
+            Invariant::Exit,
+            !life.terminated || matches!(verdict, Verdict::Exit(_)) || verdict == self.contract.leave,
+            || format!("{verdict}, and it was sent SIGTERM"),
+        );
         // What came to the disk of a process whose loop is stuck may not have been told to the gateway, nor by it.
         let counts = |id: &RequestId| !life.stops_unanswered.contains(id) && !life.settling.contains(id);
         let standing = |wish: Wish| {

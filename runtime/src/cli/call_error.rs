@@ -14,10 +14,12 @@ pub const ABSENT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// There is no socket, or nobody listens on it.
-    #[error("no gateway is running on {place}; start it with `evergate run`")]
+    #[error("no gateway is running on {place}; start it with `evergate run`{last}")]
     NobodyRuns {
         /// The state directory.
         place: String,
+        /// What became of the last starts there; empty where that is not known.
+        last: String,
     },
     /// The socket is there and cannot be used.
     #[error("cannot reach the gateway on {place}: {source}; is it another user's?")]
@@ -128,6 +130,9 @@ mod tests {
         let busy = CallError::Busy { sentence: String::new(), retry_after: Some(Duration::from_secs(3600)) };
         assert_eq!(busy.retry_pause(), Some(BUSY_PAUSE_LIMIT));
         assert_eq!(CallError::Refused { status: 400, sentence: String::new() }.retry_pause(), None);
-        assert_eq!(CallError::NobodyRuns { place: String::new() }.retry_pause(), Some(ABSENT_PAUSE));
+        assert_eq!(
+            CallError::NobodyRuns { place: String::new(), last: String::new() }.retry_pause(),
+            Some(ABSENT_PAUSE)
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Carries out the ladder of [`evergate_core::ladder`]: looks at the gateway, signals its process, starts it again. It owns
 //! the reading of what it sees (the socket gone for a while is the restart itself) and decides nothing.
 
+use crate::trial;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,7 +71,11 @@ impl<'a> Climb<'a> {
             // One that its service manager has given up is started by asking for a restart; any other was never there.
             Ok(Presence::Nobody(last)) => {
                 let unit = last.filter(|last| last.unit.is_some());
-                Some(unit.ok_or_else(|| CallError::NobodyRuns { place: client.place().to_owned() })?)
+                let nobody = || {
+                    let last = trial::last_starts(&state_dir);
+                    CallError::NobodyRuns { place: client.place().to_owned(), last }
+                };
+                Some(unit.ok_or_else(nobody)?)
             }
             Ok(Presence::Newcomer) => None,
             Err(source) => return Err(CallError::Unreachable { place: client.place().to_owned(), source }.into()),

@@ -163,6 +163,9 @@ mod tests {
     fn a_broken_connection_alone_is_no_end() {
         let lost = CallError::Lost { place: String::new(), source: "reset".into() };
         assert!(matches!(absence(lost), Ok(Sight::Waiting(_))));
-        assert!(matches!(absence(CallError::NobodyRuns { place: String::new() }), Ok(Sight::Gone)));
+        assert!(matches!(
+            absence(CallError::NobodyRuns { place: String::new(), last: String::new() }),
+            Ok(Sight::Gone)
+        ));
     }
 }

@@ -34,7 +34,15 @@ pub enum Takes {
 }
 
 /// The settings that a running gateway cannot change. All others take effect on a reload.
-const AT_RESTART: [&str; 5] = ["local.listen", "watchdog.freeze", "watchdog.start", "debug.hooks", "log.format"];
+const AT_RESTART: [&str; 7] = [
+    "local.listen",
+    "watchdog.freeze",
+    "watchdog.start",
+    "debug.hooks",
+    "debug.start_fails",
+    "debug.start_fault",
+    "log.format",
+];
 
 /// The sections of which none can be changed while a gateway runs: a platform is entered once.
 const SECTIONS_AT_RESTART: [&str; 2] = ["telegram", "matrix"];
@@ -222,6 +230,30 @@ words! {
         On = "on",
     }
 
+    /// How far a start has come.
+    StartStage {
+        /// Nowhere.
+        Off = "off",
+        /// The state directory is there, and not claimed yet.
+        BeforeLock = "before-lock",
+        /// It is claimed.
+        AfterLock = "after-lock",
+        /// The network door is open.
+        AfterBinding = "after-binding",
+        /// The journal is open.
+        AfterJournal = "after-journal",
+        /// All is there but the word that it serves.
+        BeforeReady = "before-ready",
+    }
+
+    /// How a start goes wrong.
+    StartFault {
+        /// The process dies, as by kill -9.
+        Die = "die",
+        /// It goes no further.
+        Hang = "hang",
+    }
+
     /// What a log line looks like.
     LogFormat {
         /// Text on a terminal, JSON otherwise.
@@ -347,6 +379,10 @@ sections! {
     pub Debug "debug" {
         /// "on" lets `POST /v1/debug/freeze` make a part of the gateway stand still, through the control socket only.
         hooks: Hooks = "off", Form::Word(Hooks::WORDS);
+        /// With hooks "on": the stage of a start at which it goes wrong.
+        start_fails: StartStage = "off", Form::Word(StartStage::WORDS);
+        /// How it goes wrong there: "die", as by kill -9, or "hang".
+        start_fault: StartFault = "die", Form::Word(StartFault::WORDS);
     }
 
     /// `[log]`: what is logged, and how it looks.

@@ -7,11 +7,11 @@ use crate::install::owned::{Ownership, UnitFile, VERSION, ownership_of};
 use crate::install::{self, Manager, Scope};
 use crate::run;
 use crate::systemd::StopLimit;
+use crate::unit_state::{POLICY, UnitState};
 use evergate_core::budget::Deadlines;
 use evergate_core::limits::Limits;
 use evergate_core::supervisor::{Contract, Death, Supervisor};
 use evergate_core::verdict::{PARK, RESTART, STOP};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,8 +19,7 @@ use std::time::{Duration, Instant};
 /// How long systemd has for an answer.
 const ANSWER: Duration = Duration::from_secs(3);
 /// What is asked of a unit.
-const PROPERTIES: &str = "LoadState,FragmentPath,ExecStart,Restart,RestartPreventExitStatus,RestartForceExitStatus,\
-SuccessExitStatus,KillMode,NotifyAccess,TimeoutStopUSec,StartLimitIntervalUSec,StartLimitBurst,UnitFileState,NeedDaemonReload,\
+const PROPERTIES: &str = "LoadState,FragmentPath,ExecStart,KillMode,TimeoutStopUSec,UnitFileState,NeedDaemonReload,\
 NotifyAccess,FileDescriptorStoreMax";
 
 /// Where units of ours are written, of the user and of the machine.
@@ -58,7 +57,7 @@ pub(super) fn check(patient: &Patient<'_>, _life: &Life) -> Vec<Finding> {
 /// A unit as systemd has it.
 struct Unit {
     systemctl: &'static str,
-    properties: BTreeMap<String, String>,
+    state: UnitState,
 }
 
 impl Unit {
@@ -69,7 +68,7 @@ impl Unit {
             Scope::System(_) => ("systemctl", None),
         };
         let mut command = Command::new("systemctl");
-        command.args(user).args(["show", "--property", PROPERTIES, "--", install::systemd::NAME]);
+        command.args(user).args(["show", "--property", PROPERTIES, "--property", POLICY, "--", install::systemd::NAME]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().ok()?;
         let asked_at = Instant::now();
@@ -82,38 +81,11 @@ impl Unit {
         }
         // What it prints fits into a pipe.
         let output = child.wait_with_output().ok().filter(|output| output.status.success())?;
-        Some(Self { systemctl, properties: properties(&String::from_utf8_lossy(&output.stdout)) })
+        Some(Self { systemctl, state: UnitState::parse(&String::from_utf8_lossy(&output.stdout)) })
     }
 
     fn get(&self, name: &str) -> &str {
-        self.properties.get(name).map_or("", String::as_str)
-    }
-
-    fn lists(&self, name: &str, status: u8) -> bool {
-        self.get(name).split_whitespace().any(|word| word.parse() == Ok(status))
-    }
-
-    /// Whether systemd starts the unit again after such an end, by systemd.service(5).
-    fn revives(&self, death: Death) -> bool {
-        let clean = match death {
-            Death::Exited(status) => status == STOP || self.lists("SuccessExitStatus", status),
-            Death::Killed => false,
-        };
-        if let Death::Exited(status) = death {
-            if self.lists("RestartPreventExitStatus", status) {
-                return false;
-            }
-            if self.lists("RestartForceExitStatus", status) {
-                return true;
-            }
-        }
-        match self.get("Restart") {
-            "always" => true,
-            "on-success" => clean,
-            "on-failure" => !clean,
-            "on-abnormal" | "on-abort" => death == Death::Killed,
-            _ => false,
-        }
+        self.state.get(name)
     }
 
     /// Why systemd does not keep the listening socket for the next process, if so.
@@ -141,12 +113,12 @@ impl Unit {
             (Death::Exited(PARK), "a start that cannot succeed is tried for ever", "RestartPreventExitStatus=78"),
         ];
         for (death, consequence, lines) in deaths {
-            if self.revives(death) != terms.revives(death) {
+            if self.state.revives(death) != terms.revives(death) {
                 let after = match death {
                     Death::Exited(status) => format!("exit status {status}"),
                     Death::Killed => "a death by a signal".to_owned(),
                 };
-                let does = if self.revives(death) { "starts it again" } else { "leaves it dead" };
+                let does = if self.state.revives(death) { "starts it again" } else { "leaves it dead" };
                 let what = format!("after {after} systemd {does} (Restart={restart})");
                 findings.push(Finding::new("restart policy", what, consequence, edit(lines)));
             }
@@ -159,7 +131,7 @@ impl Unit {
                 edit("KillMode=mixed"),
             ));
         }
-        if !matches!(self.get("StartLimitIntervalUSec"), "0" | "") && self.get("StartLimitBurst") != "0" {
+        if self.state.limits_starts() {
             findings.push(Finding::new(
                 "start limit",
                 format!(
@@ -279,11 +251,6 @@ fn linger() -> Option<Finding> {
     })
 }
 
-/// The output of `systemctl show`.
-fn properties(text: &str) -> BTreeMap<String, String> {
-    text.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,7 +261,7 @@ mod tests {
 
     fn found(change: (&str, &str)) -> Vec<(&'static str, String)> {
         let text = GOOD.replace(change.0, change.1);
-        let unit = Unit { systemctl: "systemctl", properties: properties(&text) };
+        let unit = Unit { systemctl: "systemctl", state: UnitState::parse(&text) };
         let findings = unit.against_the_table(Some(&Limits::default()));
         findings.into_iter().map(|finding| (finding.check, finding.what)).collect()
     }

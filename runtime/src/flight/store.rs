@@ -1,6 +1,7 @@
 //! The flight logs that a gateway keeps by itself: one file a generation in a folder of the state directory, bounded in
 //! number and size, the oldest removed first. It knows files and names; what is in them is `flight`'s.
 
+use super::beside::Beside;
 use super::{Head, Recorder, append_to};
 use evergate_core::id::GenerationId;
 use std::fs::{self, File};
@@ -19,7 +20,7 @@ const BYTES: u64 = 64 * 1024 * 1024;
 #[must_use]
 pub fn record(folder: &Path, head: &Head) -> Recorder {
     let path = log_of(folder, head.generation);
-    let opened = make_room(folder, BYTES).and_then(|()| Bounded::open(&path, BYTES / 2));
+    let opened = make_room(folder, BYTES).and_then(|()| Bounded::open(&path, BYTES / 2)).and_then(Beside::new);
     match opened {
         Ok(log) => Recorder::new(path.display().to_string(), Box::new(log), head),
         Err(error) => {

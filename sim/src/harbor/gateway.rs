@@ -74,7 +74,7 @@ async fn generation(
     signals: mpsc::Receiver<evergate_core::request::Signal>,
 ) -> Result<Verdict, StartError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, NETWORK_PORT));
-    let opened = Opened::open(environment, Path::new("/simulated"), address).await?;
+    let opened = Opened::open(environment, Path::new("/simulated"), address, |_| ()).await?;
     let number = opened.number();
     world.logbook.set_generation(number.0);
     let (started, revived) = {

@@ -28,5 +28,16 @@ fn each_key_that_waits_for_a_restart_is_one() {
     let platforms = ["telegram", "matrix"];
     let waits = KEYS.iter().filter(|key| key.takes() == Takes::AtRestart && !platforms.contains(&key.section));
     let waits: Vec<&str> = waits.map(|key| key.name).collect();
-    assert_eq!(waits, ["local.listen", "watchdog.freeze", "watchdog.start", "debug.hooks", "log.format"]);
+    assert_eq!(
+        waits,
+        [
+            "local.listen",
+            "watchdog.freeze",
+            "watchdog.start",
+            "debug.hooks",
+            "debug.start_fails",
+            "debug.start_fault",
+            "log.format"
+        ]
+    );
 }

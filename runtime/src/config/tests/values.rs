@@ -105,6 +105,8 @@ fn names_that_others_rely_on_stay() {
             "watchdog.freeze EVERGATE_WATCHDOG_FREEZE",
             "watchdog.start EVERGATE_WATCHDOG_START",
             "debug.hooks EVERGATE_DEBUG_HOOKS",
+            "debug.start_fails EVERGATE_DEBUG_START_FAILS",
+            "debug.start_fault EVERGATE_DEBUG_START_FAULT",
             "log.level EVERGATE_LOG_LEVEL",
             "log.format EVERGATE_LOG_FORMAT",
         ]

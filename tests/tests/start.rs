@@ -1,0 +1,188 @@
+//! Starts that go wrong, each in its own stage: how often they are tried, what people are told meanwhile, and that they come to
+//! serve once the fault is mended; and new builds of the program that do not prove themselves under systemd and under nobody.
+//! The tests under systemd boot one of their own; on a machine that cannot, they say `SKIPPED`.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use evergate_tests::gateway::Gateway;
+use evergate_tests::http::Client;
+use evergate_tests::process::binary;
+use evergate_tests::service::{Service, UNIT, was_resumed};
+use evergate_tests::{PATIENCE, eventually};
+use serde_json::{Value, json};
+
+const STAGES: [&str; 5] = ["before-lock", "after-lock", "after-binding", "after-journal", "before-ready"];
+/// A unit as `evergate install` has it, in short.
+const TERMS: &str = "Type=notify\nNotifyAccess=main\nRestartSec=1\nRestartForceExitStatus=75\nSuccessExitStatus=75\n\
+                     RestartPreventExitStatus=78\nFileDescriptorStoreMax=1\n[Unit]\nStartLimitIntervalSec=0";
+
+fn faulty(stage: &str, fault: &str) -> String {
+    let debug = format!("[debug]\nhooks = \"on\"\nstart_fails = \"{stage}\"\nstart_fault = \"{fault}\"\n");
+    format!("[watchdog]\nstart = \"2s\"\n{debug}")
+}
+
+fn starts(gateway: &Gateway) -> usize {
+    gateway.log().matches("child started").count()
+}
+
+#[test]
+fn a_start_that_dies_in_any_stage_is_tried_again_ever_more_seldom_and_comes_to_serve_once_it_can() {
+    let dies = |stage: &str| {
+        let gateway = Gateway::builder().supervised(true).config(&faulty(stage, "die")).spawn();
+        gateway.wait_for("the third start", PATIENCE, || (starts(&gateway) >= 3).then_some(()));
+        thread::sleep(Duration::from_secs(2));
+        // Pauses of 100, 200, 400, 800 and 1,600 ms.
+        assert!(starts(&gateway) <= 6, "{stage}: {}", gateway.log());
+        let status = gateway.cli(&["status"]);
+        let said = String::from_utf8_lossy(&status.stderr).into_owned();
+        assert_eq!(status.status.code(), Some(69));
+        assert!(said.contains("The last") && said.contains("died before they served"), "{stage}: {said}");
+        fs::write(gateway.config(), "").expect("the room is writable");
+        gateway.await_ready();
+    };
+    thread::scope(|scope| {
+        STAGES.map(|stage| scope.spawn(move || dies(stage))).map(|stage| stage.join().expect("it holds"))
+    });
+}
+
+#[test]
+fn a_start_that_hangs_in_any_stage_is_ended_by_its_watchdog_and_comes_to_serve_once_it_can() {
+    let hangs = |stage: &str, supervised: bool| {
+        let gateway = Gateway::builder().supervised(supervised).config(&faulty(stage, "hang")).spawn();
+        let ended = || gateway.log().matches("it was not ready 2s after its start").count() >= 2;
+        gateway.wait_for("its watchdog", PATIENCE, || ended().then_some(()));
+        fs::write(gateway.config(), "").expect("the room is writable");
+        gateway.await_ready();
+    };
+    thread::scope(|scope| {
+        let starts = STAGES.map(|stage| [true, false].map(|supervised| scope.spawn(move || hangs(stage, supervised))));
+        starts.map(|both| both.map(|start| start.join().expect("it holds")))
+    });
+}
+
+#[test]
+fn under_systemd_a_start_that_dies_in_any_stage_is_tried_once_a_second_and_systemctl_says_so() {
+    let Some(service) = Service::boot("starts that die under systemd") else { return };
+    let config = service.systemd.folder().join("config.toml");
+    let further = format!("Environment=EVERGATE_CONFIG={}\n{TERMS}", config.display());
+    for (round, stage) in STAGES.into_iter().enumerate() {
+        fs::write(&config, faulty(stage, "die")).expect("it is the test's folder");
+        service.write_unit(&further);
+        service.systemd.systemctl(&["start", "--no-block", UNIT]);
+        let restarts = || service.systemd.show(UNIT, "NRestarts").parse::<u32>().unwrap_or(0);
+        let often = eventually(PATIENCE, || Some(restarts()).filter(|often| *often >= 2));
+        assert!(often.is_some_and(|often| often <= 4), "{stage}: {often:?}");
+        let pauses = || {
+            let shown = service.systemd.systemctl(&["status", UNIT]).text;
+            (shown.contains("auto-restart") && shown.contains("signal")).then_some(())
+        };
+        assert!(eventually(PATIENCE, pauses).is_some(), "{stage}");
+        let said = service.evergate(&["status"]).text;
+        assert!(said.contains("died before they served"), "{stage}: {said}");
+        fs::write(&config, "").expect("it is the test's folder");
+        service.await_generation_after(u64::try_from(round).unwrap_or(0));
+        service.control("stop");
+    }
+}
+
+#[test]
+fn under_systemd_a_start_that_cannot_succeed_is_parked_at_once_with_the_reason_in_every_status() {
+    let Some(service) = Service::boot("parked starts under systemd") else { return };
+    let config = service.systemd.folder().join("config.toml");
+    service.write_unit(&format!("Environment=EVERGATE_CONFIG={}\n{TERMS}", config.display()));
+    let parks = |why: &str| {
+        let started = service.systemd.systemctl(&["start", UNIT]);
+        assert!(!started.status.success(), "{}", started.text);
+        service.systemd.wait_for_state(UNIT, "failed", PATIENCE);
+        let shown = ["ExecMainStatus", "NRestarts"].map(|property| service.systemd.show(UNIT, property));
+        assert_eq!(shown, ["78", "0"]);
+        let told = service.systemd.systemctl(&["status", UNIT]).text;
+        assert!(told.contains(why), "{told}");
+        let said = service.evergate(&["status"]).text;
+        assert!(said.contains("gave up") && said.contains(why), "{said}");
+    };
+    fs::write(&config, "[drain]\nbudget = \"soon\"\n").expect("it is the test's folder");
+    parks("drain.budget");
+    fs::write(&config, "").expect("it is the test's folder");
+    let taken = TcpListener::bind(service.address).expect("nobody has it");
+    parks("cannot listen on");
+    drop(taken);
+    service.control("start");
+    service.await_generation_after(0);
+    let said = service.evergate(&["status"]).text;
+    assert!(said.contains("serving") && !said.contains("gave up"), "{said}");
+}
+
+/// Puts a fresh build of the program in its place: the same bytes in another file, as far as anybody can tell.
+fn install(program: &Path) {
+    let fresh = program.with_extension("fresh");
+    fs::copy(binary(), &fresh).expect("the folder is writable");
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    fs::rename(&fresh, program).expect("the folder is writable");
+}
+
+fn kept(state_dir: &Path) -> Option<()> {
+    fs::read_dir(state_dir.join("good")).is_ok_and(|mut folder| folder.next().is_some()).then_some(())
+}
+
+#[test]
+fn a_new_build_that_dies_or_hangs_under_systemd_gives_way_to_the_last_good_one() {
+    for (fault, why) in [("die", "died twice before it was stable"), ("hang", "was not ready in time")] {
+        let Some(service) = Service::boot("a rollback under systemd") else { return };
+        let (program, config) =
+            (service.systemd.folder().join("evergate"), service.systemd.folder().join("config.toml"));
+        install(&program);
+        fs::write(&config, "").expect("it is the test's folder");
+        let further = format!("Environment=EVERGATE_CONFIG={}\n{TERMS}", config.display());
+        service.write_unit_of(&program, &further);
+        service.control("start");
+        let generation = service.await_generation_after(0);
+        eventually(PATIENCE, || kept(&service.state)).expect("what has served for a while is kept");
+
+        install(&program);
+        fs::write(&config, faulty("before-ready", fault)).expect("it is the test's folder");
+        let question = service.send("main", "question", "take 4s to say who answers");
+        service.await_running("main", question);
+        service.send("operator", "command", "/restart force");
+        service.await_generation_after(generation);
+        let status = status(&service);
+        assert!(status["rolled_back"].as_str().is_some_and(|told| told.contains(why)), "{status}");
+        let events = service.await_only_reply("main", question);
+        assert!(was_resumed(&events, question));
+        assert_eq!(service.systemd.show(UNIT, "ActiveState"), "active");
+
+        // It stays so until another build is there, which is given its chance.
+        let restarted = service.evergate(&["restart"]);
+        assert!(restarted.status.success(), "{}", restarted.text);
+        assert!(self::status(&service)["rolled_back"].is_string());
+        fs::write(&config, "").expect("it is the test's folder");
+        install(&program);
+        let restarted = service.evergate(&["restart"]);
+        assert!(restarted.status.success(), "{}", restarted.text);
+        assert_eq!(self::status(&service)["rolled_back"], json!(null));
+    }
+}
+
+fn status(service: &Service) -> Value {
+    let client = Client::new(service.address, Some(service.token()));
+    client.get("/v1/status").expect("it serves").json()
+}
+
+#[test]
+fn a_new_build_that_hangs_gives_way_to_the_last_good_one_where_nobody_supervises() {
+    let gateway = Gateway::builder().own_program().start();
+    let (before, pid) = (gateway.generation(), gateway.pid());
+    gateway.wait_for("the copy of the good program", PATIENCE, || kept(gateway.state_dir()));
+    gateway.install(&fs::read(binary()).expect("the program was just built"));
+    fs::write(gateway.config(), faulty("after-journal", "hang")).expect("the room is writable");
+    gateway.ask("restart", &json!({}));
+    gateway.await_generation(before + 1);
+    let status = gateway.status();
+    assert!(status["rolled_back"].as_str().is_some_and(|told| told.contains("was not ready in time")), "{status}");
+    assert_eq!((gateway.pid(), &status["on_disk"]["program"]), (pid, &json!("changed")));
+}
