@@ -251,6 +251,24 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_that_was_found_out_holds_and_the_other_terms_stay() {
+        let table = Contract::of(Supervisor::Container);
+        for limit in [None, Some(Duration::from_secs(3))] {
+            let effective = table.with_kill_after(limit);
+            assert_eq!(effective.kill_after, limit);
+            assert_eq!(effective.with_kill_after(table.kill_after), table);
+        }
+    }
+
+    #[test]
+    fn supervisors_are_called_as_status_calls_them_and_two_look_after_progress() {
+        let names = Contract::TABLE.map(|row| row.supervisor.name());
+        assert_eq!(names, ["systemd", "launchd", "launchd", "docker", "kubernetes", "s6", "supervise", "nobody"]);
+        let watching = Contract::TABLE.into_iter().filter(|row| row.supervisor.watches());
+        assert!(watching.map(|row| row.supervisor).eq([Supervisor::Systemd, Supervisor::Kubernetes]));
+    }
+
+    #[test]
     fn no_supervisor_takes_a_restart_for_a_stop_or_a_stop_for_a_restart() {
         for contract in Contract::TABLE {
             for origin in
