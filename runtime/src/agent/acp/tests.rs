@@ -52,8 +52,8 @@ struct Played {
 
 fn settings(room: &Path, manners: &[&str]) -> Settings {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/agent/acp/tests/agent.py");
-    let room = std::fs::canonicalize(room).unwrap();
-    let argv = ["python3", script, room.to_str().unwrap()].into_iter().chain(manners.iter().copied());
+    let room = std::fs::canonicalize(room).expect("the room is there");
+    let argv = ["python3", script, room.to_str().expect("a path in UTF-8")].into_iter().chain(manners.iter().copied());
     Settings {
         argv: argv.map(|word| (*word).to_owned()).collect(),
         cwd: room,
@@ -77,7 +77,7 @@ fn stage_after(manners: &[&str], past: Vec<Said>, change: impl FnOnce(&mut Setti
         let _unseen = writeln!(std::io::stderr().lock(), "\nSKIPPED {test}: there is no python3\n");
         return None;
     }
-    let room = TempDir::new().unwrap();
+    let room = TempDir::new().expect("a temporary folder");
     let mut settings = settings(room.path(), manners);
     change(&mut settings);
     let memory = Arc::new(Past(Forgetful::default(), past));
@@ -88,7 +88,7 @@ fn tended(room: TempDir, settings: Settings, memory: Arc<Past>) -> Stage {
     let agent = AcpAgent::new(settings);
     agent.remembers_by(Arc::clone(&memory) as Arc<dyn Memory>);
     let (close, closed) = oneshot::channel();
-    let keeper = tokio::spawn(agent.tend(closed).unwrap());
+    let keeper = tokio::spawn(agent.tend(closed).expect("it keeps a process"));
     Stage { room, agent, memory, keeper, close }
 }
 
@@ -151,7 +151,7 @@ impl Stage {
     fn prompts(&self) -> Vec<String> {
         let log = read(self.room.path(), "log");
         let prompts = log.lines().filter_map(|line| line.strip_prefix("prompt "));
-        prompts.map(|text| serde_json::from_str(text).unwrap()).collect()
+        prompts.map(|text| serde_json::from_str(text).expect("the agent writes JSON")).collect()
     }
 }
 
