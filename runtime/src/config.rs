@@ -19,8 +19,8 @@ use std::path::PathBuf;
 pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{
-    AgentKind, CommandAgent, Debug, DemoAgent, Drain, Hooks, KEYS, Key, Limits, Local, Log, LogFormat, LogLevel,
-    Matrix, Recovery, Takes, Telegram, Watchdog,
+    AcpAgent, AgentKind, CommandAgent, Debug, DemoAgent, Drain, Hooks, KEYS, Key, Limits, Local, Log, LogFormat,
+    LogLevel, Matrix, Permission, Recovery, Takes, Telegram, Watchdog,
 };
 pub use schema::{StartFault, StartStage};
 pub use value::{Form, Value, Zero};
@@ -71,6 +71,21 @@ pub enum Agent {
     Demo(DemoAgent),
     /// One child process a turn; `argv` holds at least the program.
     Command(CommandAgent),
+    /// One process for all turns, which speaks the Agent Client Protocol; `argv` holds at least the program.
+    Acp(AcpAgent),
+}
+
+impl Agent {
+    /// The program that is started for it, and the setting that names it; `None` of one that needs none.
+    #[must_use]
+    pub fn program(&self) -> Option<(&str, &'static str)> {
+        let (argv, key) = match self {
+            Self::Demo(_) => return None,
+            Self::Command(command) => (&command.argv, "agent.command.argv"),
+            Self::Acp(acp) => (&acp.argv, "agent.acp.argv"),
+        };
+        Some((argv.first()?, key))
+    }
 }
 
 /// Everything a configuration is made of.
@@ -175,7 +190,8 @@ impl Config {
         settings.overlay(environment::read_flags(&sources.flags, &mut problems));
         if problems.is_empty() {
             // Asked only when all sources are understood: a value that was refused above is not missing.
-            problems.extend(command_without_program(&settings));
+            problems.extend(agent_without_program(&settings, "command", "agent.command.argv"));
+            problems.extend(agent_without_program(&settings, "acp", "agent.acp.argv"));
         }
         if problems.is_empty() { Ok(Self::from_settings(settings)) } else { Err(ConfigError { problems }) }
     }
@@ -184,6 +200,7 @@ impl Config {
         let agent = match AgentChoice::from_settings(&settings).kind {
             AgentKind::Demo => Agent::Demo(DemoAgent::from_settings(&settings)),
             AgentKind::Command => Agent::Command(CommandAgent::from_settings(&settings)),
+            AgentKind::Acp => Agent::Acp(AcpAgent::from_settings(&settings)),
         };
         Self {
             drain: Drain::from_settings(&settings),
@@ -289,16 +306,16 @@ fn origin_json(origin: &Origin) -> serde_json::Value {
     }
 }
 
-/// `agent.kind = "command"` says that a program answers; then there must be one.
-fn command_without_program(settings: &Settings) -> Option<Problem> {
-    let kind = settings.get("agent.kind");
-    let argv = settings.get("agent.command.argv");
-    let missing = kind.value == Value::Word("command") && argv.value == Value::Argv(Vec::new());
+/// `agent.kind` says that a program answers; then there must be one.
+fn agent_without_program(settings: &Settings, kind: &'static str, argv: &str) -> Option<Problem> {
+    let (chosen, argv) = (settings.get("agent.kind"), settings.get(argv));
+    let missing = chosen.value == Value::Word(kind) && argv.value == Value::Argv(Vec::new());
     missing.then(|| {
         Problem::new(
-            &kind.origin,
+            &chosen.origin,
             format!(
-                "agent.kind is \"command\", but no program is named; under [agent.command] write {}, or set {}",
+                "agent.kind is \"{kind}\", but no program is named; under [{}] write {}, or set {}",
+                argv.key.section,
                 argv.key.toml_example(),
                 argv.key.environment_example()
             ),

@@ -13,7 +13,7 @@ pub type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 /// What is in effect, and how it is read again.
 pub struct Reload {
     load: Load,
-    effective: Mutex<Config>,
+    effective: Mutex<(Config, Arc<dyn Agent>)>,
 }
 
 /// What a reload has found, for the driver to put into effect.
@@ -30,10 +30,10 @@ pub struct Reloaded {
 }
 
 impl Reload {
-    /// A gateway that has just started with this configuration.
+    /// A gateway that has just started with this configuration and this agent.
     #[must_use]
-    pub fn new(effective: Config, load: Load) -> Self {
-        Self { load, effective: Mutex::new(effective) }
+    pub fn new(effective: Config, agent: Arc<dyn Agent>, load: Load) -> Self {
+        Self { load, effective: Mutex::new((effective, agent)) }
     }
 
     /// Reads the configuration again. An error is the sentence that says what is wrong, and where; then all stays as it is.
@@ -41,9 +41,12 @@ impl Reload {
         let fresh = (self.load)().map_err(|error| error.to_string())?;
         takeover::check(&fresh, std::env::var_os("PATH").as_deref(), None).map_err(|unfit| unfit.to_string())?;
         let mut effective = self.effective.lock().unwrap_or_else(PoisonError::into_inner);
-        let (config, changes) = effective.reloaded(&fresh);
-        let (limits, agent, level) = (run::limits(&config), run::agent(&config), config.log.level);
-        *effective = config;
+        let (before, agent) = &*effective;
+        let (config, changes) = before.reloaded(&fresh);
+        // One that has not changed goes on with whatever it keeps alive between turns.
+        let agent = if config.agent == before.agent { Arc::clone(agent) } else { run::agent(&config) };
+        let (limits, level) = (run::limits(&config), config.log.level);
+        *effective = (config, Arc::clone(&agent));
         Ok(Reloaded { limits, agent, level, changes })
     }
 }
@@ -62,7 +65,9 @@ mod tests {
         let source = FileSource::Explicit(path.clone());
         let load = move || Config::load(Sources { file: source.clone(), ..Sources::default() });
         write("");
-        let reload = Reload::new(load().unwrap(), Box::new(load));
+        let config = load().unwrap();
+        let agent = run::agent(&config);
+        let reload = Reload::new(config, agent, Box::new(load));
         for wrong in ["[drain]\nbudget = 'soon'", "[agent]\nkind = 'command'\n[agent.command]\nargv = ['/no/such']"] {
             write(wrong);
             let why = reload.read().err().unwrap();
@@ -73,5 +78,9 @@ mod tests {
         assert_eq!(reloaded.changes.effective, ["drain.budget"]);
         assert_eq!(reloaded.limits.drain, Duration::from_secs(3));
         assert_eq!(reload.read().ok().unwrap().changes, Changes::default());
+        write("[drain]\nbudget = '4s'");
+        assert!(Arc::ptr_eq(&reload.read().ok().unwrap().agent, &reloaded.agent), "the agent has not changed");
+        write("[agent.demo]\nwords_per_second = 3");
+        assert!(!Arc::ptr_eq(&reload.read().ok().unwrap().agent, &reloaded.agent));
     }
 }

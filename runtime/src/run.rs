@@ -1,6 +1,7 @@
 //! `evergate run`: one process, from claiming the state directory to the verdict. It owns the edge of the process around
 //! [`crate::generation`]; how the process ends is what that returned.
 
+use crate::agent::acp::{self, AcpAgent};
 use crate::agent::command::CommandAgent;
 use crate::agent::demo::DemoAgent;
 use crate::agent::{Agent, orphan};
@@ -142,6 +143,7 @@ struct Outside {
     environment: Arc<dyn Environment>,
     pulse: Arc<Pulse>,
     socket: KeptSocket,
+    agent: Arc<dyn Agent>,
 }
 
 impl Outside {
@@ -157,13 +159,14 @@ impl Outside {
         let (socket, trial) = (successor.socket.clone(), successor.trial.clone());
         let exit = Exit { contract, signalled: ear.heard(), successor };
         let native = Native::new(exit).map_err(system("a thread cannot be started"))?;
-        let reload = Arc::new(Reload::new(config.clone(), load));
+        let agent = agent(config);
+        let reload = Arc::new(Reload::new(config.clone(), Arc::clone(&agent), load));
         let environment: Arc<dyn Environment> = Arc::new(native.with_reload(reload, hang_ups));
         let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On));
         watch(config, state_dir, contract, (&environment, &pulse), &trial)
             .map_err(system("a thread cannot be started"))?;
         prove(trial, &environment, &pulse).map_err(system("a thread cannot be started"))?;
-        Ok(Self { ear, heard, environment, pulse, socket })
+        Ok(Self { ear, heard, environment, pulse, socket, agent })
     }
 }
 
@@ -191,7 +194,7 @@ async fn generation(
     mut claim: Claim,
     faults: Faults,
 ) -> Result<Verdict, StartError> {
-    let Outside { ear, heard, environment, pulse, socket } = outside;
+    let Outside { ear, heard, environment, pulse, socket, agent } = outside;
     let limits = limits(config);
     // The supervisor is asked while the journal is read.
     let passed = move |stage| faults.passed(stage);
@@ -232,7 +235,7 @@ async fn generation(
             Some(path) => Recorder::open(&path, head),
             None => store::record(&flights, head),
         }),
-        agent: agent(config),
+        agent,
         platforms: platform::configured(config),
         signals: heard,
         pulse,
@@ -336,6 +339,25 @@ pub(crate) fn agent(config: &Config) -> Arc<dyn Agent> {
             silence: command.silence,
             max_reply_bytes: command.max_reply_bytes,
         }),
+        config::Agent::Acp(acp) => Arc::new(AcpAgent::new(acp_settings(acp))),
+    }
+}
+
+fn acp_settings(acp: &config::AcpAgent) -> acp::Settings {
+    let home = || std::env::home_dir().unwrap_or_else(|| "/".into());
+    let variable =
+        |variable: &String| variable.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    acp::Settings {
+        argv: acp.argv.clone(),
+        cwd: if acp.cwd.is_empty() { home() } else { acp.cwd.clone().into() },
+        env: acp.env.iter().filter_map(variable).collect(),
+        start: acp.start,
+        silence: acp.silence,
+        max_reply_bytes: acp.max_reply_bytes,
+        permission: match acp.permission {
+            config::Permission::Deny => acp::Permission::Deny,
+            config::Permission::Allow => acp::Permission::Allow,
+        },
     }
 }
 

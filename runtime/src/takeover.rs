@@ -2,8 +2,8 @@
 //! looks at the same configuration as `run` would and at what that needs; it takes no lock, opens no journal, listens
 //! nowhere and writes nothing, since all of that belongs to the gateway that asks.
 
-use crate::agent::command::program_file;
-use crate::config::{Agent, Config};
+use crate::agent::program::program_file;
+use crate::config::Config;
 use crate::journal::store::SCHEMA;
 use std::ffi::OsStr;
 
@@ -29,11 +29,13 @@ pub enum Unfit {
     },
     /// There is no agent.
     #[error(
-        "the agent program `{program}` (agent.command.argv) is not there or cannot be executed; install it, or correct the configuration"
+        "the agent program `{program}` ({key}) is not there or cannot be executed; install it, or correct the configuration"
     )]
     NoAgent {
         /// As it is configured.
         program: String,
+        /// The setting that names it.
+        key: &'static str,
     },
 }
 
@@ -54,11 +56,10 @@ pub fn check(config: &Config, path: Option<&OsStr>, schema: Option<u64>) -> Resu
     if let Some(found) = schema.filter(|found| *found != SCHEMA) {
         return Err(Unfit::Schema { version: env!("CARGO_PKG_VERSION"), found, known: SCHEMA });
     }
-    let Agent::Command(agent) = &config.agent else { return Ok(()) };
-    let program = agent.argv.first().map(String::as_str).unwrap_or_default();
+    let Some((program, key)) = config.agent.program() else { return Ok(()) };
     // Without a PATH the system has one of its own, which nobody can look at.
     if (path.is_some() || program.contains('/')) && program_file(program, path).is_none() {
-        return Err(Unfit::NoAgent { program: program.to_owned() });
+        return Err(Unfit::NoAgent { program: program.to_owned(), key });
     }
     Ok(())
 }

@@ -2,18 +2,20 @@
 //! child from start to reaping and what its ending means; it never decides how long an interrupted child may take (the
 //! driver does, by raising its wish) and never reads the child's complaints for anything but the failure's report.
 
-use super::{Agent, Assignment, End, Report, Wish, group::Group, report_end};
+use super::{Agent, Assignment, End, Report, Wish, group::Group, program, report_end};
+use failure::Failure;
 use std::{future::Future, pin::Pin, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 mod failure;
-mod launch;
 mod run;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
-pub(crate) use launch::program_file;
 use run::Run;
+
+/// The setting that names the program.
+const ARGV: &str = "agent.command.argv";
 
 /// An agent that is a program, started anew for each turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,13 +49,24 @@ impl CommandAgent {
         if *wish.borrow() != Wish::Run {
             return End::Interrupted { partial: String::new() };
         }
-        let group = match launch::command(&self.argv, &assignment) {
-            Ok(command) => Group::start(command).map_err(|error| launch::explain(&self.argv[0], error)),
-            Err(failure) => Err(failure),
-        };
-        match group {
+        match self.start(&assignment) {
             Ok(group) => Run::new(self, assignment, group, wish, reports.clone()).play().await,
             Err(failure) => End::Failed { why: failure.to_string(), partial: String::new() },
         }
+    }
+    fn start(&self, assignment: &Assignment) -> Result<Group, Failure> {
+        let mut command = program::command(&self.argv, ARGV)?;
+        command
+            .env("EVERGATE_SESSION", &assignment.session)
+            .env("EVERGATE_TURN", assignment.turn.to_string())
+            .env("EVERGATE_ATTEMPT", assignment.attempt.to_string())
+            .env("EVERGATE_CONTROL", &assignment.control)
+            .env("EVERGATE_STATE_DIR", &assignment.state_dir)
+            .env("EVERGATE_GENERATION", assignment.generation.to_string())
+            .env("EVERGATE_CONVERSATION", assignment.conversation.to_string());
+        if let Some(resume) = assignment.resume {
+            command.env("EVERGATE_RESUME", resume.as_str());
+        }
+        Ok(Group::start(command).map_err(|error| program::explain(&self.argv[0], ARGV, error))?)
     }
 }

@@ -37,6 +37,11 @@ impl Group {
         Ok(Group { leader, id })
     }
 
+    /// The leader's process id, which is the group's number.
+    pub(super) fn id(&self) -> i32 {
+        self.id.as_raw()
+    }
+
     /// Our ends of the child's stdin, stdout and stderr; each `None` from the second call on.
     pub(super) fn streams(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
         (self.leader.stdin.take(), self.leader.stdout.take(), self.leader.stderr.take())

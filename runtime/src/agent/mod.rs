@@ -1,15 +1,20 @@
 //! What answers: the one contract between the driver and every kind of agent. It owns the words the two exchange (an
 //! assignment, a wish, reports) and never decides when a turn starts, how long it may take, or what becomes of its reply.
 
+use crate::driver::handle::Handle;
+use crate::environment::BoxFuture;
 use crate::platform::Attachment;
-use std::{future::Future, path::PathBuf, pin::Pin};
-use tokio::sync::{mpsc, watch};
+use std::path::PathBuf;
+use tokio::sync::{mpsc, oneshot, watch};
 
+pub mod acp;
 pub mod command;
 pub mod demo;
 mod group;
 pub mod orphan;
 mod printed;
+pub(crate) mod program;
+mod teller;
 
 /// One run of an agent, as the driver hands it out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,14 +130,22 @@ pub enum What {
 /// Something that answers.
 pub trait Agent: Send + Sync {
     /// Runs `assignment` to its end. The future sends exactly one `Ended`, as its last report, whatever happens, and only
-    /// once no process of the run is left alive. It obeys `wish`, also while `reports` is full. Dropping it ends the run
+    /// once no process of the run alone is left alive. It obeys `wish`, also while `reports` is full. Dropping it ends the run
     /// at once, without a report; whatever processes it started die with it.
-    fn run(
-        &self,
-        assignment: Assignment,
-        wish: watch::Receiver<Wish>,
-        reports: mpsc::Sender<Report>,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    fn run(&self, assignment: Assignment, wish: watch::Receiver<Wish>, reports: mpsc::Sender<Report>) -> BoxFuture<()>;
+
+    /// The gateway that it works for, before its first run: where it may read what was said and keep facts of its own.
+    fn meet(&self, gateway: &Handle) {
+        let _unneeded = gateway;
+    }
+
+    /// What has to go on beside the runs of an agent that keeps something alive between them; `None` if nothing has. The
+    /// driver runs it among its tasks from before the first run on. It goes on until `close` ends, either way, and the last
+    /// run with it, and then until all that it kept is gone. Dropping it ends that at once.
+    fn tend(&self, close: oneshot::Receiver<()>) -> Option<BoxFuture<()>> {
+        drop(close);
+        None
+    }
 
     /// Whether a run can go on from what an earlier attempt has said. Then that is kept on disk while it is said, at a decent
     /// pace, and handed to the next attempt, so that a restart costs neither its words nor the work behind them.

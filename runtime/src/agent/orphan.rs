@@ -5,6 +5,9 @@
 use nix::unistd::{Pid, getsid};
 use std::path::Path;
 
+/// The variable that marks an agent whose process serves many turns; its value is the agent's kind.
+pub const AGENT: &str = "EVERGATE_AGENT";
+
 /// What became of the processes of dead generations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reaped {
@@ -19,8 +22,8 @@ pub struct Reaped {
 pub struct Orphan {
     /// Its process id.
     pub pid: i32,
-    /// The turn it was started for.
-    pub turn: u64,
+    /// The turn it was started for; `None` of an agent that serves many.
+    pub turn: Option<u64>,
 }
 
 /// The id of the session (in the kernel's sense) that this process belongs to; agents inherit it. A generation records
@@ -52,8 +55,8 @@ pub fn lives(pid: i32, start_time: u64) -> bool {
 }
 
 /// Kills what generations before `generation` left behind: every process of the kernel session `sid` (the dead owner's)
-/// whose environment names the control socket `control`, a turn and an older generation, except this process and its
-/// ancestors. Blocks until they are gone, two seconds at most.
+/// whose environment names the control socket `control`, a turn or an agent of many turns, and an older generation, except
+/// this process and its ancestors. Blocks until they are gone, two seconds at most.
 ///
 /// Linux only; elsewhere it does nothing and finds nothing, since no safe call reads another process's environment there.
 pub fn reap(control: &Path, generation: u64, sid: i32) -> Reaped {
@@ -81,7 +84,7 @@ pub(super) fn group_lives(group: i32) -> bool {
 /// The part that reads `/proc` (proc(5)).
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::{Orphan, Reaped};
+    use super::{AGENT, Orphan, Reaped};
     use nix::{
         sys::{
             signal::{Signal, kill, killpg},
@@ -163,7 +166,7 @@ mod linux {
 
     /// What a process turned out to be.
     enum Kin {
-        Orphan(u64),
+        Orphan(Option<u64>),
         Stranger,
         /// In the middle of an exec or of its death, when a process has no environment: to be looked at again.
         Unclear,
@@ -212,15 +215,16 @@ mod linux {
             let read = |name: &str| fs::read(format!("/proc/{}/{name}", process.pid));
             match read("environ") {
                 Ok(environment) if !environment.is_empty() => {
-                    self.turn_of(&environment).map_or(Kin::Stranger, Kin::Orphan)
+                    self.purpose_of(&environment).map_or(Kin::Stranger, Kin::Orphan)
                 }
                 Ok(_) if read("cmdline").is_ok_and(|line| line.is_empty()) => Kin::Unclear,
                 _ => Kin::Stranger,
             }
         }
 
-        /// The turn of this environment, if a dead generation of this very gateway made it.
-        fn turn_of(&self, environment: &[u8]) -> Option<u64> {
+        /// What a process of this environment was started for, a turn or many, if a dead generation of this very gateway
+        /// made it.
+        fn purpose_of(&self, environment: &[u8]) -> Option<Option<u64>> {
             let value = |name: &str| {
                 let mut variables = environment.split(|byte| *byte == 0);
                 variables.find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
@@ -228,7 +232,8 @@ mod linux {
             let number = |name: &str| std::str::from_utf8(value(name)?).ok()?.parse::<u64>().ok();
             let is_ours = value("EVERGATE_CONTROL")? == self.control.as_os_str().as_bytes();
             let is_old = number("EVERGATE_GENERATION")? < self.generation;
-            number("EVERGATE_TURN").filter(|_| is_ours && is_old)
+            let turn = number("EVERGATE_TURN");
+            (is_ours && is_old && (turn.is_some() || value(AGENT).is_some())).then_some(turn)
         }
 
         /// Kills one orphan, with its whole group when an orphan leads that: members may have cleared their environment.

@@ -25,6 +25,18 @@ impl Reply {
         Reply { text: String::new(), undecoded: Vec::new(), heard: 0, told: 0, max_bytes, is_too_long: false }
     }
 
+    /// The same, begun by what was said and told before.
+    pub(super) fn continuing(mut self, said: &str) -> Reply {
+        self.text = said.to_owned();
+        self.told = said.len();
+        self
+    }
+
+    /// What there is of it.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Takes the next piece of output.
     pub(super) fn hear(&mut self, bytes: &[u8]) {
         self.heard = self.heard.saturating_add(bytes.len());

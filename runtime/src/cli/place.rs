@@ -52,6 +52,24 @@ pub fn own_turn(socket: &Path, variable: impl Fn(&str) -> Option<OsString>) -> O
     }
 }
 
+/// Where a command runs, as far as the gateway behind a socket is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// Outside of its turns, or in a turn that can be told.
+    Elsewhere,
+    /// In one of its turns, but nobody can tell which: its agent's process serves many. Who waited here for the turns to end
+    /// would wait for itself.
+    SomeTurn,
+}
+
+/// Whether this process runs in an agent of the gateway behind `socket` that serves many turns.
+pub fn within(socket: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Within {
+    let is_its_agent = variable(crate::agent::orphan::AGENT).is_some()
+        && variable("EVERGATE_TURN").is_none()
+        && variable("EVERGATE_CONTROL").is_some_and(|own| Path::new(&own) == socket);
+    if is_its_agent { Within::SomeTurn } else { Within::Elsewhere }
+}
+
 fn absolute(path: PathBuf) -> Result<PathBuf, PlaceError> {
     std::path::absolute(&path).map_err(|_| PlaceError::NoCurrentFolder(path))
 }
@@ -97,5 +115,16 @@ mod tests {
         assert_eq!(own_turn(Path::new("/d/control.sock"), environment()), None);
         assert_eq!(own_turn(Path::new("/d/control.sock"), set(&[("EVERGATE_TURN", "5")])), Some(5));
         assert_eq!(own_turn(Path::new("/d/control.sock"), set(&[("EVERGATE_TURN", "x")])), None);
+    }
+
+    #[test]
+    fn an_agent_of_many_turns_is_known_to_its_own_gateway_only() {
+        let environment = || set(&[("EVERGATE_AGENT", "acp"), ("EVERGATE_CONTROL", "/c/control.sock")]);
+        assert_eq!(within(Path::new("/c/control.sock"), environment()), Within::SomeTurn);
+        assert_eq!(within(Path::new("/d/control.sock"), environment()), Within::Elsewhere);
+        assert_eq!(
+            within(Path::new("/c/control.sock"), set(&[("EVERGATE_CONTROL", "/c/control.sock")])),
+            Within::Elsewhere
+        );
     }
 }

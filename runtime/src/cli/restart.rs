@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::answers::Accepted;
 use super::client::Client;
 use super::climb::{Climb, Stood};
+use super::place::Within;
 use super::progress::{Progress, Stage};
 use super::request::{POLL, ask, request_body};
 use super::table::{duration, one_line};
@@ -96,7 +97,12 @@ async fn carry_out(
                     Ok(accepted) => {
                         let from = accepted.generation.or(climb.from()).unwrap_or(0);
                         progress.show(Stage { name: "accepted".to_owned(), generation: Some(from), ..Stage::default() });
-                        climb.accepted(ticket.insert(Ticket { request: accepted.request, from }));
+                        let ticket = ticket.insert(Ticket { request: accepted.request, from });
+                        if place::within(client.socket(), environment) == Within::SomeTurn {
+                            report_accepted(progress, ticket);
+                            return Ok(());
+                        }
+                        climb.accepted(ticket);
                     }
                     Err(CommandError::Call(error)) if climb.goes_on_without(&error) => {}
                     Err(error) => return Err(error),
@@ -146,6 +152,19 @@ async fn carry_out(
             }
         }
     }
+}
+
+/// Inside a turn that cannot be told: the drain waits for this very turn, so this command does not wait for the drain.
+fn report_accepted(progress: &Progress, ticket: &Ticket) {
+    let Ticket { request, from } = *ticket;
+    let sentence = format!(
+        "restart request {request} is accepted; the gateway restarts when the turns in flight have ended, yours among them, so end it"
+    );
+    progress.finish(
+        &sentence,
+        &json!({"request": request, "outcome": "accepted", "generation": null, "from_generation": from,
+            "seconds": progress.seconds(), "detail": "not awaited from inside a turn"}),
+    );
 }
 
 fn report_already(progress: &Progress, accepted: &Accepted) -> Result<(), CommandError> {

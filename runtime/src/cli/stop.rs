@@ -73,6 +73,17 @@ async fn carry_out(
     let accepted = ask(client, "/v1/stop", &body, deadline).await?;
     let id = *request.insert(accepted.request);
     progress.show(Stage { name: "accepted".to_owned(), generation: accepted.generation, ..Stage::default() });
+    if place::within(client.socket(), environment) == place::Within::SomeTurn {
+        let sentence = format!(
+            "stop request {id} is accepted; the gateway stops when the turns in flight have ended, yours among them, so end it"
+        );
+        progress.finish(
+            &sentence,
+            &json!({"request": id, "outcome": "accepted", "generation": accepted.generation, "seconds": progress.seconds(),
+                "detail": "not awaited from inside a turn"}),
+        );
+        return Ok(());
+    }
     loop {
         let sight = match deadline {
             Some(end) => tokio::time::timeout_at(end, see(client, id, accepted.generation)).await.ok(),

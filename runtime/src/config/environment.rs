@@ -13,7 +13,8 @@ const PREFIX: &str = "EVERGATE_";
 const PLACES: [&str; 3] = ["EVERGATE_STATE_DIR", "EVERGATE_CONFIG", "EVERGATE_FLIGHT_LOG"];
 
 /// What Evergate tells its own children; a gateway or a command started inside a turn sees them.
-const TOLD_TO_CHILDREN: [&str; 8] = [
+const TOLD_TO_CHILDREN: [&str; 9] = [
+    "EVERGATE_AGENT",
     "EVERGATE_ATTEMPT",
     "EVERGATE_CONTROL",
     "EVERGATE_CONVERSATION",

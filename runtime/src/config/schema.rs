@@ -103,7 +103,9 @@ impl Key {
 
     fn example_value(&self) -> Value {
         match self.default_value() {
+            Value::Argv(_) if self.form == Form::Variables => Value::Argv(vec!["NAME=value".into()]),
             Value::Argv(_) => Value::Argv(vec!["my-agent".into(), "--stdio".into()]),
+            Value::Text(_) if self.form == Form::Folder => Value::Text("/srv/agent".into()),
             value => value,
         }
     }
@@ -204,6 +206,16 @@ words! {
         Demo = "demo",
         /// A program of the operator's.
         Command = "command",
+        /// A program that speaks the Agent Client Protocol.
+        Acp = "acp",
+    }
+
+    /// What an agent is answered that asks before it does something.
+    Permission {
+        /// No.
+        Deny = "deny",
+        /// Yes.
+        Allow = "allow",
     }
 
     /// The least important message that is still logged.
@@ -303,7 +315,7 @@ sections! {
 
     /// `[agent]`: which agent answers.
     pub(super) AgentChoice "agent" {
-        /// What answers: the built-in "demo", or "command", a program of yours.
+        /// What answers: the built-in "demo"; "command", a program of yours; or "acp", one that speaks the Agent Client Protocol.
         kind: AgentKind = "demo", Form::Word(AgentKind::WORDS);
     }
 
@@ -321,6 +333,24 @@ sections! {
         max_reply_bytes: usize = "1048576", Form::Count { most: LARGEST_REPLY };
         /// A program that writes nothing for this long fails its turn.
         silence: Duration = "15m", Form::Duration { zero: Zero::Refused };
+    }
+
+    /// `[agent.acp]`: one process for all turns, spoken to in the Agent Client Protocol.
+    pub AcpAgent "agent.acp" {
+        /// The program and its arguments; it speaks the protocol's version 1 on its standard input and output.
+        argv: Vec<String> = "[]", Form::Argv;
+        /// The folder that the agent works in; "" is the home of the gateway's user.
+        cwd: String = "", Form::Folder;
+        /// Variables of its environment, as "NAME=value", beside the gateway's own, which it inherits.
+        env: Vec<String> = "[]", Form::Variables;
+        /// How long it may take to introduce itself after its start, and to open a conversation.
+        start: Duration = "1m", Form::Duration { zero: Zero::Refused };
+        /// A turn in which it says and does nothing for this long has failed.
+        silence: Duration = "15m", Form::Duration { zero: Zero::Refused };
+        /// The longest reply in bytes; an agent that says more fails its turn.
+        max_reply_bytes: usize = "1048576", Form::Count { most: LARGEST_REPLY };
+        /// What it is answered when it asks before it does something: "deny" or "allow".
+        permission: Permission = "deny", Form::Word(Permission::WORDS);
     }
 
     /// `[local]`: the local platform.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -51,6 +52,10 @@ pub enum Form {
     Loopback,
     /// An array of strings; in an environment variable a JSON array.
     Argv,
+    /// The same, of variables as `NAME=value`.
+    Variables,
+    /// An absolute path, or nothing.
+    Folder,
     /// The same, of names that are all of one kind.
     Names,
     /// A text of one line.
@@ -85,6 +90,8 @@ impl Form {
             }
             Self::Loopback => "a loopback IP address with a port".to_owned(),
             Self::Argv => "an array of strings, the program first".to_owned(),
+            Self::Variables => "an array of strings of the form NAME=value".to_owned(),
+            Self::Folder => "the absolute path of a folder, or an empty string".to_owned(),
             Self::Names => "an array of strings, none of them empty".to_owned(),
             Self::Text => "a text of one line".to_owned(),
             Self::Url => "the address of a server, such as https://example.org, or an empty string".to_owned(),
@@ -112,6 +119,7 @@ impl Form {
                 None => Err(refuse("this word is unknown here".to_owned())),
             },
             Self::Loopback => loopback_value(text).map_err(refuse),
+            Self::Folder => folder_value(text).map_err(refuse),
             Self::Text => text_value(text).map_err(refuse),
             // An address may hold a password.
             Self::Url => url_value(text),
@@ -119,8 +127,8 @@ impl Form {
                 Ok(names) => names_value(names),
                 Err(_) => Err(refuse("this is not a JSON array of strings".to_owned())),
             },
-            Self::Argv => match serde_json::from_str::<Vec<String>>(text) {
-                Ok(argv) => argv_value(argv),
+            Self::Argv | Self::Variables => match serde_json::from_str::<Vec<String>>(text) {
+                Ok(strings) => self.strings_value(strings),
                 // The text itself is not repeated: arguments may hold secrets.
                 Err(_) => Err("this is not a JSON array of strings".to_owned()),
             },
@@ -134,7 +142,7 @@ impl Form {
     pub(super) fn read_toml(&self, value: &DeValue<'_>) -> Result<Value, String> {
         match (self, value) {
             (
-                Self::Duration { .. } | Self::Word(_) | Self::Loopback | Self::Text | Self::Url,
+                Self::Duration { .. } | Self::Word(_) | Self::Loopback | Self::Text | Self::Url | Self::Folder,
                 DeValue::String(text),
             ) => self.read_text(text),
             (Self::Count { most }, DeValue::Integer(number)) => {
@@ -149,17 +157,24 @@ impl Form {
                 Ok(number) => rate_value(number),
                 Err(_) => Err("this is not a number".to_owned()),
             },
-            (Self::Argv | Self::Names, DeValue::Array(items)) => {
+            (Self::Argv | Self::Names | Self::Variables, DeValue::Array(items)) => {
                 let strings = items.iter().enumerate().map(|(index, item)| match item.get_ref() {
                     DeValue::String(text) => Ok(text.to_string()),
                     // Some platforms number their people.
                     DeValue::Integer(number) if *self == Self::Names => Ok(number.to_string()),
                     other => Err(format!("element {} is {}", index + 1, described(other))),
                 });
-                let strings = strings.collect::<Result<Vec<String>, String>>()?;
-                if *self == Self::Names { names_value(strings) } else { argv_value(strings) }
+                self.strings_value(strings.collect::<Result<Vec<String>, String>>()?)
             }
             (_, other) => Err(format!("this is {}", described(other))),
+        }
+    }
+
+    fn strings_value(&self, strings: Vec<String>) -> Result<Value, String> {
+        match self {
+            Self::Variables => variables_value(strings),
+            Self::Names => names_value(strings),
+            _ => argv_value(strings),
         }
     }
 }
@@ -213,10 +228,36 @@ fn argv_value(argv: Vec<String>) -> Result<Value, String> {
     if argv.first().is_some_and(|program| program.trim().is_empty()) {
         return Err("the program's name is empty".to_owned());
     }
-    // The operating system ends an argument at its first NUL.
-    match argv.iter().position(|argument| argument.contains('\0')) {
+    without_nul(argv)
+}
+
+/// The values are not repeated: they may be secrets.
+fn variables_value(variables: Vec<String>) -> Result<Value, String> {
+    for (index, variable) in variables.iter().enumerate() {
+        match variable.split_once('=') {
+            None | Some(("", _)) => return Err(format!("element {} has no name before a =", index + 1)),
+            Some((name, _)) if name.starts_with("EVERGATE_") => {
+                return Err(format!("element {} is {name}, which the gateway sets itself", index + 1));
+            }
+            Some(_) => {}
+        }
+    }
+    without_nul(variables)
+}
+
+/// The operating system ends a string at its first NUL.
+fn without_nul(strings: Vec<String>) -> Result<Value, String> {
+    match strings.iter().position(|string| string.contains('\0')) {
         Some(index) => Err(format!("element {} holds a NUL character", index + 1)),
-        None => Ok(Value::Argv(argv)),
+        None => Ok(Value::Argv(strings)),
+    }
+}
+
+fn folder_value(text: &str) -> Result<Value, String> {
+    match Path::new(text) {
+        _ if text.contains('\0') => Err("this holds a NUL character".to_owned()),
+        path if path.is_absolute() || text.is_empty() => Ok(Value::Text(text.to_owned())),
+        _ => Err("this path is not absolute".to_owned()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::cli::Global;
-use crate::config::{Agent, Config, FileSource, Sources, evergate_environment};
+use crate::config::{Config, FileSource, Sources, evergate_environment};
 use nix::unistd::{AccessFlags, access};
 use std::path::{Path, PathBuf};
 
@@ -30,8 +30,7 @@ pub(super) fn check(global: &Global, state_dir: &Path) -> (Option<Config>, Vec<F
 }
 
 fn agent(config: &Config) -> Option<Finding> {
-    let Agent::Command(command) = &config.agent else { return None };
-    let program = command.argv.first()?;
+    let (program, key) = config.agent.program()?;
     let wrong = if program.contains('/') {
         trouble_with(Path::new(program))?
     } else {
@@ -46,7 +45,7 @@ fn agent(config: &Config) -> Option<Finding> {
         "agent",
         format!("the agent's program {program} {wrong}"),
         "every turn fails",
-        "correct agent.command.argv, or make the program there and executable (chmod +x)".to_owned(),
+        format!("correct {key}, or make the program there and executable (chmod +x)"),
     ))
 }
 

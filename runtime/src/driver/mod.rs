@@ -41,11 +41,17 @@ use runs::{Done, Runs};
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use texts::Texts;
 use tokio::sync::{mpsc, oneshot};
 
 /// What is handled between two looks at the journal's writer: enough to fill a commit, few enough to stay lively.
 const BURST: usize = 1024;
+
+/// How long an agent that lives beside its turns may take to end at the end of a generation.
+const AGENT_CLOSES: Duration = Duration::from_secs(3);
+/// What has to be left then before the guard ends the process.
+const GUARD_MARGIN: Duration = Duration::from_millis(500);
 
 /// Everything that a driver is made of.
 pub struct Parts {
@@ -109,6 +115,8 @@ pub struct Driver {
     started: Instant,
     listen: String,
     pulse: Arc<Pulse>,
+    /// When the guard ends the process.
+    guarded: Option<Instant>,
     switchboard: Arc<Switchboard>,
     /// Who waits for the facts of the batch that is gathered, and of the one that is being written.
     keeping: Vec<oneshot::Sender<Result<(), String>>>,
@@ -158,6 +166,7 @@ impl Driver {
             pulse: Arc::clone(&pulse),
             last_status: Arc::new(Mutex::new(serde_json::json!({"generation": generation, "pid": owner.pid}))),
         };
+        agent.meet(&handle);
         let platforms = Watched::new(Platforms::Open);
         let (_open, watcher) = platforms.watch();
         let names = Names::new(journal.last_session()?);
@@ -188,6 +197,7 @@ impl Driver {
             platforms,
             listen,
             pulse,
+            guarded: None,
             switchboard,
             keeping: Vec::new(),
             being_kept: Vec::new(),
@@ -201,11 +211,25 @@ impl Driver {
         self.pulse.is_running();
         loop {
             if let Some(verdict) = self.settle() {
+                self.close_agent().await;
                 return verdict;
             }
             self.tell_breaker();
             self.submit();
             self.wait().await;
+        }
+    }
+
+    /// Waits until what the agent kept beside its runs is gone, within what is left of the end; the rest is ended by force.
+    async fn close_agent(&mut self) {
+        self.runs.close();
+        let now = self.environment.now();
+        let left = self.guarded.map_or(AGENT_CLOSES, |guarded| (guarded - now).saturating_sub(GUARD_MARGIN));
+        let late = self.environment.sleep_until(now + left.min(AGENT_CLOSES));
+        tokio::select! {
+            biased;
+            () = self.runs.closed() => {}
+            () = late => tracing::warn!("the agent has not ended in time; it is ended by force"),
         }
     }
 
@@ -411,6 +435,10 @@ impl Driver {
             Effect::Ack { message } => self.ack(message),
             Effect::Refuse { message, refusal } => self.refuse(message, refusal),
             Effect::Start { turn, session, messages, attempt, resume, conversation } => {
+                // An agent of many turns may have been left behind without any of them.
+                if let Some(reclaim) = self.reclaim.take() {
+                    reclaim();
+                }
                 Metrics::count(&self.handle.metrics.turns_started_total);
                 if resume.is_some() {
                     Metrics::count(&self.handle.metrics.turns_resumed_total);
@@ -459,6 +487,7 @@ impl Driver {
             }
             Effect::Phase(phase) => self.enter(phase),
             Effect::Guard(end) => {
+                self.guarded = end.map(|(at, _)| at);
                 self.pulse.arm(end.map(|(_, verdict)| verdict));
                 self.environment.guard(end);
             }
@@ -555,6 +584,9 @@ impl Driver {
         Metrics::set(&self.handle.metrics.phase, phase as usize);
         self.environment.tell_supervisor(Told::Status(phase.name()));
         self.handle.hub.enter(phase);
+        if phase == Phase::Closing {
+            self.runs.close();
+        }
         let status = self.status();
         *self.handle.last_status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }

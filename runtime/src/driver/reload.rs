@@ -23,6 +23,7 @@ impl Driver {
     ) {
         let told = read.map(|Reloaded { limits, agent, level, changes }| {
             self.take(Input::Limits(limits));
+            agent.meet(&self.handle);
             self.runs.set_agent(agent);
             crate::logging::set_level(level);
             tracing::info!(

@@ -9,7 +9,7 @@ use evergate_core::id::{GenerationId, RequestId, TurnId};
 use evergate_core::input::{Partial, TurnEnd};
 use evergate_core::rollback::Build;
 use evergate_core::time::Instant;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +25,10 @@ const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// The runs of this generation.
 pub struct Runs {
     agent: Arc<dyn Agent>,
+    /// What goes on beside the runs of the agent, with the way to have it end; none before the first run.
+    tended: Option<(Id, oneshot::Sender<()>)>,
+    /// What goes on beside the last runs of agents that are asked no more, and beside those of this one at the end.
+    closing: HashSet<Id>,
     generation: GenerationId,
     state_dir: PathBuf,
     tasks: JoinSet<Done>,
@@ -151,7 +155,8 @@ impl Runs {
     pub fn new(agent: Arc<dyn Agent>, generation: GenerationId, state_dir: PathBuf) -> Self {
         let (to_driver, reports) = mpsc::channel(REPORTS);
         let (tasks, turns, open) = (JoinSet::new(), HashMap::new(), HashMap::new());
-        Self { agent, generation, state_dir, tasks, turns, open, to_driver, reports }
+        let (tended, closing) = (None, HashSet::new());
+        Self { agent, tended, closing, generation, state_dir, tasks, turns, open, to_driver, reports }
     }
 
     /// Starts a run.
@@ -174,6 +179,7 @@ impl Runs {
             state_dir: self.state_dir.clone(),
             control: self.state_dir.join("control.sock"),
         };
+        self.tend();
         let (wish, wishes) = watch::channel(Wish::Run);
         let run = self.agent.run(assignment, wishes, self.to_driver.clone());
         let task = self.tasks.spawn(async move {
@@ -206,7 +212,45 @@ impl Runs {
 
     /// Turns that start from now on are answered by this agent.
     pub fn set_agent(&mut self, agent: Arc<dyn Agent>) {
-        self.agent = agent;
+        if !Arc::ptr_eq(&self.agent, &agent) {
+            self.close();
+            self.agent = agent;
+        }
+    }
+
+    /// Has what the agent keeps beside its runs attended to, from now on or again.
+    fn tend(&mut self) {
+        if self.tended.is_some() {
+            return;
+        }
+        let (close, closed) = oneshot::channel();
+        if let Some(tending) = self.agent.tend(closed) {
+            let task = self.tasks.spawn(async move {
+                tending.await;
+                Done::Run
+            });
+            self.tended = Some((task.id(), close));
+        }
+    }
+
+    /// No run will be started any more with this agent: what it keeps beside them can end once the last of them is over.
+    pub fn close(&mut self) {
+        if let Some((task, close)) = self.tended.take() {
+            self.closing.insert(task);
+            // One that has ended by itself need not be told.
+            let _ended = close.send(());
+        }
+    }
+
+    /// Ends when nothing is left that agents kept beside their runs.
+    pub async fn closed(&mut self) {
+        while !self.closing.is_empty() {
+            match self.tasks.join_next_with_id().await {
+                Some(Ok((id, _))) => drop(self.closing.remove(&id)),
+                Some(Err(error)) => drop(self.closing.remove(&error.id())),
+                None => return,
+            }
+        }
     }
 
     /// Runs an errand.
@@ -231,6 +275,7 @@ impl Runs {
             Some(report) = self.reports.recv() => Happened::Reported(report),
             Some(joined) = self.tasks.join_next_with_id() => Happened::Done(match joined {
                 Ok((id, Done::Run)) => {
+                    self.not_tended(id);
                     let turn = self.turns.remove(&id);
                     self.over(turn, || "the agent ended without a word".into())
                 }
@@ -248,8 +293,15 @@ impl Runs {
 
     fn broken(&mut self, error: &tokio::task::JoinError) -> Done {
         tracing::error!(%error, "a task broke");
+        self.not_tended(error.id());
         let turn = self.turns.remove(&error.id());
         self.over(turn, || format!("the gateway's part of the agent broke: {error}"))
+    }
+
+    /// If this task attended to what the agent keeps, another has to before the next run.
+    fn not_tended(&mut self, task: Id) {
+        self.closing.remove(&task);
+        self.tended.take_if(|(tending, _)| *tending == task);
     }
 
     /// A task is over. If it was a run that never reported its end, that is its end.

@@ -4,17 +4,12 @@
 
 use super::{CommandAgent, failure::Failure};
 use crate::agent::{
-    Assignment, End, Progress, Report, What, Wish,
+    Assignment, End, Report, Wish,
     group::Group,
     printed::{Reply, Tail},
+    teller::{NobodyListens, Teller},
 };
-use std::{
-    future::{Future, pending},
-    io,
-    pin::Pin,
-    process::ExitStatus,
-    time::Duration,
-};
+use std::{future::pending, io, process::ExitStatus, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{ChildStderr, ChildStdin, ChildStdout},
@@ -25,17 +20,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Reports of text are at least this far apart.
-pub(super) const REPORT_EVERY: Duration = Duration::from_millis(30);
-/// While a report waits for room, reading stops at this many bytes of untold text, and the child feels it.
-const UNTOLD_BYTES: usize = 64 * 1024;
 /// How long the streams of a reaped child are read on: a grandchild may keep them open for ever.
 const LINGER: Duration = Duration::from_millis(500);
 /// Size of the buffer for each of the two output streams.
 const READ_BYTES: usize = 8 * 1024;
-
-/// A place in the queue of reports, once it is time to report.
-type Slot = Pin<Box<dyn Future<Output = Option<OwnedPermit<Report>>> + Send>>;
 
 /// One child at work.
 pub(super) struct Run {
@@ -59,10 +47,7 @@ pub(super) struct Run {
     wish: watch::Receiver<Wish>,
     /// `false` once nobody is left who could wish anything.
     wished_for: bool,
-    reports: mpsc::Sender<Report>,
-    slot: Option<Slot>,
-    began: bool,
-    next_report: Instant,
+    teller: Teller,
 }
 
 /// One output stream of the child; `stream` is `None` once it has ended.
@@ -118,10 +103,7 @@ impl Run {
             cut: None,
             wish,
             wished_for: true,
-            reports,
-            slot: None,
-            began: false,
-            next_report: now,
+            teller: Teller::new(assignment.turn, reports),
             agent,
         }
     }
@@ -129,7 +111,9 @@ impl Run {
     /// Attends to the child until it is gone.
     pub(super) async fn play(mut self) -> End {
         while self.ended.is_none() || self.stdout.stream.is_some() || self.stderr.stream.is_some() {
-            self.ask_for_slot();
+            if self.ended.is_none() {
+                self.teller.queue(&self.reply);
+            }
             let event = self.next().await;
             self.handle(event);
         }
@@ -149,7 +133,7 @@ impl Run {
             biased;
             changed = self.wish.changed(), if self.wished_for => changed.map_or(Event::NobodyWishes, |()| Event::Wished),
             status = self.group.ended(), if self.ended.is_none() => Event::Reaped(status),
-            permit = granted(&mut self.slot) => Event::Slot(permit),
+            permit = self.teller.slot() => Event::Slot(permit),
             written = write(&mut self.stdin, &self.prompt[self.written..]) => Event::Written(written),
             read = self.stdout.read(), if listens => Event::Printed(read),
             () = at(linger) => Event::Lingered,
@@ -231,41 +215,19 @@ impl Run {
         self.stderr.stream = None;
     }
 
-    /// Queues for the next report, when there is something to report and no report is queued yet.
-    fn ask_for_slot(&mut self) {
-        if self.slot.is_none() && self.ended.is_none() && (!self.began || !self.reply.news().is_empty()) {
-            let (due, reports) = (self.next_report, self.reports.clone());
-            self.slot = Some(Box::pin(async move {
-                sleep_until(due).await;
-                reports.reserve_owned().await.ok()
-            }));
-        }
-    }
-
     /// Uses a granted slot. Without a permit nobody listens any more: the run has no purpose left.
     fn report(&mut self, permit: Option<OwnedPermit<Report>>) {
-        self.slot = None;
-        let Some(permit) = permit else {
-            self.began = true;
-            self.next_report = Instant::now() + LINGER;
-            return self.cut_short(Cut::Wished);
-        };
-        let progress = if self.began { Progress::Text(self.reply.tell()) } else { Progress::Began };
-        if self.began {
-            self.next_report = Instant::now() + REPORT_EVERY;
+        match self.teller.tell(permit, &mut self.reply) {
+            // While reading had stopped, the child could not have been heard.
+            Ok(()) => self.heard_at = Instant::now(),
+            Err(NobodyListens) => self.cut_short(Cut::Wished),
         }
-        self.began = true;
-        // While reading had stopped, the child could not have been heard.
-        self.heard_at = Instant::now();
-        permit.send(Report { turn: self.turn, what: What::Progress(progress) });
     }
 
     /// Whether stdout is read: not while a due report waits for room behind plenty of text. Once the child is gone all
     /// of it is read: the reply's limit bounds it, and a slow driver must not cost the end of a reply.
     fn listens(&self) -> bool {
-        let is_behind =
-            self.slot.is_some() && self.next_report <= Instant::now() && self.reply.news().len() >= UNTOLD_BYTES;
-        self.ended.is_some() || !is_behind
+        self.ended.is_some() || !self.teller.is_behind(&self.reply)
     }
 
     /// When the child will have been silent for too long; `None` while that cannot be said of it.
@@ -323,14 +285,6 @@ impl<S: AsyncRead + Unpin> Listening<S> {
 async fn write(stdin: &mut Option<ChildStdin>, rest: &[u8]) -> io::Result<usize> {
     match stdin {
         Some(stdin) => stdin.write(rest).await,
-        None => pending().await,
-    }
-}
-
-/// Waits for the slot that was asked for; never ends when none was.
-async fn granted(slot: &mut Option<Slot>) -> Option<OwnedPermit<Report>> {
-    match slot {
-        Some(slot) => slot.await,
         None => pending().await,
     }
 }

@@ -1,8 +1,8 @@
 //! Real children: well-behaved, silent, deaf, garrulous, wild. Each test gives a run a small program and looks at its
 //! reports and at what is left in the process table.
 
-use super::{run::REPORT_EVERY, *};
-use crate::agent::{Progress, Resume, What};
+use super::*;
+use crate::agent::{Progress, Resume, What, teller::REPORT_EVERY};
 use std::{fs, path::Path};
 use tokio::{task::JoinHandle, time::Instant};
 

@@ -56,7 +56,7 @@ fn what_a_dead_generation_left_is_killed_and_everybody_else_is_spared() {
     }
 
     let reaped = reap(Path::new(&control), 3, session_id());
-    assert_eq!(reaped, Reaped { killed: vec![Orphan { pid: pid(&orphan), turn: 7 }], left: Vec::new() });
+    assert_eq!(reaped, Reaped { killed: vec![Orphan { pid: pid(&orphan), turn: Some(7) }], left: Vec::new() });
     assert!(!lives(pid(&orphan)));
     for child in spared {
         assert!(lives(pid(&child)));
@@ -64,6 +64,16 @@ fn what_a_dead_generation_left_is_killed_and_everybody_else_is_spared() {
     }
     assert_eq!(reap(Path::new(&control), 3, session_id()), Reaped::default(), "nothing is left for a second look");
     end(orphan);
+}
+
+#[test]
+fn an_agent_that_serves_many_turns_is_an_orphan_too() {
+    let control = control("many");
+    let mut command = agent(&["sleep", "60"], &control, 1);
+    let child = command.env_remove("EVERGATE_TURN").env(AGENT, "acp").spawn().unwrap();
+    let reaped = reap(Path::new(&control), 2, session_id());
+    assert_eq!(reaped.killed, [Orphan { pid: pid(&child), turn: None }]);
+    end(child);
 }
 
 #[test]
@@ -91,7 +101,7 @@ fn a_group_led_by_an_orphan_dies_with_the_members_that_cleared_their_environment
     }
 
     let reaped = reap(Path::new(&control), 2, session_id());
-    assert_eq!(reaped.killed, [Orphan { pid: pid(&leader), turn: 7 }]);
+    assert_eq!(reaped.killed, [Orphan { pid: pid(&leader), turn: Some(7) }]);
     while lives(member) {
         assert!(Instant::now() < patience, "the member outlives its group");
         std::thread::sleep(Duration::from_millis(5));
@@ -123,7 +133,7 @@ fn a_gateway_started_by_an_agent_spares_itself_and_its_ancestors() {
 fn reap_as_its_own_orphan(control: &Path) {
     let sibling = Command::new("sleep").arg("60").spawn().expect("sleep is on every machine");
     let reaped = reap(control, 2, session_id());
-    assert_eq!(reaped.killed, [Orphan { pid: pid(&sibling), turn: 7 }]);
+    assert_eq!(reaped.killed, [Orphan { pid: pid(&sibling), turn: Some(7) }]);
     end(sibling);
 }
 

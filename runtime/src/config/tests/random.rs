@@ -33,6 +33,11 @@ fn value(form: Form) -> BoxedStrategy<Value> {
                 .prop_map(|(program, rest)| Value::Argv([vec![program], rest].concat()))
                 .boxed()
         }
+        Form::Variables => {
+            let variable = ("[A-D_]{1,6}", "[ -~é]{0,8}").prop_map(|(name, value)| format!("{name}={value}"));
+            proptest::collection::vec(variable, 0..3).prop_map(Value::Argv).boxed()
+        }
+        Form::Folder => "(/[a-zé \"'\\\\]{1,4}){0,3}".prop_map(Value::Text).boxed(),
     }
 }
 
@@ -51,7 +56,7 @@ fn settings() -> impl Strategy<Value = Vec<(Value, Place)>> {
     // A program is always named, so that every kind of agent is possible.
     KEYS.iter()
         .map(|key| {
-            let named = key.name == "agent.command.argv";
+            let named = ["agent.command.argv", "agent.acp.argv"].contains(&key.name);
             let place = if named { Just(Place::File).boxed() } else { place().boxed() };
             (value(key.form), place)
         })

@@ -67,12 +67,22 @@ fn a_wrong_value_is_answered_with_its_line_and_a_right_one() {
         (
             "[agent]\nkind = 'comand'",
             "config.toml:2: agent.kind: \"comand\": this word is unknown here; write one of \"demo\", \"command\", \
-             such as kind = \"demo\"",
+             \"acp\", such as kind = \"demo\"",
         ),
         (
             "agent.command.argv = ['a', 3]",
             "config.toml:1: agent.command.argv: element 2 is the integer 3; write an array of strings, \
              the program first, such as argv = [\"my-agent\", \"--stdio\"]",
+        ),
+        (
+            "agent.acp.env = ['KEY', 'A=b']",
+            "config.toml:1: agent.acp.env: element 1 has no name before a =; write an array of strings of the form \
+             NAME=value, such as env = [\"NAME=value\"]",
+        ),
+        (
+            "agent.acp.cwd = 'here'",
+            "config.toml:1: agent.acp.cwd: \"here\": this path is not absolute; write the absolute path of a folder, or an \
+             empty string, such as cwd = \"/srv/agent\"",
         ),
         (
             "[local]\nlisten = '0.0.0.0:8787'",
@@ -123,6 +133,10 @@ fn wrong_values_of_all_kinds_are_refused() {
         "agent.command.argv = 'cat'",
         "agent.command.argv = ['']",
         "agent.command.argv = [['cat']]",
+        "agent.acp.env = ['=x']",
+        "agent.acp.env = ['EVERGATE_TURN=1']",
+        "agent.acp.env = [\"A=a\\u0000b\"]",
+        "agent.acp.cwd = 3",
         "agent.command.argv = [\"cat\", \"a\\u0000b\"]",
         "local.listen = 8787",
         "local.listen = '127.0.0.1'",

@@ -1,0 +1,104 @@
+//! The agent that speaks the Agent Client Protocol (version 1, JSON-RPC over stdio): one child process that lives on between
+//! turns and serves all sessions. A turn (`acp/turn.rs`) opens its session in it, prompts and streams; a keeper
+//! (`acp/keeper.rs`) owns the process and starts it again after a death. It offers the agent neither files nor terminals.
+
+use super::{Agent, Assignment, BoxFuture, Report, Wish, report_end};
+use crate::driver::handle::Handle;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+mod inbox;
+mod keeper;
+mod lines;
+pub mod memory;
+mod opening;
+mod process;
+mod replay;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+mod transcript;
+mod turn;
+mod wire;
+
+use keeper::{Door, Keeper};
+use memory::{Durable, Forgetful, Memory};
+use turn::Turn;
+
+/// The setting that names the program.
+const ARGV: &str = "agent.acp.argv";
+
+/// How the agent is started and what it may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The program and its arguments; no shell is involved.
+    pub argv: Vec<String>,
+    /// The folder it is started in and its sessions work in, absolute.
+    pub cwd: PathBuf,
+    /// Variables of its environment, beside the gateway's own.
+    pub env: Vec<(String, String)>,
+    /// How long it may take to introduce itself, and to open a session.
+    pub start: Duration,
+    /// A turn in which it says and does nothing for this long has failed; zero: never.
+    pub silence: Duration,
+    /// The longest reply.
+    pub max_reply_bytes: usize,
+    /// What it is answered when it asks before it does something.
+    pub permission: Permission,
+}
+
+/// What an agent is answered that asks before it does something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// No.
+    Deny,
+    /// Yes, for this once.
+    Allow,
+}
+
+/// An agent that speaks the Agent Client Protocol.
+pub struct AcpAgent {
+    settings: Arc<Settings>,
+    memory: Mutex<Arc<dyn Memory>>,
+    door: Door,
+}
+
+impl AcpAgent {
+    /// One that has no process yet, and no memory beyond this process before it [meets](Agent::meet) its gateway.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings: Arc::new(settings), memory: Mutex::new(Arc::<Forgetful>::default()), door: Door::default() }
+    }
+
+    fn remembers_by(&self, memory: Arc<dyn Memory>) {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = memory;
+    }
+}
+
+impl Agent for AcpAgent {
+    fn run(&self, assignment: Assignment, wish: watch::Receiver<Wish>, reports: mpsc::Sender<Report>) -> BoxFuture<()> {
+        // Asked for now, not when the run is polled: from here on the keeper waits for this turn.
+        let line = self.door.keeper();
+        let memory = Arc::clone(&self.memory.lock().unwrap_or_else(PoisonError::into_inner));
+        let settings = Arc::clone(&self.settings);
+        Box::pin(async move {
+            let turn = assignment.turn;
+            let end = Turn::new(settings, memory, line, assignment, reports.clone()).play(wish).await;
+            report_end(&reports, turn, end).await;
+        })
+    }
+
+    fn meet(&self, gateway: &Handle) {
+        self.remembers_by(Arc::new(Durable::new(gateway.clone())));
+    }
+
+    fn continues(&self) -> bool {
+        true
+    }
+
+    fn tend(&self, close: oneshot::Receiver<()>) -> Option<BoxFuture<()>> {
+        let keeper = Keeper::new(Arc::clone(&self.settings), self.door.clone());
+        Some(Box::pin(keeper.keep(Some(close))))
+    }
+}

@@ -1,0 +1,122 @@
+//! What the agent says into one session while a turn listens: gathered within limits until the turn takes it. Filling it
+//! never waits, since one process speaks for many sessions.
+
+use super::wire::Permission;
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Things that may wait beside text: permissions, and changes between texts and steps.
+const ENTRIES: usize = 10_000;
+
+/// What was said and not yet taken.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    news: Notify,
+    most_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    heard: VecDeque<Heard>,
+    bytes: usize,
+}
+
+/// One thing that a turn hears.
+#[derive(Debug, PartialEq)]
+pub(super) enum Heard {
+    /// A piece of the user's own message, when a history is replayed.
+    User(String),
+    /// Some of the answer.
+    Agent(String),
+    /// One or more steps without text.
+    Step,
+    /// The agent asks before it does something, and waits for an answer under this id.
+    Asked(Value, Permission),
+    /// More was said than may wait; the rest is lost.
+    Flood,
+}
+
+/// It is lost; the turn hears so.
+#[derive(Debug)]
+pub(super) struct NoRoom;
+
+impl Inbox {
+    /// An empty one, for that much text.
+    pub(super) fn new(most_bytes: usize) -> Self {
+        Self { state: Mutex::default(), news: Notify::new(), most_bytes }
+    }
+
+    /// Puts something in, if there is room.
+    pub(super) fn put(&self, heard: Heard) -> Result<(), NoRoom> {
+        let mut state = self.state();
+        let state = &mut *state;
+        if state.heard.back() == Some(&Heard::Flood) {
+            return Err(NoRoom);
+        }
+        let size = match &heard {
+            Heard::User(text) | Heard::Agent(text) => text.len(),
+            _ => 0,
+        };
+        if state.bytes + size > self.most_bytes || state.heard.len() >= ENTRIES {
+            state.heard.push_back(Heard::Flood);
+            self.news.notify_one();
+            return Err(NoRoom);
+        }
+        state.bytes += size;
+        match (state.heard.back_mut(), heard) {
+            (Some(Heard::Agent(before)), Heard::Agent(text)) => before.push_str(&text),
+            (Some(Heard::Step), Heard::Step) => {}
+            (_, heard) => state.heard.push_back(heard),
+        }
+        self.news.notify_one();
+        Ok(())
+    }
+
+    /// Takes all that is there.
+    pub(super) fn take(&self) -> VecDeque<Heard> {
+        let mut state = self.state();
+        state.bytes = 0;
+        std::mem::take(&mut state.heard)
+    }
+
+    /// Waits until there may be something to take.
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_grow_together_and_messages_of_the_user_stay_apart() {
+        let inbox = Inbox::new(100);
+        for text in ["a", "b"] {
+            inbox.put(Heard::User(text.into())).unwrap();
+        }
+        for heard in [Heard::Agent("c".into()), Heard::Agent("d".into()), Heard::Step, Heard::Step] {
+            inbox.put(heard).unwrap();
+        }
+        let expected = [Heard::User("a".into()), Heard::User("b".into()), Heard::Agent("cd".into()), Heard::Step];
+        assert_eq!(inbox.take(), expected);
+        assert!(inbox.take().is_empty());
+    }
+
+    #[test]
+    fn a_flood_is_told_once_behind_what_came_before_it() {
+        let inbox = Inbox::new(10);
+        inbox.put(Heard::Agent("12345678".into())).unwrap();
+        assert!(inbox.put(Heard::Agent("901".into())).is_err());
+        assert!(inbox.put(Heard::Step).is_err());
+        assert_eq!(inbox.take(), [Heard::Agent("12345678".into()), Heard::Flood]);
+        assert!(inbox.put(Heard::Step).is_ok());
+    }
+}

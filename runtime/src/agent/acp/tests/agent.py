@@ -1,0 +1,185 @@
+"""An agent for tests: it speaks just enough of the Agent Client Protocol, and misbehaves as the prompt tells it to.
+
+Usage: agent.py FOLDER [MANNER...]. It keeps its sessions as files in FOLDER, appends a line to FOLDER/log for all that it
+is told, and to FOLDER/starts for each start. Ends by itself after a minute."""
+import json, os, pathlib, signal, subprocess, sys, threading, time
+
+folder, manners = pathlib.Path(sys.argv[1]), sys.argv[2:]
+signal.alarm(60)
+with open(folder / "starts", "a") as starts:
+    starts.write(f"{os.getpid()}\n")
+lock, cancelled, answers = threading.Lock(), {}, {}
+
+
+def out(text):
+    with lock:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def send(**message):
+    out(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+
+
+def update(session, kind, **rest):
+    send(method="session/update", params={"sessionId": session, "update": {"sessionUpdate": kind, **rest}})
+
+
+def say(session, text, who="agent_message_chunk"):
+    update(session, who, content={"type": "text", "text": text})
+
+
+def history(session):
+    path = folder / f"{session}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def store(session, messages):
+    fresh = folder / f"{session}.new"
+    fresh.write_text(json.dumps(messages))
+    fresh.rename(folder / f"{session}.json")
+
+
+def log(text):
+    with open(folder / "log", "a") as file:
+        file.write(text + "\n")
+
+
+def answer(session, text):
+    """What is said to a prompt; gives the reason to stop. The last line of the prompt is what counts."""
+    words = text.strip().split("\n")[-1].split()
+    match words[0]:
+        case "crash":
+            say(session, "so far")
+            store(session, history(session) + [["agent", "so far"]])
+            time.sleep(0.1)
+            os._exit(7)
+        case "die":
+            say(session, "so far")
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "wait":
+            say(session, "waiting")
+            return "cancelled" if cancelled[session].wait(30) else "end_turn"
+        case "finish":
+            say(session, "almost")
+            cancelled[session].wait(30)
+            say(session, " done")
+            return "end_turn"
+        case "deaf":
+            say(session, "deaf")
+            time.sleep(50)
+        case "silent":
+            time.sleep(50)
+        case "flood":
+            for _ in range(200_000):
+                say(session, "word " * 20)
+            cancelled[session].wait(30)
+            return "cancelled"
+        case "noise":
+            for number in range(2000):
+                update(session, "tool_call_update", toolCallId="1", rawOutput="x" * 1000)
+            out("{" + "y" * (9 * 1024 * 1024) + "\n")
+            out("\n\x00\xff not json\n[]\n")
+            say(session, "through")
+        case "garbage":
+            while True:
+                out("z" * 65536)
+        case "steps":
+            say(session, "one")
+            update(session, "tool_call", toolCallId="1", title="look")
+            say(session, "two")
+            update(session, "from_the_future")
+            say(session, " three")
+        case "ask":
+            options = [{"optionId": kind, "name": kind, "kind": kind} for kind in ("allow_always", "allow_once", "reject_once")]
+            tool = {"toolCallId": "1", "title": "rm -rf /", "kind": "execute"}
+            answered = answers["p1"] = threading.Event()
+            send(id="p1", method="session/request_permission", params={"sessionId": session, "toolCall": tool, "options": options})
+            answered.wait(30)
+            outcome = answers["p1 outcome"]
+            say(session, outcome.get("optionId", outcome["outcome"]))
+            if outcome["outcome"] == "cancelled":
+                return "cancelled"
+        case "files":
+            answered = answers["f1"] = threading.Event()
+            send(id="f1", method="fs/read_text_file", params={"sessionId": session, "path": "/etc/passwd"})
+            answered.wait(30)
+            say(session, str(answers["f1 error"]["code"]))
+        case "stop":
+            say(session, "said")
+            return words[1]
+        case "environment":
+            for name in words[1:]:
+                say(session, f"{name}={os.environ.get(name)} ")
+            say(session, os.getcwd())
+        case "restart":
+            command = [os.environ["PROGRAM"], "restart", "--wait", "25s"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+            say(session, f"{done.returncode}: {done.stdout}{done.stderr}")
+        case "error":
+            raise ValueError("no key")
+        case _:
+            say(session, f"heard {len([who for who, _ in history(session) if who == 'user'])}: ")
+            say(session, text)
+    return "end_turn"
+
+
+def prompt(id, session, text):
+    cancelled[session] = threading.Event()
+    if history(session) is None:
+        return send(id=id, result={"stopReason": "refusal"})
+    store(session, history(session) + [["user", text]])
+    try:
+        reason = answer(session, text)
+    except ValueError as error:
+        return send(id=id, error={"code": -32603, "message": "Internal error", "data": {"details": str(error)}})
+    if "forgetful" not in manners:
+        store(session, history(session) + [["agent", "…"]])
+    send(id=id, result={"stopReason": reason})
+
+
+if "mute" in manners:
+    time.sleep(50)
+if "stubborn" in manners:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if "doomed" in manners:
+    sys.exit("cannot find the model")
+for line in sys.stdin:
+    message = json.loads(line)
+    id, method, params = message.get("id"), message.get("method"), message.get("params") or {}
+    session = params.get("sessionId")
+    match method:
+        case None:
+            answers[f"{id} outcome"] = message.get("result", {}).get("outcome")
+            answers[f"{id} error"] = message.get("error")
+            answers[id].set()
+        case "initialize":
+            version = 2 if "newer" in manners else params["protocolVersion"]
+            send(id=id, result={"protocolVersion": version, "agentCapabilities": {"loadSession": "loads" in manners}})
+        case "session/new":
+            if "locked" in manners:
+                send(id=id, error={"code": -32000, "message": "Authentication required"})
+                continue
+            session = f"s{len(list(folder.glob('*.json')))}"
+            store(session, [])
+            send(id=id, result={"sessionId": session})
+            log(f"new {session}")
+        case "session/load":
+            if "vague" not in manners and history(session) is None:
+                send(id=id, error={"code": -32002, "message": "Resource not found"})
+                continue
+            for who, text in history(session) or []:
+                say(session, text, f"{who}_message_chunk")
+            send(id=id, result=None)
+            log(f"load {session}")
+        case "session/prompt":
+            text = params["prompt"][0]["text"]
+            log("prompt " + json.dumps(text))
+            threading.Thread(target=prompt, args=(id, session, text), daemon=True).start()
+        case "session/cancel":
+            log(f"cancel {session}")
+            cancelled[session].set()
+log("stdin closed")
+if "stubborn" in manners:
+    time.sleep(50)
