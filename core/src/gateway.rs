@@ -7,7 +7,7 @@ use crate::effect::{Answer, Effect};
 use crate::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use crate::input::Input;
 use crate::limits::Limits;
-use crate::outbox::{Delivery, DeliveryState, Fate};
+use crate::outbox::{Delivery, Fate};
 use crate::record::Record;
 use crate::request::{Origin, Request};
 use crate::session::{Command, Quarantine, Session};
@@ -183,7 +183,9 @@ impl Gateway {
             Input::TurnGone { turn } => self.turn_gone(turn),
             Input::DeliverySent { delivery } => self.delivery_settled(delivery, Fate::Sent),
             Input::DeliveryRejected { delivery } => self.delivery_settled(delivery, Fate::Rejected),
+            Input::DeliveryIntended { delivery } => self.delivery_intended(delivery),
             Input::DeliveryFailed { delivery } => self.delivery_failed(now, delivery),
+            Input::DeliveryUnknown { delivery } => self.delivery_unknown(now, delivery),
             Input::Request { request, wish, mode, origin } => self.request_made(now, request, wish, mode, origin),
             Input::Cancel { request } => self.cancel(now, request),
             Input::Signal { request, signal } => self.signalled(now, request, signal),
@@ -386,7 +388,7 @@ impl Gateway {
     /// Deliveries that a platform is being handed right now.
     #[must_use]
     pub fn sending(&self) -> usize {
-        self.outbox.values().filter(|delivery| delivery.state == DeliveryState::Sending).count()
+        self.outbox.values().filter(|delivery| delivery.is_under_way()).count()
     }
 
     /// Whether the journal refuses writes at the moment.

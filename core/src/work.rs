@@ -3,7 +3,6 @@
 
 use crate::gateway::Gateway;
 use crate::id::{DeliveryId, SessionId, TurnId};
-use crate::outbox::DeliveryState;
 use crate::request::Origin;
 use crate::time::Instant;
 
@@ -82,14 +81,13 @@ impl Gateway {
             recoverability: Recoverability::Resumed,
             awaited: self.awaited(id),
         });
-        let deliveries = self.outbox.iter().filter(|(_, delivery)| delivery.state == DeliveryState::Sending).map(
-            |(id, delivery)| Item {
+        let deliveries =
+            self.outbox.iter().filter(|(_, delivery)| delivery.is_under_way()).map(|(id, delivery)| Item {
                 work: Work::Delivery(*id),
                 session: delivery.session,
                 recoverability: Recoverability::StaysOwed,
                 awaited: Awaited::No,
-            },
-        );
+            });
         turns.chain(deliveries).collect()
     }
 

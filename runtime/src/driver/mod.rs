@@ -403,7 +403,9 @@ impl Driver {
                 self.take(Input::TurnGone { turn });
             }
             // The local platform has a delivery as soon as its event is on disk, which is what this effect waited for.
-            Effect::Send { delivery, .. } => self.take(Input::DeliverySent { delivery }),
+            Effect::Send { delivery, .. } | Effect::Transmit { delivery, .. } => {
+                self.take(Input::DeliverySent { delivery })
+            }
             Effect::Answer { request, answer } => self.answer(request, answer),
             Effect::Settled { request, outcome } => {
                 tracing::info!(request = request.0, outcome = status::outcome_words(outcome), "request settled")

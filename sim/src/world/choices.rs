@@ -36,7 +36,7 @@ impl<S: Subject> World<S> {
                 self.what_goes_forward(actions);
                 self.what_agents_do(setting, actions);
                 self.what_people_do(setting, actions);
-                self.what_breaks(actions);
+                self.what_breaks(setting, actions);
             }
         }
     }
@@ -151,14 +151,18 @@ impl<S: Subject> World<S> {
         }
     }
 
-    fn what_breaks(&self, actions: &mut Vec<Action>) {
+    fn what_breaks(&self, setting: &Setting<S>, actions: &mut Vec<Action>) {
+        let blind = setting.manners.contains(&Manner::Blind);
         if self.left.lost_writes > 0 && !self.flying.records.is_empty() {
             actions.push(Action::LoseWrite);
         }
-        if self.left.lost_sends > 0 {
-            for delivery in self.sending.keys() {
-                actions.extend([false, true].map(|arrives| Action::LoseSend { delivery: *delivery, arrives }));
-            }
+        for delivery in self.sending.keys().copied().filter(|_| self.left.lost_sends > 0) {
+            actions.push(Action::LoseSend { delivery, arrives: false });
+            actions.extend(if blind {
+                vec![Action::SendUnknown { delivery, arrives: false }, Action::SendUnknown { delivery, arrives: true }]
+            } else {
+                vec![Action::LoseSend { delivery, arrives: true }]
+            });
         }
         if self.left.redeliveries > 0 && self.receives() {
             let acked = self.said.iter().enumerate().filter(|(_, said)| said.offer == Offer::Acked);
@@ -166,6 +170,7 @@ impl<S: Subject> World<S> {
         }
         if self.left.kills > 0 {
             actions.push(Action::Kill);
+            actions.extend(self.sending.keys().filter(|_| blind).map(|id| Action::DiesUnheard { delivery: *id }));
         }
         if self.left.freezes > 0 {
             actions.push(Action::Freeze);
@@ -188,7 +193,7 @@ impl<S: Subject> World<S> {
                 found(step, world, checks);
                 visible
             };
-            if matches!(action, Action::Kill | Action::Rescue) {
+            if matches!(action, Action::Kill | Action::Rescue | Action::DiesUnheard { .. }) {
                 for commit in commits {
                     try_step(Step { action: action.clone(), dies_after: None, commit: *commit });
                 }

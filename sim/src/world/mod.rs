@@ -101,6 +101,10 @@ pub enum Manner {
     CandidateUnfit,
     /// A killed gateway's supervisor is beaten to it by a person, who wants it up.
     PersonStarts,
+    /// The platform cannot tell a repeat from a second text.
+    Blind,
+    /// What may have arrived is not sent again.
+    DropsUncertain,
 }
 
 /// What is the same in all states of one exploration.
@@ -195,6 +199,8 @@ pub struct World<S: Subject> {
     agents: BTreeMap<TurnId, Agent>,
     /// What platforms have been handed.
     sending: BTreeMap<DeliveryId, SessionId>,
+    /// What a blind platform was handed and is about to send.
+    intended: BTreeSet<DeliveryId>,
     reclaims: BTreeSet<TurnId>,
     /// The platforms were asked to open.
     opening: bool,
@@ -227,6 +233,7 @@ impl<S: Subject> World<S> {
             said: Vec::new(),
             agents: BTreeMap::new(),
             sending: BTreeMap::new(),
+            intended: BTreeSet::new(),
             reclaims: BTreeSet::new(),
             opening: false,
             supervisor_asked: None,

@@ -49,6 +49,7 @@ const fn is_visible(effect: &Effect) -> bool {
             | Effect::Interrupt { .. }
             | Effect::Kill { .. }
             | Effect::Send { .. }
+            | Effect::Transmit { .. }
             | Effect::Answer { .. }
             | Effect::Ready
             | Effect::End { .. }
@@ -133,6 +134,19 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
                     world.witness.arrived(self.checks, delivery);
                 }
                 self.tell(world, Input::DeliveryFailed { delivery });
+            }
+            Action::SendUnknown { delivery, arrives } => {
+                world.left.lost_sends -= 1;
+                world.sending.remove(&delivery);
+                if arrives {
+                    world.witness.arrived(self.checks, delivery);
+                }
+                self.tell(world, Input::DeliveryUnknown { delivery });
+            }
+            Action::DiesUnheard { delivery } => {
+                world.left.kills -= 1;
+                world.witness.arrived(self.checks, delivery);
+                self.die(world);
             }
             Action::Ask { wish, mode } => self.ask(world, wish, mode, Origin::Cli),
             Action::Cancel { request } => {
@@ -280,7 +294,7 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
                 }
                 return self.leave(world, verdict);
             }
-            Self::carry_out(world, effect);
+            self.carry_out(world, effect);
         }
         if world.flying.records.is_empty() && !world.gathering.records.is_empty() {
             world.flying = std::mem::take(&mut world.gathering);
@@ -291,9 +305,12 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
         if !self.setting.manners.contains(&Manner::CandidateUnfit) {
             self.candidate_found(world, true);
         }
+        if let Some(delivery) = world.intended.pop_first() {
+            self.tell(world, Input::DeliveryIntended { delivery });
+        }
     }
 
-    fn carry_out(world: &mut World<S>, effect: Effect) {
+    fn carry_out(&self, world: &mut World<S>, effect: Effect) {
         match effect {
             Effect::Append { position, record } => {
                 world.gathering.through = position;
@@ -323,7 +340,10 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
             Effect::Reclaim { turn } => {
                 world.reclaims.insert(turn);
             }
-            Effect::Send { delivery, session, .. } => {
+            Effect::Send { delivery, .. } if self.setting.manners.contains(&Manner::Blind) => {
+                world.intended.insert(delivery);
+            }
+            Effect::Send { delivery, session, .. } | Effect::Transmit { delivery, session, .. } => {
                 world.sending.insert(delivery, session);
             }
             Effect::Answer { request, answer } if answer != Answer::Accepted => Self::waits_no_longer(world, request),
@@ -435,6 +455,7 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
         world.flying = Commit::default();
         world.gathering = Commit::default();
         world.sending.clear();
+        world.intended.clear();
         world.reclaims.clear();
         world.opening = false;
         world.supervisor_asked = None;
