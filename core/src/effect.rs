@@ -60,6 +60,8 @@ pub enum Answer {
     Ending,
     /// The journal can not be written.
     StorageFull,
+    /// The loop breaker is not tripped: there is nothing to reset.
+    NotTripped,
     /// What would be started next could not take over, as this check has found: the gateway goes on.
     Unfit(RequestId),
 }

@@ -85,7 +85,7 @@ pub struct Gateway {
     pub(crate) begun: bool,
     /// How many generations in a row died unproven, up to the last one before this; 0 once this one is proven.
     pub(crate) unproven: u32,
-    /// Whether this generation has brought a turn to its end.
+    /// Whether this generation has brought a turn to its end, or somebody has vouched for it.
     pub(crate) proven: bool,
     pub(crate) platforms_open: bool,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
@@ -188,6 +188,7 @@ impl Gateway {
             Input::DeliveryUnknown { delivery } => self.delivery_unknown(now, delivery),
             Input::Request { request, wish, mode, origin } => self.request_made(now, request, wish, mode, origin),
             Input::Cancel { request } => self.cancel(now, request),
+            Input::ResetBreaker { request, origin } => self.reset_breaker(request, origin),
             Input::Signal { request, signal } => self.signalled(now, request, signal),
             Input::SupervisorStops { request } => self.supervisor_stops_us(now, request),
             Input::SupervisorStays { request } => self.supervisor_answered(request),
@@ -278,7 +279,7 @@ impl Gateway {
     fn synced(&mut self, now: Instant, through: Position) {
         for record in self.write_ahead.synced(&mut self.effects, through) {
             match record {
-                Record::GenerationBegun { generation, .. } if generation == self.generation => {
+                Record::GenerationBegun { .. } => {
                     self.begun = true;
                     self.serve_if_started(now);
                 }
@@ -286,6 +287,7 @@ impl Gateway {
                 // A command that comes too late for this generation is on disk, and the next one carries it out.
                 Record::MessageAccepted { message, .. } if !self.end_recorded() => self.carry_out(now, message),
                 Record::RequestMade { request, .. } => self.request_counts(now, request),
+                Record::BreakerReset { generation, .. } if generation == self.generation => self.breaker_was_reset(),
                 _ => {}
             }
         }
@@ -401,11 +403,63 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::{Content, DeliveryState, Notice};
+    use crate::request::{Mode, Wish};
+    use crate::verdict::Verdict;
 
     #[test]
     fn phases_are_called_as_the_api_calls_them() {
         use Phase::*;
         let names = [Starting, Serving, Draining, Interrupting, Closing, Ended].map(Phase::name);
         assert_eq!(names, ["starting", "serving", "draining", "interrupting", "closing", "ended"]);
+    }
+
+    fn serving() -> Gateway {
+        let mut gateway = Gateway::empty(Limits::default(), Contract::TABLE[0], GenerationId(2));
+        gateway.phase = Phase::Serving;
+        gateway
+    }
+
+    fn asked_in(generation: u64) -> Request {
+        let (wish, mode, verdict) = (Wish::Restart, Mode::Graceful, Verdict::ReExec);
+        Request { wish, mode, origin: Origin::Cli, generation: GenerationId(generation), verdict }
+    }
+
+    /// Also in states that no input leads to: whoever asks whether it is at rest wants to be told of just those.
+    #[test]
+    fn whatever_is_unfinished_keeps_a_gateway_from_being_at_rest() {
+        assert_eq!(serving().pending(), None);
+        let mut gateway = serving();
+        gateway.sessions.entry(SessionId(1)).or_default().queue.push_back(MessageId(1));
+        assert_eq!(gateway.pending(), Some(Pending::Queued(1)));
+        gateway.sessions.entry(SessionId(1)).or_default().standing = Quarantine::SetAside;
+        assert_eq!(gateway.pending(), None, "a person is waited for");
+        gateway.requests.insert(RequestId(1), asked_in(1));
+        assert_eq!(gateway.pending(), Some(Pending::Requests(1)));
+        let (session, content) = (SessionId(1), Content::Notice(Notice::Help));
+        gateway.outbox.insert(DeliveryId(1), Delivery { session, content, state: DeliveryState::Owed, uncertain: 0 });
+        assert_eq!((gateway.pending(), gateway.owed()), (Some(Pending::Deliveries(1)), 1));
+    }
+
+    #[test]
+    fn what_a_tripped_breaker_holds_is_counted_and_nothing_held_is_rest() {
+        let mut gateway = serving();
+        gateway.unproven = gateway.limits.unproven;
+        assert_eq!((gateway.is_tripped(), gateway.pending()), (true, None));
+        gateway.requests.insert(RequestId(1), asked_in(1));
+        assert_eq!(gateway.pending(), Some(Pending::Held(1)));
+        gateway.resumable.push_back(TurnId(1));
+        gateway.suspects.extend([(2, TurnId(2)), (2, TurnId(3))]);
+        assert_eq!(gateway.pending(), Some(Pending::Held(4)));
+    }
+
+    #[test]
+    fn only_what_a_platform_is_being_handed_counts_as_being_sent() {
+        let mut gateway = serving();
+        gateway.platforms_open = true;
+        for session in [1, 1, 2] {
+            gateway.owe(SessionId(session), Content::Notice(Notice::Help));
+        }
+        assert_eq!((gateway.owed(), gateway.sending()), (3, 2), "one at a time to each chat");
     }
 }

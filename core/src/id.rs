@@ -109,3 +109,43 @@ id!(
     /// The place of one record in what this generation wrote; starts at 1.
     Position, "position", Position
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Instant;
+
+    /// Keeps the last number that was hashed.
+    #[derive(Default)]
+    struct Last(u128);
+
+    impl Hasher for Last {
+        fn write(&mut self, _: &[u8]) {}
+        fn write_u128(&mut self, number: u128) {
+            self.0 = number;
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+
+    fn hashed(id: impl Hash) -> Option<(Kind, u64)> {
+        let mut last = Last::default();
+        id.hash(&mut last);
+        Kind::of(last.0)
+    }
+
+    #[test]
+    fn an_id_and_an_instant_hash_as_what_they_are_and_nothing_else_is_taken_for_one() {
+        let most = u64::MAX;
+        assert_eq!(hashed(SessionId(most)), Some((Kind::Session, most)));
+        assert_eq!(hashed(MessageId(0)), Some((Kind::Message, 0)));
+        assert_eq!(hashed(TurnId(3)), Some((Kind::Turn, 3)));
+        assert_eq!(hashed(DeliveryId(4)), Some((Kind::Delivery, 4)));
+        assert_eq!(hashed(RequestId(5)), Some((Kind::Request, 5)));
+        assert_eq!(hashed(GenerationId(most)), Some((Kind::Generation, most)));
+        assert_eq!(hashed(Position(7)), Some((Kind::Position, 7)));
+        assert_eq!(hashed(Instant::from_millis(8)), Some((Kind::Instant, 8)));
+        assert_eq!([0, 7, 9 << 64].map(Kind::of), [None; 3]);
+    }
+}

@@ -145,6 +145,13 @@ pub enum Input {
         /// Which.
         request: RequestId,
     },
+    /// Somebody vouches for a generation whose loop breaker is tripped: what it holds is to go on.
+    ResetBreaker {
+        /// A new id.
+        request: RequestId,
+        /// Who.
+        origin: Origin,
+    },
     /// The process got a signal.
     Signal {
         /// An id for the request that it is.

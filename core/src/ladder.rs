@@ -281,6 +281,32 @@ mod tests {
         assert_eq!(done, [(60_000, Step::GiveUp(Rung::Ask))]);
     }
 
+    #[test]
+    fn one_that_answers_after_it_was_killed_has_no_more_time_to_be_gone_for_that() {
+        let done = climb(Mode::Force, None, |_, steps| match steps.last() {
+            None => Sight::Silent,
+            _ => Sight::GettingOn,
+        });
+        assert_eq!(done, [(2_000, Step::Kill), (7_000, Step::GiveUp(Rung::Kill))]);
+    }
+
+    #[test]
+    fn one_that_dies_before_it_is_ready_is_started_again_and_so_is_the_next() {
+        let done = climb(Mode::Force, None, |ms, steps| match (steps.len(), ms) {
+            (0, _) => Sight::Silent,
+            (1, 4_000..=5_900) | (2, 8_500..=8_900) => Sight::Next { ready: false },
+            (3, _) => Sight::Next { ready: true },
+            _ => Sight::Gone,
+        });
+        assert_eq!(done, [(2_000, Step::Kill), (8_000, Step::Start), (11_000, Step::Start), (11_100, Step::Done)]);
+    }
+
+    #[test]
+    fn rungs_are_called_as_the_command_line_calls_them() {
+        let names = [Rung::Ask, Rung::Terminate, Rung::Kill, Rung::Start, Rung::Wait].map(Rung::name);
+        assert_eq!(names, ["ask", "terminate", "kill", "start", "wait"]);
+    }
+
     fn sight() -> impl Strategy<Value = Sight> {
         prop_oneof![
             Just(Sight::GettingOn),

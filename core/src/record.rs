@@ -6,7 +6,7 @@ use crate::effect::Place;
 use crate::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
 use crate::input::{Asked, Standing};
 use crate::outbox::{Content, Fate};
-use crate::request::{Outcome, Request};
+use crate::request::{Origin, Outcome, Request};
 use crate::turn::Conclusion;
 use crate::verdict::Verdict;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ pub enum Record {
     },
     /// The generation that began last has brought a turn to its end: it is able to live.
     GenerationProven { generation: GenerationId },
+    /// Somebody vouches for the generation that began last, whose loop breaker was tripped: the deaths before it count no more.
+    BreakerReset { generation: GenerationId, request: RequestId, origin: Origin },
     /// The generation that began last is over. A dead one's end is written by its successor.
     GenerationEnded { generation: GenerationId, verdict: Option<Verdict>, report: Report },
     /// A message is in the inbox.
@@ -98,7 +100,7 @@ impl Record {
     ///
     /// | subject | 0 | 1 | 2 | 3 | 4 |
     /// |---|---|---|---|---|---|
-    /// | generation | begun | ended | proven | | |
+    /// | generation | begun | ended | proven | reset | |
     /// | session | renewed | quarantined | | | |
     /// | message | accepted | | | | |
     /// | turn | opened | resumed | interrupted | stop asked | granted |
@@ -110,6 +112,7 @@ impl Record {
             Self::GenerationBegun { .. } => (Subject::Generation, 0),
             Self::GenerationEnded { .. } => (Subject::Generation, 1),
             Self::GenerationProven { .. } => (Subject::Generation, 2),
+            Self::BreakerReset { .. } => (Subject::Generation, 3),
             Self::SessionRenewed { session, .. } => (Subject::Session(*session), 0),
             Self::SessionQuarantined { session } => (Subject::Session(*session), 1),
             Self::MessageAccepted { message, .. } => (Subject::Message(*message), 0),
@@ -136,7 +139,7 @@ impl Record {
     pub fn clears(&self) -> Vec<Slot> {
         let all = |subject: Subject| (0..FACTS).map(move |fact| (subject, fact));
         match self {
-            Self::GenerationBegun { .. } => vec![(Subject::Generation, 1), (Subject::Generation, 2)],
+            Self::GenerationBegun { .. } => (1..FACTS).map(|fact| (Subject::Generation, fact)).collect(),
             Self::CommandDone { message } => vec![(Subject::Message(*message), 0)],
             Self::TurnOpened { messages, .. } => {
                 messages.iter().map(|message| (Subject::Message(*message), 0)).collect()
@@ -199,7 +202,9 @@ impl Highest {
             }
             Record::TurnOpened { turn, .. } => self.turn = self.turn.max(*turn),
             Record::DeliveryOwed { delivery, .. } => self.delivery = self.delivery.max(*delivery),
-            Record::RequestMade { request, .. } => self.request = self.request.max(*request),
+            Record::RequestMade { request, .. } | Record::BreakerReset { request, .. } => {
+                self.request = self.request.max(*request);
+            }
             _ => {}
         }
     }

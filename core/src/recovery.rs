@@ -88,7 +88,7 @@ impl Recovered {
                 self.last_end = LastEnd::Recorded;
                 self.unproven = self.unproven.saturating_sub(u32::from(verdict.is_some()));
             }
-            Record::GenerationProven { .. } => self.unproven = 0,
+            Record::GenerationProven { .. } | Record::BreakerReset { .. } => self.unproven = 0,
             Record::MessageAccepted { message, session, asked: Asked::Prompt, .. } => {
                 self.sessions.entry(*session).or_default().queue.push_back(*message);
             }

@@ -11,7 +11,7 @@
 //! ```
 
 use crate::drain::TurnFate;
-use crate::effect::Effect;
+use crate::effect::{Answer, Effect};
 use crate::gateway::Gateway;
 use crate::id::{GenerationId, MessageId, RequestId, SessionId, TurnId};
 use crate::input::{Partial, TurnEnd};
@@ -376,6 +376,9 @@ impl Gateway {
     pub(crate) fn withdraw(&mut self, withdrawn: Withdrawn) {
         match withdrawn {
             Withdrawn::Message(message) => self.withdraw_message(message),
+            Withdrawn::Reset(request) => {
+                self.effects.push_back(Effect::Answer { request, answer: Answer::StorageFull });
+            }
             Withdrawn::Turn(id) => {
                 self.live.remove(&id);
                 if let Some(drain) = &mut self.drain {

@@ -82,6 +82,7 @@ impl WriteAhead {
         let mut withdrawn = Vec::new();
         let mut messages = Vec::new();
         let mut turns = Vec::new();
+        let mut resets = Vec::new();
         for pending in &self.pending {
             match pending {
                 Pending::Record(_, Record::MessageAccepted { message, .. }) => {
@@ -94,16 +95,22 @@ impl WriteAhead {
                     turns.push(*turn);
                     withdrawn.push(Withdrawn::Turn(*turn));
                 }
+                Pending::Record(_, Record::BreakerReset { request, .. }) => {
+                    resets.push(*request);
+                    withdrawn.push(Withdrawn::Reset(*request));
+                }
                 _ => {}
             }
         }
         let gone = |effect: &Effect| match effect {
             Effect::Ack { message } => messages.contains(message),
             Effect::Start { turn, .. } => turns.contains(turn),
+            Effect::Answer { request, .. } => resets.contains(request),
             _ => false,
         };
         self.pending.retain(|pending| match pending {
             Pending::Record(_, Record::MessageAccepted { message, .. }) => !messages.contains(message),
+            Pending::Record(_, Record::BreakerReset { request, .. }) => !resets.contains(request),
             Pending::Record(
                 _,
                 Record::TurnOpened { turn, .. } | Record::TurnInterrupted { turn } | Record::TurnStopAsked { turn },
@@ -179,4 +186,6 @@ pub enum Withdrawn {
     Message(MessageId),
     /// A turn that was not yet started, over such a message.
     Turn(TurnId),
+    /// A reset of the loop breaker that nobody was promised.
+    Reset(RequestId),
 }

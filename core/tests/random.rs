@@ -9,7 +9,7 @@ use evergate_core::id::{DeliveryId, RequestId, TurnId};
 use evergate_core::input::{Asked, Input, TurnEnd};
 use evergate_core::record::{Record, Unfinished};
 use evergate_core::recovery::Recovered;
-use evergate_core::request::Outcome;
+use evergate_core::request::{Origin, Outcome};
 use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::turn::Conclusion;
 use proptest::prelude::*;
@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn nonsense_changes_nothing_and_breaks_nothing(nonsense in proptest::collection::vec((0..13u8, 0..4u64), 0..40)) {
+    fn nonsense_changes_nothing_and_breaks_nothing(nonsense in proptest::collection::vec((0..14u8, 0..4u64), 0..40)) {
         let mut world = World::serving(Supervisor::Systemd);
         let said = world.say(1, Asked::Prompt);
         world.commit_all();
@@ -73,8 +73,9 @@ proptest! {
                 6 => Input::SupervisorStops { request: RequestId(id) },
                 7 => Input::SupervisorStays { request: RequestId(id) },
                 8 => Input::CandidateFit { request: RequestId(id) },
-                10 => Input::DeliveryIntended { delivery: DeliveryId(id) },
-                11 => Input::DeliveryUnknown { delivery: DeliveryId(id) },
+                11 => Input::DeliveryIntended { delivery: DeliveryId(id) },
+                12 => Input::DeliveryUnknown { delivery: DeliveryId(id) },
+                10 => Input::ResetBreaker { request: RequestId(id), origin: Origin::Cli },
                 9 => Input::CandidateUnfit { request: RequestId(id) },
                 _ => Input::Elapsed,
             });
@@ -114,6 +115,7 @@ fn lives_meet_what_they_are_meant_to_try() {
             Answer::StorageFull => "storage full",
             Answer::TooMany => "too many",
             Answer::Unfit(_) => "unfit",
+            Answer::NotTripped => "not tripped",
         });
         let conclusions = world.journal.history.iter().filter_map(|record| match record {
             Record::TurnEnded { conclusion: Conclusion::Quarantined, .. } => Some("quarantined"),

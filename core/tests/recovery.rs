@@ -2,6 +2,7 @@
 
 mod world;
 
+use evergate_core::effect::Answer;
 use evergate_core::gateway::{Pending, Phase};
 use evergate_core::input::{Asked, Partial};
 use evergate_core::limits::Limits;
@@ -283,6 +284,44 @@ fn a_loop_of_deaths_resumes_nothing_but_messages_are_served_and_prove_that_it_is
     assert!(!world.up().is_tripped());
     world.heal();
     assert_eq!([held, served].map(|index| world.replies_to(index)), [1, 1]);
+}
+
+#[test]
+fn somebody_who_vouches_for_a_tripped_generation_sets_all_going_once_that_is_on_disk() {
+    let (mut world, held) = tripped();
+    let request = world.reset_breaker();
+    assert!(world.up().is_tripped() && world.answers.is_empty(), "a wish counts when it is on disk");
+    world.commit_all();
+    assert_eq!(world.answers, [(request, Answer::Accepted)]);
+    assert!(!world.up().is_tripped());
+    world.elapse();
+    world.commit_all();
+    assert_eq!(world.agents[&world.turn_in(1)].generation, world.up().generation(), "what was held goes on");
+    world.kill();
+    world.start_again();
+    assert!(!world.up().is_tripped(), "the deaths before it count no more");
+    world.heal();
+    assert_eq!(world.replies_to(held), 1);
+}
+
+#[test]
+fn a_reset_that_cannot_be_written_is_refused_and_changes_nothing() {
+    let (mut world, _) = tripped();
+    let refused = world.reset_breaker();
+    world.fail_write();
+    assert!(world.up().is_tripped());
+    let failing = world.reset_breaker();
+    assert_eq!(world.answers, [(refused, Answer::StorageFull), (failing, Answer::StorageFull)]);
+    world.kill();
+    world.start_again();
+    assert!(world.up().is_tripped(), "nothing of it is in the journal");
+}
+
+#[test]
+fn there_is_nothing_to_reset_where_nothing_is_tripped() {
+    let mut world = world();
+    let request = world.reset_breaker();
+    assert_eq!(world.answers, [(request, Answer::NotTripped)]);
 }
 
 #[test]

@@ -364,6 +364,26 @@ fn a_stop_of_the_turn_ends_it_for_good_in_each_of_its_states() {
 }
 
 #[test]
+fn a_turn_that_ignores_its_stop_is_killed_when_its_grace_is_over_and_an_end_waits_no_longer_for_it() {
+    let mut world = world();
+    working(&mut world, 1);
+    let turn = world.turn_in(1);
+    let since = world.now;
+    world.say(1, Asked::StopTurn);
+    world.commit_all();
+    world.wait(world.limits.interrupt_grace - Duration::from_millis(500));
+    world.ask(Wish::Restart, Mode::Force);
+    world.commit_all();
+    let deadlines = world.up().drain().expect("it ends").deadlines;
+    world.elapse();
+    assert!(world.agents[&turn].killed);
+    assert_eq!((world.up().phase(), world.now - since), (Phase::Interrupting, world.limits.interrupt_grace));
+    world.elapse();
+    assert_eq!((world.up().phase(), world.now), (Phase::Closing, deadlines.interrupt), "it may not be dead yet");
+    world.heal();
+}
+
+#[test]
 fn a_stop_of_the_turn_is_not_about_what_is_said_after_it() {
     let mut world = world();
     world.say(1, Asked::StopTurn);

@@ -90,6 +90,7 @@ impl Gateway {
             state_dir: PathBuf::from("/"),
             reclaim: Box::new(|| {}),
             listen: "127.0.0.1:1".into(),
+            switchboard: Arc::default(),
             pulse: Arc::default(),
         };
         let (driver, handle, platforms) = Driver::new(parts).expect("nothing of the system is needed");
@@ -181,6 +182,10 @@ impl Environment for Machine {
     }
 
     fn listen(&self, _address: &Address) -> BoxFuture<io::Result<Box<dyn Listener>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn connect(&self, _host: &str, _port: u16) -> BoxFuture<io::Result<Box<dyn Stream>>> {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
 

@@ -122,6 +122,7 @@ fn write(record: Record) -> Write {
             native: Some(format!("native-{}", message.0)),
             text: "what was said".repeat(20),
             from: "somebody".into(),
+            attachments: Vec::new(),
         })),
         _ => Body::Text("what was answered".into()),
     };

@@ -20,7 +20,7 @@ pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{
     AgentKind, CommandAgent, Debug, Delivery, DemoAgent, Drain, Hooks, KEYS, Key, Limits, Local, Log, LogFormat,
-    LogLevel, Recovery, Takes, Uncertain, Watchdog,
+    LogLevel, Matrix, Recovery, Takes, Telegram, Uncertain, Watchdog,
 };
 pub use value::{Form, Value, Zero};
 
@@ -43,6 +43,10 @@ pub struct Config {
     pub agent: Agent,
     /// `[local]`: the local platform.
     pub local: Local,
+    /// `[telegram]`: chats of a bot on Telegram.
+    pub telegram: Telegram,
+    /// `[matrix]`: chats on a Matrix homeserver.
+    pub matrix: Matrix,
     /// `[watchdog]`: when a part that gets nowhere is taken for stuck.
     pub watchdog: Watchdog,
     /// `[debug]`: for trying out what happens when something goes wrong.
@@ -189,6 +193,8 @@ impl Config {
             limits: Limits::from_settings(&settings),
             agent,
             local: Local::from_settings(&settings),
+            telegram: Telegram::from_settings(&settings),
+            matrix: Matrix::from_settings(&settings),
             watchdog: Watchdog::from_settings(&settings),
             debug: Debug::from_settings(&settings),
             log: Log::from_settings(&settings),

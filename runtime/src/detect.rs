@@ -16,11 +16,13 @@ pub const KILL_AFTER: &str = "EVERGATE_SUPERVISOR_KILL_AFTER";
 /// How long a start waits to hear what limit its supervisor really sets.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// The terms of this process's supervisor, with the limit that really holds as far as it can be found out. What of the
-/// configured budgets does not fit below that is said once, with both numbers.
-pub async fn contract(limits: &Limits) -> Contract {
+/// The terms of this process's supervisor, with the limit that really holds as far as it can be found out, and whether it keeps
+/// the listening socket for us. What of the configured budgets does not fit below that limit is said once, with both numbers.
+pub async fn contract(limits: &Limits) -> (Contract, bool) {
     let terms = Contract::of(supervisor());
-    let contract = match effective_limit(terms.supervisor).await {
+    let systemd = ask_systemd(terms.supervisor).await;
+    let limit = systemd.map(|said| said.stop_limit).or_else(|| limit_beside_us(terms.supervisor));
+    let contract = match limit {
         Some(StopLimit::After(limit)) => terms.with_kill_after(Some(limit)),
         Some(StopLimit::Never) => terms.with_kill_after(None),
         None => terms,
@@ -34,21 +36,25 @@ pub async fn contract(limits: &Limits) -> Contract {
             "the supervisor kills before an end with the configured budgets is over: they are shortened; raise its limit or lower drain.budget"
         );
     }
-    contract
+    (contract, systemd.is_some_and(|said| said.keeps_sockets))
 }
 
-/// What systemd says, or the unit of ours under a supervisor that says nothing; `None`: what the table has.
-async fn effective_limit(supervisor: Supervisor) -> Option<StopLimit> {
-    if supervisor == Supervisor::Systemd {
-        let limit = systemd::stop_limit(ANSWER).await;
-        if limit.is_none() {
-            let counted_on =
-                Contract::of(supervisor).kill_after.map(|limit| humantime::format_duration(limit).to_string());
-            tracing::warn!(counted_on, "systemd does not say when it would kill: its usual limit is counted on");
-        }
-        return limit;
+/// What systemd says of our unit, where it is the supervisor and answers.
+async fn ask_systemd(supervisor: Supervisor) -> Option<systemd::Terms> {
+    if supervisor != Supervisor::Systemd {
+        return None;
     }
-    if matches!(supervisor, Supervisor::Evergate | Supervisor::Nobody) {
+    let terms = systemd::terms(ANSWER).await;
+    if terms.is_none() {
+        let counted_on = Contract::of(supervisor).kill_after.map(|limit| humantime::format_duration(limit).to_string());
+        tracing::warn!(counted_on, "systemd does not say when it would kill: its usual limit is counted on");
+    }
+    terms
+}
+
+/// What the unit of ours says under a supervisor that cannot be asked; `None`: what the table has.
+fn limit_beside_us(supervisor: Supervisor) -> Option<StopLimit> {
+    if matches!(supervisor, Supervisor::Systemd | Supervisor::Evergate | Supervisor::Nobody) {
         return None;
     }
     let said = std::env::var(KILL_AFTER).ok()?;

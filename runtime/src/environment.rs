@@ -80,6 +80,8 @@ pub trait Environment: Send + Sync {
     fn sleep_until(&self, at: Instant) -> BoxFuture<()>;
     /// Begins to listen.
     fn listen(&self, address: &Address) -> BoxFuture<io::Result<Box<dyn Listener>>>;
+    /// Connects to a host, which is a name or an address without brackets. It may take as long as it wants: the caller gives it up.
+    fn connect(&self, host: &str, port: u16) -> BoxFuture<io::Result<Box<dyn Stream>>>;
     /// The disk with the journal of a state directory.
     fn journal_disk(&self, state_dir: &Path) -> Box<dyn Disk>;
     /// Runs a task where a stuck main loop cannot hold it up. Natively that is a thread of this name.

@@ -8,6 +8,7 @@ use crate::flight::{Head, Recorder};
 use crate::journal::store::Store;
 use crate::journal::{Journal, Owner, StoredGeneration};
 use crate::local::{Access, Door, Local, router, serve};
+use crate::platform::{Platform, Switchboard, keep_running};
 use crate::pulse::Pulse;
 use crate::run::StartError;
 use crate::watched::Watcher;
@@ -65,6 +66,8 @@ pub struct Edge {
     pub reclaim: Box<dyn FnOnce() + Send>,
     /// What the watchdog looks at.
     pub pulse: Arc<Pulse>,
+    /// The platforms beside the local one.
+    pub platforms: Vec<Arc<dyn Platform>>,
     /// Makes the flight recorder.
     pub record: Box<dyn FnOnce(&Head) -> Recorder + Send>,
 }
@@ -104,13 +107,16 @@ impl Opened {
 
     /// Lives to the end. The journal is still open then; closing it is the next to last thing that a process does.
     pub async fn live(mut self, start: Start, edge: Edge) -> Result<Verdict, StartError> {
-        let Edge { limits, contract, agent, signals, owner, access, reclaim, pulse, record } = edge;
+        let Edge { limits, contract, agent, signals, owner, access, reclaim, pulse, platforms: adapters, record } =
+            edge;
         let environment = self.environment;
         self.recovered.start = start;
         let highest = self.recovered.highest;
         let head = Head::new(limits, contract, self.recovered, environment.now());
         let flight = record(&head).with_ring(pulse.ring.clone());
         let core = head.boot();
+        let state_dir = self.state_dir.clone();
+        let switchboard = Arc::new(Switchboard::new(&adapters, environment.now(), environment.unix_ms()));
         let parts = Parts {
             environment: Arc::clone(&environment),
             core,
@@ -124,10 +130,17 @@ impl Opened {
             state_dir: self.state_dir,
             listen: self.listen.to_string(),
             pulse,
+            switchboard: Arc::clone(&switchboard),
         };
         let (driver, handle, platforms) = Driver::new(parts)?;
         let local = Local { handle, access, door: Door::Network, environment };
-        drive(driver, local, [self.listener, self.control], platforms, &self.control_path)
+        let mut servers = JoinSet::new();
+        for adapter in adapters {
+            let Some(line) = switchboard.line(adapter.name()).map(Arc::clone) else { continue };
+            let (handle, environment) = (local.handle.clone(), Arc::clone(&local.environment));
+            servers.spawn(keep_running(adapter, line, handle, environment, platforms.clone(), state_dir.clone()));
+        }
+        drive(driver, local, [self.listener, self.control], platforms, &self.control_path, servers)
             .await
             .map_err(|error| StartError::System { what: "a thread cannot be started", error })
     }
@@ -140,12 +153,12 @@ async fn drive(
     [listener, control]: [Box<dyn Listener>; 2],
     platforms: Watcher<Platforms>,
     control_path: &Path,
+    mut servers: JoinSet<()>,
 ) -> std::io::Result<Verdict> {
     let (metrics, pulse) = (Arc::clone(&local.handle.metrics), Arc::clone(&local.handle.pulse));
     let environment = Arc::clone(&local.environment);
     let inside = Local { door: Door::Control, ..local.clone() };
     let mut gone = serve_control(control, inside.clone(), platforms.clone())?;
-    let mut servers = JoinSet::new();
     servers.spawn(serve(listener, router(local), platforms.clone(), metrics));
     let mut driving = std::pin::pin!(driver.run());
     let verdict = loop {

@@ -2,10 +2,13 @@
 //! and a listener that falls behind reads them there.
 
 use crate::journal::Event;
+use crate::platform::Switchboard;
 use crate::watched::{Watched, Watcher};
 use evergate_core::gateway::Phase;
+use evergate_core::generation::Breaker;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
 
 /// How many live events a slow listener may be behind before it has to read the journal again.
@@ -35,16 +38,21 @@ pub struct Hub {
     /// What running turns have said so far, for listeners that come late: by session, the turn and its text.
     running: Mutex<HashMap<String, (u64, String)>>,
     stage: Watched<Stage>,
+    tripped: AtomicBool,
+    /// Platforms, which show running answers too.
+    switchboard: Arc<Switchboard>,
 }
 
 impl Hub {
     /// A hub without listeners.
     #[must_use]
-    pub fn new(generation: u64) -> Self {
+    pub fn new(generation: u64, switchboard: Arc<Switchboard>) -> Self {
         Self {
+            switchboard,
             sessions: Mutex::default(),
             running: Mutex::default(),
             stage: Watched::new(Stage { generation, phase: Phase::Starting }),
+            tripped: AtomicBool::new(false),
         }
     }
 
@@ -83,6 +91,16 @@ impl Hub {
         }
     }
 
+    /// A turn begins; it has said this much in earlier attempts.
+    pub fn begin(&self, session: &str, turn: u64, said: &str) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.insert(session.to_owned(), (turn, said.to_owned()));
+        if !said.is_empty() {
+            self.tell(session, || Live::Delta(serde_json::json!({"turn": turn, "text": said}).to_string().into()));
+        }
+        self.switchboard.stir(session);
+    }
+
     /// A turn says more.
     pub fn say(&self, session: &str, turn: u64, text: &str) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,17 +110,36 @@ impl Hub {
         }
         // Told while the text is held, so that a listener who comes now sees this piece exactly once.
         self.tell(session, || Live::Delta(serde_json::json!({"turn": turn, "text": text}).to_string().into()));
+        self.switchboard.stir(session);
     }
 
     /// A turn says no more.
     pub fn hush(&self, session: &str) {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
+        self.switchboard.stir(session);
+    }
+
+    /// What a session's running turn has said so far, and which it is.
+    #[must_use]
+    pub fn said(&self, session: &str) -> Option<(u64, String)> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(session).cloned()
     }
 
     /// Listens to a session from now on; gives what its running turn has said before, too.
     pub fn listen_from_the_middle(&self, session: &str) -> (broadcast::Receiver<Live>, Option<(u64, String)>) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.listen(session), running.get(session).cloned())
+        (self.listen(session), running.get(session).filter(|(_, said)| !said.is_empty()).cloned())
+    }
+
+    /// The loop breaker, for whoever asks.
+    pub fn breaker(&self) -> Breaker {
+        if self.tripped.load(Relaxed) { Breaker::Tripped } else { Breaker::Closed }
+    }
+
+    /// How the loop breaker stands; true if it stood otherwise before.
+    pub fn set_breaker(&self, breaker: Breaker) -> bool {
+        let tripped = breaker == Breaker::Tripped;
+        self.tripped.swap(tripped, Relaxed) != tripped
     }
 
     /// Tells everybody the phase.

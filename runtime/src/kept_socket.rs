@@ -5,6 +5,7 @@
 //! The protocol is systemd's (`sd_listen_fds(3)`) with two liberties that the crate `listenfd` takes as well: `LISTEN_PID` may
 //! be missing, because nobody knows the id of a child before it is started, and the first descriptor may be named.
 
+use crate::systemd::Notify;
 use listenfd::ListenFd;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use std::io;
@@ -22,13 +23,22 @@ const HEIR: &str = "LISTEN_PID";
 const FIRST: &str = "LISTEN_FDS_FIRST_FD";
 /// What they are called; we give no names.
 const NAMES: &str = "LISTEN_FDNAMES";
+/// What the socket is called where systemd keeps it.
+const DOOR: &str = "door";
 /// How many connections wait for a gateway that is not there yet; the kernel may allow fewer (`net.core.somaxconn`).
 const BACKLOG: u32 = 1024;
 
 /// The socket that is kept, or those that were handed over and of which one may be it. Clones are one and the same.
 #[derive(Clone, Debug, Default)]
 pub struct KeptSocket {
-    sockets: Arc<Mutex<Vec<TcpListener>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    sockets: Vec<TcpListener>,
+    /// Whether one was closed because it is wanted no more.
+    let_go: bool,
 }
 
 impl KeptSocket {
@@ -52,7 +62,7 @@ impl KeptSocket {
                 }
             }
         }
-        Self { sockets: Arc::new(Mutex::new(sockets)) }
+        Self { kept: Arc::new(Mutex::new(Kept { sockets, let_go: false })) }
     }
 
     /// Listens at `address` with the kept socket, or with a new one that is kept from now on. Whatever else was kept is
@@ -60,12 +70,14 @@ impl KeptSocket {
     ///
     /// Needs tokio's runtime. Port 0 takes any port of this host that is kept, so that it stays the same.
     pub fn listen(&self, address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
-        let mut sockets = self.lock();
+        let mut kept = self.lock();
+        let Kept { sockets, let_go } = &mut *kept;
         sockets.retain(|socket| {
             let kept = socket.local_addr();
             let fits = kept.as_ref().is_ok_and(|kept| serves(*kept, address));
             if !fits {
                 tracing::warn!(?kept, wanted = %address, "a socket that was kept or handed over listens elsewhere and is closed");
+                *let_go = true;
             }
             fits
         });
@@ -89,8 +101,8 @@ impl KeptSocket {
     /// about to be replaced, or that has no other children.
     pub fn hand_over(&self, command: &mut Command, heir: Option<u32>) {
         say_nothing(command);
-        let sockets = self.lock();
-        let Some(socket) = sockets.first() else { return };
+        let kept = self.lock();
+        let Some(socket) = kept.sockets.first() else { return };
         match fcntl(socket, FcntlArg::F_SETFD(FdFlag::empty())) {
             Ok(_) => {
                 command.env(COUNT, "1").env(FIRST, socket.as_raw_fd().to_string());
@@ -100,13 +112,24 @@ impl KeptSocket {
         }
     }
 
-    /// Closes it, where this process stays and nobody comes next: clients are refused then and do not wait in vain.
-    pub fn close(&self) {
-        self.lock().clear();
+    /// Has systemd hold it as well, until the service is down for good; the next process is given it, whatever became of this one.
+    pub fn entrust(&self, systemd: &Notify) {
+        let kept = self.lock();
+        if kept.let_go {
+            systemd.forget(DOOR);
+        }
+        if let Some(socket) = kept.sockets.first() {
+            systemd.keep(socket.as_fd(), DOOR);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<TcpListener>> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Closes it, where this process stays and nobody comes next: clients are refused then and do not wait in vain.
+    pub fn close(&self) {
+        self.lock().sockets.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -56,6 +56,8 @@ counters! {
     deliveries_owed: "gauge",
     /// Sessions in quarantine.
     sessions_quarantined: "gauge",
+    /// Whether the loop breaker is tripped: 1, nothing inherited goes on by itself; 0, all is as usual.
+    breaker_tripped: "gauge",
     /// Commits of the journal.
     journal_commits_total: "counter",
     /// Records in those commits.

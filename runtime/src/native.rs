@@ -19,10 +19,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 /// How long the guard waits for its own line in the log.
 const TO_LOG: Duration = Duration::from_millis(20);
+/// How long one of several addresses of a host is tried, so that one that swallows everything does not use up the caller's patience.
+const ONE_ADDRESS: Duration = Duration::from_secs(3);
 
 /// The real machine.
 pub struct Native {
@@ -152,6 +154,15 @@ impl Environment for Native {
         })
     }
 
+    fn connect(&self, host: &str, port: u16) -> BoxFuture<io::Result<Box<dyn Stream>>> {
+        let host = host.to_owned();
+        Box::pin(async move {
+            let stream = connect(&host, port).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+
     fn journal_disk(&self, state_dir: &Path) -> Box<dyn Disk> {
         journal_disk(state_dir)
     }
@@ -216,6 +227,23 @@ impl Environment for Native {
         getrandom::fill(bytes)
             .expect("the kernel's random source does not fail once it is initialised, and waits until then");
     }
+}
+
+/// Connects to the first of a host's addresses that takes it.
+async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for (number, address) in addresses.iter().enumerate() {
+        let attempt = TcpStream::connect(address);
+        let last = number + 1 == addresses.len();
+        let tried = if last { Ok(attempt.await) } else { tokio::time::timeout(ONE_ADDRESS, attempt).await };
+        match tried {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failure = error,
+            Err(_) => failure = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(failure)
 }
 
 struct Network(TcpListener);

@@ -15,6 +15,7 @@ use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
 use crate::last_words::LastWords;
 use crate::local::Access;
 use crate::native::{Exit, Native};
+use crate::platform;
 use crate::program::Successor;
 use crate::pulse::Pulse;
 use crate::reload::{Load, Reload};
@@ -140,6 +141,7 @@ async fn generation(
         .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
     // The terms that need no answer from anybody hold until the supervisor has told its limit.
     let contract = Contract::of(detect::supervisor());
+    let socket = successor.socket.clone();
     let exit = Exit { contract, signalled: ear.heard(), successor };
     let native = Native::new(exit).map_err(system("a thread cannot be started"))?;
     let reload = Arc::new(Reload::new(config.clone(), load));
@@ -149,8 +151,11 @@ async fn generation(
     let limits = limits(config);
     // The supervisor is asked while the journal is read.
     let opening = Opened::open(Arc::clone(&environment), state_dir, config.local.listen);
-    let (contract, opened) = tokio::join!(biased; detect::contract(&limits), opening);
+    let ((contract, keeps_sockets), opened) = tokio::join!(biased; detect::contract(&limits), opening);
     let opened = opened?;
+    if keeps_sockets {
+        socket.entrust(&systemd::Notify::from_environment("NOTIFY_SOCKET"));
+    }
     let (journal, control_path) = (Arc::clone(&opened.journal), opened.control_path.clone());
     let start = if opened.stop_is_open() { started_by().await } else { Start::Wanted };
     pulse.metrics.generation.store(opened.number().0, Relaxed);
@@ -178,6 +183,7 @@ async fn generation(
             None => store::record(&flights, head),
         }),
         agent: agent(config),
+        platforms: platform::configured(config),
         signals: heard,
         pulse,
         reclaim: reclaim(opened.predecessor.clone(), &owner, control_path.clone()),

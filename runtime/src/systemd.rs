@@ -17,7 +17,8 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs,
-    io::{Error, ErrorKind, Result},
+    io::{Error, ErrorKind, IoSlice, Result},
+    os::fd::{AsRawFd, BorrowedFd, RawFd},
     os::unix::{
         ffi::OsStrExt,
         net::{SocketAddr, UnixDatagram},
@@ -27,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::{Deserialize, Serialize};
 use tokio::{process::Command, time};
 use tracing::{debug, warn};
@@ -35,6 +37,8 @@ use tracing::{debug, warn};
 pub const KEEPER: &str = "EVERGATE_KEEPER";
 /// How long [`restarts`] waits for an answer.
 const RESTARTS_TIMEOUT: Duration = Duration::from_secs(2);
+/// What is asked of our unit.
+const PROPERTIES: &str = "--property=ActiveState,MainPID,NRestarts,TimeoutStopUSec,FileDescriptorStoreMax";
 /// Pause before asking again when `systemctl` was killed with the rest of our control group.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -92,9 +96,24 @@ impl Notify {
         self.send(&format!("STATUS={line}"));
     }
 
+    /// Has systemd hold this descriptor under a name, up to the unit's `FileDescriptorStoreMax`, and give it to every process that
+    /// it starts for the unit until that is down for good. One that it holds already is the same to it.
+    pub fn keep(&self, descriptor: BorrowedFd<'_>, name: &str) {
+        self.send_with(&format!("FDSTORE=1\nFDNAME={name}"), &[descriptor.as_raw_fd()]);
+    }
+
+    /// Has systemd close what it holds under that name.
+    pub fn forget(&self, name: &str) {
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+    }
+
     fn send(&self, state: &str) {
+        self.send_with(state, &[]);
+    }
+
+    fn send_with(&self, state: &str, descriptors: &[RawFd]) {
         let Some(supervisor) = &self.supervisor else { return };
-        match send_datagram(supervisor, state) {
+        match send_datagram(supervisor, state, descriptors) {
             Ok(()) => debug!(state, "told the supervisor"),
             Err(error) => warn!(%error, state, "could not tell the supervisor; going on without"),
         }
@@ -113,10 +132,16 @@ pub(crate) fn abstract_address(_name: &[u8]) -> Result<SocketAddr> {
     Err(Error::from(ErrorKind::Unsupported))
 }
 
-fn send_datagram(supervisor: &SocketAddr, state: &str) -> Result<()> {
+fn send_datagram(supervisor: &SocketAddr, state: &str, descriptors: &[RawFd]) -> Result<()> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
-    socket.send_to_addr(state.as_bytes(), supervisor).map(|_| ())
+    socket.connect_addr(supervisor)?;
+    if descriptors.is_empty() {
+        return socket.send(state.as_bytes()).map(|_| ());
+    }
+    let (text, rights) = ([IoSlice::new(state.as_bytes())], [ControlMessage::ScmRights(descriptors)]);
+    sendmsg::<()>(socket.as_raw_fd(), &text, &rights, MsgFlags::empty(), None)?;
+    Ok(())
 }
 
 /// Whether systemd started this very process and starts it again, as opposed to a shell or a program that it started.
@@ -170,9 +195,19 @@ impl StopLimit {
     }
 }
 
-/// The limit that really holds for our unit, whatever its file says. `None` when systemd cannot be asked within `timeout`.
-pub async fn stop_limit(timeout: Duration) -> Option<StopLimit> {
-    ask(timeout).await?.stop_limit
+/// What of our unit's terms is systemd's to say, whatever the unit's file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// When it kills.
+    pub stop_limit: StopLimit,
+    /// Whether it keeps a socket for the next process.
+    pub keeps_sockets: bool,
+}
+
+/// The terms that really hold for our unit. `None` when systemd cannot be asked within `timeout`.
+pub async fn terms(timeout: Duration) -> Option<Terms> {
+    let UnitState { stop_limit, descriptors, .. } = ask(timeout).await?;
+    Some(Terms { stop_limit: stop_limit?, keeps_sockets: descriptors > 0 })
 }
 
 /// What systemd says of our unit.
@@ -182,6 +217,8 @@ struct UnitState {
     main_pid: u32,
     restarts: u32,
     stop_limit: Option<StopLimit>,
+    /// How many descriptors systemd keeps for it at most.
+    descriptors: u32,
 }
 
 impl UnitState {
@@ -195,6 +232,7 @@ impl UnitState {
             main_pid: property("MainPID")?.parse().ok()?,
             restarts: property("NRestarts")?.parse().ok()?,
             stop_limit: property("TimeoutStopUSec").and_then(StopLimit::parse),
+            descriptors: property("FileDescriptorStoreMax").and_then(|most| most.parse().ok()).unwrap_or(0),
         })
     }
 }
@@ -271,7 +309,7 @@ impl Unit {
             if self.manager == Manager::User {
                 systemctl.arg("--user");
             }
-            systemctl.args(["show", "--property=ActiveState,MainPID,NRestarts,TimeoutStopUSec", "--"]).arg(&self.name);
+            systemctl.args(["show", PROPERTIES, "--"]).arg(&self.name);
             systemctl.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
             let output = systemctl.output().await.inspect_err(|error| debug!(%error, "cannot run systemctl")).ok()?;
             if output.status.code().is_some() {
@@ -319,7 +357,7 @@ mod tests {
     fn the_answer_of_systemctl_is_read_in_any_order_and_refused_when_incomplete() {
         let stopping = "MainPID=46\nNRestarts=3\nActiveState=deactivating\n";
         let active_state = "deactivating".to_owned();
-        let expected = UnitState { active_state, main_pid: 46, restarts: 3, stop_limit: None };
+        let expected = UnitState { active_state, main_pid: 46, restarts: 3, stop_limit: None, descriptors: 0 };
         assert_eq!(UnitState::parse(stopping), Some(expected));
         for incomplete in [
             "",

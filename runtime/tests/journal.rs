@@ -27,6 +27,7 @@ fn message(id: u64) -> Write {
         native: Some(format!("n{id}")),
         text: format!("text {id}"),
         from: "me".into(),
+        attachments: Vec::new(),
     };
     let record = Record::MessageAccepted {
         message: MessageId(id),

@@ -58,6 +58,9 @@ impl Telling {
                 (Lane::People, format!("{request}: {mode:?} {wish:?} from {origin:?}"))
             }
             Input::Cancel { request } => (Lane::People, format!("{request} is taken back")),
+            Input::ResetBreaker { request, origin } => {
+                (Lane::People, format!("{request}: {origin:?} vouches for this generation"))
+            }
             Input::Signal { request, signal } => (Lane::Supervisor, format!("{request}: signal {signal:?}")),
             Input::SupervisorStops { request } => (Lane::Supervisor, format!("{request}: yes, we stop you")),
             Input::SupervisorStays { request } => (Lane::Supervisor, format!("{request}: no, not from us")),

@@ -7,6 +7,7 @@
 //! generous, because they are there to end a hung test and not to measure anything.
 #![forbid(unsafe_code)]
 
+pub mod bot_api;
 pub mod chat;
 pub mod events;
 pub mod flight;

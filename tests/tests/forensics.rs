@@ -150,7 +150,7 @@ fn a_second_outcome_and_a_delivery_out_of_nowhere_are_found_in_a_journal() {
             write(1, Record::RequestSettled { request: RequestId(1), outcome: Outcome::Cancelled }),
             write(2, Record::DeliverySettled { delivery: DeliveryId(77), fate: Fate::Sent }),
         ];
-        store.commit(&Batch { writes, ready: None, at_ms: 4_000_000_000_000 }).expect("the disk has room");
+        store.commit(&Batch { writes, at_ms: 4_000_000_000_000, ..Batch::default() }).expect("the disk has room");
         store.close();
     }
     for flight in [Some(gateway.flight_log()), None] {

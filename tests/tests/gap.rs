@@ -104,6 +104,47 @@ fn a_socket_unit_turns_nobody_away_whatever_ends_the_gateway() {
     assert_eq!(service.systemd.show(UNIT, "ActiveState"), "active");
 }
 
+/// The unit that `evergate install` writes pauses for a second before it starts a gateway again that has crashed.
+#[test]
+fn the_installed_unit_turns_nobody_away_whatever_ends_the_gateway() {
+    let config = "[agent.demo]\nwords_per_second = 0";
+    let Some(service) = Service::installed("the installed unit, visited", config, |unit| unit) else { return };
+    let door = (service.address, service.token());
+    let account = visited("the installed unit, restarted by systemd", door.clone(), 5, |_| service.control("restart"));
+    assert_eq!(account.cut, Vec::<String>::new());
+    let account = visited("the installed unit, killed", door.clone(), 3, |_| {
+        service.systemd.kill_main(UNIT, "KILL");
+    });
+    assert!(account.longest > Duration::from_millis(500), "somebody waited: {account:#?}");
+    let account = visited("the installed unit, restarted in place", door, RESTARTS, |round| {
+        service.send("operator", &format!("restart-{round}"), "/restart");
+    });
+    assert_eq!(account.cut, Vec::<String>::new());
+    assert_eq!(service.systemd.show(UNIT, "NFileDescriptorStore"), "1");
+
+    service.control("stop");
+    assert_eq!(TcpStream::connect(service.address).err().map(|error| error.kind()), Some(ErrorKind::ConnectionRefused));
+    service.control("start");
+    let generation = service.await_generation_after(0);
+    let stopped = service.evergate(&["stop"]);
+    assert!(stopped.status.success(), "{}", stopped.text);
+    service.systemd.wait_for_state(UNIT, "inactive", PATIENCE);
+    assert_eq!(serving(service.address), None, "nobody waits for a gateway that was stopped: {generation}");
+
+    // What it kept is not kept for an address that nobody wants any more.
+    let (config, elsewhere) = (service.systemd.folder().join("config.toml"), free_address());
+    service.control("start");
+    let generation = service.await_generation_after(generation);
+    let text = fs::read_to_string(&config).expect("it is the test's folder");
+    let former = service.address;
+    fs::write(&config, text.replace(&former.to_string(), &elsewhere.to_string())).expect("it is the test's folder");
+    assert!(service.evergate(&["restart"]).status.success());
+    eventually(PATIENCE, || serving(elsewhere).filter(|next| *next > generation)).expect("it serves there");
+    let closed = || TcpStream::connect(former).err().filter(|error| error.kind() == ErrorKind::ConnectionRefused);
+    assert!(eventually(PATIENCE, closed).is_some(), "the former address is closed");
+    assert_eq!(service.systemd.show(UNIT, "NFileDescriptorStore"), "1", "the new one is kept");
+}
+
 /// A socket that outlived a stop would have the next visitor undo it.
 #[test]
 fn a_stop_takes_the_socket_unit_along_and_nobody_who_knocks_undoes_it() {

@@ -151,6 +151,8 @@ pub(super) struct Life {
     pub(super) stops_unanswered: BTreeSet<RequestId>,
     /// Restarts for which what would follow was found unable to take over.
     pub(super) unfit: BTreeSet<RequestId>,
+    /// Somebody vouched for it, so: its loop breaker may be reset.
+    pub(super) resets: BTreeSet<RequestId>,
     /// The supervisor says that it is stopping us.
     pub(super) told_to_stop: bool,
     /// Sessions in which somebody spoke.

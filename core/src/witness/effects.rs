@@ -47,6 +47,9 @@ impl Witness {
             Input::Message { session, .. } => {
                 life.spoke.insert(*session);
             }
+            Input::ResetBreaker { request, .. } => {
+                life.resets.insert(*request);
+            }
             Input::SupervisorStops { .. } => life.told_to_stop = true,
             Input::Limits(limits) => self.limits = limits.clone(),
             Input::CandidateUnfit { request } => {
@@ -92,6 +95,12 @@ impl Witness {
                     format!("{request} is accepted, and what would follow was found unable to take over")
                 });
                 life.unheard.insert(*request, *position);
+            }
+            Effect::Append { record: Record::BreakerReset { request, .. }, .. } => {
+                let vouched = life.resets.contains(request);
+                checks.holds(Invariant::Loop, vouched, || {
+                    format!("the deaths before this generation are forgotten in {request}, and nobody vouched for it")
+                });
             }
             Effect::Start { turn, session, attempt, resume, .. } => {
                 self.starts(checks, *turn, *session, *attempt, *resume);

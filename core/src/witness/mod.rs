@@ -155,6 +155,7 @@ impl Witness {
             unheard: BTreeMap::new(),
             stops_unanswered: BTreeSet::new(),
             unfit: BTreeSet::new(),
+            resets: BTreeSet::new(),
             told_to_stop: false,
             spoke: BTreeSet::new(),
         });

@@ -84,6 +84,15 @@ impl Witness {
             Record::SessionReleased { session } => {
                 self.set_aside.remove(session);
             }
+            Record::BreakerReset { generation, request, .. } => {
+                checks.holds(Invariant::Once, self.settled.insert(*request), || {
+                    format!("{request} resets the loop breaker again")
+                });
+                self.unproven = 0;
+                if let Some(life) = self.life.as_mut().filter(|life| life.generation == *generation) {
+                    life.proven = true;
+                }
+            }
             Record::TurnStopAsked { .. }
             | Record::TurnGranted { .. }
             | Record::SessionRenewed { .. }

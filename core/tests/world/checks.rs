@@ -59,7 +59,9 @@ impl World {
                 assert!(self.sending.values().all(|(to, _)| to != session), "{effect:?} overtakes");
             }
             Effect::Answer { request, answer: Answer::Accepted } => {
-                has(&|record| matches!(record, Record::RequestMade { request: made, .. } if made == request));
+                has(
+                    &|record| matches!(record, Record::RequestMade { request: made, .. } | Record::BreakerReset { request: made, .. } if made == request),
+                );
                 assert!(self.answers.iter().all(|(answered, _)| answered != request), "{effect:?} twice");
             }
             Effect::Settled { request, outcome } => {

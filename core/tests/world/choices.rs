@@ -31,6 +31,7 @@ pub enum Choice {
     Ask(Wish, Mode),
     AskFromTurn(TurnId, Wish),
     Cancel(RequestId),
+    ResetBreaker,
     Signal(Signal),
     SupervisorAnswers(bool),
     CandidateIs(Fitness),
@@ -152,6 +153,9 @@ impl World {
             Choice::Signal(Signal::Interrupt),
         ]);
         choices.extend(gateway.requests().keys().map(|request| Choice::Cancel(*request)));
+        if gateway.is_tripped() {
+            choices.push(Choice::ResetBreaker);
+        }
     }
 
     fn choices_of_agents(&self, gateway: &Gateway, choices: &mut Vec<Choice>) {
@@ -191,6 +195,7 @@ impl World {
             Choice::Ask(wish, mode) => drop(self.ask(wish, mode)),
             Choice::AskFromTurn(turn, wish) => drop(self.ask_from_turn(turn, wish)),
             Choice::Cancel(request) => self.tell(Input::Cancel { request }),
+            Choice::ResetBreaker => drop(self.reset_breaker()),
             Choice::Signal(signal) => drop(self.signal(signal)),
             Choice::SupervisorAnswers(stops) => self.supervisor_answers(stops),
             Choice::CandidateIs(fitness) => self.candidate_is(fitness),

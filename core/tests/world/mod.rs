@@ -330,6 +330,12 @@ impl World {
         self.ask_from(wish, Mode::Graceful, Origin::Turn { turn, session })
     }
 
+    pub fn reset_breaker(&mut self) -> RequestId {
+        let request = self.new_request();
+        self.tell(Input::ResetBreaker { request, origin: Origin::Cli });
+        request
+    }
+
     fn ask_from(&mut self, wish: Wish, mode: Mode, origin: Origin) -> RequestId {
         let request = self.new_request();
         self.tell(Input::Request { request, wish, mode, origin });

@@ -1,6 +1,7 @@
 //! What answers: the one contract between the driver and every kind of agent. It owns the words the two exchange (an
 //! assignment, a wish, reports) and never decides when a turn starts, how long it may take, or what becomes of its reply.
 
+use crate::platform::Attachment;
 use std::{future::Future, path::PathBuf, pin::Pin};
 use tokio::sync::{mpsc, watch};
 
@@ -17,8 +18,15 @@ pub struct Assignment {
     pub turn: u64,
     /// The name of the session whose messages are answered.
     pub session: String,
-    /// What the agent is asked: the text of the turn's messages.
+    /// What the agent is asked: the text of the turn's messages, with a line for each file that came with them.
     pub prompt: String,
+    /// The turn's messages, oldest first, by their numbers in the journal.
+    pub messages: Vec<u64>,
+    /// The files that came with them.
+    pub attachments: Vec<Attachment>,
+    /// What earlier attempts of this turn are known to have said, where the agent [continues](Agent::continues); empty otherwise.
+    /// The chat has seen it as the beginning of the answer.
+    pub said: String,
     /// Which run of the turn this is, from 1.
     pub attempt: u32,
     /// What cut the attempt before this one short; `None` on the first.
@@ -86,7 +94,8 @@ pub enum End {
 }
 
 /// What happens during a run. The texts of one run, joined, are a prefix of its reply (or partial): the last words may
-/// come with the end alone.
+/// come with the end alone. Where the run continues an answer, [`Assignment::said`] stands before them: replies and partials are
+/// whole, texts are what is new.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// The agent is at work. A run that ends at once, or cannot start, may end without it.
@@ -124,6 +133,12 @@ pub trait Agent: Send + Sync {
         wish: watch::Receiver<Wish>,
         reports: mpsc::Sender<Report>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Whether a run can go on from what an earlier attempt has said. Then that is kept on disk while it is said, at a decent
+    /// pace, and handed to the next attempt, so that a restart costs neither its words nor the work behind them.
+    fn continues(&self) -> bool {
+        false
+    }
 }
 
 /// Sends the last report of a run. Nobody left to hear it is no fault of the run: the driver has given it up.

@@ -24,6 +24,7 @@ pub struct Status {
     pub quarantined: Vec<String>,
     pub requests: Vec<Request>,
     pub drain: Option<Drain>,
+    pub breaker: Breaker,
     pub journal: String,
     pub listen: Option<String>,
 }
@@ -55,6 +56,24 @@ pub struct Turn {
 pub struct Drain {
     pub waiting_for: Vec<String>,
     pub remaining_ms: Option<u64>,
+}
+
+/// The loop breaker.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Breaker {
+    /// `closed` or `tripped`.
+    pub state: String,
+    pub deaths: u64,
+    pub held: u64,
+}
+
+/// `POST /v1/breaker/reset`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct BreakerReset {
+    pub reset: bool,
+    pub generation: u64,
 }
 
 /// A request about the life cycle, `GET /v1/requests/{id}`.

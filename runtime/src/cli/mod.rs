@@ -4,6 +4,7 @@
 
 mod answers;
 pub mod audit;
+mod breaker;
 mod call_error;
 mod cancel;
 mod chat;
@@ -97,6 +98,13 @@ pub enum ClientCommand {
     /// Exit status: 0 it is in effect, or waits for a restart as said; 69 no gateway is running; 78 the configuration is
     /// refused, and nothing has changed.
     Reload(reload::Arguments),
+    /// Look at the loop breaker, or clear it when it is tripped
+    ///
+    /// It trips when too many generations in a row died before one of them had brought a turn to its end: messages are
+    /// answered, but what was cut is not resumed by itself and no restart is reported. `reset` vouches for the generation that
+    /// runs: what is held goes on, and the deaths before it count no more. Exit status: 0 it is closed; 1 it is tripped;
+    /// 69 no gateway is running.
+    Breaker(breaker::Arguments),
     /// List the sessions
     Sessions(sessions::Arguments),
     /// List the generations, newest first, or show one in full: who ended it, why, and what became of each turn
@@ -229,6 +237,7 @@ async fn dispatch(global: &Global, client: &Client, command: ClientCommand) -> R
         ClientCommand::Restart(arguments) => restart::run(client, &arguments).await,
         ClientCommand::Stop(arguments) => stop::run(client, &arguments).await,
         ClientCommand::Reload(arguments) => reload::run(client, &arguments).await,
+        ClientCommand::Breaker(arguments) => breaker::run(client, &arguments).await,
         ClientCommand::Sessions(arguments) => sessions::run(client, &arguments).await,
         ClientCommand::Generations(arguments) => generations::run(global, client, &arguments).await,
         ClientCommand::Chat(arguments) => chat::run(client, &arguments).await,

@@ -113,6 +113,9 @@ fn facts(status: &Status, now_ms: u64) -> Vec<(&'static str, String)> {
     if let Some(listen) = &status.listen {
         facts.push(("listens on", format!("http://{}/", one_line(listen))));
     }
+    if status.breaker.is_tripped() {
+        facts.push(("breaker", status.breaker.sentence()));
+    }
     if let Some(why) = &status.rolled_back {
         facts.push(("rolled back", one_line(why)));
     }

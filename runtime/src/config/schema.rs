@@ -36,11 +36,18 @@ pub enum Takes {
 /// The settings that a running gateway cannot change. All others take effect on a reload.
 const AT_RESTART: [&str; 5] = ["local.listen", "watchdog.freeze", "watchdog.start", "debug.hooks", "log.format"];
 
+/// The sections of which none can be changed while a gateway runs: a platform is entered once.
+const SECTIONS_AT_RESTART: [&str; 2] = ["telegram", "matrix"];
+
 impl Key {
     /// When a change of it takes effect.
     #[must_use]
     pub fn takes(&self) -> Takes {
-        if AT_RESTART.contains(&self.name) { Takes::AtRestart } else { Takes::OnReload }
+        if AT_RESTART.contains(&self.name) || SECTIONS_AT_RESTART.contains(&self.section) {
+            Takes::AtRestart
+        } else {
+            Takes::OnReload
+        }
     }
 
     /// The sentence that says what the setting does.
@@ -302,6 +309,44 @@ sections! {
     pub Local "local" {
         /// Where the chat page and the API listen; loopback only; port 0 takes any free port.
         listen: SocketAddr = "127.0.0.1:8787", Form::Loopback;
+    }
+
+    /// `[telegram]`: chats of a bot on Telegram.
+    pub Telegram "telegram" {
+        /// The file with the bot's token, as @BotFather gave it; "" leaves Telegram out, unless telegram.token_env is set.
+        token_file: String = "", Form::Text;
+        /// The environment variable that holds the token, instead of a file.
+        token_env: String = "", Form::Text;
+        /// Where the Bot API server is.
+        api_base: String = "https://api.telegram.org", Form::Url;
+        /// Who may talk to the agent, by numeric user id; nobody else is heard.
+        allowed_users: Vec<String> = "[]", Form::Names;
+        /// Who may also restart the gateway, by numeric user id.
+        operators: Vec<String> = "[]", Form::Names;
+        /// What anybody else is told, once in the life of the process; "" for nothing.
+        stranger_reply: String = "", Form::Text;
+        /// How long one poll for messages waits at the server, in whole seconds from 1s to 50s.
+        poll: Duration = "25s", Form::Duration { zero: Zero::Refused };
+        /// The largest file in bytes that is taken; the server gives out 20 MiB at most.
+        file_limit: usize = "20971520", Form::Count { most: 20 << 20 };
+        /// How long files that came with messages are kept in the state directory.
+        file_age: Duration = "7d", Form::Duration { zero: Zero::Refused };
+    }
+
+    /// `[matrix]`: chats on a Matrix homeserver.
+    pub Matrix "matrix" {
+        /// The homeserver, such as "https://matrix.example.org"; "" leaves Matrix out.
+        homeserver: String = "", Form::Url;
+        /// The user that the gateway signs in as: its full id or the part before the colon. Not needed with an access token.
+        user: String = "", Form::Text;
+        /// The file with that user's password.
+        password_file: String = "", Form::Text;
+        /// The file with an access token, instead of a password.
+        token_file: String = "", Form::Text;
+        /// Who may talk to the agent, by full user id; nobody else is heard, and nobody else's invitation is followed.
+        allowed_users: Vec<String> = "[]", Form::Names;
+        /// Who may also restart the gateway, by full user id.
+        operators: Vec<String> = "[]", Form::Names;
     }
 
     /// `[watchdog]`: when a part that gets nowhere is taken for stuck.

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 
 use super::duration;
 use super::problem::excerpt;
+use crate::http::Base;
 
 /// A setting's value after all checks.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +24,10 @@ pub enum Value {
     Word(&'static str),
     /// An address on this machine.
     Address(SocketAddr),
-    /// A program and its arguments; empty for "none".
+    /// A program and its arguments, or other strings in an order; empty for "none".
     Argv(Vec<String>),
+    /// A text of one line; empty for "none".
+    Text(String),
 }
 
 /// The rule that a value has to obey.
@@ -48,6 +51,12 @@ pub enum Form {
     Loopback,
     /// An array of strings; in an environment variable a JSON array.
     Argv,
+    /// The same, of names that are all of one kind.
+    Names,
+    /// A text of one line.
+    Text,
+    /// The address of a server, `http://` or `https://`, or nothing.
+    Url,
 }
 
 /// Whether a duration of zero means something.
@@ -76,6 +85,9 @@ impl Form {
             }
             Self::Loopback => "a loopback IP address with a port".to_owned(),
             Self::Argv => "an array of strings, the program first".to_owned(),
+            Self::Names => "an array of strings, none of them empty".to_owned(),
+            Self::Text => "a text of one line".to_owned(),
+            Self::Url => "the address of a server, such as https://example.org, or an empty string".to_owned(),
         }
     }
 
@@ -100,6 +112,13 @@ impl Form {
                 None => Err(refuse("this word is unknown here".to_owned())),
             },
             Self::Loopback => loopback_value(text).map_err(refuse),
+            Self::Text => text_value(text).map_err(refuse),
+            // An address may hold a password.
+            Self::Url => url_value(text),
+            Self::Names => match serde_json::from_str::<Vec<String>>(text) {
+                Ok(names) => names_value(names),
+                Err(_) => Err(refuse("this is not a JSON array of strings".to_owned())),
+            },
             Self::Argv => match serde_json::from_str::<Vec<String>>(text) {
                 Ok(argv) => argv_value(argv),
                 // The text itself is not repeated: arguments may hold secrets.
@@ -114,7 +133,10 @@ impl Form {
     /// What is wrong with the value, without saying what would be right.
     pub(super) fn read_toml(&self, value: &DeValue<'_>) -> Result<Value, String> {
         match (self, value) {
-            (Self::Duration { .. } | Self::Word(_) | Self::Loopback, DeValue::String(text)) => self.read_text(text),
+            (
+                Self::Duration { .. } | Self::Word(_) | Self::Loopback | Self::Text | Self::Url,
+                DeValue::String(text),
+            ) => self.read_text(text),
             (Self::Count { most }, DeValue::Integer(number)) => {
                 let number = i128::from_str_radix(number.as_str(), number.radix());
                 count_value(number.map_err(|_| "the number is too large".to_owned())?, *most)
@@ -127,12 +149,15 @@ impl Form {
                 Ok(number) => rate_value(number),
                 Err(_) => Err("this is not a number".to_owned()),
             },
-            (Self::Argv, DeValue::Array(items)) => {
-                let argv = items.iter().enumerate().map(|(index, item)| match item.get_ref() {
+            (Self::Argv | Self::Names, DeValue::Array(items)) => {
+                let strings = items.iter().enumerate().map(|(index, item)| match item.get_ref() {
                     DeValue::String(text) => Ok(text.to_string()),
+                    // Some platforms number their people.
+                    DeValue::Integer(number) if *self == Self::Names => Ok(number.to_string()),
                     other => Err(format!("element {} is {}", index + 1, described(other))),
                 });
-                argv_value(argv.collect::<Result<Vec<String>, String>>()?)
+                let strings = strings.collect::<Result<Vec<String>, String>>()?;
+                if *self == Self::Names { names_value(strings) } else { argv_value(strings) }
             }
             (_, other) => Err(format!("this is {}", described(other))),
         }
@@ -195,6 +220,30 @@ fn argv_value(argv: Vec<String>) -> Result<Value, String> {
     }
 }
 
+fn names_value(names: Vec<String>) -> Result<Value, String> {
+    match names.iter().position(|name| name.trim().is_empty()) {
+        Some(index) => Err(format!("element {} is empty", index + 1)),
+        None => Ok(Value::Argv(names)),
+    }
+}
+
+fn text_value(text: &str) -> Result<Value, String> {
+    match text.chars().find(|letter| letter.is_control()) {
+        Some(_) => Err("this holds a line break or another control character".to_owned()),
+        None => Ok(Value::Text(text.to_owned())),
+    }
+}
+
+fn url_value(text: &str) -> Result<Value, String> {
+    if text.is_empty() {
+        return Ok(Value::Text(String::new()));
+    }
+    match text.parse::<Base>() {
+        Ok(_) => Ok(Value::Text(text.to_owned())),
+        Err(why) => Err(format!("this {why}")),
+    }
+}
+
 /// A TOML value in a message: what it is and, if short, which.
 fn described(value: &DeValue<'_>) -> String {
     match value {
@@ -223,7 +272,7 @@ impl Value {
                 let items: Vec<String> = argv.iter().map(|argument| quoted(argument)).collect();
                 format!("[{}]", items.join(", "))
             }
-            Self::Duration(_) | Self::Word(_) | Self::Address(_) => quoted(&self.to_string()),
+            Self::Duration(_) | Self::Word(_) | Self::Address(_) | Self::Text(_) => quoted(&self.to_string()),
         }
     }
 
@@ -233,7 +282,7 @@ impl Value {
             Self::Count(count) => (*count).into(),
             Self::Rate(rate) => (*rate).into(),
             Self::Argv(argv) => argv.clone().into(),
-            Self::Duration(_) | Self::Word(_) | Self::Address(_) => self.to_string().into(),
+            Self::Duration(_) | Self::Word(_) | Self::Address(_) | Self::Text(_) => self.to_string().into(),
         }
     }
 }
@@ -247,6 +296,7 @@ impl fmt::Display for Value {
             Self::Rate(rate) => write!(out, "{rate}"),
             Self::Word(word) => write!(out, "{word}"),
             Self::Address(address) => write!(out, "{address}"),
+            Self::Text(text) => write!(out, "{text}"),
             Self::Argv(_) => write!(out, "{}", self.toml()),
         }
     }
@@ -285,6 +335,12 @@ impl FromValue for f64 {
 impl FromValue for SocketAddr {
     fn from_value(value: &Value) -> Option<Self> {
         if let Value::Address(address) = value { Some(*address) } else { None }
+    }
+}
+
+impl FromValue for String {
+    fn from_value(value: &Value) -> Option<Self> {
+        if let Value::Text(text) = value { Some(text.clone()) } else { None }
     }
 }
 

@@ -46,6 +46,19 @@ pub(super) fn check(patient: &Patient<'_>, life: &Life) -> Vec<Finding> {
             format!("evergate restart --force --state-dir {}", patient.state_dir.display()),
         ));
     }
+    if let Life::Answers(status) = life
+        && status["breaker"]["state"] == "tripped"
+    {
+        findings.push(Finding::new(
+            "loop breaker",
+            format!(
+                "tripped after {} deaths in a row, and holds {}",
+                status["breaker"]["deaths"], status["breaker"]["held"]
+            ),
+            "what was cut is not resumed by itself, and no restart is reported, until a turn comes to its end",
+            "see `evergate generations` for what they died of, then `evergate breaker reset`".to_owned(),
+        ));
+    }
     let keepers = keepers(patient.state_dir);
     if keepers.len() > 1 {
         findings.push(Finding::new(

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 const ANSWER: Duration = Duration::from_secs(3);
 /// What is asked of a unit.
 const PROPERTIES: &str = "LoadState,FragmentPath,ExecStart,Restart,RestartPreventExitStatus,RestartForceExitStatus,\
-SuccessExitStatus,KillMode,TimeoutStopUSec,StartLimitIntervalUSec,StartLimitBurst,UnitFileState,NeedDaemonReload";
+SuccessExitStatus,KillMode,TimeoutStopUSec,StartLimitIntervalUSec,StartLimitBurst,UnitFileState,NeedDaemonReload,\
+NotifyAccess,FileDescriptorStoreMax";
 
 /// Where units of ours are written, of the user and of the machine.
 pub(super) fn unit_files() -> Vec<PathBuf> {
@@ -115,6 +116,15 @@ impl Unit {
         }
     }
 
+    /// Why systemd does not keep the listening socket for the next process, if so.
+    fn keeps_no_socket(&self) -> Option<String> {
+        if self.get("NotifyAccess") == "none" {
+            return Some("systemd does not listen to the gateway (NotifyAccess=none)".to_owned());
+        }
+        let none = self.get("FileDescriptorStoreMax") == "0";
+        none.then(|| "systemd keeps no socket for the gateway (FileDescriptorStoreMax=0)".to_owned())
+    }
+
     fn against_the_table(&self, limits: Option<&Limits>) -> Vec<Finding> {
         let terms = Contract::of(Supervisor::Systemd);
         let edit = |lines: &str| format!("{} edit {}: [Service] {lines}", self.systemctl, install::systemd::NAME);
@@ -161,6 +171,14 @@ impl Unit {
                 format!("{} edit {}: [Unit] StartLimitIntervalSec=0", self.systemctl, install::systemd::NAME),
             ));
         }
+        findings.extend(self.keeps_no_socket().map(|what| {
+            Finding::new(
+                "socket",
+                what,
+                "whoever connects during `systemctl restart` or after a crash is turned away",
+                edit("NotifyAccess=main FileDescriptorStoreMax=1"),
+            )
+        }));
         let room = limits.map(Deadlines::room);
         if let (Some(StopLimit::After(limit)), Some(room)) = (StopLimit::parse(self.get("TimeoutStopUSec")), room)
             && limit < room
@@ -264,7 +282,8 @@ mod tests {
     use super::*;
 
     const GOOD: &str = "Restart=on-failure\nRestartPreventExitStatus=78\nRestartForceExitStatus=75\nSuccessExitStatus=75\n\
-        KillMode=mixed\nTimeoutStopUSec=1min 30s\nStartLimitIntervalUSec=0\nStartLimitBurst=5\nUnitFileState=enabled\nNeedDaemonReload=no\n";
+        KillMode=mixed\nTimeoutStopUSec=1min 30s\nStartLimitIntervalUSec=0\nStartLimitBurst=5\nUnitFileState=enabled\nNeedDaemonReload=no\n\
+        NotifyAccess=main\nFileDescriptorStoreMax=1\n";
 
     fn found(change: (&str, &str)) -> Vec<(&'static str, String)> {
         let text = GOOD.replace(change.0, change.1);
@@ -288,6 +307,8 @@ mod tests {
                 "stop limit",
                 "after 20 s, the configured budgets need 45 s",
             ),
+            (("FileDescriptorStoreMax=1", "FileDescriptorStoreMax=0"), "socket", "keeps no socket"),
+            (("NotifyAccess=main", "NotifyAccess=none"), "socket", "does not listen"),
             (("NeedDaemonReload=no", "NeedDaemonReload=yes"), "unit", "has changed"),
             (("UnitFileState=enabled", "UnitFileState=disabled"), "unit", "disabled"),
         ] {

@@ -3,11 +3,12 @@
 
 use crate::config::Changes;
 use crate::hub::Hub;
-use crate::journal::Journal;
+use crate::journal::{Journal, Rows};
 use crate::metrics::Metrics;
+use crate::platform::{Attachment, Outcome};
 use crate::pulse::Pulse;
 use evergate_core::effect::{Answer, Place, Refusal};
-use evergate_core::id::{MessageId, RequestId, SessionId};
+use evergate_core::id::{DeliveryId, MessageId, RequestId, SessionId};
 use evergate_core::input::Standing;
 use evergate_core::request::{Mode, Wish};
 use serde_json::Value;
@@ -35,11 +36,32 @@ pub enum Call {
         /// What became of it.
         answer: oneshot::Sender<RequestAnswer>,
     },
+    /// A platform says what became of a delivery.
+    Delivery {
+        /// Which.
+        delivery: DeliveryId,
+        /// What.
+        outcome: Outcome,
+    },
+    /// Facts beside the records are to be written.
+    Keep {
+        /// The facts.
+        rows: Rows,
+        /// Once they are on disk, or why they are not.
+        answer: oneshot::Sender<Result<(), String>>,
+    },
     /// Somebody takes a request back.
     Cancel {
         /// Which.
         request: RequestId,
         /// Whether that worked.
+        answer: oneshot::Sender<RequestAnswer>,
+    },
+    /// Somebody vouches for a generation whose loop breaker is tripped.
+    ResetBreaker {
+        /// From where.
+        by: By,
+        /// What became of it.
         answer: oneshot::Sender<RequestAnswer>,
     },
     /// Somebody wants the configuration read again.
@@ -76,6 +98,8 @@ pub struct NewMessage {
     pub from: String,
     /// What they may do.
     pub standing: Standing,
+    /// The files that came with it.
+    pub attachments: Vec<Attachment>,
 }
 
 /// A wish on its way in.

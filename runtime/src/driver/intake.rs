@@ -2,7 +2,7 @@
 //! core says so. Whoever waits here is answered, or let go with the driver.
 
 use super::Driver;
-use super::handle::{Call, MessageAnswer, NewMessage, NewRequest, RequestAnswer};
+use super::handle::{By, Call, MessageAnswer, NewMessage, NewRequest, RequestAnswer};
 use crate::journal::{JournalError, MessageBody, RequestBody};
 use crate::metrics::Metrics;
 use evergate_core::effect::{Answer, Refusal};
@@ -20,6 +20,15 @@ impl Driver {
             Call::Cancel { request, answer } => {
                 self.cancels.entry(request).or_default().push(answer);
                 self.take(Input::Cancel { request });
+            }
+            Call::ResetBreaker { by, answer } => {
+                let (request, origin) = (self.new_request(answer), self.origin(by));
+                self.take(Input::ResetBreaker { request, origin });
+            }
+            Call::Delivery { delivery, outcome } => self.delivery_came_to(delivery, outcome),
+            Call::Keep { rows, answer } => {
+                self.batch.rows.extend(rows);
+                self.keeping.push(answer);
             }
             Call::Reload { answer } => self.read_configuration(Some(answer)),
             Call::Status { answer } => {
@@ -60,8 +69,8 @@ impl Driver {
         if let Some(native) = &new.native {
             self.unsynced.insert((session, native.clone()), message);
         }
-        let NewMessage { session: name, native, text, from, standing } = new;
-        self.texts.set_message(message, MessageBody { session: name, native, text, from });
+        let NewMessage { session: name, native, text, from, standing, attachments } = new;
+        self.texts.set_message(message, MessageBody { session: name, native, text, from, attachments });
         self.acks.entry(message).or_default().push((answer, false));
         self.take(Input::Message { message, session, asked, standing, request: self.last_request });
     }
@@ -82,14 +91,23 @@ impl Driver {
 
     fn request(&mut self, new: NewRequest, answer: oneshot::Sender<RequestAnswer>) {
         let NewRequest { wish, mode, by, reason } = new;
+        let origin = self.origin(by);
+        let request = self.new_request(answer);
+        self.texts.set_request(request, RequestBody { reason });
+        self.take(Input::Request { request, wish, mode, origin });
+    }
+
+    /// A number for a wish, and somebody who waits to hear of it.
+    fn new_request(&mut self, answer: oneshot::Sender<RequestAnswer>) -> RequestId {
+        self.last_request = self.last_request.next();
+        self.answers.entry(self.last_request).or_default().push(answer);
+        self.last_request
+    }
+
+    fn origin(&self, by: By) -> Origin {
         let door = if by.through_control { Origin::Cli } else { Origin::Http };
         let turn = by.turn.map(TurnId).and_then(|turn| Some((turn, self.core.turns().get(&turn)?.session)));
-        let origin = turn.map_or(door, |(turn, session)| Origin::Turn { turn, session });
-        self.last_request = self.last_request.next();
-        let request = self.last_request;
-        self.texts.set_request(request, RequestBody { reason });
-        self.answers.entry(request).or_default().push(answer);
-        self.take(Input::Request { request, wish, mode, origin });
+        turn.map_or(door, |(turn, session)| Origin::Turn { turn, session })
     }
 
     /// A message is safe: whoever waits for that is told.

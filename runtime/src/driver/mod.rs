@@ -5,6 +5,7 @@ pub mod handle;
 mod intake;
 mod names;
 mod notice;
+mod outgoing;
 mod reload;
 mod runs;
 mod status;
@@ -17,12 +18,14 @@ use crate::environment::{Environment, Told};
 use crate::flight::Recorder;
 use crate::hub::{Hub, Live};
 use crate::journal::writer::{Writer, Written};
-use crate::journal::{Batch, Body, Journal, JournalError, Owner, Write};
+use crate::journal::{Batch, Body, Journal, JournalError, Owner, SAID, Write};
 use crate::metrics::Metrics;
+use crate::platform::Switchboard;
 use crate::pulse::Pulse;
 use crate::watched::{Watched, Watcher};
 use evergate_core::effect::{Effect, Place};
 use evergate_core::gateway::{Gateway, Phase};
+use evergate_core::generation::Breaker;
 use evergate_core::id::{MessageId, Position, RequestId, SessionId, TurnId};
 use evergate_core::input::{Input, TurnEnd};
 use evergate_core::record::{Highest, Record};
@@ -70,6 +73,8 @@ pub struct Parts {
     pub listen: String,
     /// What the watchdog looks at.
     pub pulse: Arc<Pulse>,
+    /// The lines to the platforms.
+    pub switchboard: Arc<Switchboard>,
 }
 
 /// The loop.
@@ -104,6 +109,10 @@ pub struct Driver {
     started: Instant,
     listen: String,
     pulse: Arc<Pulse>,
+    switchboard: Arc<Switchboard>,
+    /// Who waits for the facts of the batch that is gathered, and of the one that is being written.
+    keeping: Vec<oneshot::Sender<Result<(), String>>>,
+    being_kept: Vec<oneshot::Sender<Result<(), String>>>,
     /// The build on disk that was asked for its version last, and what it said so far.
     on_disk: Option<(Build, Option<String>)>,
 }
@@ -133,6 +142,7 @@ impl Driver {
             reclaim,
             listen,
             pulse,
+            switchboard,
         } = parts;
         let writer = Writer::start(&environment, Arc::clone(&journal), &pulse)
             .map_err(|error| JournalError::Write(error.to_string()))?;
@@ -142,7 +152,7 @@ impl Driver {
         Metrics::set(&metrics.generation, usize::try_from(generation.0).unwrap_or(usize::MAX));
         let handle = Handle {
             calls: to_driver,
-            hub: Arc::new(Hub::new(generation.0)),
+            hub: Arc::new(Hub::new(generation.0, Arc::clone(&switchboard))),
             journal: Arc::clone(&journal),
             metrics,
             pulse: Arc::clone(&pulse),
@@ -178,6 +188,9 @@ impl Driver {
             platforms,
             listen,
             pulse,
+            switchboard,
+            keeping: Vec::new(),
+            being_kept: Vec::new(),
             on_disk: None,
         };
         Ok((driver, handle, watcher))
@@ -190,6 +203,7 @@ impl Driver {
             if let Some(verdict) = self.settle() {
                 return verdict;
             }
+            self.tell_breaker();
             self.submit();
             self.wait().await;
         }
@@ -217,15 +231,18 @@ impl Driver {
 
     /// Hands the writer what has gathered, unless it is at work: then more gathers for one larger commit.
     fn submit(&mut self) {
-        let only_the_mark = self.batch.writes.is_empty() && (self.batch.ready.is_none() || self.core.journal_failing());
-        if self.writer.is_busy() || only_the_mark {
+        // What no record waits for does not go alone while writes fail.
+        let asides = (self.batch.ready.is_some() || !self.batch.rows.is_empty()) && !self.core.journal_failing();
+        if self.writer.is_busy() || (self.batch.writes.is_empty() && !asides) {
             return;
         }
         let mut batch = std::mem::take(&mut self.batch);
         batch.at_ms = self.environment.unix_ms();
+        self.being_kept = std::mem::take(&mut self.keeping);
         if let Err(batch) = self.writer.submit(batch) {
             tracing::error!("the journal's writer is gone");
             self.batch.ready = batch.ready;
+            self.rows_came_to(&Err("the journal's writer is gone".into()));
             self.take(Input::SyncFailed);
         }
     }
@@ -287,6 +304,7 @@ impl Driver {
 
     fn written(&mut self, written: Written) {
         let Written { batch, result } = written;
+        self.rows_came_to(&result.as_ref().map(|_| ()).map_err(ToString::to_string));
         match result {
             Ok(events) => {
                 Metrics::count(&self.handle.metrics.journal_commits_total);
@@ -330,10 +348,18 @@ impl Driver {
             runs::News::Began => self.take(Input::TurnBegan { turn }),
             runs::News::Text { session, text } => {
                 self.handle.hub.say(&session, turn.0, &text);
+                if let Some(said) = self.runs.note_said(turn, &text, self.environment.now()) {
+                    self.batch.rows.insert((SAID.to_owned(), turn.0.to_string()), Some(said));
+                }
                 self.take(Input::TurnProgressed { turn });
             }
             runs::News::Ended { session, end, reply, failure } => {
                 self.handle.hub.hush(&session);
+                if let (TurnEnd::Interrupted { .. }, Some(said)) = (end, &reply)
+                    && self.runs.continues()
+                {
+                    self.batch.rows.insert((SAID.to_owned(), turn.0.to_string()), Some(said.clone()));
+                }
                 if let Some(reply) = reply {
                     self.texts.set_reply(turn, reply);
                 }
@@ -402,9 +428,9 @@ impl Driver {
                 }
                 self.take(Input::TurnGone { turn });
             }
-            // The local platform has a delivery as soon as its event is on disk, which is what this effect waited for.
-            Effect::Send { delivery, .. } | Effect::Transmit { delivery, .. } => {
-                self.take(Input::DeliverySent { delivery })
+            Effect::Send { delivery, session, content, repeat } => self.send(delivery, session, &content, repeat),
+            Effect::Transmit { delivery, session, content, repeat } => {
+                self.transmit(delivery, session, &content, repeat);
             }
             Effect::Answer { request, answer } => self.answer(request, answer),
             Effect::Settled { request, outcome } => {
@@ -455,21 +481,18 @@ impl Driver {
         resume: Option<Resume>,
         conversation: u32,
     ) -> Result<(), String> {
-        let session = self.session_name(session);
-        let mut prompt = String::new();
-        for message in messages {
-            if !prompt.is_empty() {
-                prompt.push_str("\n\n");
-            }
-            match self.texts.take_fresh(*message) {
-                Some(body) => prompt.push_str(&body.text),
-                None => {
-                    let stored = self.journal.message(*message).map_err(|error| error.to_string())?;
-                    prompt.push_str(&stored.ok_or_else(|| format!("the journal does not know {message}"))?.text);
-                }
-            }
-        }
-        self.runs.start(self.environment.now(), runs::Start { turn, session, prompt, attempt, resume, conversation })
+        let session = self.session_name(session).ok_or("the journal does not know the session of this turn")?;
+        let (prompt, attachments) = self.prompt(messages)?;
+        let said = match resume {
+            Some(_) if self.runs.continues() => self.journal.row(SAID, &turn.0.to_string()),
+            _ => Ok(None),
+        };
+        let said = said.map_err(|error| error.to_string())?.unwrap_or_default();
+        self.handle.hub.begin(&session, turn.0, &said);
+        let messages = messages.iter().map(|message| message.0).collect();
+        let start = runs::Start { turn, session, prompt, messages, attachments, said, attempt, resume, conversation };
+        self.runs.start(self.environment.now(), start);
+        Ok(())
     }
 
     fn append(&mut self, position: Position, record: Record) {
@@ -478,9 +501,14 @@ impl Driver {
         }
         let body = match &record {
             Record::GenerationBegun { .. } => Body::Owner(Box::new(self.owner.clone())),
-            Record::DeliveryOwed { content, .. } => {
+            Record::DeliveryOwed { session, content, .. } => {
                 let status = self.status_for(content);
-                self.texts.of_content(content, &status)
+                let text = self.texts.of_content(content, &status);
+                if self.is_remote(*session) { Body::Owed(text) } else { Body::Text(text) }
+            }
+            Record::TurnEnded { turn, .. } if self.runs.continues() => {
+                self.batch.rows.insert((SAID.to_owned(), turn.0.to_string()), None);
+                Body::None
             }
             record => self.texts.of_record(record),
         };
@@ -491,6 +519,30 @@ impl Driver {
         if !self.runs.wish(turn, wish) {
             let partial = evergate_core::input::Partial::Nothing;
             self.take(Input::TurnEnded { turn, end: TurnEnd::Interrupted { partial } });
+        }
+    }
+
+    /// Says so when the loop breaker has changed.
+    fn tell_breaker(&mut self) {
+        let breaker = self.core.breaker();
+        if !self.handle.hub.set_breaker(breaker) {
+            return;
+        }
+        let (deaths, held) = (self.core.deaths_in_a_row(), self.core.held());
+        match breaker {
+            Breaker::Tripped => {
+                tracing::error!(
+                    deaths,
+                    held,
+                    "the loop breaker is tripped: so many generations died in a row and brought nothing to its end; messages \
+                     are answered, and nothing else goes on before one is or `evergate breaker reset` is said"
+                );
+                self.environment.tell_supervisor(Told::Status("serving; the loop breaker is tripped"));
+            }
+            Breaker::Closed => {
+                tracing::info!("the loop breaker is closed: what it held goes on");
+                self.environment.tell_supervisor(Told::Status(self.core.phase().name()));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::agent::{Agent, Assignment, End, Progress, Report, Resume, What, Wish};
 use crate::config::Changes;
+use crate::platform::Attachment;
 use crate::reload::Reloaded;
 use evergate_core::id::{GenerationId, RequestId, TurnId};
 use evergate_core::input::{Partial, TurnEnd};
@@ -12,11 +13,14 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinSet};
 
 /// Reports that may wait for the driver; an agent that says more waits until they are taken.
 const REPORTS: usize = 1024;
+/// How often what a running answer says is kept, for agents that can go on from there.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The runs of this generation.
 pub struct Runs {
@@ -37,16 +41,26 @@ pub struct Run {
     pub session: Arc<str>,
     /// When it was started.
     pub started: Instant,
+    /// What its answer says so far, over all attempts, where that is kept.
+    said: String,
+    /// When that was kept last.
+    kept_at: Instant,
 }
 
 /// What to start.
 pub struct Start {
     /// The turn.
     pub turn: TurnId,
-    /// Its session's name, if the journal knows it.
-    pub session: Option<Arc<str>>,
+    /// Its session's name.
+    pub session: Arc<str>,
     /// What it answers.
     pub prompt: String,
+    /// The messages that this is made of.
+    pub messages: Vec<u64>,
+    /// The files that came with them.
+    pub attachments: Vec<Attachment>,
+    /// What earlier attempts have said, as far as that was kept.
+    pub said: String,
     /// Which start of the turn this is.
     pub attempt: u32,
     /// Why it is started again.
@@ -140,14 +154,16 @@ impl Runs {
         Self { agent, generation, state_dir, tasks, turns, open, to_driver, reports }
     }
 
-    /// Starts a run. An error says why it can not be started.
-    pub fn start(&mut self, now: Instant, start: Start) -> Result<(), String> {
-        let Start { turn, session, prompt, attempt, resume, conversation } = start;
-        let session = session.ok_or("the journal does not know the session of this turn")?;
+    /// Starts a run.
+    pub fn start(&mut self, now: Instant, start: Start) {
+        let Start { turn, session, prompt, messages, attachments, said, attempt, resume, conversation } = start;
         let assignment = Assignment {
             turn: turn.0,
             session: session.to_string(),
             prompt,
+            messages,
+            attachments,
+            said: said.clone(),
             attempt,
             resume: resume.map(|resume| match resume {
                 evergate_core::turn::Resume::Planned => Resume::Restart,
@@ -165,8 +181,27 @@ impl Runs {
             Done::Run
         });
         self.turns.insert(task.id(), turn);
-        self.open.insert(turn, Run { wish, session, started: now });
-        Ok(())
+        self.open.insert(turn, Run { wish, session, started: now, said, kept_at: now });
+    }
+
+    /// Whether an attempt of this agent goes on from what an earlier one has said.
+    #[must_use]
+    pub fn continues(&self) -> bool {
+        self.agent.continues()
+    }
+
+    /// Takes note of a piece of an answer; gives what it says so far when that is to be kept.
+    pub fn note_said(&mut self, turn: TurnId, text: &str, now: Instant) -> Option<String> {
+        if !self.agent.continues() {
+            return None;
+        }
+        let run = self.open.get_mut(&turn)?;
+        run.said.push_str(text);
+        let due = now >= run.kept_at + KEEP_EVERY;
+        due.then(|| {
+            run.kept_at = now;
+            run.said.clone()
+        })
     }
 
     /// Turns that start from now on are answered by this agent.

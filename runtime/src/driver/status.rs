@@ -6,6 +6,7 @@ use crate::candidate::OnDisk;
 use crate::journal::{Journal, StoredRequest};
 use evergate_core::drain::Report;
 use evergate_core::effect::Answer;
+use evergate_core::generation::Breaker;
 use evergate_core::id::{RequestId, SessionId, TurnId};
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::request::{Mode, Origin, Outcome, Signal, Wish};
@@ -27,13 +28,14 @@ impl Driver {
         let generation = self.core.generation();
         let shown: Vec<(TurnId, Turn)> =
             self.core.turns().iter().take(LISTED).map(|(id, turn)| (*id, turn.clone())).collect();
+        let breaker = self.core.breaker();
         let turns: Vec<Value> = shown
             .iter()
             .map(|(id, turn)| {
                 let session = self.name(turn.session);
                 let elapsed = self.runs.get(*id).map(|run| (now - run.started).as_millis() as u64);
                 json!({
-                    "turn": id, "session": session, "state": turn_state(turn), "attempt": turn.attempt,
+                    "turn": id, "session": session, "state": turn_state(turn, breaker), "attempt": turn.attempt,
                     "messages": turn.messages, "elapsed_ms": elapsed,
                 })
             })
@@ -71,8 +73,10 @@ impl Driver {
             "requests": requests,
             "restarts_being_checked": self.core.waiting_for_check(),
             "drain": self.drain_status(),
+            "breaker": self.breaker_status(),
             "journal": if self.core.journal_failing() { "failing" } else { "ok" },
             "listen": self.listen,
+            "platforms": self.switchboard.status(),
         })
     }
 
@@ -99,6 +103,15 @@ impl Driver {
             Content::Notice(Notice::Status) => self.status(),
             _ => Value::Null,
         }
+    }
+
+    /// The loop breaker: where it stands, after how many deaths in a row, and how many cut turns it holds.
+    fn breaker_status(&self) -> Value {
+        json!({
+            "state": self.core.breaker().name(),
+            "deaths": self.core.deaths_in_a_row(),
+            "held": self.core.held(),
+        })
     }
 
     fn drain_status(&mut self) -> Value {
@@ -146,6 +159,7 @@ impl Driver {
         let set_aside =
             self.core.sessions().values().filter(|session| session.standing == Quarantine::SetAside).count();
         Metrics::set(&metrics.sessions_quarantined, set_aside);
+        Metrics::set(&metrics.breaker_tripped, usize::from(self.core.is_tripped()));
     }
 
     fn name(&mut self, session: SessionId) -> String {
@@ -180,8 +194,9 @@ impl Driver {
     }
 }
 
-const fn turn_state(turn: &Turn) -> &'static str {
+const fn turn_state(turn: &Turn, breaker: Breaker) -> &'static str {
     match turn.state {
+        TurnState::Waiting if matches!(breaker, Breaker::Tripped) => "held",
         TurnState::Reclaiming | TurnState::Waiting => "resuming",
         TurnState::Running => "running",
         TurnState::Interrupting { .. } | TurnState::Killed => "interrupting",
@@ -276,6 +291,7 @@ pub(super) fn answer_words(answer: Answer) -> String {
         Answer::TooLate => "too late to be cancelled".into(),
         Answer::Unknown => "there is no such request".into(),
         Answer::TooMany => "refused: too many are open".into(),
+        Answer::NotTripped => "there is nothing to reset".into(),
         Answer::Ending => "refused: the end is written".into(),
         Answer::StorageFull => "refused: the journal cannot be written".into(),
         Answer::Unfit(_) => "refused: what would be started next could not take over".into(),

@@ -101,8 +101,8 @@ impl Texts {
     }
 
     /// The text of a delivery.
-    pub fn of_content(&self, content: &Content, status: &Value) -> Body {
-        Body::Text(match content {
+    pub fn of_content(&self, content: &Content, status: &Value) -> Arc<str> {
+        match content {
             Content::Reply { turn, .. } => self.replies.get(turn).cloned().unwrap_or_default(),
             Content::Notice(notice) => {
                 let failure = match notice {
@@ -115,7 +115,7 @@ impl Texts {
                 };
                 text(*notice, &Facts { failure, unfit: unfit.as_deref(), status }).into()
             }
-        })
+        }
     }
 
     /// A record is on disk, and its text with it.

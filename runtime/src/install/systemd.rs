@@ -75,6 +75,8 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 NotifyAccess=main
+# systemd keeps the listening socket over restarts and crashes: whoever connects meanwhile waits and is served.
+FileDescriptorStoreMax=1
 {of_the_machine}ExecStart={command}
 ExecReload={reload}
 # 0 is a stop that somebody asked for, {RESTART} asks for another start, 78 is a mistake that a start cannot mend.

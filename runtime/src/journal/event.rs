@@ -52,7 +52,10 @@ impl Event {
         match &write.record {
             Record::MessageAccepted { message, session, .. } => {
                 let Body::Message(body) = &write.body else { return None };
-                let data = json!({"message": message, "text": body.text, "from": body.from});
+                let mut data = json!({"message": message, "text": body.text, "from": body.from});
+                if !body.attachments.is_empty() {
+                    data["attachments"] = json!(body.attachments);
+                }
                 Some(Self::new(*session, "message", &data))
             }
             Record::TurnOpened { turn, session, messages, .. } => {
@@ -84,7 +87,7 @@ impl Event {
 
     fn delivery(session: SessionId, content: &Content, body: &Body) -> Self {
         let text = match body {
-            Body::Text(text) => text,
+            Body::Text(text) | Body::Owed(text) => text,
             _ => "",
         };
         match content {

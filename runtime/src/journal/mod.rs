@@ -11,14 +11,16 @@ pub mod writer;
 pub use dump::{Cursor, dump};
 pub use event::Event;
 
+use crate::platform::Attachment;
 use crate::systemd::Unit;
 use evergate_core::effect::Place;
-use evergate_core::id::{GenerationId, MessageId, Position, RequestId, SessionId};
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId};
 use evergate_core::input::{Asked, Standing};
 use evergate_core::record::{Record, Unfinished};
 use evergate_core::request::{Outcome, Request};
 use evergate_core::supervisor::Supervisor;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One record with the texts that the core does not carry.
@@ -39,8 +41,10 @@ pub enum Body {
     None,
     /// For an accepted message.
     Message(Arc<MessageBody>),
-    /// For an owed delivery: its text.
+    /// For an owed delivery: its text, which is delivered with its event.
     Text(Arc<str>),
+    /// For an owed delivery whose platform has to send it: its text, kept until it is settled.
+    Owed(Arc<str>),
     /// For a request.
     Request(Arc<RequestBody>),
     /// For the beginning of a generation.
@@ -58,6 +62,8 @@ pub struct MessageBody {
     pub text: String,
     /// Who said it.
     pub from: String,
+    /// The files that came with it.
+    pub attachments: Vec<Attachment>,
 }
 
 /// What a request says beside what the core knows.
@@ -118,6 +124,9 @@ pub struct StoredMessage {
     pub place: Place,
     /// When it was accepted, in milliseconds since 1970.
     pub at_ms: u64,
+    /// The files that came with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
 }
 
 /// A request as it is kept.
@@ -168,11 +177,21 @@ pub struct Logged {
     pub record: Record,
 }
 
+/// Small durable facts beside the records, by scope and key; `None` removes one. They are no part of the life cycle: an
+/// adapter's cursor, the id of a message that is being edited, what a running answer says so far. Losing the last of them
+/// costs a repetition, never a message.
+pub type Rows = BTreeMap<(String, String), Option<String>>;
+
+/// The scope of what running answers say so far, by turn; a row goes in the commit that ends its turn.
+pub const SAID: &str = "said";
+
 /// Records that go to disk together or not at all.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The records, in order.
     pub writes: Vec<Write>,
+    /// Facts beside them, which stand before the records of the same batch.
+    pub rows: Rows,
     /// When this generation became ready, in milliseconds since 1970, once.
     pub ready: Option<(GenerationId, u64)>,
     /// When the batch was begun, in milliseconds since 1970.
@@ -254,6 +273,12 @@ pub trait Journal: Send + Sync {
     fn history(&self, after: u64, limit: usize) -> Result<Vec<Logged>, JournalError>;
     /// Up to `limit` lines of the whole journal as JSON from `cursor` on, and where to go on.
     fn dump(&self, cursor: Cursor, limit: usize) -> Result<(String, Option<Cursor>), JournalError>;
+    /// One fact.
+    fn row(&self, scope: &str, key: &str) -> Result<Option<String>, JournalError>;
+    /// All facts of a scope, by key.
+    fn rows(&self, scope: &str) -> Result<BTreeMap<String, String>, JournalError>;
+    /// The text of a delivery that its platform still has to send.
+    fn owed_text(&self, delivery: DeliveryId) -> Result<Option<String>, JournalError>;
     /// Closes the file in order, so that the next start need not repair it. Nothing can be read or written afterwards.
     fn close(&self);
     /// Kept events of a session above `after`, in order: up to `limit`, fewer if they are long, none only at the end.

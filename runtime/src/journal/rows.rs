@@ -22,6 +22,10 @@ pub const NATIVES: TableDefinition<(u64, &str), u64> = TableDefinition::new("nat
 pub const REQUESTS: TableDefinition<u64, &[u8]> = TableDefinition::new("requests");
 pub const GENERATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("generations");
 pub const EVENTS: TableDefinition<(u64, u64), &str> = TableDefinition::new("events");
+/// Facts beside the records, by scope and key. Journals of earlier versions have neither this table nor the next.
+pub const ROWS: TableDefinition<(&str, &str), &str> = TableDefinition::new("rows");
+/// The texts that platforms still have to send, by delivery.
+pub const OWED: TableDefinition<u64, &str> = TableDefinition::new("owed");
 
 /// What the store itself counts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +51,8 @@ pub fn create_tables(database: &Database) -> Result<(), redb::Error> {
     transaction.open_table(REQUESTS)?;
     transaction.open_table(GENERATIONS)?;
     transaction.open_table(EVENTS)?;
+    transaction.open_table(ROWS)?;
+    transaction.open_table(OWED)?;
     transaction.commit()?;
     Ok(())
 }
@@ -65,6 +71,7 @@ pub fn write_batch(
     batch: &Batch,
     counters: &mut Counters,
 ) -> Result<Vec<Event>, redb::Error> {
+    write_rows(transaction, batch)?;
     let mut log = transaction.open_table(LOG)?;
     let mut unfinished = transaction.open_table(UNFINISHED)?;
     let mut events_table = transaction.open_table(EVENTS)?;
@@ -95,6 +102,21 @@ pub fn write_batch(
     meta.insert("highest", to_json(&counters.highest).as_slice())?;
     meta.insert("last_event", to_json(&counters.event).as_slice())?;
     Ok(events)
+}
+
+/// Writes the facts beside the records.
+fn write_rows(transaction: &WriteTransaction, batch: &Batch) -> Result<(), redb::Error> {
+    if batch.rows.is_empty() {
+        return Ok(());
+    }
+    let mut table = transaction.open_table(ROWS)?;
+    for ((scope, key), value) in &batch.rows {
+        match value {
+            Some(value) => drop(table.insert((scope.as_str(), key.as_str()), value.as_str())?),
+            None => drop(table.remove((scope.as_str(), key.as_str()))?),
+        }
+    }
+    Ok(())
 }
 
 /// A line of the history: the time, for people, and the record.
@@ -137,8 +159,15 @@ fn write_nouns(transaction: &WriteTransaction, write: &Write, at_ms: u64, line: 
                 standing: *standing,
                 place: *place,
                 at_ms,
+                attachments: body.attachments.clone(),
             };
             transaction.open_table(MESSAGES)?.insert(message.0, to_json(&stored).as_slice())?;
+        }
+        (Record::DeliveryOwed { delivery, .. }, Body::Owed(text)) => {
+            transaction.open_table(OWED)?.insert(delivery.0, &**text)?;
+        }
+        (Record::DeliverySettled { delivery, .. }, _) => {
+            transaction.open_table(OWED)?.remove(delivery.0)?;
         }
         (Record::RequestMade { request, made }, body) => {
             let reason = match body {

@@ -3,15 +3,16 @@
 //! and never what is long answered.
 
 use super::rows::{
-    Counters, EVENTS, GENERATIONS, LOG, MESSAGES, META, NATIVES, REQUESTS, SESSION_NAMES, SESSIONS, UNFINISHED,
-    create_tables, from_json, get_json, read_counters, read_logged, slot_of, write_batch,
+    Counters, EVENTS, GENERATIONS, LOG, MESSAGES, META, NATIVES, OWED, REQUESTS, ROWS, SESSION_NAMES, SESSIONS,
+    UNFINISHED, create_tables, from_json, get_json, read_counters, read_logged, slot_of, write_batch,
 };
 use super::{Batch, Event, Journal, JournalError, Logged, StoredGeneration, StoredMessage, StoredRequest};
 use crate::environment::Disk;
-use evergate_core::id::{GenerationId, MessageId, RequestId, SessionId};
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId};
 use evergate_core::record::Unfinished;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -266,6 +267,38 @@ impl Journal for Store {
         super::dump(self, cursor, limit)
     }
 
+    fn row(&self, scope: &str, key: &str) -> Result<Option<String>, JournalError> {
+        self.read(|transaction| {
+            let table = there_or_not(transaction.open_table(ROWS))?;
+            let row = table.map(|table| table.get((scope, key))).transpose()?.flatten();
+            Ok(row.map(|value| value.value().to_owned()))
+        })
+    }
+
+    fn rows(&self, scope: &str) -> Result<BTreeMap<String, String>, JournalError> {
+        self.read(|transaction| {
+            let mut rows = BTreeMap::new();
+            let Some(table) = there_or_not(transaction.open_table(ROWS))? else { return Ok(rows) };
+            for row in table.range((scope, "")..)? {
+                let (key, value) = row?;
+                let (of, key) = key.value();
+                if of != scope {
+                    break;
+                }
+                rows.insert(key.to_owned(), value.value().to_owned());
+            }
+            Ok(rows)
+        })
+    }
+
+    fn owed_text(&self, delivery: DeliveryId) -> Result<Option<String>, JournalError> {
+        self.read(|transaction| {
+            let table = there_or_not(transaction.open_table(OWED))?;
+            let row = table.map(|table| table.get(delivery.0)).transpose()?.flatten();
+            Ok(row.map(|text| text.value().to_owned()))
+        })
+    }
+
     fn close(&self) {
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -286,6 +319,15 @@ impl Journal for Store {
             }
             Ok(events)
         })
+    }
+}
+
+/// A table that journals of earlier versions do not have before they are written.
+fn there_or_not<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, redb::TableError> {
+    match opened {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

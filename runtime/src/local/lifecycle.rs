@@ -13,7 +13,7 @@ use evergate_core::effect::Answer;
 use evergate_core::id::RequestId;
 use evergate_core::request::{Mode, Wish};
 use evergate_core::watchdog::Part;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// How long a request may take to reach the disk.
@@ -45,10 +45,7 @@ async fn ask(State(local): State<Local>, wish: Wish, body: Body) -> Response {
 
 async fn read(local: &Local, wish: Wish, body: Body) -> Result<NewRequest, Box<Response>> {
     let bad = |sentence: &str| Err(Box::new(answer::error(StatusCode::BAD_REQUEST, sentence)));
-    let body = match axum::body::HttpBody::size_hint(&body).exact() {
-        Some(0) => serde_json::Map::new(),
-        _ => read_json(body).await?,
-    };
+    let body = read_body(body).await?;
     let mode = match body.get("mode").map(Value::as_str) {
         None | Some(Some("graceful")) => Mode::Graceful,
         Some(Some("force")) => Mode::Force,
@@ -59,13 +56,51 @@ async fn read(local: &Local, wish: Wish, body: Body) -> Result<NewRequest, Box<R
         Some(Value::String(reason)) if reason.len() <= REASON => Some(reason.clone()),
         Some(_) => return bad("\"reason\" is a string of at most 1024 bytes"),
     };
+    Ok(NewRequest { wish, mode, by: by(local, &body)?, reason })
+}
+
+/// A body that may be empty.
+async fn read_body(body: Body) -> Result<Map<String, Value>, Box<Response>> {
+    match axum::body::HttpBody::size_hint(&body).exact() {
+        Some(0) => Ok(Map::new()),
+        _ => read_json(body).await,
+    }
+}
+
+/// Through which door a wish came, and from which turn, as it says itself.
+fn by(local: &Local, body: &Map<String, Value>) -> Result<By, Box<Response>> {
     let turn = match body.get("turn") {
         None | Some(Value::Null) => None,
         Some(turn) if turn.is_u64() => turn.as_u64(),
-        Some(_) => return bad("\"turn\" is the number of the turn that asks"),
+        Some(_) => {
+            let sentence = "\"turn\" is the number of the turn that asks";
+            return Err(Box::new(answer::error(StatusCode::BAD_REQUEST, sentence)));
+        }
     };
-    let by = By { through_control: local.door == Door::Control, turn };
-    Ok(NewRequest { wish, mode, by, reason })
+    Ok(By { through_control: local.door == Door::Control, turn })
+}
+
+/// `POST /v1/breaker/reset`.
+pub async fn reset_breaker(State(local): State<Local>, body: Body) -> Response {
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err(refused) => return *refused,
+    };
+    let by = match by(&local, &body) {
+        Ok(by) => by,
+        Err(refused) => return *refused,
+    };
+    let generation = local.handle.hub.stage().generation;
+    match local.handle.call(PATIENCE, |answer| Call::ResetBreaker { by, answer }).await {
+        Err(unavailable) => answer::unavailable(unavailable),
+        Ok(RequestAnswer { request, answer: Answer::Accepted, .. }) => {
+            axum::Json(json!({"reset": true, "request": request, "generation": generation})).into_response()
+        }
+        Ok(RequestAnswer { answer: Answer::NotTripped, .. }) => {
+            axum::Json(json!({"reset": false, "generation": generation})).into_response()
+        }
+        Ok(answer) => answered(&local, &answer, generation),
+    }
 }
 
 /// `POST /v1/reload`.
@@ -105,6 +140,7 @@ fn answered(local: &Local, answer: &RequestAnswer, generation: u64) -> Response 
             1,
             "too many requests are open already; wait for their outcome (GET /v1/status)",
         ),
+        Answer::NotTripped => answer::error(StatusCode::CONFLICT, "the loop breaker is not tripped"),
         Answer::Unknown => answer::error(StatusCode::NOT_FOUND, "there is no open request with this number"),
         Answer::Ending => answer::refused(evergate_core::effect::Refusal::Ending),
         Answer::Unfit(_) => {

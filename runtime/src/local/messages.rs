@@ -2,6 +2,7 @@
 
 use super::{Door, Local, answer};
 use crate::driver::handle::{Call, MessageAnswer, NewMessage};
+use crate::platform::Chat;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -72,7 +73,8 @@ async fn read(local: &Local, session: String, body: Body) -> Result<NewMessage, 
     };
     let from = if local.door == Door::Control { "terminal" } else { "local" };
     // Whoever came through either door holds the authority of the state directory.
-    Ok(NewMessage { session, native, text: text.clone(), from: from.into(), standing: Standing::Operator })
+    let (text, from) = (text.clone(), from.into());
+    Ok(NewMessage { session, native, text, from, standing: Standing::Operator, attachments: Vec::new() })
 }
 
 /// Reads a JSON object of bounded size.
@@ -108,6 +110,11 @@ pub fn is_session_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }
 
+/// Whether there may be a session of that name, on whatever platform. Only its own platform speaks in it.
+pub fn may_be_read(name: &str) -> bool {
+    is_session_name(name) || Chat::of_session(name).is_some()
+}
+
 /// The sessions there are, each with its last event.
 pub async fn sessions(State(local): State<Local>) -> Response {
     match local.handle.journal.sessions(SessionId(0), SESSIONS) {
@@ -128,7 +135,7 @@ pub async fn sessions(State(local): State<Local>) -> Response {
 
 /// One session; one that nobody has spoken in yet has no events.
 pub async fn session(State(local): State<Local>, Path(name): Path<String>) -> Response {
-    if !is_session_name(&name) {
+    if !may_be_read(&name) {
         return answer::error(
             StatusCode::BAD_REQUEST,
             "a session name is 1 to 64 letters, digits, dots, dashes or underscores",

@@ -50,6 +50,7 @@ pub fn router(local: Local) -> Router {
         .route("/v1/restart", post(lifecycle::restart))
         .route("/v1/stop", post(lifecycle::stop))
         .route("/v1/reload", post(lifecycle::reload))
+        .route("/v1/breaker/reset", post(lifecycle::reset_breaker))
         .route("/v1/requests/{request}", get(lifecycle::request))
         .route("/v1/requests/{request}", delete(lifecycle::cancel))
         .route("/v1/generations", get(generations::generations))
@@ -92,7 +93,10 @@ async fn page() -> Response {
 async fn readyz(State(local): State<Local>) -> Response {
     let stage = local.handle.hub.stage();
     let status = if stage.phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(json!({"phase": stage.phase.name(), "generation": stage.generation}))).into_response()
+    // A gateway whose loop breaker is tripped is ready: it takes and answers messages.
+    let breaker = local.handle.hub.breaker().name();
+    let body = json!({"phase": stage.phase.name(), "generation": stage.generation, "breaker": breaker});
+    (status, axum::Json(body)).into_response()
 }
 
 async fn metrics(State(local): State<Local>) -> Response {

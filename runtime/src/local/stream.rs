@@ -1,7 +1,7 @@
 //! A session's events as server-sent events: first what the journal keeps after the client's last event, then what
 //! happens. A client that falls behind is brought up to date from the journal again, so that it sees no gap and no repeat.
 
-use super::messages::is_session_name;
+use super::messages::may_be_read;
 use super::{Local, answer};
 use crate::environment::Environment;
 use crate::hub::{Hub, Live, Stage};
@@ -31,7 +31,7 @@ pub async fn events(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
-    if !is_session_name(&session) {
+    if !may_be_read(&session) {
         return answer::error(
             StatusCode::BAD_REQUEST,
             "a session name is 1 to 64 letters, digits, dots, dashes or underscores",

@@ -42,6 +42,7 @@ fn write(record: &Record) -> Write {
             native: Some(format!("native-{}", message.0)),
             text: "a text that is longer than nothing ".repeat(3),
             from: "somebody".into(),
+            attachments: Vec::new(),
         })),
         Record::DeliveryOwed { .. } => Body::Text("an answer".into()),
         _ => Body::None,

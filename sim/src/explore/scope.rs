@@ -87,8 +87,8 @@ const CI: [Shape; 35] = [
     shape(272_722, 747_821),
 ];
 /// The rooms of `seed`.
-const SEED: [Shape; 6] =
-    [shape(10_159, 19_229), shape(18_953, 32_781), shape(2_521, 4_385), shape(4_058, 7_389), shape(1, 1), shape(1, 1)];
+const SEED: [Shape; 5] =
+    [shape(10_159, 19_229), shape(18_953, 32_781), shape(2_521, 4_385), shape(4_058, 7_389), shape(9_484, 16_140)];
 
 impl Room {
     fn uncertain(&self) -> Uncertain {
@@ -219,6 +219,7 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 34 | supervise | K × J |
 /// | 35 | systemd | X |
 /// | 36 | systemd | R, K, J and X on a platform that cannot tell a repeat |
+/// | 37 | supervise | the same, where what may have arrived is not sent again |
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
@@ -229,7 +230,6 @@ pub fn table() -> Vec<Scope> {
         room(Nobody, Size(2, 2, 0, 1, 0), &[]),
         room(Nobody, Size(1, 1, 1, 1, 0), &UNFIT),
         with(room(Evergate, Size(1, 1, 1, 1, 0), &BLIND), |budget| budget.lost_sends = 2),
-        with(room(Evergate, Size(1, 1, 1, 1, 1), &DROPS), |budget| budget.lost_sends = 1),
     ];
     let mut ci: Vec<Room> = supervisors().map(|who| room(who, Size(1, 1, 1, 1, 1), &ALL)).collect();
     ci.extend(supervisors().map(|who| room(who, Size(3, 3, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));
@@ -249,6 +249,7 @@ pub fn table() -> Vec<Scope> {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
         }),
         with(room(Systemd, Size(1, 1, 1, 1, 1), &BLIND), |budget| (budget.lost_sends, budget.freezes) = (2, 1)),
+        with(room(Evergate, Size(1, 1, 1, 1, 1), &DROPS), |budget| budget.lost_sends = 1),
     ]);
     let deep = supervisors().map(|who| {
         with(room(who, Size(3, 4, 2, 2, 1), &ALL), |budget| {

@@ -1,4 +1,4 @@
-//! The doors of the simulated gateway and the connections that came in through them. A process that dies in the middle of a
+//! The doors of the simulated gateway and the connections that came in through them or that it made. A process that dies in the middle of a
 //! step says nothing any more, and its connections break in the order in which they came: tokio gives up the tasks of a dying
 //! runtime in an order that depends on how many tasks this process has ever had, and one seed would not give one run.
 
@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
-/// The connections of one process, in the order in which they came. They break when the last of its parts is gone.
+/// The connections of one process, in the order in which they came about. They break when the last of its parts is gone.
 pub struct Berths {
     alive: Alive,
     streams: Mutex<(u64, BTreeMap<u64, TcpStream>)>,
@@ -31,12 +31,13 @@ impl Berths {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn moor(self: &Arc<Self>, stream: TcpStream) -> Mortal {
+    /// Keeps a connection that came in or was made, and gives the process its end of it.
+    pub fn moor(self: &Arc<Self>, stream: TcpStream) -> Box<dyn Stream> {
         let mut streams = self.streams();
         streams.0 += 1;
         let number = streams.0;
         streams.1.insert(number, stream);
-        Mortal { number, berths: Arc::clone(self) }
+        Box::new(Mortal { number, berths: Arc::clone(self) })
     }
 }
 
@@ -54,7 +55,7 @@ impl Listener for Door {
     fn accept(&mut self) -> Accepting<'_> {
         Box::pin(async {
             let (stream, _) = self.listener.accept().await?;
-            Ok(Box::new(self.berths.moor(stream)) as Box<dyn Stream>)
+            Ok(self.berths.moor(stream))
         })
     }
 

@@ -9,7 +9,7 @@ use super::logbook::Mark;
 use super::world::World;
 use crate::story::{Kind, Lane};
 use evergate::candidate::OnDisk;
-use evergate::environment::{Address, BoxFuture, Disk, Environment, Listener, Task, Told};
+use evergate::environment::{Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
 use evergate::reload::Reloaded;
 use evergate_core::time::Instant;
 use evergate_core::verdict::Verdict;
@@ -24,7 +24,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
-use turmoil::net::TcpListener;
+use turmoil::net::{TcpListener, TcpStream};
 
 /// The world as one process sees it.
 pub struct Simulated {
@@ -80,6 +80,11 @@ impl Environment for Simulated {
             let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
             Ok(Box::new(Door { listener, shown, berths }) as Box<dyn Listener>)
         })
+    }
+
+    fn connect(&self, host: &str, port: u16) -> BoxFuture<io::Result<Box<dyn Stream>>> {
+        let (host, berths) = (host.to_owned(), Arc::clone(&self.berths));
+        Box::pin(async move { Ok(berths.moor(TcpStream::connect((host.as_str(), port)).await?)) })
     }
 
     fn journal_disk(&self, _: &Path) -> Box<dyn Disk> {

@@ -110,6 +110,7 @@ async fn generation(
         access: Arc::new(Access::new(TOKEN.into(), format!("http://{}", opened.listen))),
         // The agents of a simulated process die with it.
         reclaim: Box::new(|| {}),
+        platforms: Vec::new(),
         pulse: Arc::new(evergate::pulse::Pulse::default()),
         record: Box::new(|_| evergate::flight::Recorder::off()),
     };

@@ -244,7 +244,8 @@ impl Subject for Naive {
             Input::Request { request, wish, mode, origin } => self.request_arrived(request, wish, mode, origin),
             Input::Cancel { request } => self.cancel(now, request),
             Input::Signal { request, signal } => self.signalled(now, request, signal),
-            Input::SupervisorStops { .. }
+            Input::ResetBreaker { .. }
+            | Input::SupervisorStops { .. }
             | Input::SupervisorStays { .. }
             | Input::CandidateFit { .. }
             | Input::CandidateUnfit { .. } => self.effects.push_back(Effect::Ignored),

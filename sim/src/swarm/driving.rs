@@ -203,7 +203,7 @@ impl World<'_> {
                 self.child_hears(request);
             }
             Answer::TooLate => self.marks.hit(Mark::CancelTooLate),
-            Answer::Cancelled | Answer::Unknown => {}
+            Answer::Cancelled | Answer::Unknown | Answer::NotTripped => {}
             Answer::TooMany | Answer::Ending | Answer::StorageFull | Answer::Unfit(_) => {
                 self.wishes.remove(&request);
                 self.child_hears(request);

@@ -21,6 +21,11 @@ fn value(form: Form) -> BoxedStrategy<Value> {
             let host = prop_oneof![fourth, Just(std::net::Ipv6Addr::LOCALHOST.into())];
             (host, any::<u16>()).prop_map(|address: (std::net::IpAddr, u16)| Value::Address(address.into())).boxed()
         }
+        Form::Text => prop_oneof!["[ -~äß]{0,20}", Just(String::new())].prop_map(Value::Text).boxed(),
+        Form::Url => select(&["", "http://127.0.0.1:8008", "https://example.org/below", "https://[::1]:1"][..])
+            .prop_map(|url| Value::Text(url.into()))
+            .boxed(),
+        Form::Names => proptest::collection::vec("[@a-z:.0-9]{1,12}", 0..3).prop_map(Value::Argv).boxed(),
         Form::Argv => {
             let argument = prop_oneof![any::<String>(), "[ -~]*"].prop_map(|text| text.replace('\0', ""));
             let arguments = proptest::collection::vec(argument, 0..4);

@@ -153,6 +153,7 @@ impl Writer {
             native: Some(format!("n{}", message.0)),
             text: text(message),
             from: "local".into(),
+            attachments: Vec::new(),
         };
         let accepted = Record::MessageAccepted {
             message,

@@ -1,0 +1,411 @@
+//! What chats are owed, on its way out, at the pace that the server allows. Chats do not wait for each other; what one chat
+//! is owed, and what is shown of its running answer, goes one after the other.
+
+use super::api::{Address, Api, Trouble};
+use super::pace::Pace;
+use super::show::{Show, Shown};
+use super::{files, split};
+use crate::platform::{Chat, Outcome, Outgoing, Port, Repeat, Saying};
+use crate::watched::Watcher;
+use evergate_core::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// The longest part of a text: what may have to be said about a repetition fits into the message, too.
+pub const PART: usize = split::LONGEST - 64;
+/// Stands before a text that may be there already.
+const TWICE: &str = "(possibly sent twice)\n";
+/// A turn that ended well and said nothing.
+const NOTHING: &str = "(The agent ended without an answer.)";
+/// The first pause while the server cannot be reached; doubled up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// How long what is on its way may take when the gateway ends.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+/// How often old files are looked for.
+const CLEANING: Duration = Duration::from_secs(6 * 3600);
+
+/// What all sends share.
+pub struct Desk {
+    /// The server.
+    pub api: Api,
+    /// The gateway.
+    pub port: Port,
+    pace: Mutex<Pace>,
+    over: Watcher<bool>,
+}
+
+/// The gateway ends before it was this one's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Over;
+
+/// The sender of one generation.
+pub struct Sender {
+    desk: Arc<Desk>,
+    tasks: JoinSet<Done>,
+    /// Sessions with something on its way.
+    busy: BTreeSet<String>,
+    /// What came meanwhile.
+    held: BTreeMap<String, Outgoing>,
+    /// Running answers, by session.
+    shows: BTreeMap<String, Show>,
+    clean_at: Instant,
+    file_age: Duration,
+}
+
+/// What a task has done.
+enum Done {
+    /// Nothing that anybody waits for.
+    Aside,
+    /// A delivery is settled.
+    Delivered { session: String },
+    /// A running answer was shown.
+    Shown { session: String, show: Show },
+}
+
+impl Sender {
+    /// A sender that owes nobody anything; it stops when `over` says so.
+    pub fn new(api: Api, port: Port, over: Watcher<bool>, file_age: Duration) -> Self {
+        let clean_at = port.environment().now();
+        let desk = Arc::new(Desk { api, port, pace: Mutex::default(), over });
+        let (tasks, busy, held, shows) = (JoinSet::new(), BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        Self { desk, tasks, busy, held, shows, clean_at, file_age }
+    }
+
+    /// Sends until it is over, and then gives back what could not be sent.
+    pub async fn run(mut self) {
+        let desk = Arc::clone(&self.desk);
+        self.tasks.spawn(register(Arc::clone(&desk)));
+        loop {
+            let due = self.shows.values().map(Show::due).chain([self.clean_at]).min().unwrap_or(self.clean_at);
+            tokio::select! {
+                biased;
+                () = desk.over() => break,
+                Some(done) = self.tasks.join_next() => self.done(done),
+                outgoing = desk.port.outgoing() => self.deliver(outgoing),
+                stirred = desk.port.stirred() => stirred.iter().for_each(|session| self.stirred(session)),
+                () = desk.port.environment().sleep_until(due) => self.due(),
+            }
+        }
+        for outgoing in std::mem::take(&mut self.held).into_values() {
+            desk.port.settle(outgoing.delivery, Outcome::Failed).await;
+        }
+        let end = desk.port.environment().now() + LAST_MOMENT;
+        loop {
+            tokio::select! {
+                biased;
+                done = self.tasks.join_next() => if done.is_none() { return },
+                () = desk.port.environment().sleep_until(end) => return,
+            }
+        }
+    }
+
+    fn done(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        let session = match done {
+            Ok(Done::Aside) => return,
+            Ok(Done::Delivered { session }) => session,
+            Ok(Done::Shown { session, show }) => {
+                self.shows.insert(session.clone(), show);
+                session
+            }
+            // A mistake of ours: the adapter is started again.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => return,
+            },
+        };
+        self.busy.remove(&session);
+        if let Some(outgoing) = self.held.remove(&session) {
+            return self.deliver(outgoing);
+        }
+        // It may have ended, or another may have begun, while this was under way.
+        self.stirred(&session);
+    }
+
+    fn deliver(&mut self, outgoing: Outgoing) {
+        let session = outgoing.chat.session();
+        if !self.busy.insert(session.clone()) {
+            self.held.insert(session, outgoing);
+            return;
+        }
+        let show = match outgoing.what {
+            Saying::Reply { turn, .. } if self.shows.get(&session).is_some_and(|show| show.turn == turn) => {
+                self.shows.remove(&session)
+            }
+            _ => None,
+        };
+        let desk = Arc::clone(&self.desk);
+        self.tasks.spawn(async move {
+            desk.bring(outgoing, show).await;
+            Done::Delivered { session }
+        });
+    }
+
+    /// The answer that runs in a session has begun, changed or ended.
+    fn stirred(&mut self, session: &str) {
+        let running = self.desk.port.said(session);
+        let known = self.shows.get(session).map(|show| show.turn);
+        match running {
+            None if !self.busy.contains(session) => drop(self.shows.remove(session)),
+            Some((turn, _)) if known != Some(turn) && !self.busy.contains(session) => {
+                if let Some(show) = Show::begin(&self.desk, session, turn) {
+                    self.shows.insert(session.to_owned(), show);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Shows what is due.
+    fn due(&mut self) {
+        let now = self.desk.port.environment().now();
+        if self.clean_at <= now {
+            self.clean_at = now + CLEANING;
+            files::clean(self.desk.port.state_dir(), self.file_age);
+        }
+        let due: Vec<_> =
+            self.shows.iter().filter(|(_, show)| show.due() <= now).map(|(name, _)| name.clone()).collect();
+        for session in due {
+            let Some(mut show) = self.shows.remove(&session) else { continue };
+            let Some((_, text)) = self.desk.port.said(&session).filter(|(turn, _)| *turn == show.turn) else {
+                continue;
+            };
+            let desk = Arc::clone(&self.desk);
+            if let Some(to) = show.typing(now) {
+                let desk = Arc::clone(&desk);
+                self.tasks.spawn(async move {
+                    let _courtesy = desk.api.typing(to).await;
+                    Done::Aside
+                });
+            }
+            if !show.wants(now, &text) {
+                self.shows.insert(session, show);
+                continue;
+            }
+            self.busy.insert(session.clone());
+            self.tasks.spawn(async move {
+                show.advance(&desk, &text).await;
+                Done::Shown { session, show }
+            });
+        }
+    }
+}
+
+/// Tells the server which commands there are, unless it knows.
+async fn register(desk: Arc<Desk>) -> Done {
+    let known = super::COMMANDS.map(|(name, does)| format!("{name} {does}")).join("\n");
+    if !matches!(desk.port.kept("commands"), Ok(Some(kept)) if kept == known) {
+        match desk.api.set_commands(&super::COMMANDS).await {
+            Ok(()) => drop(desk.port.keep([("commands".to_owned(), Some(known))]).await),
+            Err(trouble) => {
+                tracing::warn!(platform = super::NAME, %trouble, "the commands could not be registered; the next start tries again")
+            }
+        }
+    }
+    Done::Aside
+}
+
+impl Desk {
+    /// Takes the right to say something in this chat now; otherwise gives the time to ask again.
+    pub fn take(&self, chat: i64) -> Result<(), Instant> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(chat, self.port.environment().now())
+    }
+
+    /// The server wants to be left alone.
+    pub fn hold(&self, chat: i64, length: Duration) {
+        let now = self.port.environment().now();
+        tracing::warn!(
+            platform = super::NAME,
+            chat,
+            seconds = length.as_secs(),
+            "the server asks for quiet in this chat"
+        );
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).hold(chat, now, length);
+    }
+
+    async fn over(&self) {
+        let mut over = self.over.clone();
+        while !over.now() && over.changed().await.is_some() {}
+    }
+
+    async fn pause(&self, until: Instant) -> Result<(), Over> {
+        tokio::select! {
+            biased;
+            () = self.over() => Err(Over),
+            () = self.port.environment().sleep_until(until) => Ok(()),
+        }
+    }
+
+    async fn turn(&self, chat: i64) -> Result<(), Over> {
+        while let Err(at) = self.take(chat) {
+            self.pause(at).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings one delivery to its chat and says what became of it.
+    async fn bring(&self, outgoing: Outgoing, show: Option<Show>) {
+        let row = Shown::row(&outgoing);
+        let shown = match show.map(Show::into_shown) {
+            Some(shown) => shown,
+            None => Shown::kept(&self.port, &row),
+        };
+        let had = !shown.ids.is_empty();
+        let mut letter = Letter { desk: self, outgoing: &outgoing, row: &row, shown, kept_more: false };
+        let outcome = letter.send().await.unwrap_or(Outcome::Failed);
+        let rows = had || letter.kept_more;
+        let over = matches!(outcome, Outcome::Sent | Outcome::Rejected { .. });
+        self.port.settle(outgoing.delivery, outcome).await;
+        // In the same commit as the end of the delivery, or a later one.
+        if rows
+            && over
+            && let Err(why) = self.port.keep([(row, None)]).await
+        {
+            tracing::debug!(platform = super::NAME, why, "a row that nobody needs any more stays");
+        }
+    }
+}
+
+/// One delivery on its way.
+struct Letter<'a> {
+    desk: &'a Desk,
+    outgoing: &'a Outgoing,
+    row: &'a str,
+    /// The messages that it has become so far.
+    shown: Shown,
+    kept_more: bool,
+}
+
+/// What one call came to.
+enum Step {
+    /// The part is there.
+    Done,
+    /// It is worth the same call again.
+    Again,
+    /// This is the end of the delivery for now.
+    End(Outcome),
+}
+
+impl Letter<'_> {
+    async fn send(&mut self) -> Result<Outcome, Over> {
+        let Some(to) = address(&self.outgoing.chat, &self.outgoing.what) else {
+            return Ok(Outcome::Rejected { why: "its chat has no number".into() });
+        };
+        let mut parts = split::split(&self.outgoing.text, PART);
+        if parts.is_empty() {
+            parts.push(NOTHING.to_owned());
+        }
+        let mut unsure = self.outgoing.repeat == Repeat::Possible;
+        let last = parts.len() - 1;
+        for (place, part) in parts.iter().enumerate() {
+            let to = if place == 0 { to } else { Address { reply_to: None, ..to } };
+            let mut pause = PAUSE;
+            loop {
+                self.desk.turn(to.chat).await?;
+                let known = self.shown.ids.get(place).copied();
+                let result = match known {
+                    Some(id) => self.desk.api.edit(to.chat, id, part).await.map(|()| id),
+                    None if unsure => self.desk.api.send(to, &format!("{TWICE}{part}")).await,
+                    None => self.desk.api.send(to, part).await,
+                };
+                match self.judge(result, place, known, &mut pause).await? {
+                    Step::Done => break,
+                    Step::Again => {}
+                    Step::End(outcome) => return Ok(outcome),
+                }
+            }
+            unsure &= self.shown.ids.len() <= place;
+            if place < last && !self.keep().await {
+                return Ok(Outcome::Unknown);
+            }
+        }
+        for id in self.shown.ids.split_off(parts.len().min(self.shown.ids.len())) {
+            self.desk.api.delete(to.chat, id).await;
+        }
+        Ok(Outcome::Sent)
+    }
+
+    async fn judge(
+        &mut self,
+        result: Result<i64, Trouble>,
+        place: usize,
+        known: Option<i64>,
+        pause: &mut Duration,
+    ) -> Result<Step, Over> {
+        let environment = self.desk.port.environment();
+        Ok(match result {
+            Ok(id) => {
+                if known.is_none() {
+                    self.shown.ids.push(id);
+                }
+                Step::Done
+            }
+            Err(Trouble::SlowDown(length)) => {
+                self.desk.hold(self.outgoing.chat.chat.parse().unwrap_or_default(), length);
+                Step::Again
+            }
+            Err(Trouble::NotDone(why)) => {
+                tracing::debug!(platform = super::NAME, why, "a delivery waits for the server");
+                self.desk.pause(environment.now() + *pause).await?;
+                *pause = (*pause * 2).min(LONGEST_PAUSE);
+                Step::Again
+            }
+            // A change made twice is one change.
+            Err(Trouble::Unknown(_) | Trouble::Garbled(_)) if known.is_some() => {
+                self.desk.pause(environment.now() + *pause).await?;
+                *pause = (*pause * 2).min(LONGEST_PAUSE);
+                Step::Again
+            }
+            Err(Trouble::Refused { why }) if known.is_some() && gone(&why) => {
+                self.shown.ids.truncate(place);
+                Step::Again
+            }
+            Err(Trouble::Garbled(why)) => {
+                tracing::warn!(platform = super::NAME, why, "a message was taken, and its number cannot be read");
+                self.shown.ids.push(0);
+                Step::Done
+            }
+            Err(Trouble::Refused { why }) => Step::End(Outcome::Rejected { why }),
+            Err(Trouble::Unauthorized | Trouble::Conflict { .. }) => Step::End(Outcome::Failed),
+            Err(Trouble::Unknown(why)) => {
+                tracing::warn!(
+                    platform = super::NAME,
+                    delivery = self.outgoing.delivery,
+                    why,
+                    "whether a message has arrived cannot be known"
+                );
+                Step::End(Outcome::Unknown)
+            }
+        })
+    }
+
+    /// Writes down how far it has come; without that the parts that are there would come again.
+    async fn keep(&mut self) -> bool {
+        self.kept_more = true;
+        let row = (self.row.to_owned(), Some(self.shown.text()));
+        self.desk.port.keep([row]).await.is_ok()
+    }
+}
+
+/// Whether the server means that the message itself is no more, or cannot be changed any more.
+pub fn gone(why: &str) -> bool {
+    why.contains("message to edit not found") || why.contains("message can't be edited")
+}
+
+/// Where a delivery goes; `None` when the session is no chat of this server.
+fn address(chat: &Chat, what: &Saying) -> Option<Address> {
+    let reply_to = match what {
+        Saying::Reply { to, .. } => to.iter().rev().find_map(|native| native.parse().ok()),
+        Saying::Notice { .. } => None,
+    };
+    place(chat).map(|to| Address { reply_to, ..to })
+}
+
+/// A chat as the server calls it.
+pub fn place(chat: &Chat) -> Option<Address> {
+    let number = chat.chat.parse().ok()?;
+    let thread = chat.thread.as_ref().map(|thread| thread.parse()).transpose().ok()?;
+    Some(Address { chat: number, thread, reply_to: None })
+}

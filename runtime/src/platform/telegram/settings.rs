@@ -1,0 +1,27 @@
+//! What an operator has decided about Telegram.
+
+use crate::http::Base;
+use crate::secret::Secret;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What an operator has decided about Telegram.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The bot's token.
+    pub token: Secret,
+    /// Where the server is.
+    pub api_base: Base,
+    /// Who may talk to the agent, by user id, beside the operators.
+    pub allowed: BTreeSet<i64>,
+    /// Who may also use the life-cycle commands.
+    pub operators: BTreeSet<i64>,
+    /// What anybody else is told, once; nothing when it is not set.
+    pub stranger_reply: Option<String>,
+    /// How long one poll waits at the server.
+    pub poll: Duration,
+    /// The largest file that is taken, in bytes.
+    pub file_limit: usize,
+    /// How long files are kept.
+    pub file_age: Duration,
+}

@@ -1,0 +1,164 @@
+//! A running answer, shown while it is written: "typing", and in a person's own chat a message that is changed as the answer
+//! grows. Groups get the answer as a whole, since every change would count against their twenty messages a minute. Nothing
+//! here is owed to anybody, so what goes wrong is left out.
+
+use super::api::{Address, Trouble};
+use super::send::{Desk, PART, gone, place};
+use super::split;
+use crate::platform::{Chat, Outgoing, Port, Saying};
+use evergate_core::time::Instant;
+use std::time::Duration;
+
+/// How long an answer may run before it is shown: one that is done by then comes as a whole, and at once.
+const FIRST: Duration = Duration::from_millis(800);
+/// Between two changes. The server allows one a second in a chat; the reply itself should not have to wait for its turn.
+const EVERY: Duration = Duration::from_millis(1500);
+/// How long after its beginning an answer is said to be written, and how often: the server shows it for five seconds.
+const TYPING_FIRST: Duration = Duration::from_millis(300);
+const TYPING: Duration = Duration::from_millis(4500);
+
+/// The messages that a text has become, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Their ids.
+    pub ids: Vec<i64>,
+}
+
+impl Shown {
+    /// Under which key they are kept: a turn's answer has the same over all its attempts, shown and sent.
+    pub fn row(outgoing: &Outgoing) -> String {
+        match outgoing.what {
+            Saying::Reply { turn, .. } => format!("turn.{turn}"),
+            Saying::Notice { .. } => format!("delivery.{}", outgoing.delivery),
+        }
+    }
+
+    /// What is kept under a key.
+    pub fn kept(port: &Port, row: &str) -> Self {
+        let text = port.kept(row).unwrap_or_else(|error| {
+            tracing::warn!(platform = super::NAME, %error, "what is shown already cannot be read, and is said anew");
+            None
+        });
+        Self { ids: text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default() }
+    }
+
+    /// As it is kept.
+    pub fn text(&self) -> String {
+        serde_json::json!(self.ids).to_string()
+    }
+}
+
+/// One running answer.
+#[derive(Clone, Debug)]
+pub struct Show {
+    /// Its turn.
+    pub turn: u64,
+    to: Address,
+    shown: Shown,
+    /// What those messages say.
+    texts: Vec<String>,
+    next_at: Instant,
+    typing_at: Instant,
+    /// Whether it is not worth going on.
+    given_up: bool,
+}
+
+impl Show {
+    /// An answer that begins, or goes on after a restart.
+    pub fn begin(desk: &Desk, session: &str, turn: u64) -> Option<Self> {
+        let to = place(&Chat::of_session(session)?)?;
+        let now = desk.port.environment().now();
+        Some(Self {
+            turn,
+            to,
+            shown: Shown::kept(&desk.port, &format!("turn.{turn}")),
+            texts: Vec::new(),
+            next_at: now + FIRST,
+            typing_at: now + TYPING_FIRST,
+            given_up: to.chat < 0,
+        })
+    }
+
+    /// When there is something to do for it.
+    pub fn due(&self) -> Instant {
+        if self.given_up { self.typing_at } else { self.next_at.min(self.typing_at) }
+    }
+
+    /// Where it should be said that something is being written, if it is time.
+    pub fn typing(&mut self, now: Instant) -> Option<Address> {
+        (self.typing_at <= now).then(|| {
+            self.typing_at = now + TYPING;
+            self.to
+        })
+    }
+
+    /// Whether it is time to show this text.
+    pub fn wants(&mut self, now: Instant, text: &str) -> bool {
+        if self.given_up || now < self.next_at {
+            return false;
+        }
+        self.next_at = now + EVERY;
+        !text.trim().is_empty()
+    }
+
+    /// Shows this much of the answer.
+    pub async fn advance(&mut self, desk: &Desk, text: &str) {
+        for (number, part) in split::split(text, PART).into_iter().enumerate() {
+            if self.texts.get(number) == Some(&part) {
+                continue;
+            }
+            if let Err(at) = desk.take(self.to.chat) {
+                self.next_at = self.next_at.max(at);
+                return;
+            }
+            if let Err(trouble) = self.put(desk, number, part).await {
+                return self.trouble(desk, trouble);
+            }
+        }
+    }
+
+    async fn put(&mut self, desk: &Desk, number: usize, part: String) -> Result<(), Trouble> {
+        match self.shown.ids.get(number) {
+            Some(id) => desk.api.edit(self.to.chat, *id, &part).await?,
+            None => {
+                let id = desk.api.send(self.to, &part).await?;
+                self.shown.ids.push(id);
+                let row = (format!("turn.{}", self.turn), Some(self.shown.text()));
+                if let Err(why) = desk.port.keep([row]).await {
+                    tracing::debug!(
+                        platform = super::NAME,
+                        why,
+                        "a restart now would begin the answer in a new message"
+                    );
+                }
+            }
+        }
+        self.texts.truncate(number);
+        self.texts.resize(number, String::new());
+        self.texts.push(part);
+        Ok(())
+    }
+
+    fn trouble(&mut self, desk: &Desk, trouble: Trouble) {
+        match trouble {
+            Trouble::SlowDown(length) => {
+                desk.hold(self.to.chat, length);
+                self.next_at = self.next_at.max(desk.port.environment().now() + length);
+            }
+            Trouble::Refused { why } if gone(&why) => {
+                self.shown.ids.clear();
+                self.given_up = true;
+            }
+            Trouble::NotDone(_) => {}
+            trouble => {
+                tracing::debug!(platform = super::NAME, %trouble, "a running answer is not shown any further");
+                self.given_up = true;
+            }
+        }
+    }
+
+    /// What it has become.
+    pub fn into_shown(self) -> Shown {
+        self.shown
+    }
+}

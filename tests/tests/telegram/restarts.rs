@@ -1,0 +1,176 @@
+//! Restarts in the middle: nothing that people said is lost or answered twice, and a long answer stays one message.
+
+use super::{GUESTS, OPERATOR, QUICK, bot_api, gateway, texts};
+use evergate_tests::bot_api::operator::{BotApi, Said};
+use evergate_tests::gateway::Gateway;
+use evergate_tests::{PATIENCE, process};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+#[test]
+fn three_messages_that_came_while_nobody_was_there_are_answered() {
+    let server = bot_api();
+    let gateway = gateway(&server, QUICK).start();
+    server.say(GUESTS[0], "before");
+    server.await_said(GUESTS[0], "an answer", |said| said.len() == 1);
+    gateway.kill();
+    let down = Instant::now();
+    for (chat, text) in [(GUESTS[0], "one"), (GUESTS[1], "two"), (GUESTS[0], "three")] {
+        server.say(chat, text);
+    }
+    std::thread::sleep(Duration::from_secs(10).saturating_sub(down.elapsed()));
+    gateway.restart_process();
+    let begun = Instant::now();
+    let said = |said: &[Said], text: &str| said.iter().any(|said| said.text.contains(text));
+    server.await_said(GUESTS[0], "both answers", |all| said(all, "one") && said(all, "three"));
+    server.await_said(GUESTS[1], "an answer", |all| said(all, "two"));
+    println!(
+        "three messages sent while down for 10 s: all answered {} ms after the start",
+        begun.elapsed().as_millis()
+    );
+    std::thread::sleep(Duration::from_millis(500));
+    for (chat, text) in [(GUESTS[0], "one"), (GUESTS[1], "two"), (GUESTS[0], "three")] {
+        let times = server.said(chat).iter().filter(|said| said.text.contains(text)).count();
+        assert_eq!(times, 1, "{text}");
+    }
+}
+
+#[test]
+fn what_the_server_gives_again_is_answered_once() {
+    let server = bot_api();
+    let gateway = gateway(&server, QUICK).start();
+    // The answer that holds the message is cut off, or read and not confirmed by the time of the kill.
+    server.fault(&json!({"kind": "lose_answer", "method": "getUpdates"}));
+    server.say(GUESTS[0], "hello");
+    server.await_said(GUESTS[0], "an answer", |said| said.len() == 1);
+    for _ in 0..3 {
+        server.say(GUESTS[0], "and now");
+        gateway.restart_process();
+        gateway.await_ready();
+    }
+    let answered = |said: &[Said]| said.iter().map(|said| said.text.matches("and now").count()).sum::<usize>();
+    let said = server.await_said(GUESTS[0], "all answers", |said| answered(said) >= 3);
+    assert_eq!((answered(&said), said.iter().filter(|said| said.text.contains("hello")).count()), (3, 1), "{said:?}");
+}
+
+#[test]
+fn an_answer_that_a_restart_cuts_goes_on_in_the_same_message() {
+    let server = bot_api();
+    let gateway = gateway(&server, QUICK).supervised(true).start();
+    server.say(GUESTS[0], "take 5s one two three four five six seven eight");
+    server.await_said(GUESTS[0], "a draft", |said| !said.is_empty());
+    gateway.cli(&["restart", "--force"]);
+    let full = "You said: take 5s one two three four five six seven eight";
+    let said = server.await_said(GUESTS[0], "the whole answer", |said| said.iter().any(|said| said.text == full));
+    assert_eq!(said.len(), 1, "one answer: {said:?}");
+    assert!(gateway.generation() > 1);
+}
+
+/// How the gateway is brought down in the middle.
+#[derive(Clone, Copy, Debug)]
+enum Blow {
+    Command,
+    Terminate,
+    Kill,
+}
+
+#[test]
+fn all_of_24_messages_are_answered_once_over_a_restart_from_the_chat() {
+    twenty_four(Blow::Command);
+}
+
+#[test]
+fn all_of_24_messages_are_answered_once_over_a_sigterm() {
+    twenty_four(Blow::Terminate);
+}
+
+#[test]
+fn all_of_24_messages_are_answered_once_over_a_sigkill() {
+    twenty_four(Blow::Kill);
+}
+
+/// Three chats, two messages a second; in the one that restarts a turn of 12 s runs and two more messages wait.
+fn twenty_four(blow: Blow) {
+    const CHATS: [i64; 3] = [OPERATOR, GUESTS[0], GUESTS[1]];
+    let server = bot_api();
+    let gateway = gateway(&server, QUICK).supervised(true).start();
+    server.say(OPERATOR, "warm up");
+    server.await_said(OPERATOR, "an answer", |said| said.len() == 1);
+    server.longest_silence();
+    let long = "take 12s the long one a b c d e f g h i j k l";
+    let (mut asked, begun) = (BTreeMap::<i64, Vec<String>>::new(), Instant::now());
+    for number in 0..24_u32 {
+        let chat = CHATS[number as usize % 3];
+        // Of the restarting chat the first is the long one; the next two wait behind it.
+        let text = if number == 0 { long.to_owned() } else { format!("message number {number};") };
+        server.say(chat, &text);
+        asked.entry(chat).or_default().push(text);
+        if number == 8 {
+            bring_down(&server, &gateway, blow);
+        }
+        std::thread::sleep(
+            (begun + Duration::from_millis(500) * (number + 1)).saturating_duration_since(Instant::now()),
+        );
+    }
+    for (chat, asked) in &asked {
+        server.await_said(*chat, "an answer to each", |said| asked.iter().all(|text| times(said, text) >= 1));
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    let longest = server.longest_silence();
+    for (chat, asked) in &asked {
+        let said = server.said(*chat);
+        for text in asked {
+            assert_eq!(times(&said, text), 1, "{text:?} in chat {chat}: {said:#?}");
+        }
+    }
+    let said = server.said(OPERATOR);
+    let of_long = said.iter().filter(|said| said.text.contains("take 12s")).count();
+    assert_eq!(of_long, 1, "what the user sees of the long turn is one answer: {said:#?}");
+    tell(&gateway, blow, longest);
+}
+
+/// How often a message is answered in what was said: each text is in its answer once.
+fn times(said: &[Said], text: &str) -> usize {
+    said.iter().filter(|said| said.text.contains("You said:")).map(|said| said.text.matches(text).count()).sum()
+}
+
+fn bring_down(server: &BotApi, gateway: &Gateway, blow: Blow) {
+    match blow {
+        Blow::Command => {
+            server.say(OPERATOR, "/restart");
+        }
+        Blow::Terminate => process::send_signal(gateway.pid(), Signal::SIGTERM),
+        Blow::Kill => process::send_signal(gateway.pid(), Signal::SIGKILL),
+    }
+}
+
+/// The figures of one run, from the journal's events.
+fn tell(gateway: &Gateway, blow: Blow, longest: Duration) {
+    let events: Vec<_> = [OPERATOR, GUESTS[0], GUESTS[1]]
+        .iter()
+        .flat_map(|chat| gateway.complete_log(&format!("telegram:{chat}")))
+        .collect();
+    let turns = |state: &str| events.iter().filter(|event| event.is("turn") && event.data["state"] == state).count();
+    let resumed = events.iter().filter(|event| event.is("turn") && event.data["resumed"] == true).count();
+    gateway.wait_for("another generation", PATIENCE, || (gateway.generation() > 1).then_some(()));
+    println!(
+        "24 messages over {blow:?}: 24 answered once; longest silence of the poller {} ms; turns begun {}, cut in order {}, run again {resumed}",
+        longest.as_millis(),
+        turns("running"),
+        turns("interrupted"),
+    );
+}
+
+#[test]
+fn the_chat_that_asked_for_a_restart_is_told_in_the_same_topic_and_once() {
+    let server = bot_api();
+    let gateway = gateway(&server, QUICK).supervised(true).start();
+    server.order("/message", &json!({"chat": -9, "from": OPERATOR, "thread": 4, "text": "/restart"}));
+    gateway.await_generation(2);
+    let said = server.await_said(-9, "both notices", |said| said.iter().any(|said| said.text.starts_with("Restarted")));
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said.iter().all(|said| said.thread == Some(4)), "{said:?}");
+    assert!(texts(&said)[0].starts_with("Restart accepted"), "{said:?}");
+}
