@@ -451,6 +451,8 @@ mod tests {
         gateway.resumable.push_back(TurnId(1));
         gateway.suspects.extend([(2, TurnId(2)), (2, TurnId(3))]);
         assert_eq!(gateway.pending(), Some(Pending::Held(4)));
+        gateway.sessions.entry(SessionId(1)).or_default().queue.push_back(MessageId(1));
+        assert_eq!(gateway.pending(), Some(Pending::Queued(1)), "it waits behind nothing that is held");
     }
 
     #[test]

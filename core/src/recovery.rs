@@ -68,7 +68,7 @@ impl Recovered {
     /// What a store with these rows has left unfinished.
     #[must_use]
     pub fn from_unfinished(unfinished: &Unfinished) -> Self {
-        let mut recovered = Self { highest: unfinished.highest, ..Self::default() };
+        let mut recovered = Self::default();
         for record in unfinished.rows.values() {
             recovered.apply(record);
         }
@@ -173,7 +173,7 @@ impl Turn {
     /// this, a turn that stands alone while somebody else keeps killing the gateway would be blamed for it.
     fn clear_of_deaths_without_it(&mut self, last: GenerationId) {
         let without = u32::try_from(last.0.saturating_sub(self.resumed_in.0)).unwrap_or(u32::MAX);
-        if self.cut == Cut::Unplanned && self.charged > 1 {
+        if self.cut == Cut::Unplanned {
             self.charged = self.charged.saturating_sub(without).max(1);
         }
     }

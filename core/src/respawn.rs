@@ -281,6 +281,16 @@ const fn end(status: u8, reason: Reason) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_reasons_read_alike_and_none_is_silent() {
+        use Reason::{Crash, KilledAtLimit, Park, Restart, Silent, Stop, StopWanted};
+        let sentences: BTreeSet<&str> =
+            [Restart, Crash, Stop, Park, StopWanted, KilledAtLimit, Silent].map(Reason::sentence).into();
+        assert_eq!(sentences.len(), 7);
+        assert!(sentences.iter().all(|sentence| sentence.contains(' ')), "{sentences:?}");
+    }
 
     fn at(ms: u64) -> Instant {
         Instant::from_millis(ms)

@@ -177,6 +177,12 @@ impl Rollback {
 mod tests {
     use super::*;
 
+    #[test]
+    fn each_failure_is_told_by_its_own_clause() {
+        let clauses = [Failure::Died, Failure::Parked, Failure::NotReady].map(Failure::clause);
+        assert_eq!(clauses, ["died twice before it was stable", "parked itself", "was not ready in time"]);
+    }
+
     const OLD: Build = Build(1);
     const NEW: Build = Build(2);
 

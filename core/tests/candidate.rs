@@ -186,3 +186,45 @@ fn a_journal_that_fails_meanwhile_refuses_the_request_and_keeps_the_command() {
     world.heal();
     assert_eq!(world.ends.len(), 1, "the chat's restart happens once the disk takes it");
 }
+
+/// Whether they count, are on their way to the disk or wait for a check.
+#[test]
+fn requests_without_an_outcome_are_bounded_and_signals_are_heard_beyond_that() {
+    let mut world = world();
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    for _ in 0..100 {
+        world.ask(Wish::Stop, Mode::Graceful);
+    }
+    world.commit_all();
+    for _ in 0..100 {
+        world.ask(Wish::Stop, Mode::Graceful);
+    }
+    for _ in 200..Limits::REQUESTS {
+        world.ask(Wish::Restart, Mode::Graceful);
+    }
+    assert_eq!(world.answers.len(), 100, "nobody was refused: {:?}", world.answers.last());
+    for wish in [Wish::Restart, Wish::Stop] {
+        let request = world.ask(wish, Mode::Graceful);
+        assert_eq!(world.answers.last(), Some(&(request, Answer::TooMany)));
+    }
+    world.signal(Signal::Interrupt);
+    assert_eq!(world.up().phase(), Phase::Interrupting, "out of patience");
+    world.heal();
+}
+
+#[test]
+fn whoever_asks_when_the_end_is_written_is_told_that_it_ends() {
+    let mut world = world();
+    world.ask(Wish::Stop, Mode::Graceful);
+    world.commit();
+    assert!(world.up().drain().is_some_and(|drain| drain.end_recorded));
+    for wish in [Wish::Restart, Wish::Stop] {
+        let request = world.ask(wish, Mode::Graceful);
+        assert_eq!(world.answers.last(), Some(&(request, Answer::Ending)));
+    }
+    let signal = world.signal(Signal::Terminate);
+    assert_eq!(world.answers.last(), Some(&(signal, Answer::Ending)));
+    world.commit_all();
+    assert_eq!(world.ends, [Ended::With(Verdict::Exit(0))]);
+}

@@ -2,8 +2,7 @@
 
 mod world;
 
-use evergate_core::effect::Answer;
-use evergate_core::gateway::{Pending, Phase};
+use evergate_core::gateway::Phase;
 use evergate_core::input::{Asked, Partial};
 use evergate_core::limits::Limits;
 use evergate_core::outbox::Notice;
@@ -200,7 +199,9 @@ fn a_culprit_stands_alone_before_innocent_turns_have_used_up_their_attempts() {
     world.commit_all();
     let culprit = world.turn_in(2);
     let mut deaths = 0;
+    let mut steps = 0..1_000;
     while !world.is_set_aside(2) {
+        assert!(steps.next().is_some(), "it is never set aside: {:#?}", world.gateway);
         // Whoever runs alone and is innocent ends before anybody dies; the culprit kills as soon as it runs.
         match world.agents.keys().copied().find(|turn| *turn == culprit) {
             Some(_) => {
@@ -219,6 +220,18 @@ fn a_culprit_stands_alone_before_innocent_turns_have_used_up_their_attempts() {
     assert!(!world.is_set_aside(1) && !world.is_set_aside(3), "nobody else is to blame");
     world.heal();
     assert_eq!(said.map(|index| world.replies_to(index)), [1, 0, 1]);
+}
+
+#[test]
+fn what_one_death_has_hit_is_above_suspicion_and_resumed_at_once() {
+    let mut world = world();
+    world.say(1, Asked::Prompt);
+    world.say(2, Asked::Prompt);
+    world.commit_all();
+    world.kill();
+    world.start_again();
+    assert_eq!((world.agents.len(), charged_starts(&world)), (2, vec![2, 2]));
+    world.heal();
 }
 
 #[test]
@@ -256,126 +269,26 @@ fn a_turn_is_not_blamed_for_deaths_that_came_while_it_was_held_back() {
     assert_eq!(world.replies_to(said), 1);
 }
 
-/// Dies so often in a row with one turn under way that the breaker trips.
-fn tripped() -> (World, usize) {
+#[test]
+fn a_death_that_comes_while_a_turn_is_held_back_clears_it_of_one_charge() {
     let mut world = world();
-    world.limits.attempts = 1_000;
-    world.limits.unproven = 3;
-    let held = world.say(1, Asked::Prompt);
-    world.commit_all();
-    for _ in 0..3 {
-        world.kill();
-        world.start_again();
-    }
-    (world, held)
-}
-
-#[test]
-fn a_loop_of_deaths_resumes_nothing_but_messages_are_served_and_prove_that_it_is_over() {
-    let (mut world, held) = tripped();
-    assert!(world.up().is_tripped());
-    assert!(world.agents.values().all(|agent| agent.generation != world.up().generation()), "nothing is resumed");
-    assert_eq!(world.up().pending(), Some(Pending::Held(1)));
-
-    let served = world.say(2, Asked::Prompt);
-    world.commit_all();
-    world.answer(world.turn_in(2));
-    world.commit_all();
-    assert!(!world.up().is_tripped());
-    world.heal();
-    assert_eq!([held, served].map(|index| world.replies_to(index)), [1, 1]);
-}
-
-#[test]
-fn somebody_who_vouches_for_a_tripped_generation_sets_all_going_once_that_is_on_disk() {
-    let (mut world, held) = tripped();
-    let request = world.reset_breaker();
-    assert!(world.up().is_tripped() && world.answers.is_empty(), "a wish counts when it is on disk");
-    world.commit_all();
-    assert_eq!(world.answers, [(request, Answer::Accepted)]);
-    assert!(!world.up().is_tripped());
-    world.elapse();
-    world.commit_all();
-    assert_eq!(world.agents[&world.turn_in(1)].generation, world.up().generation(), "what was held goes on");
+    world.limits.attempts = 5;
     world.kill();
     world.start_again();
-    assert!(!world.up().is_tripped(), "the deaths before it count no more");
-    world.heal();
-    assert_eq!(world.replies_to(held), 1);
-}
-
-#[test]
-fn a_reset_that_cannot_be_written_is_refused_and_changes_nothing() {
-    let (mut world, _) = tripped();
-    let refused = world.reset_breaker();
-    world.fail_write();
-    assert!(world.up().is_tripped());
-    let failing = world.reset_breaker();
-    assert_eq!(world.answers, [(refused, Answer::StorageFull), (failing, Answer::StorageFull)]);
-    world.kill();
-    world.start_again();
-    assert!(world.up().is_tripped(), "nothing of it is in the journal");
-}
-
-#[test]
-fn there_is_nothing_to_reset_where_nothing_is_tripped() {
-    let mut world = world();
-    let request = world.reset_breaker();
-    assert_eq!(world.answers, [(request, Answer::NotTripped)]);
-}
-
-#[test]
-fn whoever_speaks_in_a_held_session_sets_its_turn_going() {
-    let (mut world, held) = tripped();
-    let next = world.say(1, Asked::Prompt);
+    let said = world.say(1, Asked::Prompt);
     world.commit_all();
-    world.answer(world.turn_in(1));
-    world.heal();
-    assert_eq!([held, next].map(|index| world.replies_to(index)), [1, 1]);
-}
-
-#[test]
-fn whoever_speaks_in_a_held_session_sets_its_turn_going_although_its_queue_is_full() {
-    let mut world = world();
-    world.limits.attempts = 1_000;
-    world.limits.unproven = 3;
-    let said: Vec<_> = (0..=world.limits.queued_per_session).map(|_| world.say(1, Asked::Prompt)).collect();
-    world.commit_all();
-    for _ in 0..3 {
-        world.kill();
-        world.start_again();
-    }
-    assert_eq!(
-        world.up().pending(),
-        Some(Pending::Held(1)),
-        "what waits behind a held turn waits for a person as well"
-    );
-    let refused = world.say(1, Asked::Prompt);
-    world.commit_all();
-    assert!(!world.said[refused].acked, "there is no room for it yet");
     let turn = world.turn_in(1);
-    assert_eq!(world.agents[&turn].generation, world.up().generation(), "but what it waits for goes on");
-    world.heal();
-    assert!(said.iter().chain([&refused]).all(|index| world.replies_to(*index) == 1));
-}
-
-#[test]
-fn deaths_are_counted_however_long_each_life_is_and_a_finished_turn_ends_the_count() {
-    let mut world = world();
-    world.limits.attempts = 1_000;
-    world.limits.unproven = 3;
-    world.say(1, Asked::Prompt);
-    world.commit_all();
-    for death in 0..9 {
-        world.wait(std::time::Duration::from_secs(10_000));
-        if death % 3 == 2 {
-            world.say(2, Asked::Prompt);
-            world.commit_all();
-            world.answer(world.turn_in(2));
-            world.commit_all();
-        }
+    let runs = |world: &World| world.agents.get(&turn).is_some_and(|agent| agent.generation == world.up().generation());
+    for _ in 0..3 {
+        assert!(runs(&world));
         world.kill();
         world.start_again();
-        assert!(!world.up().is_tripped(), "after {death} deaths");
     }
+    assert!(!runs(&world), "three deaths have hit it");
+    world.kill();
+    world.start_again();
+    assert!(runs(&world), "the fourth was not its doing");
+    assert_eq!(charged_starts(&world), [2, 3, 3]);
+    world.heal();
+    assert_eq!(world.replies_to(said), 1);
 }

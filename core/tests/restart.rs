@@ -5,7 +5,7 @@ mod world;
 use evergate_core::drain::TurnFate;
 use evergate_core::effect::Answer;
 use evergate_core::gateway::Phase;
-use evergate_core::input::{Asked, Input, Partial, TurnEnd};
+use evergate_core::input::{Asked, Input, Partial, Standing, TurnEnd};
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::record::Record;
 use evergate_core::request::{Mode, Outcome, Wish};
@@ -193,6 +193,17 @@ fn a_stop_accepted_with_the_last_write_is_carried_out() {
     assert!(world.stays_down());
     assert_eq!(world.settled[&stop], Outcome::Stopped);
     world.heal();
+}
+
+#[test]
+fn a_guest_restarts_nothing_and_is_told_so() {
+    let mut world = world();
+    world.say_as(1, Asked::Restart(Mode::Force), Standing::Guest);
+    world.commit_all();
+    world.send_all();
+    assert_eq!((world.up().phase(), world.notices_in(1)), (Phase::Serving, vec![Notice::NotAllowed]));
+    world.heal();
+    assert_eq!(world.ends, []);
 }
 
 #[test]

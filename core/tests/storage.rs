@@ -40,6 +40,27 @@ fn a_full_disk_refuses_new_messages_and_keeps_accepted_ones() {
 }
 
 #[test]
+fn what_waits_and_was_never_written_is_withdrawn_and_what_was_written_still_waits() {
+    let mut world = world();
+    world.say(1, Asked::Prompt);
+    world.say(2, Asked::Prompt);
+    let waits = world.say(1, Asked::Prompt);
+    world.commit_all();
+    let lost = [world.say(1, Asked::Prompt), world.say(3, Asked::Prompt), world.say(4, Asked::Status)];
+    assert_eq!(world.up().queued(), 3);
+    world.fail_write();
+    assert_eq!(world.up().queued(), 1);
+    let known: Vec<u64> = world.up().sessions().keys().map(|session| session.0).collect();
+    assert_eq!(known, [1, 2], "nobody else has unfinished business");
+    world.elapse();
+    world.commit_all();
+    assert_eq!(world.replies_to(waits), 0);
+    world.heal();
+    assert_eq!([waits, lost[0], lost[1]].map(|said| world.replies_to(said)), [1; 3]);
+    assert_eq!(world.notices_in(4).len(), 1);
+}
+
+#[test]
 fn a_request_that_can_not_be_written_is_refused_and_leaves_no_trace() {
     let mut world = world();
     let request = world.ask(Wish::Stop, Mode::Graceful);
