@@ -75,6 +75,8 @@ pub struct Witness {
     outcomes_due: BTreeMap<RequestId, SessionId>,
     /// Replies that are on disk, until the end of their turn is on disk too.
     replies: BTreeSet<TurnId>,
+    /// Answers that are not sent again and may be missing, until the notice of that is on disk too.
+    missing_due: BTreeMap<TurnId, SessionId>,
     set_aside: BTreeSet<SessionId>,
     /// Processes of turns that are alive, and the generation that started each.
     running: BTreeMap<TurnId, GenerationId>,
@@ -102,6 +104,7 @@ impl Witness {
             told: BTreeMap::new(),
             outcomes_due: BTreeMap::new(),
             replies: BTreeSet::new(),
+            missing_due: BTreeMap::new(),
             set_aside: BTreeSet::new(),
             running: BTreeMap::new(),
         }
@@ -131,6 +134,9 @@ impl Witness {
         checks.holds(Invariant::Lock, generation == self.generation.next(), || {
             format!("{generation} follows {}", self.generation)
         });
+        for delivery in self.deliveries.values_mut() {
+            delivery.blind.outlives();
+        }
         let must_stop = start == Start::Revived && self.requests.values().any(|request| request.wish == Wish::Stop);
         self.life = Some(Life {
             generation,
