@@ -453,6 +453,10 @@ impl Driver {
                 tracing::info!(generation = generation.0, listen = self.listen, "ready");
             }
             Effect::Stopping => self.environment.tell_supervisor(Told::Stopping),
+            Effect::Extend(by) => {
+                tracing::info!(by_ms = by.as_millis() as u64, "a turn gets on: the supervisor is told to wait longer");
+                self.environment.tell_supervisor(Told::Extend(by));
+            }
             Effect::Phase(phase) => self.enter(phase),
             Effect::Guard(end) => {
                 self.pulse.arm(end.map(|(_, verdict)| verdict));
@@ -485,6 +489,9 @@ impl Driver {
             _ => Ok(None),
         };
         let said = said.map_err(|error| error.to_string())?.unwrap_or_default();
+        if let Some(native) = self.answered(&session, messages) {
+            self.handle.hub.answers(&session, native);
+        }
         self.handle.hub.begin(&session, turn.0, &said);
         let messages = messages.iter().map(|message| message.0).collect();
         let start = runs::Start { turn, session, prompt, messages, attachments, said, attempt, resume, conversation };
