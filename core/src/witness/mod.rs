@@ -60,6 +60,8 @@ pub struct Witness {
     /// Generations in a row that died unproven.
     unproven: u32,
     messages: BTreeMap<MessageId, Message>,
+    /// Messages of which it is said that they are worked on, until a turn over them is on disk too.
+    places: BTreeSet<MessageId>,
     /// Messages that were answered, reported or carried out.
     finished: BTreeSet<MessageId>,
     turns: BTreeMap<TurnId, Turn>,
@@ -91,6 +93,7 @@ impl Witness {
             end_on_disk: true,
             unproven: 0,
             messages: BTreeMap::new(),
+            places: BTreeSet::new(),
             finished: BTreeSet::new(),
             turns: BTreeMap::new(),
             last_turn: TurnId::default(),
