@@ -109,6 +109,14 @@ impl Checks {
         }
     }
 
+    /// Notes what was looked at elsewhere, after what is noted here.
+    pub fn join(&mut self, later: &Self) {
+        self.looked |= later.looked;
+        if self.broken.is_none() {
+            self.broken.clone_from(&later.broken);
+        }
+    }
+
     /// The rules that were looked at.
     pub fn looked_at(&self) -> impl Iterator<Item = Invariant> + '_ {
         Invariant::ALL.iter().copied().filter(|invariant| self.looked & (1 << *invariant as u32) != 0)

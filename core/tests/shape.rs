@@ -11,7 +11,6 @@ mod world;
 
 #[path = "../../sim/src/explore"]
 mod explore {
-    pub mod encode;
     pub mod graph;
     pub mod liveness;
     pub mod scope;

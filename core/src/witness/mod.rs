@@ -19,6 +19,7 @@ use crate::supervisor::Contract;
 use crate::time::Instant;
 use crate::work::Item;
 use account::{Delivery, Life, Message, Turn};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What of a gateway's own plans the rules are about.
@@ -29,7 +30,7 @@ pub struct View<'a> {
     /// The end that it says is under way.
     pub drain: Option<&'a Drain>,
     /// What it says is under way.
-    pub ledger: Vec<Item>,
+    pub ledger: Cow<'a, [Item]>,
     /// When it wants to be called.
     pub timeout: Option<Instant>,
 }
@@ -41,7 +42,7 @@ impl<'a> View<'a> {
         Self {
             phase: gateway.phase(),
             drain: gateway.drain(),
-            ledger: gateway.ledger(),
+            ledger: Cow::Owned(gateway.ledger()),
             timeout: gateway.poll_timeout(),
         }
     }
@@ -146,6 +147,8 @@ impl Witness {
             terminated: false,
             interrupted: false,
             signalled_at: None,
+            progress_at: None,
+            extended_to: None,
             stopped: false,
             guard: None,
             settling: BTreeSet::new(),

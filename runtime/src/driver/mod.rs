@@ -453,6 +453,10 @@ impl Driver {
                 tracing::info!(generation = generation.0, listen = self.listen, "ready");
             }
             Effect::Stopping => self.environment.tell_supervisor(Told::Stopping),
+            Effect::Extend(by) => {
+                tracing::info!(by_ms = by.as_millis() as u64, "a turn gets on: the supervisor is told to wait longer");
+                self.environment.tell_supervisor(Told::Extend(by));
+            }
             Effect::Phase(phase) => self.enter(phase),
             Effect::Guard(end) => {
                 self.pulse.arm(end.map(|(_, verdict)| verdict));

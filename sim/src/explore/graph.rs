@@ -2,15 +2,16 @@
 //! are one only if they are; and with its parent, so that the way to a violation is a shortest one. The result does not
 //! depend on the number of threads.
 
-use super::encode::Encoder;
 use crate::subject::Subject;
 use crate::world::action::Step;
+use crate::world::memory::{Desk, Memory};
 use crate::world::{Setting, World};
 use evergate_core::invariant::{Checks, Invariant, Violation};
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// States that are expanded before their successors are sorted into what is known.
 const BATCH: usize = 8_192;
@@ -22,6 +23,8 @@ const SHARDS: usize = 16;
 const UNNUMBERED: u32 = u32::MAX;
 /// The bit of an edge that says that it goes forward by itself.
 const FORWARD: u32 = 1 << 31;
+/// In place of where an edge leads: to the next of the candidates.
+const CANDIDATE: u32 = FORWARD - 1;
 
 /// All states of one exploration, as a graph.
 #[derive(Debug, Default)]
@@ -102,32 +105,41 @@ const fn shard_of(hash: u64) -> usize {
 
 /// A state that was not known when it was reached.
 struct Candidate<S: Subject> {
-    world: Box<World<S>>,
+    world: World<S>,
     looked: u32,
     rests: bool,
     hash: u64,
     /// Where its bytes end in those of its chunk.
     end: usize,
-    entry: u32,
+    /// Its entry in its shard, once that is known.
+    entry: AtomicU32,
 }
 
-/// What a chunk of states leads to.
+/// What a chunk of states leads to. Its memory is used again and again.
 struct Chunk<S: Subject> {
-    /// Edges of each state, in order.
-    /// The known state, or `None` for the next of the candidates; and whether it goes forward.
-    edges: Vec<Vec<(Option<u32>, bool)>>,
+    /// The edges of all its states, in order: the number of a known state or `CANDIDATE`, and whether it goes forward.
+    edges: Vec<u32>,
+    /// Where the edges of each state end.
+    ends: Vec<usize>,
     candidates: Vec<Candidate<S>>,
     bytes: Vec<u8>,
     found: Option<Found>,
 }
 
+/// A numbered state that is still to be expanded.
+type Open<S> = (u32, World<S>);
+
 /// Explores everything, or until a violation is found, or until there are more states than `limit`.
 pub fn explore<S: Subject>(setting: &Setting<S>, threads: usize, limit: usize) -> Graph {
-    let mut search = Search { setting, threads: threads.max(1), graph: Graph::default(), shards: Vec::new() };
+    let memory = Memory::new(setting.clone());
+    let desks = (0..threads.max(1)).map(|_| Desk::new(&memory)).collect();
+    let mut search = Search { desks, graph: Graph::default(), shards: Vec::new(), spare: Mutex::default() };
     search.shards.resize_with(SHARDS, Shard::default);
-    let mut level = search.begin();
+    let (mut level, mut next) = (search.begin(), Vec::new());
     while !level.is_empty() && search.graph.found.is_none() && search.graph.parents.len() <= limit {
-        level = search.expand(level);
+        search.expand(&level, &mut next);
+        std::mem::swap(&mut level, &mut next);
+        next.clear();
         search.graph.depth += usize::from(!level.is_empty());
     }
     search.graph.first_edge.push(search.graph.edges.len() as u32);
@@ -135,192 +147,190 @@ pub fn explore<S: Subject>(setting: &Setting<S>, threads: usize, limit: usize) -
     search.graph
 }
 
-struct Search<'a, S: Subject> {
-    setting: &'a Setting<S>,
-    threads: usize,
+struct Search<'m, S: Subject> {
+    /// One for each thread.
+    desks: Vec<Desk<'m, S>>,
     graph: Graph,
     shards: Vec<Shard>,
+    /// Chunks that were done with.
+    spare: Mutex<Vec<Chunk<S>>>,
 }
 
 impl<S: Subject> Search<'_, S> {
-    fn begin(&mut self) -> Vec<(u32, Box<World<S>>)> {
-        let world = World::new(self.setting);
-        let mut encoder = Encoder::default();
-        let bytes = encoder.encode(world.now(), &world);
+    fn begin(&mut self) -> Vec<Open<S>> {
+        let world = World::new(&mut self.desks[0]);
+        let bytes = self.desks[0].key(&world);
         let hash = hash_of(bytes);
         let shard = &mut self.shards[shard_of(hash)];
         let entry = shard.add(hash, bytes);
         shard.entries[entry as usize].1 = 0;
         self.graph.parents.push((0, 0));
         self.graph.rests.push(false);
-        vec![(0, Box::new(world))]
+        vec![(0, world)]
     }
 
     /// One level: all states that one more step leads to and that were not known.
-    fn expand(&mut self, level: Vec<(u32, Box<World<S>>)>) -> Vec<(u32, Box<World<S>>)> {
-        let mut next = Vec::new();
-        let mut level = level.into_iter();
-        loop {
-            let batch: Vec<_> = level.by_ref().take(BATCH).collect();
-            if batch.is_empty() {
-                return next;
-            }
-            let mut chunks = self.successors(&batch);
-            self.sort_in(&mut chunks);
-            self.number(&batch, chunks, &mut next);
+    fn expand(&mut self, level: &[Open<S>], next: &mut Vec<Open<S>>) {
+        for batch in level.chunks(BATCH) {
+            let chunks = self.successors(batch);
+            self.sort_in(&chunks);
+            self.number(batch, chunks, next);
         }
     }
 
     /// Takes every step from every state of a batch, on all threads.
-    fn successors(&self, batch: &[(u32, Box<World<S>>)]) -> Vec<Chunk<S>> {
-        let taken = AtomicUsize::new(0);
-        let work = || {
+    fn successors(&mut self, batch: &[Open<S>]) -> Vec<Chunk<S>> {
+        let (taken, shards, spare) = (AtomicUsize::new(0), &self.shards, &self.spare);
+        let work = |desk: &mut Desk<'_, S>| {
             let mut done = Vec::new();
-            let mut encoder = Encoder::default();
             loop {
                 let index = taken.fetch_add(1, Ordering::Relaxed);
                 let from = index * CHUNK;
                 if from >= batch.len() {
                     return done;
                 }
-                done.push((index, self.chunk(&mut encoder, &batch[from..batch.len().min(from + CHUNK)])));
+                let chunk = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let mut chunk = chunk.unwrap_or_default();
+                chunk.fill(&batch[from..batch.len().min(from + CHUNK)], desk, shards);
+                done.push((index, chunk));
             }
         };
-        let mut chunks: Vec<(usize, Chunk<S>)> = if self.threads == 1 || batch.len() <= CHUNK {
-            work()
-        } else {
-            std::thread::scope(|scope| {
-                let others: Vec<_> = (1..self.threads).map(|_| scope.spawn(work)).collect();
-                let mut chunks = work();
+        let mut chunks: Vec<(usize, Chunk<S>)> = match self.desks.as_mut_slice() {
+            [mine, others @ ..] if !others.is_empty() && batch.len() > CHUNK => std::thread::scope(|scope| {
+                let others: Vec<_> = others.iter_mut().map(|desk| scope.spawn(|| work(desk))).collect();
+                let mut chunks = work(mine);
                 for other in others {
                     chunks.extend(
                         other.join().expect("a thread that explores does not panic, or the exploration is void"),
                     );
                 }
                 chunks
-            })
+            }),
+            desks => desks.first_mut().map(work).unwrap_or_default(),
         };
         chunks.sort_unstable_by_key(|(index, _)| *index);
         chunks.into_iter().map(|(_, chunk)| chunk).collect()
     }
 
-    fn chunk(&self, encoder: &mut Encoder, states: &[(u32, Box<World<S>>)]) -> Chunk<S> {
-        let mut chunk =
-            Chunk { edges: Vec::with_capacity(states.len()), candidates: Vec::new(), bytes: Vec::new(), found: None };
-        for (number, state) in states {
-            let mut edges = Vec::with_capacity(8);
-            state.steps(self.setting, |step, world, mut checks| {
-                let rests = world.rests(&mut checks);
-                let ordinal = edges.len() as u16;
-                if let (Some(violation), None) = (checks.broken(), &chunk.found) {
-                    chunk.found = Some(Found { state: *number, step: Some(ordinal), violation: violation.clone() });
-                }
-                let target = self.target(&mut chunk, encoder, world, &checks, rests);
-                edges.push((target, step.goes_forward()));
-            });
-            chunk.edges.push(edges);
-        }
-        chunk
-    }
-
-    fn target(
-        &self,
-        chunk: &mut Chunk<S>,
-        encoder: &mut Encoder,
-        world: World<S>,
-        checks: &Checks,
-        rests: bool,
-    ) -> Option<u32> {
-        let bytes = encoder.encode(world.now(), &world);
-        let hash = hash_of(bytes);
-        let shard = &self.shards[shard_of(hash)];
-        if let Some(entry) = shard.find(hash, bytes) {
-            return Some(shard.entries[entry as usize].1);
-        }
-        chunk.bytes.extend_from_slice(bytes);
-        let (looked, end) = (checks.looked(), chunk.bytes.len());
-        chunk.candidates.push(Candidate { world: Box::new(world), looked, rests, hash, end, entry: 0 });
-        None
-    }
-
     /// Finds out which candidates are the same, each thread in its own shards.
-    fn sort_in(&mut self, chunks: &mut [Chunk<S>]) {
-        let sort = |shards: &mut [(usize, &mut Shard)]| {
-            let mut entries = Vec::new();
-            for (chunk_index, chunk) in chunks.iter().enumerate() {
+    fn sort_in(&mut self, chunks: &[Chunk<S>]) {
+        let share = SHARDS.div_ceil(self.desks.len());
+        let sort = |first: usize, shards: &mut [Shard]| {
+            for chunk in chunks {
                 let mut from = 0;
-                for (index, candidate) in chunk.candidates.iter().enumerate() {
+                for candidate in &chunk.candidates {
                     let bytes = &chunk.bytes[from..candidate.end];
                     from = candidate.end;
-                    let of = shard_of(candidate.hash);
-                    if let Some((_, shard)) = shards.iter_mut().find(|(index, _)| *index == of) {
-                        let entry =
-                            shard.find(candidate.hash, bytes).unwrap_or_else(|| shard.add(candidate.hash, bytes));
-                        entries.push((chunk_index, index, entry));
+                    let place = shard_of(candidate.hash).wrapping_sub(first);
+                    if let Some(shard) = shards.get_mut(place) {
+                        let known = shard.find(candidate.hash, bytes);
+                        let entry = known.unwrap_or_else(|| shard.add(candidate.hash, bytes));
+                        candidate.entry.store(entry, Ordering::Relaxed);
                     }
                 }
             }
-            entries
         };
-        let mut numbered: Vec<(usize, &mut Shard)> = self.shards.iter_mut().enumerate().collect();
-        let share = SHARDS.div_ceil(self.threads);
-        let results: Vec<Vec<(usize, usize, u32)>> = if self.threads == 1 {
-            vec![sort(&mut numbered)]
+        let parts = self.shards.chunks_mut(share).enumerate();
+        if share == SHARDS || chunks.len() < 2 {
+            parts.for_each(|(index, part)| sort(index * share, part));
         } else {
             std::thread::scope(|scope| {
-                let parts: Vec<_> = numbered.chunks_mut(share).map(|part| scope.spawn(|| sort(part))).collect();
-                parts.into_iter().map(|part| part.join().expect("a thread that sorts does not panic")).collect()
-            })
-        };
-        for (chunk, candidate, entry) in results.into_iter().flatten() {
-            chunks[chunk].candidates[candidate].entry = entry;
+                parts.for_each(|(index, part)| _ = scope.spawn(move || sort(index * share, part)))
+            });
         }
     }
 
     /// Gives new states their numbers, in the order in which they were reached, and writes the edges down.
-    fn number(&mut self, batch: &[(u32, Box<World<S>>)], chunks: Vec<Chunk<S>>, next: &mut Vec<(u32, Box<World<S>>)>) {
+    fn number(&mut self, batch: &[Open<S>], chunks: Vec<Chunk<S>>, next: &mut Vec<Open<S>>) {
         let mut parents = batch.iter().map(|(number, _)| *number);
-        for chunk in chunks {
+        for mut chunk in chunks {
             if self.graph.found.is_none() {
-                self.graph.found = chunk.found;
+                self.graph.found = chunk.found.take();
             }
-            let mut candidates = chunk.candidates.into_iter();
-            for edges in chunk.edges {
+            let mut candidates = chunk.candidates.iter();
+            let mut from = 0;
+            for end in &chunk.ends {
                 let parent = parents.next().unwrap_or_default();
                 self.graph.first_edge.push(self.graph.edges.len() as u32);
-                for (ordinal, (target, forward)) in edges.into_iter().enumerate() {
-                    let number = match target {
-                        Some(number) => number,
-                        None => match candidates.next() {
+                for (ordinal, edge) in chunk.edges[from..*end].iter().enumerate() {
+                    let number = match edge & !FORWARD {
+                        CANDIDATE => match candidates.next() {
                             Some(candidate) => self.settle(candidate, parent, ordinal as u16, next),
                             None => continue,
                         },
+                        number => number,
                     };
-                    self.graph.edges.push(number | if forward { FORWARD } else { 0 });
+                    self.graph.edges.push(number | edge & FORWARD);
                 }
+                from = *end;
             }
+            self.spare.get_mut().unwrap_or_else(PoisonError::into_inner).push(chunk);
         }
     }
 
-    fn settle(
-        &mut self,
-        candidate: Candidate<S>,
-        parent: u32,
-        ordinal: u16,
-        next: &mut Vec<(u32, Box<World<S>>)>,
-    ) -> u32 {
+    fn settle(&mut self, candidate: &Candidate<S>, parent: u32, ordinal: u16, next: &mut Vec<Open<S>>) -> u32 {
         let Candidate { world, looked, rests, hash, entry, .. } = candidate;
-        let number = &mut self.shards[shard_of(hash)].entries[entry as usize].1;
+        let entry = entry.load(Ordering::Relaxed) as usize;
+        let number = &mut self.shards[shard_of(*hash)].entries[entry].1;
         if *number == UNNUMBERED {
             *number = self.graph.parents.len() as u32;
             self.graph.parents.push((parent, ordinal));
-            self.graph.rests.push(rests);
+            self.graph.rests.push(*rests);
             for invariant in Invariant::ALL {
                 self.graph.looked[*invariant as usize] += u64::from(looked >> *invariant as u32 & 1);
             }
-            next.push((*number, world));
+            next.push((*number, *world));
         }
         *number
+    }
+}
+
+impl<S: Subject> Default for Chunk<S> {
+    fn default() -> Self {
+        Self { edges: Vec::new(), ends: Vec::new(), candidates: Vec::new(), bytes: Vec::new(), found: None }
+    }
+}
+
+impl<S: Subject> Chunk<S> {
+    /// Takes every step from some states.
+    fn fill(&mut self, states: &[Open<S>], desk: &mut Desk<'_, S>, shards: &[Shard]) {
+        self.edges.clear();
+        self.ends.clear();
+        self.candidates.clear();
+        self.bytes.clear();
+        for (number, state) in states {
+            let first = self.edges.len();
+            state.steps(desk, |desk, step, world, mut checks| {
+                let rests = world.rests(desk.memory(), &mut checks);
+                if let (Some(violation), None) = (checks.broken(), &self.found) {
+                    let ordinal = (self.edges.len() - first) as u16;
+                    self.found = Some(Found { state: *number, step: Some(ordinal), violation: violation.clone() });
+                }
+                let target = self.target(desk, shards, world, &checks, rests);
+                self.edges.push(target | if step.goes_forward() { FORWARD } else { 0 });
+            });
+            self.ends.push(self.edges.len());
+        }
+    }
+
+    fn target(
+        &mut self,
+        desk: &mut Desk<'_, S>,
+        shards: &[Shard],
+        world: World<S>,
+        checks: &Checks,
+        rests: bool,
+    ) -> u32 {
+        let bytes = desk.key(&world);
+        let hash = hash_of(bytes);
+        let shard = &shards[shard_of(hash)];
+        if let Some(entry) = shard.find(hash, bytes) {
+            return shard.entries[entry as usize].1;
+        }
+        self.bytes.extend_from_slice(bytes);
+        let (looked, end) = (checks.looked(), self.bytes.len());
+        self.candidates.push(Candidate { world, looked, rests, hash, end, entry: AtomicU32::new(0) });
+        CANDIDATE
     }
 }
 
@@ -350,14 +360,19 @@ impl Graph {
         way
     }
 
-    /// Where the steps that go forward by themselves lead from a state.
-    pub(super) fn forward(&self, state: u32) -> impl Iterator<Item = u32> + '_ {
+    /// The edges of a state, by their numbers.
+    pub(super) fn edges_of(&self, state: u32) -> std::ops::Range<usize> {
         let state = state as usize;
-        let edges = match (self.first_edge.get(state), self.first_edge.get(state + 1)) {
-            (Some(from), Some(to)) => &self.edges[*from as usize..*to as usize],
-            _ => &[],
-        };
-        edges.iter().filter(|edge| **edge & FORWARD != 0).map(|edge| edge & !FORWARD)
+        match (self.first_edge.get(state), self.first_edge.get(state + 1)) {
+            (Some(from), Some(to)) => *from as usize..*to as usize,
+            _ => 0..0,
+        }
+    }
+
+    /// Where an edge leads, if it goes forward by itself.
+    pub(super) fn forward(&self, edge: usize) -> Option<u32> {
+        let edge = self.edges[edge];
+        (edge & FORWARD != 0).then_some(edge & !FORWARD)
     }
 
     /// Whether a state is at rest.
@@ -369,12 +384,14 @@ impl Graph {
 /// The steps that lead along this way.
 #[must_use]
 pub fn steps_along<S: Subject>(setting: &Setting<S>, way: &[u16]) -> Vec<Step> {
-    let mut world = World::new(setting);
+    let memory = Memory::new(setting.clone());
+    let mut desk = Desk::new(&memory);
+    let mut world = World::new(&mut desk);
     let mut steps = Vec::new();
     for ordinal in way {
         let mut seen = 0;
         let mut taken = None;
-        world.steps(setting, |step, to, _| {
+        world.steps(&mut desk, |_, step, to, _| {
             if seen == *ordinal {
                 taken = Some((step, to));
             }

@@ -14,24 +14,36 @@ enum Mark {
     Never,
 }
 
+/// A state on the way, those of its edges that are still to be looked at, and whether rest was reached over the others.
+struct Open {
+    state: u32,
+    first: usize,
+    left: usize,
+    reached: bool,
+}
+
 /// The first state, by its number, from which rest is not reached or a circle is.
 #[must_use]
 pub fn broken(graph: &Graph) -> Option<Found> {
     let mut marks = vec![Mark::New; graph.states()];
-    let mut way: Vec<(u32, Vec<u32>)> = Vec::new();
+    let mut way: Vec<Open> = Vec::new();
     for start in 0..graph.states() as u32 {
         if marks[start as usize] != Mark::New {
             continue;
         }
         visit(graph, &mut marks, &mut way, start);
-        while let Some((state, later)) = way.last_mut() {
-            let state = *state;
-            let Some(to) = later.pop() else {
-                let reached = graph.rests(state) || graph.forward(state).any(|to| marks[to as usize] == Mark::Rests);
+        while let Some(open) = way.last_mut() {
+            if open.left == open.first {
+                let (state, reached) = (open.state, open.reached);
                 marks[state as usize] = if reached { Mark::Rests } else { Mark::Never };
                 way.pop();
+                if let Some(before) = way.last_mut() {
+                    before.reached |= reached;
+                }
                 continue;
-            };
+            }
+            open.left -= 1;
+            let Some(to) = graph.forward(open.left) else { continue };
             match marks[to as usize] {
                 Mark::New => visit(graph, &mut marks, &mut way, to),
                 Mark::OnTheWay => {
@@ -40,7 +52,8 @@ pub fn broken(graph: &Graph) -> Option<Found> {
                         "it can go round in a circle for ever, and nobody need do anything for that",
                     ));
                 }
-                Mark::Rests | Mark::Never => {}
+                Mark::Rests => open.reached = true,
+                Mark::Never => {}
             }
         }
     }
@@ -48,9 +61,10 @@ pub fn broken(graph: &Graph) -> Option<Found> {
     Some(found(never as u32, "from here it never comes to rest by itself"))
 }
 
-fn visit(graph: &Graph, marks: &mut [Mark], way: &mut Vec<(u32, Vec<u32>)>, state: u32) {
+fn visit(graph: &Graph, marks: &mut [Mark], way: &mut Vec<Open>, state: u32) {
     marks[state as usize] = Mark::OnTheWay;
-    way.push((state, graph.forward(state).collect()));
+    let edges = graph.edges_of(state);
+    way.push(Open { state, first: edges.start, left: edges.end, reached: graph.rests(state) });
 }
 
 fn found(state: u32, what: &str) -> Found {

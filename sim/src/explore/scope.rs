@@ -34,6 +34,17 @@ pub struct Scope {
     pub shapes: &'static [Shape],
 }
 
+impl Scope {
+    /// One of its rooms, by its number from 1, as a scope.
+    #[must_use]
+    pub fn only(&self, room: usize) -> Option<Self> {
+        let index = room.checked_sub(1)?;
+        let rooms = vec![self.rooms.get(index)?.clone()];
+        let shapes = self.shapes.get(index..=index).unwrap_or_default();
+        Some(Self { rooms, shapes, ..*self })
+    }
+}
+
 /// The size of a room's graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {

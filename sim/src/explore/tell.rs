@@ -6,6 +6,7 @@ use crate::subject::Subject;
 use crate::telling::Telling;
 use crate::trace::TraceError;
 use crate::world::action::{Action, Nature, Step};
+use crate::world::memory::{Desk, Memory};
 use crate::world::perform::Observer;
 use crate::world::{Setting, World};
 use evergate_core::effect::Effect;
@@ -39,23 +40,25 @@ impl Observer for Seen {
 
 /// Takes the steps and tells them. A step that cannot be taken is an error.
 pub(super) fn tell<S: Subject>(setting: &Setting<S>, way: &[Step], title: String) -> Result<Story, TraceError> {
-    let mut world = World::new(setting);
+    let memory = Memory::new(setting.clone());
+    let mut desk = Desk::new(&memory);
+    let mut world = World::new(&mut desk);
     let begun = world.now().as_millis();
     let mut telling = Telling::default();
     let mut story = Story { title, ..Story::default() };
     for (index, step) in way.iter().enumerate() {
         let mut actions = Vec::new();
-        world.actions(setting, &mut actions);
+        world.actions(&memory, &mut actions);
         if !actions.contains(&step.action) {
             let why = format!("{:?} is not possible there", step.action);
             return Err(TraceError::Step { step: index + 1, why });
         }
         let (mut checks, mut seen) = (Checks::default(), Seen::default());
-        let was_up = world.subject().is_some();
-        world.take(setting, step, &mut checks, &mut seen);
+        let was_up = world.subject(&memory).is_some();
+        world.take(&mut desk, step, &mut checks, &mut seen);
         let now = world.now().as_millis() - begun;
         head(&mut telling, now, step);
-        if let (Action::Boot | Action::PersonBoots, Some(subject)) = (&step.action, world.subject()) {
+        if let (Action::Boot | Action::PersonBoots, Some(subject)) = (&step.action, world.subject(&memory)) {
             telling.begins(now, subject.generation());
         }
         for happened in seen.0 {
@@ -73,18 +76,18 @@ pub(super) fn tell<S: Subject>(setting: &Setting<S>, way: &[Step], title: String
                 }
             }
         }
-        if was_up && world.subject().is_none() {
+        if was_up && world.subject(&memory).is_none() {
             let died = step.dies_after.is_some() || matches!(step.action, Action::Kill | Action::Rescue);
             let what = if died { "the process is gone" } else { "the process has left" };
             telling.add(now, Lane::Gateway, Kind::End, what, "");
         }
-        let _rests = world.rests(&mut checks);
+        let _rests = world.rests(&memory, &mut checks);
         if let Some(violation) = checks.broken() {
             story.broken =
                 Some(Broken { invariant: violation.invariant.name().to_owned(), what: violation.what.clone() });
         }
     }
-    if story.broken.is_none() && !rests_somehow(setting, &world) {
+    if story.broken.is_none() && !rests_somehow(&mut desk, world) {
         let what = "from here nothing that happens by itself leads to rest".to_owned();
         story.broken = Some(Broken { invariant: Invariant::Finite.name().to_owned(), what });
     }
@@ -93,18 +96,17 @@ pub(super) fn tell<S: Subject>(setting: &Setting<S>, way: &[Step], title: String
 }
 
 /// Whether a world comes to rest when the first thing that goes forward is done again and again.
-fn rests_somehow<S: Subject>(setting: &Setting<S>, world: &World<S>) -> bool {
-    let mut world = world.clone();
+fn rests_somehow<S: Subject>(desk: &mut Desk<'_, S>, mut world: World<S>) -> bool {
     for _ in 0..1_000 {
-        if world.rests(&mut Checks::default()) {
+        if world.rests(desk.memory(), &mut Checks::default()) {
             return true;
         }
         let mut actions = Vec::new();
-        world.actions(setting, &mut actions);
+        world.actions(desk.memory(), &mut actions);
         let Some(step) = actions.into_iter().map(Step::plain).find(|step| step.nature() == Nature::Progress) else {
             return false;
         };
-        world.take(setting, &step, &mut Checks::default(), &mut ());
+        world.take(desk, &step, &mut Checks::default(), &mut ());
     }
     false
 }

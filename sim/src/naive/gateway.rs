@@ -20,6 +20,7 @@ use evergate_core::supervisor::Contract;
 use evergate_core::time::Instant;
 use evergate_core::verdict::{PARK, Verdict};
 use evergate_core::witness::View;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One generation of the naive gateway.
@@ -294,7 +295,8 @@ impl Subject for Naive {
     }
 
     fn view(&self) -> View<'_> {
-        View { phase: self.phase, drain: self.drain.as_ref(), ledger: self.ledger(), timeout: self.poll_timeout() }
+        let ledger = Cow::Owned(self.ledger());
+        View { phase: self.phase, drain: self.drain.as_ref(), ledger, timeout: self.poll_timeout() }
     }
 
     fn rescue(flaws: &Flaws) -> Rescue {

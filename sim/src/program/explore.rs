@@ -30,6 +30,9 @@ pub struct Explore {
     /// The bounds: `evergate-sim scopes` lists them
     #[arg(long, default_value = "seed")]
     scope: String,
+    /// One room of the scope only, by its number
+    #[arg(long, value_name = "NUMBER")]
+    room: Option<usize>,
     /// What is explored
     #[arg(long, value_enum, default_value = "gateway")]
     subject: Subject,
@@ -53,8 +56,16 @@ pub fn run(arguments: &Explore) -> Result<u8, Trouble> {
         return Err(Trouble::usage(sentence));
     };
     let threads = arguments.threads.unwrap_or_else(super::cores);
+    let scope = match arguments.room {
+        None => scope.clone(),
+        Some(room) => scope.only(room).ok_or_else(|| {
+            let sentence =
+                format!("the scope {:?} has {} rooms, and none with number {room}", scope.name, scope.rooms.len());
+            Trouble::usage(sentence)
+        })?,
+    };
     match arguments.subject {
-        Subject::Gateway => gateway(scope, threads, arguments),
+        Subject::Gateway => gateway(&scope, threads, arguments),
         Subject::Naive => naive(threads, arguments),
     }
 }
@@ -113,12 +124,12 @@ fn naive(threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
 
 fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
     println!("scope {}, {} rooms, {threads} threads", scope.name, scope.rooms.len());
-    let mut number = 0;
+    let mut number = arguments.room.unwrap_or(1) - 1;
     let report = explore::explore(scope, threads, |room| {
         number += 1;
         println!("room {number:>2}  {}", line(room));
     });
-    say_totals(&report);
+    say_totals(&report, threads);
     let mut violations = Vec::new();
     if let Some((room, violation, way)) = report.found() {
         let trace = explore::trace("gateway", room, way);
@@ -134,6 +145,7 @@ fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Tro
     }
     if violations.is_empty() {
         for (room, was, is) in report.misshapen(scope) {
+            let room = arguments.room.unwrap_or(room);
             let what = format!(
                 "room {room} had {} states and {} edges, and has {} and {}: the gateway behaves in another way. If that is meant, \
                  the table of scopes is to say so",
@@ -185,13 +197,14 @@ fn line(explored: &Explored) -> String {
     )
 }
 
-fn say_totals(report: &Report) {
+fn say_totals(report: &Report, threads: usize) {
     let (states, seconds) = (report.states(), report.took.as_secs_f64());
     let bytes: u64 = report.rooms.iter().map(|room| room.bytes).sum();
+    let a_second = states as f64 / seconds;
     println!(
-        "{states} states, {} edges in {seconds:.1} s: {:.0} states a second",
+        "{states} states, {} edges in {seconds:.1} s: {a_second:.0} states a second, {:.0} a thread",
         report.edges(),
-        states as f64 / seconds
+        a_second / threads as f64
     );
     println!(
         "a state takes {} bytes on average, {} at the peak of the process",

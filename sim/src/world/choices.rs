@@ -1,7 +1,8 @@
 //! All that can happen in a world now, in a fixed order.
 
 use super::action::{Action, Fate, Nature, Step};
-use super::{Agent, Manner, Offer, Process, Setting, World};
+use super::memory::{Desk, Memory};
+use super::{Agent, Manner, Offer, Process, World};
 use crate::subject::{Rescue, Subject};
 use evergate_core::gateway::{Pending, Phase};
 use evergate_core::id::{SessionId, TurnId};
@@ -12,7 +13,8 @@ use evergate_core::request::{Mode, Signal, Wish};
 
 impl<S: Subject> World<S> {
     /// All actions that are possible now. Each may also end in a death; that is for the caller to add.
-    pub fn actions(&self, setting: &Setting<S>, actions: &mut Vec<Action>) {
+    pub fn actions(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
+        let setting = &memory.setting;
         match self.process {
             Process::Due(start) => {
                 actions.push(Action::Boot);
@@ -33,26 +35,27 @@ impl<S: Subject> World<S> {
                 }
             }
             Process::Up => {
-                self.what_goes_forward(actions);
-                self.what_agents_do(setting, actions);
-                self.what_people_do(setting, actions);
-                self.what_breaks(actions);
+                self.what_goes_forward(memory, actions);
+                self.what_agents_do(memory, actions);
+                self.what_people_do(memory, actions);
+                self.what_breaks(memory, actions);
             }
         }
     }
 
-    fn what_goes_forward(&self, actions: &mut Vec<Action>) {
-        let Some(subject) = &self.subject else { return };
+    fn what_goes_forward(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
+        let Some(instance) = self.subject.map(|part| memory.instance(part)) else { return };
+        let (said, hands) = (memory.said(self.said), memory.hands(self.hands));
         if self.opening {
             actions.push(Action::Open);
         }
-        if !self.flying.records.is_empty() {
+        if self.flying != Memory::<S>::NOTHING {
             actions.push(Action::Commit);
         }
-        actions.extend(self.reclaims.iter().map(|turn| Action::Reclaimed { turn: *turn }));
-        actions.extend(self.sending.keys().map(|delivery| Action::Sent { delivery: *delivery }));
+        actions.extend(hands.reclaims.iter().map(|turn| Action::Reclaimed { turn: *turn }));
+        actions.extend(hands.sending.keys().map(|delivery| Action::Sent { delivery: *delivery }));
         if self.receives() {
-            let due = self.said.iter().enumerate().filter(|(_, said)| said.offer == Offer::Due);
+            let due = said.iter().enumerate().filter(|(_, said)| said.offer == Offer::Due);
             actions.extend(due.map(|(index, _)| Action::Deliver { said: index }));
         }
         if self.supervisor_asked.is_some() {
@@ -61,23 +64,25 @@ impl<S: Subject> World<S> {
         if self.candidate_checked.is_some() {
             actions.extend([true, false].map(|fit| Action::CandidateFound { fit }));
         }
-        if subject.poll_timeout().is_some() && (self.left.slow > 0 || !self.somebody_has_to_answer()) {
+        if instance.timeout.is_some() && (self.left.slow > 0 || !self.somebody_has_to_answer(memory)) {
             actions.push(Action::Elapse);
         }
         // A platform tries again what was refused, at the latest when nothing else goes on.
-        let agents = self.agents.values().any(|agent| agent.generation == subject.generation());
+        let generation = instance.subject.generation();
+        let agents = hands.agents.values().any(|agent| agent.generation == generation);
         if actions.is_empty() && !agents && self.receives() {
-            let refused = self.said.iter().enumerate().filter(|(_, said)| said.offer == Offer::Refused);
+            let refused = said.iter().enumerate().filter(|(_, said)| said.offer == Offer::Refused);
             actions.extend(refused.map(|(index, _)| Action::Deliver { said: index }));
         }
     }
 
     /// Whether something is under way that usually takes far less time than any deadline.
-    pub(super) fn somebody_has_to_answer(&self) -> bool {
+    pub(super) fn somebody_has_to_answer(&self, memory: &Memory<S>) -> bool {
+        let hands = memory.hands(self.hands);
         self.opening
-            || !self.flying.records.is_empty()
-            || !self.sending.is_empty()
-            || !self.reclaims.is_empty()
+            || self.flying != Memory::<S>::NOTHING
+            || !hands.sending.is_empty()
+            || !hands.reclaims.is_empty()
             || self.supervisor_asked.is_some()
             || self.candidate_checked.is_some()
     }
@@ -87,11 +92,12 @@ impl<S: Subject> World<S> {
         !self.opening && matches!(self.phase, Phase::Serving | Phase::Draining | Phase::Interrupting | Phase::Closing)
     }
 
-    fn what_agents_do(&self, setting: &Setting<S>, actions: &mut Vec<Action>) {
-        let Some(subject) = &self.subject else { return };
+    fn what_agents_do(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
+        let Some(subject) = self.subject(memory) else { return };
         let generation = subject.generation();
-        let manner = |manner: Manner| setting.manners.contains(&manner);
-        for (turn, agent) in self.agents.iter().filter(|(_, agent)| agent.generation == generation) {
+        let manner = |manner: Manner| memory.setting.manners.contains(&manner);
+        let agents = memory.hands(self.hands).agents.iter();
+        for (turn, agent) in agents.filter(|(_, agent)| agent.generation == generation) {
             agent.ends(*turn, manner(Manner::AgentFails), actions);
             if agent.interrupted || agent.killed || agent.waits_for.is_some() || self.left.requests == 0 {
                 continue;
@@ -105,10 +111,11 @@ impl<S: Subject> World<S> {
         }
     }
 
-    fn what_people_do(&self, setting: &Setting<S>, actions: &mut Vec<Action>) {
-        let late = self.durable.highest.generation.0 > 1 && setting.manners.contains(&Manner::SpeakEarly);
+    fn what_people_do(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
+        let (setting, durable) = (&memory.setting, memory.journal(self.durable));
+        let late = durable.highest.generation.0 > 1 && setting.manners.contains(&Manner::SpeakEarly);
         if self.left.messages > 0 && self.receives() && !late {
-            self.what_is_said(setting, actions);
+            self.what_is_said(memory, actions);
         }
         if self.left.requests > 0 {
             for manner in &setting.manners {
@@ -124,18 +131,18 @@ impl<S: Subject> World<S> {
             }
         }
         if self.left.cancels > 0 {
-            actions.extend(self.durable.requests.keys().map(|request| Action::Cancel { request: *request }));
+            actions.extend(durable.requests.keys().map(|request| Action::Cancel { request: *request }));
         }
     }
 
-    fn what_is_said(&self, setting: &Setting<S>, actions: &mut Vec<Action>) {
+    fn what_is_said(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
         // Sessions that nobody has used are alike: the next one stands for them all.
-        let used = self.said.iter().map(|said| said.session.0).max().unwrap_or(0);
+        let used = memory.said(self.said).iter().map(|said| said.session.0).max().unwrap_or(0);
         let sessions = (used + 1).min(u64::from(self.left.sessions));
         for session in (1..=sessions).map(SessionId) {
             let mut say = |asked: Asked, standing: Standing| actions.push(Action::Say { session, asked, standing });
             say(Asked::Prompt, Standing::Operator);
-            for manner in &setting.manners {
+            for manner in &memory.setting.manners {
                 match manner {
                     Manner::ChatRestart if self.left.requests > 0 => {
                         say(Asked::Restart(Mode::Graceful), Standing::Operator);
@@ -151,17 +158,17 @@ impl<S: Subject> World<S> {
         }
     }
 
-    fn what_breaks(&self, actions: &mut Vec<Action>) {
-        if self.left.lost_writes > 0 && !self.flying.records.is_empty() {
+    fn what_breaks(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
+        if self.left.lost_writes > 0 && self.flying != Memory::<S>::NOTHING {
             actions.push(Action::LoseWrite);
         }
         if self.left.lost_sends > 0 {
-            for delivery in self.sending.keys() {
+            for delivery in memory.hands(self.hands).sending.keys() {
                 actions.extend([false, true].map(|arrives| Action::LoseSend { delivery: *delivery, arrives }));
             }
         }
         if self.left.redeliveries > 0 && self.receives() {
-            let acked = self.said.iter().enumerate().filter(|(_, said)| said.offer == Offer::Acked);
+            let acked = memory.said(self.said).iter().enumerate().filter(|(_, said)| said.offer == Offer::Acked);
             actions.extend(acked.map(|(index, _)| Action::Redeliver { said: index }));
         }
         if self.left.kills > 0 {
@@ -173,19 +180,19 @@ impl<S: Subject> World<S> {
     }
 
     /// All steps from here, each with the world that it leads to and what was seen on the way.
-    pub fn steps(&self, setting: &Setting<S>, mut found: impl FnMut(Step, Self, Checks)) {
+    pub fn steps(&self, desk: &mut Desk<'_, S>, mut found: impl FnMut(&mut Desk<'_, S>, Step, Self, Checks)) {
         let mut actions = Vec::new();
-        self.actions(setting, &mut actions);
+        self.actions(desk.memory, &mut actions);
         for action in actions {
-            let commits: &[Fate] = if self.flying.records.is_empty() || action == Action::Commit {
+            let commits: &[Fate] = if self.flying == Memory::<S>::NOTHING || action == Action::Commit {
                 &[Fate::Lost]
             } else {
                 &[Fate::Lost, Fate::Kept]
             };
             let mut try_step = |step: Step| {
-                let (mut world, mut checks) = (self.clone(), Checks::default());
-                let visible = world.take(setting, &step, &mut checks, &mut ());
-                found(step, world, checks);
+                let (mut world, mut checks) = (*self, Checks::default());
+                let visible = world.take(desk, &step, &mut checks, &mut ());
+                found(desk, step, world, checks);
                 visible
             };
             if matches!(action, Action::Kill | Action::Rescue) {
@@ -209,22 +216,21 @@ impl<S: Subject> World<S> {
     }
 
     /// Whether everything has come to rest, and if so, whether all that was promised was kept.
-    pub fn rests(&self, checks: &mut Checks) -> bool {
-        let subject = match (&self.subject, self.process) {
-            (Some(subject), Process::Up) => subject,
+    pub fn rests(&self, memory: &Memory<S>, checks: &mut Checks) -> bool {
+        let pending = match (self.subject, self.process) {
+            (Some(part), Process::Up) => memory.instance(part).pending,
             (_, Process::Down) => return true,
             _ => return false,
         };
-        let pending = subject.pending();
         let quiet = matches!(pending, None | Some(Pending::Held(_)))
-            && self.flying.records.is_empty()
-            && self.gathering.records.is_empty()
-            && self.sending.is_empty()
-            && self.said.iter().all(|said| said.offer == Offer::Acked);
+            && self.flying == Memory::<S>::NOTHING
+            && self.gathering == Memory::<S>::NOTHING
+            && memory.hands(self.hands).sending.is_empty()
+            && memory.said(self.said).iter().all(|said| said.offer == Offer::Acked);
         if quiet {
             checks.holds(Invariant::Finite, true, String::new);
             if pending.is_none() {
-                self.witness.at_rest(checks);
+                memory.witness(self.witness).at_rest(checks);
             }
         }
         quiet

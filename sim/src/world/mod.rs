@@ -4,9 +4,16 @@
 
 pub mod action;
 mod choices;
+pub mod encode;
+mod ending;
+mod judgement;
+pub mod memory;
+mod parts;
 pub mod perform;
+mod reaction;
 
 use crate::subject::Subject;
+use encode::BEGINNING;
 use evergate_core::gateway::Phase;
 use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing};
@@ -17,9 +24,10 @@ use evergate_core::supervisor::Contract;
 use evergate_core::time::Instant;
 use evergate_core::verdict::Verdict;
 use evergate_core::witness::Witness;
+use memory::{Desk, Instance, Memory};
+use parts::Part;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// How often each of these may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -155,9 +163,20 @@ pub struct Agent {
     waits_for: Option<RequestId>,
 }
 
+/// What others have in their hands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Hands {
+    /// The processes of turns.
+    agents: BTreeMap<TurnId, Agent>,
+    /// What platforms have been handed.
+    sending: BTreeMap<DeliveryId, SessionId>,
+    /// Turns of which nothing may be alive any more.
+    reclaims: BTreeSet<TurnId>,
+}
+
 /// Records on their way to the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Commit {
+pub struct Commit {
     through: Position,
     records: Vec<Record>,
 }
@@ -177,25 +196,21 @@ enum Process {
     Forlorn,
 }
 
-/// The whole world, as a value.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// The whole world, as a value. What is large in it is kept by a [`Memory`], which every question about it needs.
 pub struct World<S: Subject> {
     now: Instant,
     process: Process,
-    subject: Option<S>,
+    subject: Option<Part<Instance<S>>>,
     /// The phase, as the gateway has told it.
     phase: Phase,
     /// What is on disk, as the next generation will find it.
-    durable: Arc<Recovered>,
+    durable: Part<Recovered>,
     /// The commit that the disk is at work on.
-    flying: Commit,
+    flying: Part<Commit>,
     /// What gathers for the next one.
-    gathering: Commit,
-    said: Vec<Said>,
-    agents: BTreeMap<TurnId, Agent>,
-    /// What platforms have been handed.
-    sending: BTreeMap<DeliveryId, SessionId>,
-    reclaims: BTreeSet<TurnId>,
+    gathering: Part<Commit>,
+    said: Part<Vec<Said>>,
+    hands: Part<Hands>,
     /// The platforms were asked to open.
     opening: bool,
     /// The SIGTERM about which the supervisor was asked.
@@ -209,25 +224,31 @@ pub struct World<S: Subject> {
     last_message: MessageId,
     last_request: RequestId,
     left: Budget,
-    witness: Witness,
+    witness: Part<Witness>,
 }
+
+impl<S: Subject> Clone for World<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: Subject> Copy for World<S> {}
 
 impl<S: Subject> World<S> {
     /// A machine on which the gateway was never started.
     #[must_use]
-    pub fn new(setting: &Setting<S>) -> Self {
+    pub fn new(desk: &mut Desk<'_, S>) -> Self {
         Self {
-            now: Instant::from_millis(1_000_000),
+            now: BEGINNING,
             process: Process::Due(Start::Wanted),
             subject: None,
             phase: Phase::Ended,
-            durable: Arc::default(),
-            flying: Commit::default(),
-            gathering: Commit::default(),
-            said: Vec::new(),
-            agents: BTreeMap::new(),
-            sending: BTreeMap::new(),
-            reclaims: BTreeSet::new(),
+            durable: desk.keep_journal(Recovered::default()),
+            flying: Memory::<S>::NOTHING,
+            gathering: Memory::<S>::NOTHING,
+            said: desk.keep_said(Vec::new()),
+            hands: desk.keep_hands(Hands::default()),
             opening: false,
             supervisor_asked: None,
             candidate_checked: None,
@@ -235,8 +256,8 @@ impl<S: Subject> World<S> {
             guard: None,
             last_message: MessageId::default(),
             last_request: RequestId::default(),
-            left: setting.budget,
-            witness: Witness::new(setting.limits.clone(), setting.contract),
+            left: desk.memory.setting.budget,
+            witness: desk.first_witness(),
         }
     }
 
@@ -248,13 +269,7 @@ impl<S: Subject> World<S> {
 
     /// The gateway, while a process runs.
     #[must_use]
-    pub const fn subject(&self) -> Option<&S> {
-        self.subject.as_ref()
-    }
-
-    /// What is on disk.
-    #[must_use]
-    pub fn durable(&self) -> &Recovered {
-        &self.durable
+    pub fn subject<'m>(&self, memory: &'m Memory<S>) -> Option<&'m S> {
+        self.subject.map(|part| &memory.instance(part).subject)
     }
 }

@@ -2,19 +2,19 @@
 //! the process dies where a step says so. Everything is shown to the witness.
 
 use super::action::{Action, Fate, Step};
-use super::{Agent, Commit, Manner, Offer, Process, Said, Setting, World};
+use super::judgement::Sight;
+use super::memory::{Desk, Memory};
+use super::reaction::{Before, Reaction, Writes};
+use super::{Agent, Hands, Manner, Offer, Process, Said, World};
 use crate::subject::Subject;
 use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::Phase;
 use evergate_core::id::{MessageId, RequestId, TurnId};
 use evergate_core::input::{Asked, Input};
-use evergate_core::invariant::{Checks, Invariant};
+use evergate_core::invariant::Checks;
 use evergate_core::record::Record;
-use evergate_core::recovery::{Recovered, Start};
+use evergate_core::recovery::Start;
 use evergate_core::request::{Mode, Origin, Signal, Wish};
-use evergate_core::supervisor::{Death, Supervisor};
-use evergate_core::verdict::{STOP, Verdict};
-use std::sync::Arc;
 
 /// Who wants to know what happens inside of a step.
 pub trait Observer {
@@ -30,12 +30,13 @@ pub trait Observer {
 impl Observer for () {}
 
 /// One step being taken.
-pub(super) struct Taking<'a, S: Subject, O: Observer> {
-    setting: &'a Setting<S>,
-    checks: &'a mut Checks,
+pub(super) struct Taking<'a, 'm, S: Subject, O: Observer> {
+    desk: &'a mut Desk<'m, S>,
+    pub(super) memory: &'m Memory<S>,
+    pub(super) checks: &'a mut Checks,
     observer: &'a mut O,
     dies_after: Option<u8>,
-    commit: Fate,
+    pub(super) commit: Fate,
     /// How many effects that somebody can see have been done.
     visible: u8,
 }
@@ -57,22 +58,65 @@ const fn is_visible(effect: &Effect) -> bool {
 
 impl<S: Subject> World<S> {
     /// Takes one step, and gives the number of its effects that somebody can see.
-    pub fn take(&mut self, setting: &Setting<S>, step: &Step, checks: &mut Checks, observer: &mut impl Observer) -> u8 {
-        let mut taking =
-            Taking { setting, checks, observer, dies_after: step.dies_after, commit: step.commit, visible: 0 };
+    pub fn take(
+        &mut self,
+        desk: &mut Desk<'_, S>,
+        step: &Step,
+        checks: &mut Checks,
+        observer: &mut impl Observer,
+    ) -> u8 {
+        let (memory, dies_after, commit) = (desk.memory, step.dies_after, step.commit);
+        let mut taking = Taking { desk, memory, checks, observer, dies_after, commit, visible: 0 };
         taking.act(self, &step.action);
         taking.visible
     }
+}
+
+/// Changes of what is kept.
+impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
+    fn change_said(&mut self, world: &mut World<S>, change: impl FnOnce(&mut Vec<Said>)) {
+        let mut said = self.memory.said(world.said).to_vec();
+        change(&mut said);
+        world.said = self.desk.keep_said(said);
+    }
+
+    pub(super) fn change_each_said(
+        &mut self,
+        world: &mut World<S>,
+        of: impl Fn(&Said) -> bool,
+        change: impl Fn(&mut Said),
+    ) {
+        if self.memory.said(world.said).iter().any(&of) {
+            self.change_said(world, |said| said.iter_mut().filter(|said| of(said)).for_each(change));
+        }
+    }
+
+    pub(super) fn change_hands(&mut self, world: &mut World<S>, change: impl FnOnce(&mut Hands)) {
+        let mut hands = self.memory.hands(world.hands).clone();
+        change(&mut hands);
+        world.hands = self.desk.keep_hands(hands);
+    }
+
+    fn change_agent(&mut self, world: &mut World<S>, turn: TurnId, change: impl FnOnce(&mut Agent)) {
+        self.change_hands(world, |hands| {
+            if let Some(agent) = hands.agents.get_mut(&turn) {
+                change(agent);
+            }
+        });
+    }
 
     /// Things may have changed for those who were refused.
-    fn try_refused_again(&mut self) {
-        for said in self.said.iter_mut().filter(|said| said.offer == Offer::Refused) {
-            said.offer = Offer::Due;
-        }
+    fn try_refused_again(&mut self, world: &mut World<S>) {
+        self.change_each_said(world, |said| said.offer == Offer::Refused, |said| said.offer = Offer::Due);
+    }
+
+    /// The witness sees something.
+    pub(super) fn shows(&mut self, world: &mut World<S>, sight: Sight) {
+        world.witness = self.desk.judge(world.witness, sight, self.checks);
     }
 }
 
-impl<S: Subject, O: Observer> Taking<'_, S, O> {
+impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     fn act(&mut self, world: &mut World<S>, action: &Action) {
         match *action {
             Action::Boot => self.boot(world),
@@ -87,14 +131,14 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
             }
             Action::Commit => {
                 self.commit(world);
-                world.try_refused_again();
-                let through = world.flying.through;
-                world.flying = Commit::default();
+                self.try_refused_again(world);
+                let through = self.memory.commit(world.flying).through;
+                world.flying = Memory::<S>::NOTHING;
                 self.tell(world, Input::Synced { through });
             }
             Action::LoseWrite => {
                 world.left.lost_writes -= 1;
-                world.flying = Commit::default();
+                world.flying = Memory::<S>::NOTHING;
                 self.tell(world, Input::SyncFailed);
             }
             Action::Say { session, asked, standing } => {
@@ -103,8 +147,9 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
                     world.left.requests -= 1;
                 }
                 let message = MessageId::default();
-                world.said.push(Said { session, asked, standing, message, on_disk: false, offer: Offer::Due });
-                self.deliver(world, world.said.len() - 1);
+                let said = Said { session, asked, standing, message, on_disk: false, offer: Offer::Due };
+                self.change_said(world, |all| all.push(said));
+                self.deliver(world, self.memory.said(world.said).len() - 1);
             }
             Action::Deliver { said } => self.deliver(world, said),
             Action::Redeliver { said } => {
@@ -112,25 +157,27 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
                 self.deliver(world, said);
             }
             Action::AgentEnds { turn, end } => {
-                world.agents.remove(&turn);
+                self.change_hands(world, |hands| _ = hands.agents.remove(&turn));
                 self.tell(world, Input::TurnEnded { turn, end });
             }
             Action::AgentAsks { turn, waits } => self.agent_asks(world, turn, waits),
             Action::Reclaimed { turn } => {
-                world.reclaims.remove(&turn);
-                world.agents.remove(&turn);
+                self.change_hands(world, |hands| {
+                    hands.reclaims.remove(&turn);
+                    hands.agents.remove(&turn);
+                });
                 self.tell(world, Input::TurnGone { turn });
             }
             Action::Sent { delivery } => {
-                world.sending.remove(&delivery);
-                world.witness.arrived(self.checks, delivery);
+                self.change_hands(world, |hands| _ = hands.sending.remove(&delivery));
+                self.shows(world, Sight::Arrived(delivery));
                 self.tell(world, Input::DeliverySent { delivery });
             }
             Action::LoseSend { delivery, arrives } => {
                 world.left.lost_sends -= 1;
-                world.sending.remove(&delivery);
+                self.change_hands(world, |hands| _ = hands.sending.remove(&delivery));
                 if arrives {
-                    world.witness.arrived(self.checks, delivery);
+                    self.shows(world, Sight::Arrived(delivery));
                 }
                 self.tell(world, Input::DeliveryFailed { delivery });
             }
@@ -147,10 +194,10 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
             Action::SupervisorAnswers => self.supervisor_answers(world),
             Action::CandidateFound { fit } => self.candidate_found(world, fit),
             Action::Elapse => {
-                if let Some(at) = world.subject.as_ref().and_then(Subject::poll_timeout) {
-                    world.left.slow -= u8::from(world.somebody_has_to_answer());
+                if let Some(at) = world.subject.and_then(|part| self.memory.instance(part).timeout) {
+                    world.left.slow -= u8::from(world.somebody_has_to_answer(self.memory));
                     world.now = world.now.max(at);
-                    world.try_refused_again();
+                    self.try_refused_again(world);
                     self.tell(world, Input::Elapsed);
                 }
             }
@@ -175,44 +222,37 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
         };
         world.process = Process::Up;
         world.phase = Phase::Ended;
-        world.last_message = world.durable.highest.message;
-        world.last_request = world.durable.highest.request;
-        world.try_refused_again();
-        let recovered = Recovered { start, ..(*world.durable).clone() };
-        let Setting { subject, limits, contract, .. } = self.setting;
-        let subject = S::boot(subject, limits, *contract, recovered, world.now);
-        world.witness.boots(self.checks, subject.generation(), start);
-        world.subject = Some(subject);
-        self.perform(world);
+        let highest = self.memory.journal(world.durable).highest;
+        world.last_message = highest.message;
+        world.last_request = highest.request;
+        self.try_refused_again(world);
+        let reaction = self.desk.react(world.now, Before::Disk(world.durable, start));
+        self.perform(world, reaction);
     }
 
     /// What is being written is on disk.
-    fn commit(&mut self, world: &mut World<S>) {
-        let durable = Arc::make_mut(&mut world.durable);
-        for record in &world.flying.records {
+    pub(super) fn commit(&mut self, world: &mut World<S>) {
+        for record in &self.memory.commit(world.flying).records {
             self.observer.synced(record);
-            durable.apply(record);
-            world.witness.synced(self.checks, record);
             if let Record::MessageAccepted { message, .. } = record {
-                for said in world.said.iter_mut().filter(|said| said.message == *message) {
-                    said.on_disk = true;
-                }
+                self.change_each_said(world, |said| said.message == *message, |said| said.on_disk = true);
             }
         }
-        world.witness.committed(self.checks);
+        world.durable = self.desk.apply(world.durable, world.flying);
+        self.shows(world, Sight::Synced(world.flying));
     }
 
     fn deliver(&mut self, world: &mut World<S>, index: usize) {
-        let Said { session, asked, standing, message, offer, .. } = world.said[index];
-        if offer != Offer::Acked {
-            world.said[index].offer = Offer::Made;
-        }
-        if message != MessageId::default() {
+        let Said { session, asked, standing, message: known, offer, .. } = self.memory.said(world.said)[index];
+        let message = if known == MessageId::default() { world.last_message.next() } else { known };
+        self.change_said(world, |said| {
+            said[index].offer = if offer == Offer::Acked { Offer::Acked } else { Offer::Made };
+            said[index].message = message;
+        });
+        if message == known {
             return self.tell(world, Input::Known { message });
         }
-        world.last_message = world.last_message.next();
-        let message = world.last_message;
-        world.said[index].message = message;
+        world.last_message = message;
         let request = Self::new_request(world);
         self.tell(world, Input::Message { message, session, asked, standing, request });
     }
@@ -230,9 +270,9 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
 
     fn agent_asks(&mut self, world: &mut World<S>, turn: TurnId, waits: bool) {
         let request = world.last_request.next();
-        let Some(agent) = world.agents.get_mut(&turn) else { return };
-        agent.waits_for = waits.then_some(request);
-        let origin = Origin::Turn { turn, session: agent.session };
+        let Some(Agent { session, .. }) = self.memory.hands(world.hands).agents.get(&turn) else { return };
+        self.change_agent(world, turn, |agent| agent.waits_for = waits.then_some(request));
+        let origin = Origin::Turn { turn, session: *session };
         self.ask(world, Wish::Restart, Mode::Graceful, origin);
     }
 
@@ -254,199 +294,105 @@ impl<S: Subject, O: Observer> Taking<'_, S, O> {
     }
 
     fn tell(&mut self, world: &mut World<S>, input: Input) {
-        let Some(subject) = &mut world.subject else { return };
+        let Some(subject) = world.subject else { return };
         self.observer.input(&input);
-        world.witness.input(world.now, &input);
-        subject.handle(world.now, input);
-        self.perform(world);
+        let reaction = self.desk.react(world.now, Before::Up(subject, input));
+        self.perform(world, reaction);
     }
 
     /// Does all that the gateway wants done, in order, unless it dies on the way.
-    fn perform(&mut self, world: &mut World<S>) {
-        while let Some(effect) = world.subject.as_mut().and_then(Subject::poll) {
-            if is_visible(&effect) {
+    fn perform(&mut self, world: &mut World<S>, reaction: &Reaction<S>) {
+        let doing = self.memory.doing(reaction.doing);
+        for (index, effect) in doing.effects.iter().enumerate() {
+            if is_visible(effect) {
                 if self.dies_after == Some(self.visible) {
                     world.left.kills -= 1;
+                    self.shows(world, Sight::Doing(reaction.doing, index as u32));
                     return self.die(world);
                 }
                 self.visible += 1;
             }
-            self.observer.effect(&effect);
-            let drain = world.subject.as_ref().and_then(Subject::drain);
-            world.witness.effect(self.checks, world.now, &effect, drain);
+            self.observer.effect(effect);
             if let Effect::End { verdict, .. } = effect {
-                if let Some(more) = world.subject.as_mut().and_then(Subject::poll) {
-                    world.witness.effect(self.checks, world.now, &more, None);
-                }
-                return self.leave(world, verdict);
+                self.shows(world, Sight::Doing(reaction.doing, Sight::ALL));
+                return self.leave(world, *verdict);
             }
-            Self::carry_out(world, effect);
+            self.carry_out(world, effect);
         }
-        if world.flying.records.is_empty() && !world.gathering.records.is_empty() {
-            world.flying = std::mem::take(&mut world.gathering);
+        self.shows(world, Sight::Doing(reaction.doing, Sight::ALL));
+        world.subject = reaction.after;
+        match doing.writes {
+            Writes::Nothing => {}
+            Writes::More(commit) => world.gathering = self.desk.gather(world.gathering, commit),
+            Writes::Anew(commit) => (world.flying, world.gathering) = (Memory::<S>::NOTHING, commit),
         }
-        if let Some(subject) = &world.subject {
-            world.witness.between_inputs(self.checks, world.now, &subject.view());
+        if world.flying == Memory::<S>::NOTHING {
+            world.flying = std::mem::replace(&mut world.gathering, Memory::<S>::NOTHING);
         }
-        if !self.setting.manners.contains(&Manner::CandidateUnfit) {
+        if let Some(part) = world.subject {
+            let view = self.memory.instance(part).view();
+            self.memory.witness(world.witness).between_inputs(self.checks, world.now, &view);
+        }
+        if !self.memory.setting.manners.contains(&Manner::CandidateUnfit) {
             self.candidate_found(world, true);
         }
     }
 
-    fn carry_out(world: &mut World<S>, effect: Effect) {
-        match effect {
-            Effect::Append { position, record } => {
-                world.gathering.through = position;
-                world.gathering.records.push(record);
-            }
-            Effect::Discard => {
-                world.flying = Commit::default();
-                world.gathering = Commit::default();
-            }
-            Effect::Ack { message } => Self::offered(world, message, Offer::Acked),
-            Effect::Refuse { message, .. } => Self::offered(world, message, Offer::Refused),
+    fn carry_out(&mut self, world: &mut World<S>, effect: &Effect) {
+        match *effect {
+            Effect::Ack { message } => self.offered(world, message, Offer::Acked),
+            Effect::Refuse { message, .. } => self.offered(world, message, Offer::Refused),
             Effect::Start { turn, session, .. } => {
-                let generation = world.durable.highest.generation;
+                let generation = self.memory.journal(world.durable).highest.generation;
                 let agent = Agent { session, generation, interrupted: false, killed: false, waits_for: None };
-                world.agents.insert(turn, agent);
+                self.change_hands(world, |hands| _ = hands.agents.insert(turn, agent));
             }
-            Effect::Interrupt { turn } => {
-                if let Some(agent) = world.agents.get_mut(&turn) {
-                    agent.interrupted = true;
-                }
-            }
-            Effect::Kill { turn } => {
-                if let Some(agent) = world.agents.get_mut(&turn) {
-                    agent.killed = true;
-                }
-            }
-            Effect::Reclaim { turn } => {
-                world.reclaims.insert(turn);
-            }
+            Effect::Interrupt { turn } => self.change_agent(world, turn, |agent| agent.interrupted = true),
+            Effect::Kill { turn } => self.change_agent(world, turn, |agent| agent.killed = true),
+            Effect::Reclaim { turn } => self.change_hands(world, |hands| _ = hands.reclaims.insert(turn)),
             Effect::Send { delivery, session, .. } => {
-                world.sending.insert(delivery, session);
+                self.change_hands(world, |hands| _ = hands.sending.insert(delivery, session));
             }
-            Effect::Answer { request, answer } if answer != Answer::Accepted => Self::waits_no_longer(world, request),
-            Effect::Settled { request, .. } => Self::waits_no_longer(world, request),
+            Effect::Answer { request, answer } if answer != Answer::Accepted => self.waits_no_longer(world, request),
+            Effect::Settled { request, .. } => self.waits_no_longer(world, request),
             Effect::AskSupervisor { request } => world.supervisor_asked = Some(request),
             Effect::CheckCandidate { request } => world.candidate_checked = Some(request),
             Effect::OpenPlatforms => world.opening = true,
             Effect::Phase(phase) => world.phase = phase,
             Effect::Guard(guard) => world.guard = guard,
-            Effect::Answer { .. }
+            // What is written goes all at once, when it is known that nothing dies in between.
+            Effect::Append { .. }
+            | Effect::Discard
+            | Effect::Answer { .. }
             | Effect::ClosePlatforms
             | Effect::Ready
             | Effect::Stopping
+            | Effect::Extend(_)
             | Effect::Ignored
             | Effect::End { .. } => {}
         }
     }
 
-    fn offered(world: &mut World<S>, message: MessageId, offer: Offer) {
-        for said in world.said.iter_mut().filter(|said| said.message == message) {
-            if offer == Offer::Refused {
-                said.message = MessageId::default();
-                said.on_disk = false;
-            }
-            said.offer = offer;
-        }
+    fn offered(&mut self, world: &mut World<S>, message: MessageId, offer: Offer) {
+        self.change_each_said(
+            world,
+            |said| said.message == message,
+            |said| {
+                if offer == Offer::Refused {
+                    said.message = MessageId::default();
+                    said.on_disk = false;
+                }
+                said.offer = offer;
+            },
+        );
     }
 
-    fn waits_no_longer(world: &mut World<S>, request: RequestId) {
-        for agent in world.agents.values_mut().filter(|agent| agent.waits_for == Some(request)) {
-            agent.waits_for = None;
-        }
-    }
-}
-
-/// How a process ends, and what its supervisor makes of that.
-impl<S: Subject, O: Observer> Taking<'_, S, O> {
-    /// The process dies: what was not synced is gone, and agents live on until somebody looks for them.
-    fn die(&mut self, world: &mut World<S>) {
-        if self.commit == Fate::Kept {
-            self.commit(world);
-        }
-        self.gone(world, Death::Killed, None);
-    }
-
-    fn guard_strikes(&mut self, world: &mut World<S>) {
-        let Some((at, verdict)) = world.guard else { return };
-        world.now = world.now.max(at);
-        let verdict = self.signalled_at_last(world, verdict);
-        world.witness.struck(self.checks, verdict);
-        self.strike(world, verdict);
-    }
-
-    fn watchdog_bites(&mut self, world: &mut World<S>) {
-        let restart = self.setting.contract.verdict(Wish::Restart, Origin::Watchdog);
-        let verdict = self.signalled_at_last(world, world.guard.map_or(restart, |(_, verdict)| verdict));
-        world.witness.bitten(self.checks, verdict);
-        self.strike(world, verdict);
-    }
-
-    /// The signal that its supervisor has sent waits for the stuck loop.
-    fn signalled_at_last(&self, world: &World<S>, verdict: Verdict) -> Verdict {
-        if world.stop_job { self.setting.contract.signalled_at_last(verdict) } else { verdict }
-    }
-
-    fn strike(&mut self, world: &mut World<S>, verdict: Verdict) {
-        match verdict {
-            Verdict::Exit(status) => self.gone(world, Death::Exited(status), None),
-            Verdict::ReExec | Verdict::StayUp => self.leave(world, verdict),
-        }
-    }
-
-    fn leave(&mut self, world: &mut World<S>, verdict: Verdict) {
-        match verdict {
-            Verdict::Exit(status) => self.gone(world, Death::Exited(status), Some(verdict)),
-            Verdict::ReExec => {
-                let stays = world.stop_job;
-                self.checks
-                    .holds(Invariant::Intent, !stays, || "it replaces itself while its supervisor stops it".to_owned());
-                Self::forget(world, Process::Due(Start::Wanted));
-            }
-            Verdict::StayUp => Self::forget(world, Process::Down),
-        }
-    }
-
-    fn gone(&mut self, world: &mut World<S>, death: Death, verdict: Option<Verdict>) {
-        let contract = self.setting.contract;
-        let limited = contract.supervisor == Supervisor::Systemd;
-        let next = if world.stop_job {
-            Process::Down
-        } else if !contract.revives(death) {
-            if death == Death::Exited(STOP) { Process::Down } else { Process::Forlorn }
-        } else if limited && world.left.starts == 0 {
-            Process::Forlorn
-        } else {
-            world.left.starts -= u8::from(limited && world.left.starts < u8::MAX);
-            let planned = verdict.is_some() && contract.supervisor == Supervisor::Evergate;
-            let knows = matches!(contract.supervisor, Supervisor::Evergate | Supervisor::Systemd);
-            Process::Due(if knows && !planned { Start::Revived } else { Start::Wanted })
-        };
-        Self::forget(world, next);
-    }
-
-    fn forget(world: &mut World<S>, next: Process) {
-        world.process = next;
-        world.witness.leaves();
-        world.subject = None;
-        world.phase = Phase::Ended;
-        world.flying = Commit::default();
-        world.gathering = Commit::default();
-        world.sending.clear();
-        world.reclaims.clear();
-        world.opening = false;
-        world.supervisor_asked = None;
-        world.candidate_checked = None;
-        world.guard = None;
-        for said in &mut world.said {
-            if !said.on_disk {
-                said.message = MessageId::default();
-            }
-            if said.offer != Offer::Acked {
-                said.offer = Offer::Due;
-            }
+    fn waits_no_longer(&mut self, world: &mut World<S>, request: RequestId) {
+        let waits = |agent: &Agent| agent.waits_for == Some(request);
+        if self.memory.hands(world.hands).agents.values().any(waits) {
+            self.change_hands(world, |hands| {
+                hands.agents.values_mut().filter(|agent| waits(agent)).for_each(|agent| agent.waits_for = None);
+            });
         }
     }
 }

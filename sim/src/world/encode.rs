@@ -1,0 +1,249 @@
+//! A value as bytes, so that two values have the same bytes if and only if they differ in nothing that matters: ids are
+//! replaced by their rank among those in use, generations by their distance from the newest, times by their distance
+//! from now. It uses what a value hashes, since no field can be forgotten there.
+//!
+//! The parts of a state are encoded one by one, each by itself; what is then left to say is how their ids lie between each
+//! other, which [`Ids::between`] does.
+
+use evergate_core::id::Kind;
+use evergate_core::time::Instant;
+use std::hash::{Hash, Hasher};
+
+/// Kinds of ids that are replaced by their rank, and generations. Kinds count from 1, and that of times is the last.
+const KINDS: usize = Kind::Instant as usize - 1;
+/// The place of generations among them.
+const GENERATION: usize = Kind::Generation as usize - 1;
+
+/// When a world begins.
+pub const BEGINNING: Instant = Instant::from_millis(1_000_000);
+/// No rule looks further back than this: older times are alike. Longer than any grace, pause or probation of the scopes.
+const LONGEST_MEMORY_MS: u64 = 60_000;
+
+/// For each kind, the ids that are in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ids([u128; KINDS]);
+
+impl Ids {
+    fn add(&mut self, kind: usize, id: u64) {
+        assert!(id < u64::from(u128::BITS), "worlds count from 1, and the bounds of a scope end long before {id}");
+        self.0[kind] |= 1 << id;
+    }
+
+    /// What stands for an id of these.
+    fn short(&self, kind: usize, id: u32) -> u8 {
+        let ids = self.0[kind];
+        let short = if kind == GENERATION {
+            ids.checked_ilog2().unwrap_or_default() - id
+        } else {
+            (ids & ((1 << id) - 1)).count_ones()
+        };
+        short as u8
+    }
+
+    /// How the ids of several parts lie between each other. Of two lists of parts that are alike one by one, the bytes are
+    /// the same if and only if the lists are alike as a whole.
+    pub fn between(parts: &[Self], bytes: &mut Vec<u8>) {
+        for kind in 0..KINDS {
+            let all = parts.iter().fold(0, |all, part| all | part.0[kind]);
+            let in_use = parts.iter().map(|part| part.0[kind]).filter(|ids| *ids != 0);
+            if all == 0 || in_use.clone().nth(1).is_none() {
+                continue;
+            }
+            for ids in in_use {
+                if kind == GENERATION {
+                    bytes.push((ids.leading_zeros() - all.leading_zeros()) as u8);
+                } else {
+                    number(bytes, ranks(ids, all));
+                }
+            }
+        }
+    }
+}
+
+/// The ranks of some ids among all, as a set.
+const fn ranks(mut ids: u128, all: u128) -> u128 {
+    let from_lowest = all >> all.trailing_zeros();
+    if from_lowest & from_lowest.wrapping_add(1) == 0 {
+        return ids >> all.trailing_zeros();
+    }
+    let mut ranks = 0;
+    while ids != 0 {
+        let id = ids & ids.wrapping_neg();
+        ranks |= 1 << (all & (id - 1)).count_ones();
+        ids ^= id;
+    }
+    ranks
+}
+
+/// A number in as few bytes as it needs, so that what follows cannot be mistaken for a part of it.
+fn number(bytes: &mut Vec<u8>, mut number: u128) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+/// A value as bytes.
+pub struct Encoded<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// The ids in it.
+    pub ids: Ids,
+    /// Whether other bytes stand for it at another time.
+    pub timed: bool,
+}
+
+/// Turns values into bytes, one after the other, reusing its memory.
+#[derive(Default)]
+pub struct Encoder {
+    now: u64,
+    bytes: Vec<u8>,
+    /// Where an id stands in the bytes, its kind, and which.
+    places: Vec<(u32, u8, u8)>,
+    ids: Ids,
+    timed: bool,
+}
+
+impl Encoder {
+    /// The bytes of a value at this time.
+    pub fn encode(&mut self, now: Instant, value: &impl Hash) -> Encoded<'_> {
+        self.now = now.as_millis();
+        self.bytes.clear();
+        self.places.clear();
+        self.ids = Ids::default();
+        self.timed = false;
+        value.hash(self);
+        for (place, kind, id) in &self.places {
+            self.bytes[*place as usize] = self.ids.short(usize::from(*kind), u32::from(*id));
+        }
+        Encoded { bytes: &self.bytes, ids: self.ids, timed: self.timed }
+    }
+
+    fn number(&mut self, what: u64) {
+        if what < 0x80 {
+            self.bytes.push(what as u8);
+        } else {
+            number(&mut self.bytes, u128::from(what));
+        }
+    }
+
+    fn instant(&mut self, at: u64) {
+        // What was too long ago when the world began is so for ever.
+        self.timed |= at + LONGEST_MEMORY_MS > BEGINNING.as_millis();
+        if at >= self.now {
+            self.number((at - self.now) * 2);
+        } else {
+            self.number((self.now - at).min(LONGEST_MEMORY_MS) * 2 + 1);
+        }
+    }
+}
+
+impl Hasher for Encoder {
+    fn finish(&self) -> u64 {
+        0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.bytes.push(number);
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.number(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.number(number);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.number(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        // Discriminants, which are small and not negative.
+        self.number(number as u64);
+    }
+
+    fn write_u128(&mut self, hashed: u128) {
+        match Kind::of(hashed) {
+            Some((Kind::Instant, at)) => self.instant(at),
+            Some((kind, id)) => {
+                let kind = kind as usize - 1;
+                self.ids.add(kind, id);
+                self.places.push((self.bytes.len() as u32, kind as u8, id as u8));
+                self.bytes.push(0);
+            }
+            None => self.bytes.extend_from_slice(&hashed.to_le_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evergate_core::id::{GenerationId, TurnId};
+
+    fn bytes(now: u64, value: &impl Hash) -> Vec<u8> {
+        Encoder::default().encode(Instant::from_millis(now), value).bytes.to_vec()
+    }
+
+    /// Several parts, as the key of a state has them.
+    fn together(parts: &[&[TurnId]]) -> Vec<u8> {
+        let (mut all, mut ids) = (Vec::new(), Vec::new());
+        for part in parts {
+            let mut encoder = Encoder::default();
+            let encoded = encoder.encode(BEGINNING, part);
+            all.extend_from_slice(encoded.bytes);
+            ids.push(encoded.ids);
+        }
+        Ids::between(&ids, &mut all);
+        all
+    }
+
+    #[test]
+    fn values_that_differ_in_numbering_only_have_the_same_bytes() {
+        let (a, b) = ([TurnId(7), TurnId(9), TurnId(7)], [TurnId(1), TurnId(2), TurnId(1)]);
+        assert_eq!(bytes(0, &a), bytes(0, &b));
+        assert_ne!(bytes(0, &a), bytes(0, &[TurnId(2), TurnId(1), TurnId(2)]));
+        let at = Instant::from_millis;
+        assert_eq!(bytes(100, &[at(90), at(130)]), bytes(1_100, &[at(1_090), at(1_130)]));
+        assert_ne!(bytes(100, &at(90)), bytes(100, &at(110)));
+    }
+
+    #[test]
+    fn generations_keep_their_distance() {
+        let far = [GenerationId(1), GenerationId(5)];
+        assert_ne!(bytes(0, &far), bytes(0, &[GenerationId(4), GenerationId(5)]));
+        assert_eq!(bytes(0, &far), bytes(0, &[GenerationId(11), GenerationId(15)]));
+        let ids = |generation: u64| Encoder::default().encode(BEGINNING, &GenerationId(generation)).ids;
+        let between = |a: u64, b: u64| {
+            let mut bytes = Vec::new();
+            Ids::between(&[ids(a), Ids::default(), ids(b)], &mut bytes);
+            bytes
+        };
+        assert_eq!(between(1, 3), between(5, 7));
+        assert_ne!(between(1, 3), between(1, 4));
+    }
+
+    #[test]
+    fn parts_are_alike_together_if_their_ids_lie_alike_between_each_other() {
+        let (one, two, three, four) = (TurnId(1), TurnId(2), TurnId(3), TurnId(4));
+        assert_eq!(together(&[&[one, three], &[two]]), together(&[&[two, TurnId(100)], &[four]]));
+        assert_ne!(together(&[&[one, three], &[two]]), together(&[&[one, two], &[three]]));
+        assert_ne!(together(&[&[one], &[two]]), together(&[&[one], &[one]]));
+        assert_eq!(together(&[&[one], &[], &[two]]), together(&[&[three], &[], &[four]]));
+        assert_ne!(together(&[&[one, three], &[one, two]]), together(&[&[one, three], &[two, three]]));
+    }
+
+    #[test]
+    fn only_a_time_that_somebody_could_look_back_to_makes_a_value_timed() {
+        let timed = |at: u64| Encoder::default().encode(BEGINNING, &Instant::from_millis(at)).timed;
+        assert!(!timed(0) && !timed(BEGINNING.as_millis() - LONGEST_MEMORY_MS));
+        assert!(timed(BEGINNING.as_millis()) && timed(BEGINNING.as_millis() + 5));
+    }
+}

@@ -1,0 +1,115 @@
+//! How a process ends, and what its supervisor makes of that.
+
+use super::action::Fate;
+use super::judgement::Sight;
+use super::memory::Memory;
+use super::perform::{Observer, Taking};
+use super::{Offer, Process, World};
+use crate::subject::Subject;
+use evergate_core::gateway::Phase;
+use evergate_core::id::MessageId;
+use evergate_core::invariant::Invariant;
+use evergate_core::recovery::Start;
+use evergate_core::request::{Origin, Wish};
+use evergate_core::supervisor::{Death, Supervisor};
+use evergate_core::verdict::{STOP, Verdict};
+
+impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
+    /// The process dies: what was not synced is gone, and agents live on until somebody looks for them.
+    pub(super) fn die(&mut self, world: &mut World<S>) {
+        if self.commit == Fate::Kept {
+            self.commit(world);
+        }
+        self.gone(world, Death::Killed, None);
+    }
+
+    pub(super) fn guard_strikes(&mut self, world: &mut World<S>) {
+        let Some((at, verdict)) = world.guard else { return };
+        world.now = world.now.max(at);
+        let verdict = self.signalled_at_last(world, verdict);
+        self.shows(world, Sight::Struck(verdict));
+        self.strike(world, verdict);
+    }
+
+    pub(super) fn watchdog_bites(&mut self, world: &mut World<S>) {
+        let restart = self.memory.setting.contract.verdict(Wish::Restart, Origin::Watchdog);
+        let verdict = self.signalled_at_last(world, world.guard.map_or(restart, |(_, verdict)| verdict));
+        self.shows(world, Sight::Bitten(verdict));
+        self.strike(world, verdict);
+    }
+
+    /// The signal that its supervisor has sent waits for the stuck loop.
+    fn signalled_at_last(&self, world: &World<S>, verdict: Verdict) -> Verdict {
+        if world.stop_job { self.memory.setting.contract.signalled_at_last(verdict) } else { verdict }
+    }
+
+    fn strike(&mut self, world: &mut World<S>, verdict: Verdict) {
+        match verdict {
+            Verdict::Exit(status) => self.gone(world, Death::Exited(status), None),
+            Verdict::ReExec | Verdict::StayUp => self.leave(world, verdict),
+        }
+    }
+
+    pub(super) fn leave(&mut self, world: &mut World<S>, verdict: Verdict) {
+        match verdict {
+            Verdict::Exit(status) => self.gone(world, Death::Exited(status), Some(verdict)),
+            Verdict::ReExec => {
+                let stays = world.stop_job;
+                self.checks
+                    .holds(Invariant::Intent, !stays, || "it replaces itself while its supervisor stops it".to_owned());
+                self.forget(world, Process::Due(Start::Wanted));
+            }
+            Verdict::StayUp => self.forget(world, Process::Down),
+        }
+    }
+
+    fn gone(&mut self, world: &mut World<S>, death: Death, verdict: Option<Verdict>) {
+        let contract = self.memory.setting.contract;
+        let limited = contract.supervisor == Supervisor::Systemd;
+        let next = if world.stop_job {
+            Process::Down
+        } else if !contract.revives(death) {
+            if death == Death::Exited(STOP) { Process::Down } else { Process::Forlorn }
+        } else if limited && world.left.starts == 0 {
+            Process::Forlorn
+        } else {
+            world.left.starts -= u8::from(limited && world.left.starts < u8::MAX);
+            let planned = verdict.is_some() && contract.supervisor == Supervisor::Evergate;
+            let knows = matches!(contract.supervisor, Supervisor::Evergate | Supervisor::Systemd);
+            Process::Due(if knows && !planned { Start::Revived } else { Start::Wanted })
+        };
+        self.forget(world, next);
+    }
+
+    fn forget(&mut self, world: &mut World<S>, next: Process) {
+        world.process = next;
+        self.shows(world, Sight::Leaves);
+        world.subject = None;
+        world.phase = Phase::Ended;
+        world.flying = Memory::<S>::NOTHING;
+        world.gathering = Memory::<S>::NOTHING;
+        let hands = self.memory.hands(world.hands);
+        if !hands.sending.is_empty() || !hands.reclaims.is_empty() {
+            self.change_hands(world, |hands| {
+                hands.sending.clear();
+                hands.reclaims.clear();
+            });
+        }
+        world.opening = false;
+        world.supervisor_asked = None;
+        world.candidate_checked = None;
+        world.guard = None;
+        self.change_each_said(
+            world,
+            |said| (!said.on_disk && said.message != MessageId::default()) || said.offer != Offer::Acked,
+            |said| {
+                if !said.on_disk {
+                    said.message = MessageId::default();
+                }
+                if said.offer != Offer::Acked {
+                    said.offer = Offer::Due;
+                }
+            },
+        );
+    }
+}

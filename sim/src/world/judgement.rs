@@ -1,0 +1,93 @@
+//! What the witness makes of what it is shown: worked out once, by the witness itself.
+
+use super::Commit;
+use super::memory::Desk;
+use super::parts::{Part, hash_of};
+use super::reaction::{Doing, Told};
+use crate::subject::Subject;
+use evergate_core::effect::Effect;
+use evergate_core::id::DeliveryId;
+use evergate_core::invariant::Checks;
+use evergate_core::verdict::Verdict;
+use evergate_core::witness::Witness;
+
+/// What the witness is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Sight {
+    /// What goes in and what comes out, up to a number of effects.
+    Doing(u32, u32),
+    /// What comes to the disk.
+    Synced(Part<Commit>),
+    Arrived(DeliveryId),
+    Struck(Verdict),
+    Bitten(Verdict),
+    Leaves,
+}
+
+impl Sight {
+    /// All effects of a doing.
+    pub(super) const ALL: u32 = u32::MAX;
+}
+
+/// What the witness makes of a sight.
+pub(super) struct Judgement {
+    before: Part<Witness>,
+    sight: Sight,
+    after: Part<Witness>,
+    checks: Checks,
+}
+
+impl<S: Subject> Desk<'_, S> {
+    /// The witness once it has seen something; what it looked at is noted.
+    pub(super) fn judge(&mut self, before: Part<Witness>, sight: Sight, checks: &mut Checks) -> Part<Witness> {
+        let (memory, hash) = (self.memory, hash_of(&(before, sight)));
+        let same = |known: &Judgement| known.before == before && known.sight == sight;
+        let number = memory.judgements.recall(&mut self.judgements, hash, same);
+        let number = number.unwrap_or_else(|| {
+            let judgement = self.first_judgement(before, sight);
+            memory.judgements.add(hash, judgement, |known, new| known.before == new.before && known.sight == new.sight)
+        });
+        let judgement = memory.judgements.get(number);
+        checks.join(&judgement.checks);
+        judgement.after
+    }
+
+    fn first_judgement(&mut self, before: Part<Witness>, sight: Sight) -> Judgement {
+        let (memory, mut checks) = (self.memory, Checks::default());
+        let mut witness = memory.witness(before).clone();
+        match sight {
+            Sight::Doing(doing, until) => memory.doing(doing).show(&mut witness, &mut checks, until),
+            Sight::Synced(commit) => {
+                for record in &memory.commit(commit).records {
+                    witness.synced(&mut checks, record);
+                }
+                witness.committed(&mut checks);
+            }
+            Sight::Arrived(delivery) => witness.arrived(&mut checks, delivery),
+            Sight::Struck(verdict) => witness.struck(&mut checks, verdict),
+            Sight::Bitten(verdict) => witness.bitten(&mut checks, verdict),
+            Sight::Leaves => witness.leaves(),
+        }
+        let after = memory.keep(&memory.witnesses, &mut self.encoder, witness);
+        Judgement { before, sight, after, checks }
+    }
+}
+
+impl Doing {
+    fn show(&self, witness: &mut Witness, checks: &mut Checks, until: u32) {
+        match &self.told {
+            Told::Boot(generation, start) => witness.boots(checks, *generation, *start),
+            Told::Input(input) => witness.input(self.now, input),
+        }
+        let mut effects = self.effects.iter().take(until as usize);
+        while let Some(effect) = effects.next() {
+            witness.effect(checks, self.now, effect, self.drain.as_ref());
+            if let Effect::End { .. } = effect {
+                if let Some(more) = effects.next() {
+                    witness.effect(checks, self.now, more, None);
+                }
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! What all worlds of one exploration are made of, each part kept once; and what was seen to become of parts. Gateway,
+//! witness and journal are values, so what one of them becomes is worked out the first time only: that few of them
+//! make up very many worlds is what makes exploring fast.
+
+use super::encode::{BEGINNING, Encoder, Ids};
+use super::judgement::Judgement;
+use super::parts::{Cache, Part, Table, hash_of};
+use super::reaction::{Doing, Reaction};
+use super::{Commit, Hands, Said, Setting, World};
+use crate::subject::Subject;
+use evergate_core::gateway::{Pending, Phase};
+use evergate_core::recovery::Recovered;
+use evergate_core::time::Instant;
+use evergate_core::witness::{View, Witness};
+use evergate_core::work::Item;
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+
+/// A gateway at a time, and what is often asked of it.
+pub struct Instance<S> {
+    pub(super) now: Instant,
+    pub(super) subject: S,
+    pub(super) timeout: Option<Instant>,
+    pub(super) pending: Option<Pending>,
+    phase: Phase,
+    ledger: Vec<Item>,
+}
+
+impl<S: Hash> Hash for Instance<S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.subject.hash(state);
+    }
+}
+
+impl<S: Subject> Instance<S> {
+    fn new(now: Instant, subject: S) -> Self {
+        let View { phase, ledger, timeout, .. } = subject.view();
+        let (ledger, pending) = (ledger.into_owned(), subject.pending());
+        Self { now, subject, timeout, pending, phase, ledger }
+    }
+
+    /// What the rules about its own plans are about.
+    pub(super) fn view(&self) -> View<'_> {
+        let ledger = Cow::Borrowed(self.ledger.as_slice());
+        View { phase: self.phase, drain: self.subject.drain(), ledger, timeout: self.timeout }
+    }
+}
+
+/// A part, and what it contributes to the keys of worlds.
+pub(super) struct Kept<T> {
+    value: T,
+    ids: Ids,
+    /// The number of its shape: that of the bytes it is encoded as. `None` if they depend on the time.
+    shape: Option<u32>,
+}
+
+pub(super) type Store<T> = Table<Kept<T>>;
+
+/// Something that two parts become together.
+struct Union<A, B> {
+    of: (Part<A>, Part<B>),
+    is: Part<A>,
+}
+
+/// The shape of a part at a time.
+struct Timed {
+    part: u32,
+    now: Instant,
+    shape: u32,
+}
+
+/// All parts of all worlds, and what is known of them.
+pub struct Memory<S: Subject> {
+    pub(super) setting: Setting<S>,
+    pub(super) subjects: Store<Instance<S>>,
+    pub(super) witnesses: Store<Witness>,
+    journals: Store<Recovered>,
+    commits: Store<Commit>,
+    said: Store<Vec<Said>>,
+    hands: Store<Hands>,
+    shapes: Table<Box<[u8]>>,
+    timed: Table<Timed>,
+    pub(super) doings: Table<Doing>,
+    pub(super) reactions: Table<Reaction<S>>,
+    pub(super) judgements: Table<Judgement>,
+    applied: Table<Union<Recovered, Commit>>,
+    gathered: Table<Union<Commit, Commit>>,
+}
+
+impl<S: Subject> Memory<S> {
+    /// Of no world yet.
+    #[must_use]
+    pub fn new(setting: Setting<S>) -> Self {
+        let memory = Self {
+            setting,
+            subjects: Table::default(),
+            witnesses: Table::default(),
+            journals: Table::default(),
+            commits: Table::default(),
+            said: Table::default(),
+            hands: Table::default(),
+            shapes: Table::default(),
+            timed: Table::default(),
+            doings: Table::default(),
+            reactions: Table::default(),
+            judgements: Table::default(),
+            applied: Table::default(),
+            gathered: Table::default(),
+        };
+        let nothing = memory.keep(&memory.commits, &mut Encoder::default(), Commit::default());
+        debug_assert!(nothing == Self::NOTHING, "the first that is kept has the first number");
+        memory
+    }
+
+    /// A commit without records.
+    pub(super) const NOTHING: Part<Commit> = Part::numbered(0);
+
+    pub(super) fn instance(&self, part: Part<Instance<S>>) -> &Instance<S> {
+        &self.subjects.get(part.number()).value
+    }
+
+    pub(super) fn witness(&self, part: Part<Witness>) -> &Witness {
+        &self.witnesses.get(part.number()).value
+    }
+
+    pub(super) fn journal(&self, part: Part<Recovered>) -> &Recovered {
+        &self.journals.get(part.number()).value
+    }
+
+    pub(super) fn commit(&self, part: Part<Commit>) -> &Commit {
+        &self.commits.get(part.number()).value
+    }
+
+    pub(super) fn said(&self, part: Part<Vec<Said>>) -> &[Said] {
+        &self.said.get(part.number()).value
+    }
+
+    pub(super) fn hands(&self, part: Part<Hands>) -> &Hands {
+        &self.hands.get(part.number()).value
+    }
+
+    pub(super) fn doing(&self, number: u32) -> &Doing {
+        self.doings.get(number)
+    }
+
+    /// Keeps a value.
+    pub(super) fn keep<T: Clone + Hash + Eq>(&self, store: &Store<T>, encoder: &mut Encoder, value: T) -> Part<T> {
+        let hash = hash_of(&value);
+        if let Some(number) = store.find(hash, |kept| kept.value == value) {
+            return Part::numbered(number);
+        }
+        let encoded = encoder.encode(BEGINNING, &value);
+        let ids = encoded.ids;
+        let shape = (!encoded.timed).then(|| self.shape(encoded.bytes));
+        // A copy holds no more memory than it needs.
+        let value = value.clone();
+        Part::numbered(store.add(hash, Kept { value, ids, shape }, |known, new| known.value == new.value))
+    }
+
+    /// Keeps a gateway.
+    pub(super) fn keep_instance(&self, encoder: &mut Encoder, now: Instant, subject: &S) -> Part<Instance<S>> {
+        let hash = hash_of(&(now, subject));
+        let same = |now: Instant, subject: &S, kept: &Kept<Instance<S>>| {
+            kept.value.now == now && kept.value.subject == *subject
+        };
+        if let Some(number) = self.subjects.find(hash, |kept| same(now, subject, kept)) {
+            return Part::numbered(number);
+        }
+        let encoded = encoder.encode(now, subject);
+        let (ids, shape) = (encoded.ids, Some(self.shape(encoded.bytes)));
+        let value = Instance::new(now, subject.clone());
+        let kept = Kept { value, ids, shape };
+        Part::numbered(self.subjects.add(hash, kept, |known, new| same(new.value.now, &new.value.subject, known)))
+    }
+
+    fn shape(&self, bytes: &[u8]) -> u32 {
+        let hash = hash_of(bytes);
+        let known = self.shapes.find(hash, |known| **known == *bytes);
+        known.unwrap_or_else(|| self.shapes.add(hash, bytes.into(), |known, new| known == new))
+    }
+
+    /// What a part contributes to the key of a world.
+    fn contribution<T: Hash>(
+        &self,
+        store: &Store<T>,
+        encoder: &mut Encoder,
+        now: Instant,
+        part: Part<T>,
+    ) -> (u32, Ids) {
+        let kept = store.get(part.number());
+        let shape = kept.shape.unwrap_or_else(|| {
+            let hash = hash_of(&(part, now));
+            let same = |timed: &Timed| timed.part == part.number() && timed.now == now;
+            let number = self.timed.find(hash, same).unwrap_or_else(|| {
+                let shape = self.shape(encoder.encode(now, &kept.value).bytes);
+                self.timed.add(hash, Timed { part: part.number(), now, shape }, |known, new| {
+                    known.part == new.part && known.now == new.now
+                })
+            });
+            self.timed.get(number).shape
+        });
+        (shape, kept.ids)
+    }
+}
+
+/// What one thread has at hand while it explores.
+pub struct Desk<'m, S: Subject> {
+    pub(super) memory: &'m Memory<S>,
+    pub(super) encoder: Encoder,
+    key: Vec<u8>,
+    pub(super) reactions: Cache,
+    pub(super) judgements: Cache,
+    applied: Cache,
+    gathered: Cache,
+}
+
+impl<'m, S: Subject> Desk<'m, S> {
+    /// With nothing on it.
+    #[must_use]
+    pub fn new(memory: &'m Memory<S>) -> Self {
+        Self {
+            memory,
+            encoder: Encoder::default(),
+            key: Vec::new(),
+            reactions: Cache::default(),
+            judgements: Cache::default(),
+            applied: Cache::default(),
+            gathered: Cache::default(),
+        }
+    }
+
+    /// What all threads share.
+    #[must_use]
+    pub const fn memory(&self) -> &'m Memory<S> {
+        self.memory
+    }
+
+    /// The bytes of a world: the same if and only if two worlds differ in nothing that matters.
+    pub fn key(&mut self, world: &World<S>) -> &[u8] {
+        let Self { memory, encoder, key, .. } = self;
+        // All fields by their names, so that none can be forgotten.
+        let World { now, process, phase, opening, supervisor_asked, candidate_checked, stop_job, guard, .. } = *world;
+        let World {
+            subject, witness, durable, flying, gathering, said, hands, last_message, last_request, left, ..
+        } = *world;
+        let rest = (
+            (process, phase, opening, supervisor_asked, candidate_checked, stop_job),
+            (guard, last_message, last_request, left),
+        );
+        let encoded = encoder.encode(now, &rest);
+        let mut ids = [encoded.ids; 8];
+        key.clear();
+        key.extend_from_slice(encoded.bytes);
+        let parts = [
+            subject
+                .map_or((u32::MAX, Ids::default()), |part| memory.contribution(&memory.subjects, encoder, now, part)),
+            memory.contribution(&memory.witnesses, encoder, now, witness),
+            memory.contribution(&memory.journals, encoder, now, durable),
+            memory.contribution(&memory.commits, encoder, now, flying),
+            memory.contribution(&memory.commits, encoder, now, gathering),
+            memory.contribution(&memory.said, encoder, now, said),
+            memory.contribution(&memory.hands, encoder, now, hands),
+        ];
+        for ((shape, of), ids) in parts.into_iter().zip(&mut ids[1..]) {
+            key.extend_from_slice(&shape.to_le_bytes());
+            *ids = of;
+        }
+        Ids::between(&ids, key);
+        key
+    }
+
+    pub(super) fn first_witness(&mut self) -> Part<Witness> {
+        let Setting { limits, contract, .. } = &self.memory.setting;
+        let witness = Witness::new(limits.clone(), *contract);
+        self.memory.keep(&self.memory.witnesses, &mut self.encoder, witness)
+    }
+
+    pub(super) fn keep_journal(&mut self, journal: Recovered) -> Part<Recovered> {
+        self.memory.keep(&self.memory.journals, &mut self.encoder, journal)
+    }
+
+    pub(super) fn keep_said(&mut self, said: Vec<Said>) -> Part<Vec<Said>> {
+        self.memory.keep(&self.memory.said, &mut self.encoder, said)
+    }
+
+    pub(super) fn keep_hands(&mut self, hands: Hands) -> Part<Hands> {
+        self.memory.keep(&self.memory.hands, &mut self.encoder, hands)
+    }
+
+    pub(super) fn keep_commit(&mut self, commit: Commit) -> Part<Commit> {
+        self.memory.keep(&self.memory.commits, &mut self.encoder, commit)
+    }
+
+    /// What gathers when more is appended to it.
+    pub(super) fn gather(&mut self, of: Part<Commit>, more: Part<Commit>) -> Part<Commit> {
+        if of == Memory::<S>::NOTHING {
+            return more;
+        }
+        let (memory, hash) = (self.memory, hash_of(&(of, more)));
+        let same = |known: &Union<Commit, Commit>| known.of == (of, more);
+        let number = memory.gathered.recall(&mut self.gathered, hash, same);
+        let number = number.unwrap_or_else(|| {
+            let (mut commit, more_of) = (memory.commit(of).clone(), memory.commit(more));
+            commit.records.extend_from_slice(&more_of.records);
+            commit.through = more_of.through;
+            let is = self.keep_commit(commit);
+            memory.gathered.add(hash, Union { of: (of, more), is }, |known, new| known.of == new.of)
+        });
+        memory.gathered.get(number).is
+    }
+
+    /// What the journal is once a commit is on disk.
+    pub(super) fn apply(&mut self, journal: Part<Recovered>, commit: Part<Commit>) -> Part<Recovered> {
+        let (memory, hash) = (self.memory, hash_of(&(journal, commit)));
+        let same = |known: &Union<Recovered, Commit>| known.of == (journal, commit);
+        let number = memory.applied.recall(&mut self.applied, hash, same);
+        let number = number.unwrap_or_else(|| {
+            let mut durable = memory.journal(journal).clone();
+            memory.commit(commit).records.iter().for_each(|record| durable.apply(record));
+            let is = self.keep_journal(durable);
+            memory.applied.add(hash, Union { of: (journal, commit), is }, |known, new| known.of == new.of)
+        });
+        memory.applied.get(number).is
+    }
+}
