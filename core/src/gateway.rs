@@ -288,7 +288,7 @@ impl Gateway {
                 // A command that comes too late for this generation is on disk, and the next one carries it out.
                 Record::MessageAccepted { message, .. } if !self.end_recorded() => self.carry_out(now, message),
                 Record::RequestMade { request, .. } => self.request_counts(now, request),
-                Record::BreakerReset { generation, .. } if generation == self.generation => self.breaker_was_reset(),
+                Record::BreakerReset { .. } => self.breaker_was_reset(),
                 _ => {}
             }
         }
@@ -440,6 +440,8 @@ mod tests {
         let (session, content) = (SessionId(1), Content::Notice(Notice::Help));
         gateway.outbox.insert(DeliveryId(1), Delivery { session, content, state: DeliveryState::Owed, uncertain: 0 });
         assert_eq!((gateway.pending(), gateway.owed()), (Some(Pending::Deliveries(1)), 1));
+        gateway.append(Record::CommandDone { message: MessageId(1) });
+        assert_eq!(gateway.pending(), Some(Pending::Journal));
     }
 
     #[test]

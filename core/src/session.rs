@@ -80,6 +80,8 @@ impl Gateway {
             }
             return self.effects.push_back(Effect::Refuse { message, refusal });
         }
+        // What is due by now goes first, so that the sender is told the truth about the room that is left.
+        self.dispatch(now);
         let idle = self.sessions.get(&session).is_none_or(|session| session.queue.is_empty() && session.turn.is_none());
         let place = match asked {
             Asked::Prompt if !(self.phase == Phase::Serving && idle && self.live.len() < self.limits.turns) => {

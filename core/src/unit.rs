@@ -96,6 +96,12 @@ mod tests {
     }
 
     #[test]
+    fn a_unit_is_written_in_whole_seconds_and_none_more_than_it_takes() {
+        let lengths = [0, 1, 999, 1_000, 1_001].map(Duration::from_millis);
+        assert_eq!(lengths.map(|length| whole_seconds(length).as_millis()), [0, 1_000, 1_000, 1_000, 2_000]);
+    }
+
+    #[test]
     fn a_supervisor_loses_patience_after_the_watchdog_inside() {
         for contract in Contract::TABLE {
             let unit = Unit::new(contract.supervisor, &Limits::default(), BOUNDS);

@@ -32,3 +32,14 @@ impl fmt::Display for Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_told_in_words() {
+        let words = [Verdict::Exit(RESTART), Verdict::ReExec, Verdict::StayUp].map(|verdict| verdict.to_string());
+        assert_eq!(words, ["exit 75", "re-exec", "stay up, idle"]);
+    }
+}

@@ -205,6 +205,29 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_called_as_logs_and_status_call_them() {
+        assert_eq!(Part::ALL.map(Part::name), ["loop", "journal", "control"]);
+    }
+
+    #[test]
+    fn it_looks_often_for_its_bound_and_twice_a_second_at_least() {
+        let period =
+            |ms| Watchdog::new(Bounds { freeze: Duration::from_millis(ms), ..BOUNDS }, at(0)).period().as_millis();
+        assert_eq!([0, 100, 2_000, 10_000, 60_000].map(period), [1, 5, 100, 500, 500]);
+    }
+
+    #[test]
+    fn a_loop_that_got_nowhere_for_two_looks_is_not_well_and_is_again_when_it_gets_on() {
+        let mut watchdog = Watchdog::new(BOUNDS, at(0));
+        let mut is_well_at = |ms, done| {
+            watchdog.look(at(ms), &ready([Some(done), None, None]));
+            watchdog.is_well()
+        };
+        let well = [(500, 1), (1_000, 1), (1_500, 1), (2_000, 2)].map(|(ms, done)| is_well_at(ms, done));
+        assert_eq!(well, [true, true, false, true]);
+    }
+
+    #[test]
     fn an_idle_loop_may_stand_still() {
         let mut watchdog = Watchdog::new(BOUNDS, at(0));
         assert_eq!(stare(&mut watchdog, 500, 100_000, &ready([None; 3])), []);

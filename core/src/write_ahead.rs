@@ -121,15 +121,13 @@ impl WriteAhead {
         withdrawn
     }
 
-    /// Withdraws a request that waits for its write; true if it did.
-    pub fn withdraw_request(&mut self, id: RequestId) -> bool {
-        let before = self.pending.len();
+    /// Withdraws a request that waits for its write, and its answer.
+    pub fn withdraw_request(&mut self, id: RequestId) {
         self.pending.retain(|pending| match pending {
             Pending::Record(_, Record::RequestMade { request, .. }) => *request != id,
             Pending::Effect(Effect::Answer { request, .. }) => *request != id,
             _ => true,
         });
-        self.pending.len() < before
     }
 
     /// Withdraws the start of a turn that waits for its write; true if it did, so that the agent will never have run.

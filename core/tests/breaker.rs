@@ -5,7 +5,7 @@ mod world;
 
 use evergate_core::effect::Answer;
 use evergate_core::gateway::{Pending, Phase};
-use evergate_core::input::{Asked, Input};
+use evergate_core::input::{Asked, Input, TurnEnd};
 use evergate_core::limits::Limits;
 use evergate_core::request::{Mode, Wish};
 use evergate_core::supervisor::Supervisor;
@@ -181,6 +181,72 @@ fn whoever_speaks_in_the_session_of_a_suspect_does_not_hurry_it() {
     world.elapse();
     world.commit_all();
     assert_eq!((world.now - since, at_work(&world)), (Limits::HELD_BACK, vec![1]));
+    world.heal();
+}
+
+#[test]
+fn each_further_death_doubles_how_long_a_suspect_is_held_back_up_to_a_bound() {
+    let mut world = world();
+    (world.limits.attempts, world.limits.unproven) = (100, 100);
+    world.kill();
+    world.start_again();
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    for _ in 0..3 {
+        world.kill();
+        world.start_again();
+    }
+    let held_back = [(); 8].map(|()| {
+        let since = world.now;
+        world.elapse();
+        world.commit_all();
+        assert_eq!(at_work(&world), [1]);
+        let held_back = world.now - since;
+        world.kill();
+        world.start_again();
+        held_back.as_secs()
+    });
+    assert_eq!(held_back, [1, 2, 4, 8, 16, 32, 32, 32]);
+    world.heal();
+}
+
+#[test]
+fn a_suspect_that_may_run_and_finds_no_room_waits_for_room_and_not_for_time() {
+    let mut world = world();
+    world.limits.turns = 1;
+    world.limits.attempts = 5;
+    world.kill();
+    world.start_again();
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    for _ in 0..3 {
+        world.kill();
+        world.start_again();
+    }
+    world.say(2, Asked::Prompt);
+    world.commit_all();
+    assert_eq!(world.up().poll_timeout(), Some(world.now + Limits::HELD_BACK));
+    world.elapse();
+    assert_eq!((world.up().poll_timeout(), at_work(&world)), (None, vec![2]));
+    world.answer(world.turn_in(2));
+    world.commit_all();
+    assert_eq!(at_work(&world), [1]);
+    world.heal();
+}
+
+#[test]
+fn what_is_said_of_a_turn_that_does_not_run_changes_nothing() {
+    let (mut world, _) = two_held(1);
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    let (running, held) = (world.turn_in(1), world.turn_in(2));
+    world.wait(std::time::Duration::from_millis(1));
+    let before = world.up().clone();
+    world.tell(Input::TurnProgressed { turn: held });
+    world.tell(Input::TurnEnded { turn: held, end: TurnEnd::Answered });
+    world.tell(Input::TurnGone { turn: held });
+    world.tell(Input::TurnGone { turn: running });
+    assert_eq!(*world.up(), before);
     world.heal();
 }
 

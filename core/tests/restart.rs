@@ -160,6 +160,20 @@ fn a_turn_that_stalls_during_the_drain_is_given_up_then() {
 }
 
 #[test]
+fn a_turn_that_shows_progress_is_waited_for_to_the_end_of_the_budget() {
+    let mut world = world();
+    working(&mut world, 1);
+    world.wait(world.limits.stall_after - Duration::from_secs(3));
+    let turn = world.turn_in(1);
+    world.tell(Input::TurnProgressed { turn });
+    let since = world.now;
+    world.ask(Wish::Restart, Mode::Graceful);
+    world.commit_all();
+    assert_eq!(drained_at(&mut world) - since, world.limits.drain);
+    world.heal();
+}
+
+#[test]
 fn stop_outranks_restart_and_each_requester_gets_one_outcome() {
     let mut world = world();
     working(&mut world, 1);
@@ -350,15 +364,18 @@ fn a_delivery_that_is_tried_again_is_not_overtaken() {
 #[test]
 fn a_stop_of_the_turn_ends_it_for_good_in_each_of_its_states() {
     let mut world = world();
-    working(&mut world, 1);
-    let turn = world.turn_in(1);
-    world.say(1, Asked::StopTurn);
-    world.commit_all();
-    assert!(world.agents[&turn].interrupted);
-    world.end_turn(turn, TurnEnd::Interrupted { partial: Partial::Text });
-    world.commit_all();
-    world.send_all();
-    assert!(matches!(world.notices_in(1)[..], [Notice::Stopping { .. }, Notice::TurnStopped { .. }]));
+    for (session, partial, replies) in [(1, Partial::Text, 1), (3, Partial::Nothing, 0)] {
+        let asked = working(&mut world, session);
+        let turn = world.turn_in(session);
+        world.say(session, Asked::StopTurn);
+        world.commit_all();
+        assert!(world.agents[&turn].interrupted);
+        world.end_turn(turn, TurnEnd::Interrupted { partial });
+        world.commit_all();
+        world.send_all();
+        assert!(matches!(world.notices_in(session)[..], [Notice::Stopping { .. }, Notice::TurnStopped { .. }]));
+        assert_eq!(world.replies_to(asked), replies, "what it has said so far");
+    }
 
     // Cut by a restart, stopped while nothing of it runs: the next generation does not resume it.
     working(&mut world, 2);

@@ -4,6 +4,7 @@ mod world;
 
 use evergate_core::effect::Place;
 use evergate_core::input::Asked;
+use evergate_core::limits::Limits;
 use evergate_core::record::Record;
 use evergate_core::request::{Mode, Wish};
 use evergate_core::supervisor::Supervisor;
@@ -17,7 +18,7 @@ fn is_taken(world: &mut World, session: u64, asked: Asked) -> bool {
 }
 
 /// A gateway within other limits.
-fn within(change: impl FnOnce(&mut evergate_core::limits::Limits)) -> World {
+fn within(change: impl FnOnce(&mut Limits)) -> World {
     let mut world = World::serving(Supervisor::Evergate);
     change(&mut world.limits);
     world.kill();
@@ -102,5 +103,25 @@ fn whoever_speaks_is_told_whether_that_is_worked_on_or_waits() {
     let said = world.say(2, Asked::Prompt);
     world.commit_all();
     assert_eq!(place_of(&world, said), Place::Queued, "in a drain");
+    world.heal();
+}
+
+#[test]
+fn whoever_speaks_when_a_suspect_may_run_again_is_told_that_it_takes_the_room() {
+    let mut world = within(|limits| limits.turns = 1);
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    for _ in 0..2 {
+        world.kill();
+        world.start_again();
+    }
+    world.limits.attempts = 5;
+    world.kill();
+    world.start_again();
+    assert_eq!(world.up().poll_timeout(), Some(world.now + Limits::HELD_BACK));
+    world.wait(Limits::HELD_BACK);
+    let said = world.say(2, Asked::Prompt);
+    world.commit_all();
+    assert_eq!((place_of(&world, said), world.up().queued()), (Place::Queued, 1));
     world.heal();
 }

@@ -4,7 +4,8 @@ mod world;
 
 use evergate_core::effect::Answer;
 use evergate_core::gateway::Phase;
-use evergate_core::input::Asked;
+use evergate_core::input::{Asked, Input};
+use evergate_core::limits::Limits;
 use evergate_core::request::{Mode, Signal, Wish};
 use evergate_core::supervisor::Supervisor;
 use evergate_core::verdict::Verdict;
@@ -58,6 +59,24 @@ fn what_waits_and_was_never_written_is_withdrawn_and_what_was_written_still_wait
     world.heal();
     assert_eq!([waits, lost[0], lost[1]].map(|said| world.replies_to(said)), [1; 3]);
     assert_eq!(world.notices_in(4).len(), 1);
+}
+
+#[test]
+fn a_turn_over_what_was_written_long_ago_is_not_withdrawn_with_its_record() {
+    let mut world = world();
+    world.tell(Input::Limits(Limits { turns: 1, ..world.limits.clone() }));
+    let said = [world.say(1, Asked::Prompt), world.say(2, Asked::Prompt)];
+    world.commit_all();
+    world.answer(world.turn_in(1));
+    let next = world.turn_in(2);
+    world.fail_write();
+    assert_eq!(world.turn_in(2), next);
+    assert!(world.agents.is_empty(), "it starts when its record is on disk");
+    world.elapse();
+    world.commit_all();
+    assert!(world.agents.contains_key(&next));
+    world.heal();
+    assert_eq!(said.map(|index| world.replies_to(index)), [1, 1]);
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub struct Witness {
     /// Generations in a row that died unproven.
     unproven: u32,
     messages: Shared<BTreeMap<MessageId, Message>>,
+    /// Messages of which it is said that they are worked on, until a turn over them is on disk too.
+    places: BTreeSet<MessageId>,
     /// Messages that were answered, reported or carried out.
     finished: Shared<BTreeSet<MessageId>>,
     turns: Shared<BTreeMap<TurnId, Turn>>,
@@ -95,6 +97,7 @@ impl Witness {
             end_on_disk: true,
             unproven: 0,
             messages: Shared::default(),
+            places: BTreeSet::new(),
             finished: Shared::default(),
             turns: Shared::default(),
             last_turn: TurnId::default(),

@@ -2,6 +2,7 @@
 
 use super::Witness;
 use super::account::{Blind, Delivery, Message, Turn};
+use crate::effect::Place;
 use crate::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
 use crate::input::Asked;
 use crate::invariant::{Checks, Invariant};
@@ -26,7 +27,10 @@ impl Witness {
                 }
             }
             Record::GenerationEnded { .. } => self.end_on_disk = true,
-            Record::MessageAccepted { message, session, asked, .. } => {
+            Record::MessageAccepted { message, session, asked, place, .. } => {
+                if (*asked, *place) == (Asked::Prompt, Place::Running) {
+                    self.places.insert(*message);
+                }
                 let new = !self.finished.contains(message)
                     && self.messages.insert(*message, Message { session: *session, asked: *asked }).is_none();
                 checks.holds(Invariant::Once, new, || format!("{message} is accepted twice"));
@@ -113,12 +117,16 @@ impl Witness {
         if let Some(turn) = self.replies.pop_first() {
             checks.holds(Invariant::Reply, false, || format!("{turn} has a reply on disk and has not ended"));
         }
+        if let Some(message) = self.places.pop_first() {
+            checks.holds(Invariant::Mark, false, || format!("{message} is said to be worked on by no turn on disk"));
+        }
     }
 
     fn turn_opened(&mut self, checks: &mut Checks, id: TurnId, session: SessionId, messages: &[MessageId]) {
         checks.holds(Invariant::Once, id > self.last_turn, || format!("{id} is opened after {}", self.last_turn));
         self.last_turn = self.last_turn.max(id);
         for message in messages {
+            self.places.remove(message);
             let waiting =
                 self.messages.contains_key(message) && self.turns.values().all(|turn| !turn.messages.contains(message));
             checks.holds(Invariant::Once, waiting, || format!("{id} answers {message}, which does not wait"));
