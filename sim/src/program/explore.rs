@@ -129,7 +129,7 @@ fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Tro
         number += 1;
         println!("room {number:>2}  {}", line(room));
     });
-    say_totals(&report, threads);
+    say_totals(&report);
     let mut violations = Vec::new();
     if let Some((room, violation, way)) = report.found() {
         let trace = explore::trace("gateway", room, way);
@@ -197,15 +197,13 @@ fn line(explored: &Explored) -> String {
     )
 }
 
-fn say_totals(report: &Report, threads: usize) {
+fn say_totals(report: &Report) {
     let (states, seconds) = (report.states(), report.took.as_secs_f64());
     let bytes: u64 = report.rooms.iter().map(|room| room.bytes).sum();
-    let a_second = states as f64 / seconds;
-    println!(
-        "{states} states, {} edges in {seconds:.1} s: {a_second:.0} states a second, {:.0} a thread",
-        report.edges(),
-        a_second / threads as f64
-    );
+    let rate = states as f64 / seconds;
+    let of_a_core = processor_seconds()
+        .map_or_else(String::new, |seconds| format!(", {:.0} a second of a core", states as f64 / seconds.max(0.01)));
+    println!("{states} states, {} edges in {seconds:.1} s: {rate:.0} states a second{of_a_core}", report.edges());
     println!(
         "a state takes {} bytes on average, {} at the peak of the process",
         bytes / states.max(1) as u64,
@@ -216,6 +214,15 @@ fn say_totals(report: &Report, threads: usize) {
         let words: Vec<String> = chunk.iter().map(|(rule, times)| format!("{:<8}{times:>10}", rule.name())).collect();
         println!("  {}", words.join("  "));
     }
+}
+
+/// What all threads together have computed: unlike the time that has passed it does not depend on what else the machine does.
+fn processor_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    // Linux tells it in hundredths of a second on every machine.
+    Some(ticks.sum::<Result<f64, _>>().ok()? / 100.0)
 }
 
 /// The most memory that the process ever had, by the states of its largest room.

@@ -64,16 +64,18 @@ impl Ids {
 }
 
 /// The ranks of some ids among all, as a set.
-const fn ranks(mut ids: u128, all: u128) -> u128 {
-    let from_lowest = all >> all.trailing_zeros();
-    if from_lowest & from_lowest.wrapping_add(1) == 0 {
-        return ids >> all.trailing_zeros();
+const fn ranks(ids: u128, all: u128) -> u128 {
+    let lowest = all.trailing_zeros();
+    // Hardly ever more are in use than a machine word takes.
+    let (mut ids, all) = (ids >> lowest, all >> lowest);
+    if all & all.wrapping_add(1) == 0 {
+        return ids;
     }
     let mut ranks = 0;
     while ids != 0 {
-        let id = ids & ids.wrapping_neg();
-        ranks |= 1 << (all & (id - 1)).count_ones();
-        ids ^= id;
+        let id = ids.trailing_zeros();
+        ranks |= 1 << (all & ((1 << id) - 1)).count_ones();
+        ids &= ids - 1;
     }
     ranks
 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 /// Parts into which an index is divided, so that threads do not stand in each other's way.
 const SHARDS: usize = 64;
 /// What a thread remembers of a table without asking the others.
-const CACHED: usize = 1 << 11;
+const CACHED: usize = 1 << 12;
 
 /// A hash that costs little.
 pub fn hash_of(value: &(impl Hash + ?Sized)) -> u64 {
