@@ -293,7 +293,7 @@ impl Gateway {
         let verdict = self.drain.as_ref().map(|drain| drain.verdict);
         let generation = self.generation;
         self.append(Record::GenerationEnded { generation, verdict, report: report.clone() });
-        self.report = report;
+        self.report = report.into();
     }
 
     /// Whether this generation's end is on its way to the disk: nothing more is promised, sent or carried out.
@@ -322,7 +322,7 @@ impl Gateway {
         let verdict = drain.verdict;
         self.effects.push_back(Effect::ClosePlatforms);
         self.enter(Phase::Ended);
-        let report = std::mem::take(&mut self.report);
+        let report = std::mem::take(&mut *self.report);
         self.effects.push_back(Effect::End { verdict, report });
     }
 

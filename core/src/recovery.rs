@@ -196,19 +196,20 @@ impl Gateway {
         gateway.next_turn = highest.turn;
         gateway.next_delivery = highest.delivery;
         gateway.queued = sessions.values().map(|session| session.queue.len()).sum();
-        gateway.sessions = sessions;
-        gateway.turns = turns;
+        gateway.sessions = sessions.into();
+        gateway.turns = turns.into();
         for turn in gateway.turns.values_mut() {
             turn.clear_of_deaths_without_it(highest.generation);
         }
-        gateway.requests = requests;
+        gateway.requests = requests.into();
         for (id, (session, _)) in &deliveries {
             gateway.owed_in.entry(*session).or_default().push_back(*id);
         }
-        gateway.outbox = deliveries
+        let outbox: BTreeMap<DeliveryId, Delivery> = deliveries
             .into_iter()
             .map(|(id, (session, content))| (id, Delivery { session, content, state: DeliveryState::Owed }))
             .collect();
+        gateway.outbox = outbox.into();
         if last_end == LastEnd::Missing {
             let dead =
                 Record::GenerationEnded { generation: highest.generation, verdict: None, report: Default::default() };

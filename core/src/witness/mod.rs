@@ -15,6 +15,7 @@ use crate::invariant::{Checks, Invariant};
 use crate::limits::Limits;
 use crate::recovery::Start;
 use crate::request::{Request, Wish};
+use crate::shared::Shared;
 use crate::supervisor::Contract;
 use crate::time::Instant;
 use crate::work::Item;
@@ -60,21 +61,21 @@ pub struct Witness {
     end_on_disk: bool,
     /// Generations in a row that died unproven.
     unproven: u32,
-    messages: BTreeMap<MessageId, Message>,
+    messages: Shared<BTreeMap<MessageId, Message>>,
     /// Messages of which it is said that they are worked on, until a turn over them is on disk too.
     places: BTreeSet<MessageId>,
     /// Messages that were answered, reported or carried out.
-    finished: BTreeSet<MessageId>,
-    turns: BTreeMap<TurnId, Turn>,
+    finished: Shared<BTreeSet<MessageId>>,
+    turns: Shared<BTreeMap<TurnId, Turn>>,
     last_turn: TurnId,
-    deliveries: BTreeMap<DeliveryId, Delivery>,
+    deliveries: Shared<BTreeMap<DeliveryId, Delivery>>,
     last_delivery: DeliveryId,
-    requests: BTreeMap<RequestId, Request>,
-    settled: BTreeSet<RequestId>,
+    requests: Shared<BTreeMap<RequestId, Request>>,
+    settled: Shared<BTreeSet<RequestId>>,
     /// Requests whose requester was told "accepted" in its chat, and not yet the outcome.
-    told: BTreeMap<RequestId, SessionId>,
+    told: Shared<BTreeMap<RequestId, SessionId>>,
     /// Outcomes that are on disk and owed to a chat, until the notice is on disk too.
-    outcomes_due: BTreeMap<RequestId, SessionId>,
+    outcomes_due: Shared<BTreeMap<RequestId, SessionId>>,
     /// Replies that are on disk, until the end of their turn is on disk too.
     replies: BTreeSet<TurnId>,
     set_aside: BTreeSet<SessionId>,
@@ -93,17 +94,17 @@ impl Witness {
             generation: GenerationId::default(),
             end_on_disk: true,
             unproven: 0,
-            messages: BTreeMap::new(),
+            messages: Shared::default(),
             places: BTreeSet::new(),
-            finished: BTreeSet::new(),
-            turns: BTreeMap::new(),
+            finished: Shared::default(),
+            turns: Shared::default(),
             last_turn: TurnId::default(),
-            deliveries: BTreeMap::new(),
+            deliveries: Shared::default(),
             last_delivery: DeliveryId::default(),
-            requests: BTreeMap::new(),
-            settled: BTreeSet::new(),
-            told: BTreeMap::new(),
-            outcomes_due: BTreeMap::new(),
+            requests: Shared::default(),
+            settled: Shared::default(),
+            told: Shared::default(),
+            outcomes_due: Shared::default(),
             replies: BTreeSet::new(),
             set_aside: BTreeSet::new(),
             running: BTreeMap::new(),
@@ -172,7 +173,7 @@ impl Witness {
             delivery.sending = false;
             delivery.concluded = false;
         }
-        for (id, turn) in &mut self.turns {
+        for (id, turn) in self.turns.iter_mut() {
             let ran = self.running.get(id) == Some(&life.generation);
             turn.deaths += u32::from(ran && !turn.interrupted && !ended);
         }

@@ -489,6 +489,9 @@ impl Driver {
             _ => Ok(None),
         };
         let said = said.map_err(|error| error.to_string())?.unwrap_or_default();
+        if let Some(native) = self.answered(&session, messages) {
+            self.handle.hub.answers(&session, native);
+        }
         self.handle.hub.begin(&session, turn.0, &said);
         let messages = messages.iter().map(|message| message.0).collect();
         let start = runs::Start { turn, session, prompt, messages, attachments, said, attempt, resume, conversation };

@@ -62,6 +62,13 @@ impl Driver {
         Ok(Some(Outgoing { delivery: delivery.0, chat, what, text, repeat: Repeat::No }))
     }
 
+    /// The platform's id of the last of these messages, on another platform than the local one.
+    pub(super) fn answered(&self, session: &str, messages: &[MessageId]) -> Option<String> {
+        let last = messages.last().filter(|_| Chat::of_session(session).is_some())?;
+        // Only where an answer is shown depends on it.
+        self.journal.message(*last).ok()??.native
+    }
+
     /// A platform says what became of a delivery.
     pub(super) fn delivery_came_to(&mut self, delivery: DeliveryId, outcome: Outcome) {
         self.take(match outcome {
