@@ -7,7 +7,7 @@ use evergate_core::effect::Answer;
 use evergate_core::gateway::{Pending, Phase};
 use evergate_core::input::{Asked, Input, TurnEnd};
 use evergate_core::limits::Limits;
-use evergate_core::request::{Mode, Wish};
+use evergate_core::request::{Mode, Signal, Wish};
 use evergate_core::supervisor::Supervisor;
 use world::World;
 
@@ -32,7 +32,7 @@ fn tripped() -> (World, usize) {
 #[test]
 fn a_loop_of_deaths_resumes_nothing_but_messages_are_served_and_prove_that_it_is_over() {
     let (mut world, held) = tripped();
-    assert!(world.up().is_tripped());
+    assert_eq!((world.up().breaker().name(), world.up().deaths_in_a_row()), ("tripped", 3));
     assert!(world.agents.values().all(|agent| agent.generation != world.up().generation()), "nothing is resumed");
     assert_eq!(world.up().pending(), Some(Pending::Held(1)));
 
@@ -40,7 +40,7 @@ fn a_loop_of_deaths_resumes_nothing_but_messages_are_served_and_prove_that_it_is
     world.commit_all();
     world.answer(world.turn_in(2));
     world.commit_all();
-    assert!(!world.up().is_tripped());
+    assert_eq!(world.up().breaker().name(), "closed");
     world.heal();
     assert_eq!([held, served].map(|index| world.replies_to(index)), [1, 1]);
 }
@@ -70,10 +70,44 @@ fn a_reset_that_cannot_be_written_is_refused_and_changes_nothing() {
     world.fail_write();
     assert!(world.up().is_tripped());
     let failing = world.reset_breaker();
+    world.elapse();
+    world.commit_all();
     assert_eq!(world.answers, [(refused, Answer::StorageFull), (failing, Answer::StorageFull)]);
+    assert!(world.up().is_tripped(), "what was refused is not written later");
     world.kill();
     world.start_again();
     assert!(world.up().is_tripped(), "nothing of it is in the journal");
+}
+
+#[test]
+fn whoever_asked_for_a_restart_is_told_when_somebody_vouches_and_not_while_another_end_is_under_way() {
+    for ending in [false, true] {
+        let (mut world, _) = tripped();
+        let restart = world.ask(Wish::Restart, Mode::Graceful);
+        world.commit_all();
+        world.start_again();
+        assert!(world.up().is_tripped() && world.settled.is_empty());
+        world.say(2, Asked::Prompt);
+        world.commit_all();
+        if ending {
+            world.signal(Signal::Terminate);
+        }
+        world.reset_breaker();
+        world.commit_all();
+        assert_eq!(world.settled.contains_key(&restart), !ending);
+        world.heal();
+        assert!(world.settled.contains_key(&restart));
+    }
+}
+
+#[test]
+fn a_generation_that_has_written_its_end_is_not_vouched_for() {
+    let (mut world, _) = tripped();
+    world.ask(Wish::Stop, Mode::Graceful);
+    world.commit();
+    assert!(world.up().drain().is_some_and(|drain| drain.end_recorded));
+    let request = world.reset_breaker();
+    assert_eq!(world.answers.last(), Some(&(request, Answer::Ending)));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use evergate_core::gateway::Phase;
 use evergate_core::id::TurnId;
 use evergate_core::input::{Asked, Input, Partial, TurnEnd};
 use evergate_core::limits::Limits;
-use evergate_core::request::Signal;
+use evergate_core::request::{Mode, Signal, Wish};
 use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::time::Instant;
 use std::time::Duration;
@@ -138,4 +138,24 @@ fn whoever_is_out_of_patience_is_not_made_to_wait() {
     gets_on(&mut world, turn, since + Duration::from_secs(60));
     assert_eq!((world.up().phase(), world.extended.len()), (Phase::Interrupting, told));
     holds_below_the_kill(&world, since);
+}
+
+/// How long an end has for closing that somebody asked for on the command line, when nothing is left to wait for.
+fn time_to_close(contract: Contract, wish: Wish) -> Duration {
+    let (mut world, turn) = working(contract);
+    world.tell(Input::Limits(Limits { close_grace: Duration::from_secs(60), ..world.limits.clone() }));
+    world.ask(wish, Mode::Graceful);
+    world.commit_all();
+    world.answer(turn);
+    world.commit_all();
+    assert_eq!(world.up().phase(), Phase::Closing);
+    world.up().drain().expect("it ends").deadlines.self_kill - world.now
+}
+
+#[test]
+fn a_supervisor_that_hears_of_a_stop_counts_from_there_and_no_other_end_is_cut_short_for_it() {
+    assert!(time_to_close(systemd(), Wish::Stop) < LIMIT);
+    let whole = Duration::from_secs(60) + Limits::SELF_KILL_MARGIN;
+    assert_eq!(time_to_close(systemd(), Wish::Restart), whole);
+    assert_eq!(time_to_close(systemd().without_extension(), Wish::Stop), whole, "it hears of nothing");
 }

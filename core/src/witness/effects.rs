@@ -129,6 +129,15 @@ impl Witness {
                 });
             }
             Effect::Phase(phase) => life.phase = *phase,
+            // A supervisor that hears this counts from here, unless a signal has had it count already.
+            Effect::Stopping if life.signalled_at.is_none() && self.contract.extends == Extends::WhenTold => {
+                if let (Some(limit), Some(drain)) = (self.contract.kill_after, drain) {
+                    let guard = drain.deadlines.self_kill;
+                    checks.holds(Invariant::Budget, guard < now + limit, || {
+                        format!("the supervisor hears of a stop at {now:?}, and kills before the guard at {guard:?}")
+                    });
+                }
+            }
             Effect::Extend(by) => self.extends(checks, now, *by),
             Effect::Guard(None) => life.guard = None,
             Effect::Guard(Some((at, _))) => self.guards(checks, now, *at, drain),
