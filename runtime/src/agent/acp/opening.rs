@@ -142,6 +142,9 @@ impl Opening<'_> {
     fn rest_of(&self, answered: &str) -> (String, String) {
         if answered.starts_with(self.said) {
             (transcript::continuation(""), answered.to_owned())
+        } else if answered.trim_end() == self.said.trim_end() {
+            // An agent may store its words without the blanks at their end.
+            (transcript::continuation(""), self.said.to_owned())
         } else {
             (transcript::continuation(self.said), self.said.to_owned())
         }
