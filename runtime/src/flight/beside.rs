@@ -104,7 +104,7 @@ mod tests {
         let mut taken = 0;
         let refused = loop {
             match beside.write(b"x") {
-                Ok(_) => taken += 1,
+                Ok(written) => taken += written,
                 Err(error) => break error,
             }
         };
