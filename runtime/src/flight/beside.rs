@@ -103,8 +103,8 @@ mod tests {
         // One is with the disk already, or is about to be.
         let mut taken = 0;
         let refused = loop {
-            match beside.write_all(b"x") {
-                Ok(()) => taken += 1,
+            match beside.write(b"x") {
+                Ok(written) => taken += written,
                 Err(error) => break error,
             }
         };
