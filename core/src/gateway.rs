@@ -7,7 +7,7 @@ use crate::effect::{Answer, Effect};
 use crate::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use crate::input::Input;
 use crate::limits::Limits;
-use crate::outbox::{Delivery, DeliveryState, Fate};
+use crate::outbox::{Delivery, Fate};
 use crate::record::Record;
 use crate::request::{Origin, Request};
 use crate::session::{Command, Quarantine, Session};
@@ -184,7 +184,9 @@ impl Gateway {
             Input::TurnGone { turn } => self.turn_gone(turn),
             Input::DeliverySent { delivery } => self.delivery_settled(delivery, Fate::Sent),
             Input::DeliveryRejected { delivery } => self.delivery_settled(delivery, Fate::Rejected),
+            Input::DeliveryIntended { delivery } => self.delivery_intended(delivery),
             Input::DeliveryFailed { delivery } => self.delivery_failed(now, delivery),
+            Input::DeliveryUnknown { delivery } => self.delivery_unknown(now, delivery),
             Input::Request { request, wish, mode, origin } => self.request_made(now, request, wish, mode, origin),
             Input::Cancel { request } => self.cancel(now, request),
             Input::ResetBreaker { request, origin } => self.reset_breaker(request, origin),
@@ -389,7 +391,7 @@ impl Gateway {
     /// Deliveries that a platform is being handed right now.
     #[must_use]
     pub fn sending(&self) -> usize {
-        self.outbox.values().filter(|delivery| delivery.state == DeliveryState::Sending).count()
+        self.outbox.values().filter(|delivery| delivery.is_under_way()).count()
     }
 
     /// Whether the journal refuses writes at the moment.
@@ -402,7 +404,7 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::{Content, Notice};
+    use crate::outbox::{Content, DeliveryState, Notice};
     use crate::request::{Mode, Wish};
     use crate::verdict::Verdict;
 
@@ -436,7 +438,7 @@ mod tests {
         gateway.requests.insert(RequestId(1), asked_in(1));
         assert_eq!(gateway.pending(), Some(Pending::Requests(1)));
         let (session, content) = (SessionId(1), Content::Notice(Notice::Help));
-        gateway.outbox.insert(DeliveryId(1), Delivery { session, content, state: DeliveryState::Owed });
+        gateway.outbox.insert(DeliveryId(1), Delivery { session, content, state: DeliveryState::Owed, uncertain: 0 });
         assert_eq!((gateway.pending(), gateway.owed()), (Some(Pending::Deliveries(1)), 1));
     }
 

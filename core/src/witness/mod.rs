@@ -76,6 +76,8 @@ pub struct Witness {
     outcomes_due: Shared<BTreeMap<RequestId, SessionId>>,
     /// Replies that are on disk, until the end of their turn is on disk too.
     replies: BTreeSet<TurnId>,
+    /// Answers that are not sent again and may be missing, until the notice of that is on disk too.
+    missing_due: BTreeMap<TurnId, SessionId>,
     set_aside: BTreeSet<SessionId>,
     /// Processes of turns that are alive, and the generation that started each.
     running: BTreeMap<TurnId, GenerationId>,
@@ -103,6 +105,7 @@ impl Witness {
             told: Shared::default(),
             outcomes_due: Shared::default(),
             replies: BTreeSet::new(),
+            missing_due: BTreeMap::new(),
             set_aside: BTreeSet::new(),
             running: BTreeMap::new(),
         }
@@ -132,6 +135,9 @@ impl Witness {
         checks.holds(Invariant::Lock, generation == self.generation.next(), || {
             format!("{generation} follows {}", self.generation)
         });
+        for delivery in self.deliveries.values_mut() {
+            delivery.blind.outlives();
+        }
         let must_stop = start == Start::Revived && self.requests.values().any(|request| request.wish == Wish::Stop);
         self.life = Some(Life {
             generation,

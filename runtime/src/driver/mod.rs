@@ -428,7 +428,10 @@ impl Driver {
                 }
                 self.take(Input::TurnGone { turn });
             }
-            Effect::Send { delivery, session, content } => self.send(delivery, session, &content),
+            Effect::Send { delivery, session, content, repeat } => self.send(delivery, session, &content, repeat),
+            Effect::Transmit { delivery, session, content, repeat } => {
+                self.transmit(delivery, session, &content, repeat);
+            }
             Effect::Answer { request, answer } => self.answer(request, answer),
             Effect::Settled { request, outcome } => {
                 tracing::info!(request = request.0, outcome = status::outcome_words(outcome), "request settled")
