@@ -59,7 +59,7 @@ const fn shape(states: usize, edges: usize) -> Shape {
 }
 
 /// The rooms of `ci`.
-const CI: [Shape; 35] = [
+const CI: [Shape; 38] = [
     shape(146_607, 314_232),
     shape(83_618, 172_560),
     shape(83_618, 172_560),
@@ -95,6 +95,9 @@ const CI: [Shape; 35] = [
     shape(64_208, 118_923),
     shape(22_444, 49_152),
     shape(272_722, 747_821),
+    shape(467_069, 1_429_398),
+    shape(538_516, 1_872_938),
+    shape(432_655, 1_219_882),
 ];
 /// The rooms of `seed`.
 const SEED: [Shape; 4] = [shape(10_159, 19_229), shape(18_953, 32_781), shape(2_521, 4_385), shape(4_058, 7_389)];
@@ -188,6 +191,11 @@ fn room(supervisor: Supervisor, size: Size, manners: &[Manner]) -> Room {
     Room { supervisor, budget, manners: manners.to_vec() }
 }
 
+/// The same room, with so many operators who climb, a loop that gets stuck, and a stranger with the number of a dead process.
+fn climbed(room: Room, ladders: u8) -> Room {
+    with(room, |budget| (budget.ladders, budget.freezes, budget.strangers) = (ladders, 1, 1))
+}
+
 /// The same room, with something more that may happen.
 fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
     change(&mut room.budget);
@@ -216,6 +224,7 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 33 | supervise | R × J |
 /// | 34 | supervise | K × J |
 /// | 35 | systemd | X |
+/// | 36–38 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
@@ -243,6 +252,13 @@ pub fn table() -> Vec<Scope> {
         with(room(Systemd, Size(1, 1, 1, 1, 0), &WISHES), |budget| {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
         }),
+    ]);
+    let climbs = [Manner::Climb, Manner::ClimbForced, Manner::Unwatched];
+    let watched = [Manner::Climb, Manner::ClimbForced, Manner::Terminate];
+    ci.extend([
+        climbed(room(Nobody, Size(1, 1, 0, 1, 0), &climbs), 1),
+        climbed(room(Systemd, Size(1, 0, 0, 1, 0), &climbs), 2),
+        climbed(room(Evergate, Size(1, 1, 1, 0, 0), &watched), 1),
     ]);
     let deep = supervisors().map(|who| {
         with(room(who, Size(3, 4, 2, 2, 1), &ALL), |budget| {
