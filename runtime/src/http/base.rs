@@ -79,6 +79,11 @@ impl Base {
         Self { prefix: format!("{}/{path}", self.prefix), ..self.clone() }
     }
 
+    /// The host and port that are connected to.
+    pub fn peer(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
     /// The path and query of a call.
     pub(super) fn target(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)

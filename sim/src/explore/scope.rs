@@ -5,6 +5,7 @@
 use crate::subject::Subject;
 use crate::world::{Budget, Manner, Setting};
 use evergate_core::limits::Limits;
+use evergate_core::outbox::Uncertain;
 use evergate_core::supervisor::{Contract, Supervisor};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -59,7 +60,7 @@ const fn shape(states: usize, edges: usize) -> Shape {
 }
 
 /// The rooms of `ci`.
-const CI: [Shape; 38] = [
+const CI: [Shape; 35] = [
     shape(146_607, 314_232),
     shape(83_618, 172_560),
     shape(83_618, 172_560),
@@ -95,20 +96,22 @@ const CI: [Shape; 38] = [
     shape(64_208, 118_923),
     shape(22_444, 49_152),
     shape(272_722, 747_821),
-    shape(467_069, 1_429_398),
-    shape(538_516, 1_872_938),
-    shape(432_655, 1_219_882),
 ];
 /// The rooms of `seed`.
-const SEED: [Shape; 4] = [shape(10_159, 19_229), shape(18_953, 32_781), shape(2_521, 4_385), shape(4_058, 7_389)];
+const SEED: [Shape; 5] =
+    [shape(10_159, 19_229), shape(18_953, 32_781), shape(2_521, 4_385), shape(4_058, 7_389), shape(9_484, 16_140)];
 
 impl Room {
+    fn uncertain(&self) -> Uncertain {
+        if self.manners.contains(&Manner::DropsUncertain) { Uncertain::Drop } else { Uncertain::Report }
+    }
+
     /// What a subject is put into.
     #[must_use]
     pub fn setting<S: Subject>(&self, subject: S::Setting) -> Setting<S> {
         Setting {
             subject,
-            limits: limits(),
+            limits: Limits { uncertain: self.uncertain(), ..limits() },
             contract: Contract::of(self.supervisor),
             manners: self.manners.clone(),
             budget: self.budget,
@@ -131,6 +134,7 @@ pub fn limits() -> Limits {
         queued: 3,
         queued_per_session: 2,
         turns: 2,
+        unknown_sends: 2,
         ..Limits::default()
     }
 }
@@ -162,6 +166,12 @@ const UNFIT: [Manner; 6] = [
     Manner::Terminate,
     Manner::CandidateUnfit,
 ];
+
+/// A platform that cannot tell a repeat, and how the process that sends may be ended.
+const BLIND: [Manner; 4] = [Manner::Restart, Manner::Force, Manner::ChatRestart, Manner::Blind];
+
+/// The same, where what may have arrived is not sent again.
+const DROPS: [Manner; 4] = [Manner::Force, Manner::Terminate, Manner::Blind, Manner::DropsUncertain];
 
 /// The wishes that lead to different ends, each from another origin.
 const WISHES: [Manner; 6] = [
@@ -224,7 +234,9 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 33 | supervise | R × J |
 /// | 34 | supervise | K × J |
 /// | 35 | systemd | X |
-/// | 36–38 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
+/// | 36 | systemd | R, K, J and X on a platform that cannot tell a repeat |
+/// | 37 | supervise | the same, where what may have arrived is not sent again |
+/// | 38–40 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
@@ -234,6 +246,7 @@ pub fn table() -> Vec<Scope> {
         room(Systemd, Size(1, 1, 1, 0, 1), &ALL),
         room(Nobody, Size(2, 2, 0, 1, 0), &[]),
         room(Nobody, Size(1, 1, 1, 1, 0), &UNFIT),
+        with(room(Evergate, Size(1, 1, 1, 1, 0), &BLIND), |budget| budget.lost_sends = 2),
     ];
     let mut ci: Vec<Room> = supervisors().map(|who| room(who, Size(1, 1, 1, 1, 1), &ALL)).collect();
     ci.extend(supervisors().map(|who| room(who, Size(3, 3, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));
@@ -252,6 +265,8 @@ pub fn table() -> Vec<Scope> {
         with(room(Systemd, Size(1, 1, 1, 1, 0), &WISHES), |budget| {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
         }),
+        with(room(Systemd, Size(1, 1, 1, 1, 1), &BLIND), |budget| (budget.lost_sends, budget.freezes) = (2, 1)),
+        with(room(Evergate, Size(1, 1, 1, 1, 1), &DROPS), |budget| budget.lost_sends = 1),
     ]);
     let climbs = [Manner::Climb, Manner::ClimbForced, Manner::Unwatched];
     let watched = [Manner::Climb, Manner::ClimbForced, Manner::Terminate];

@@ -127,6 +127,10 @@ pub enum Manner {
     ClimbForced,
     /// The watchdogs sleep: only an operator helps a loop that is stuck.
     Unwatched,
+    /// The platform cannot tell a repeat from a second text.
+    Blind,
+    /// What may have arrived is not sent again.
+    DropsUncertain,
 }
 
 /// What is the same in all states of one exploration.
@@ -188,6 +192,8 @@ pub struct Hands {
     agents: BTreeMap<TurnId, Agent>,
     /// What platforms have been handed.
     sending: BTreeMap<DeliveryId, SessionId>,
+    /// What a blind platform was handed and is about to send.
+    intended: BTreeSet<DeliveryId>,
     /// Turns of which nothing may be alive any more.
     reclaims: BTreeSet<TurnId>,
     /// Those who climb.
