@@ -146,6 +146,25 @@ impl Ladder {
         self.rung
     }
 
+    /// When a look that shows the same as before would lead on.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let patience = match self.rung {
+            Rung::Ask => self.patience.answer,
+            Rung::Terminate => self.patience.terminate,
+            Rung::Kill => self.patience.kill,
+            Rung::Start if !self.acted => self.patience.revive,
+            Rung::Start | Rung::Wait => return self.give_up_at,
+        };
+        Some(self.give_up_at.map_or(self.since + patience, |at| at.min(self.since + patience)))
+    }
+
+    /// When it is given up, whatever is seen.
+    #[must_use]
+    pub const fn gives_up_at(&self) -> Option<Instant> {
+        self.give_up_at
+    }
+
     /// Somebody looked; what follows.
     pub fn saw(&mut self, now: Instant, sight: Sight) -> Step {
         match sight {

@@ -267,6 +267,26 @@ fn a_reply_produced_during_force_is_delivered() {
 }
 
 #[test]
+fn a_reply_whose_delivery_a_forced_end_has_cut_is_delivered_by_the_successor() {
+    let mut world = world();
+    let asked = working(&mut world, 1);
+    world.answer(world.turn_in(1));
+    world.commit_all();
+    assert!(!world.sending.is_empty(), "its chat does not take it for now");
+    world.ask(Wish::Restart, Mode::Force);
+    world.commit_all();
+    while world.gateway.is_some() {
+        world.elapse();
+        world.commit_all();
+    }
+    assert_eq!(world.replies_to(asked), 0);
+    world.start_again();
+    world.send_all();
+    assert_eq!(world.replies_to(asked), 1);
+    world.heal();
+}
+
+#[test]
 fn a_cancelled_restart_reopens_admission() {
     let mut world = world();
     working(&mut world, 1);

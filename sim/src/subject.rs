@@ -1,6 +1,7 @@
 //! What can be put into a world and looked at: the production gateway, or a machine with known flaws that shows whether
 //! the looking is any good. The contract is that of `evergate_core::gateway::Gateway`.
 
+use crate::world::Climber;
 use evergate_core::drain::Drain;
 use evergate_core::effect::Effect;
 use evergate_core::gateway::{Gateway, Pending};
@@ -46,6 +47,8 @@ pub trait Subject: Clone + Eq + Hash + Debug + Send + Sync + 'static {
     fn view(&self) -> View<'_>;
     /// What helps when its loop is stuck.
     fn rescue(setting: &Self::Setting) -> Rescue;
+    /// How careful those are who restart it from outside.
+    fn climber(setting: &Self::Setting) -> Climber;
 }
 
 impl Subject for Gateway {
@@ -85,5 +88,9 @@ impl Subject for Gateway {
 
     fn rescue((): &()) -> Rescue {
         Rescue::FromOutside
+    }
+
+    fn climber((): &()) -> Climber {
+        Climber::Careful
     }
 }

@@ -8,7 +8,7 @@ use evergate_sim::naive::{hunt, room};
 use std::collections::BTreeSet;
 
 /// The steps of a shortest way to each flaw.
-const STEPS: [(&str, usize); 40] = [
+const STEPS: [(&str, usize); 43] = [
     ("self-wait", 6),
     ("clean-exit", 5),
     ("marked-after-timeout", 5),
@@ -49,10 +49,13 @@ const STEPS: [(&str, usize); 40] = [
     ("works-on-after-end", 10),
     ("done-on-request", 5),
     ("ready-before-channels", 1),
+    ("kills-by-number", 12),
+    ("any-generation-counts", 5),
+    ("starts-beside", 8),
 ];
 
 /// The states and edges of each room.
-const ROOMS: [(&str, usize, usize); 17] = [
+const ROOMS: [(&str, usize, usize); 18] = [
     ("talk", 649, 1_085),
     ("queued", 3_454, 7_044),
     ("bad-disk", 72, 113),
@@ -70,6 +73,7 @@ const ROOMS: [(&str, usize, usize); 17] = [
     ("crowded", 1_967, 3_157),
     ("deadly", 12_827, 27_066),
     ("frozen", 1_494, 2_549),
+    ("climbed", 23_555, 70_491),
 ];
 
 #[test]

@@ -201,6 +201,11 @@ fn room(supervisor: Supervisor, size: Size, manners: &[Manner]) -> Room {
     Room { supervisor, budget, manners: manners.to_vec() }
 }
 
+/// The same room, with so many operators who climb, a loop that gets stuck, and a stranger with the number of a dead process.
+fn climbed(room: Room, ladders: u8) -> Room {
+    with(room, |budget| (budget.ladders, budget.freezes, budget.strangers) = (ladders, 1, 1))
+}
+
 /// The same room, with something more that may happen.
 fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
     change(&mut room.budget);
@@ -231,6 +236,7 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 35 | systemd | X |
 /// | 36 | systemd | R, K, J and X on a platform that cannot tell a repeat |
 /// | 37 | supervise | the same, where what may have arrived is not sent again |
+/// | 38–40 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
@@ -261,6 +267,13 @@ pub fn table() -> Vec<Scope> {
         }),
         with(room(Systemd, Size(1, 1, 1, 1, 1), &BLIND), |budget| (budget.lost_sends, budget.freezes) = (2, 1)),
         with(room(Evergate, Size(1, 1, 1, 1, 1), &DROPS), |budget| budget.lost_sends = 1),
+    ]);
+    let climbs = [Manner::Climb, Manner::ClimbForced, Manner::Unwatched];
+    let watched = [Manner::Climb, Manner::ClimbForced, Manner::Terminate];
+    ci.extend([
+        climbed(room(Nobody, Size(1, 1, 0, 1, 0), &climbs), 1),
+        climbed(room(Systemd, Size(1, 0, 0, 1, 0), &climbs), 2),
+        climbed(room(Evergate, Size(1, 1, 1, 0, 0), &watched), 1),
     ]);
     let deep = supervisors().map(|who| {
         with(room(who, Size(3, 4, 2, 2, 1), &ALL), |budget| {

@@ -156,6 +156,14 @@ fn head(telling: &mut Telling, now: u64, step: &Step) {
         Action::Freeze => (Lane::Gateway, "the loop is stuck for ever".to_owned()),
         Action::GuardStrikes => (Lane::Gateway, "the guard ends the stuck process".to_owned()),
         Action::WatchdogBites => (Lane::Gateway, "the watchdog ends the stuck process".to_owned()),
+        Action::Climb { mode } => (Lane::People, format!("an operator climbs: {mode:?}")),
+        Action::ClimbAtLast => (Lane::People, "somebody notices and restarts it".to_owned()),
+        Action::OperatorLooks { operator } => (Lane::People, format!("operator {operator} sees something new")),
+        Action::OperatorWaits { operator } => (Lane::People, format!("operator {operator} has lost patience")),
+        Action::OperatorActs { operator } => (Lane::People, format!("operator {operator} does what it decided")),
+        Action::StrangerComes { operator } => {
+            (Lane::People, format!("a stranger gets the number of operator {operator}'s process"))
+        }
         Action::Rescue => (Lane::People, "somebody outside kills the stuck process".to_owned()),
     };
     let fault = matches!(

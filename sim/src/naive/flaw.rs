@@ -124,6 +124,12 @@ flaws! {
         "A restart is reported as done when it is accepted.";
     ReadyBeforeChannels "ready-before-channels" in TALK breaks Ready, seen in ["H-65057", "H-66589"],
         "A start is reported as ready before its platforms are open.";
+    KillsByNumber "kills-by-number" in CLIMBED breaks Lock, seen in ["H-37453", "H-14200"],
+        "Whoever restarts it from outside signals the number that its process had, whose ever that is by now.";
+    AnyGenerationCounts "any-generation-counts" in CLIMBED breaks Ready, seen in ["O-98973", "O-149019"],
+        "Whoever restarts it from outside takes the generation that was there before for the new one.";
+    StartsBeside "starts-beside" in CLIMBED breaks Lock, seen in ["H-51325"],
+        "Whoever restarts it from outside starts it although its supervisor has done so meanwhile.";
 }
 
 impl Flaw {

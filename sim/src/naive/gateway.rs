@@ -5,6 +5,7 @@ use super::flaw::{Flaw, Flaws};
 use super::journal::Journal;
 use super::turn::{State, Turn};
 use crate::subject::{Rescue, Subject};
+use crate::world::Climber;
 use evergate_core::drain::{Drain, Report};
 use evergate_core::effect::Effect;
 use evergate_core::gateway::{Pending, Phase};
@@ -300,6 +301,16 @@ impl Subject for Naive {
     fn view(&self) -> View<'_> {
         let ledger = Cow::Owned(self.ledger());
         View { phase: self.phase, drain: self.drain.as_ref(), ledger, timeout: self.poll_timeout() }
+    }
+
+    fn climber(flaws: &Flaws) -> Climber {
+        let flaws = [
+            (Flaw::KillsByNumber, Climber::TrustsNumbers),
+            (Flaw::AnyGenerationCounts, Climber::TakesAnyForNew),
+            (Flaw::StartsBeside, Climber::StartsBeside),
+        ]
+        .map(|(flaw, climber)| flaws.has(flaw).then_some(climber));
+        flaws.into_iter().flatten().next().unwrap_or(Climber::Careful)
     }
 
     fn rescue(flaws: &Flaws) -> Rescue {

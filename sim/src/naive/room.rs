@@ -99,4 +99,7 @@ rooms! {
     FROZEN "frozen" Evergate [Manner::Restart],
         { sessions: 1, messages: 1, requests: 1, freezes: 1 },
         "A loop that gets stuck for ever.";
+    CLIMBED "climbed" Evergate [Manner::Climb, Manner::Unwatched],
+        { sessions: 1, freezes: 1, kills: 1, ladders: 1, strangers: 1, slow: 1 },
+        "An operator with the ladder, a loop that gets stuck, a death, and a stranger who gets the number of the dead.";
 }

@@ -213,6 +213,7 @@ impl World<'_> {
             Answer::Cancelled | Answer::Unknown | Answer::NotTripped => {}
             Answer::TooMany | Answer::Ending | Answer::StorageFull | Answer::Unfit(_) => {
                 self.wishes.remove(&request);
+                self.operators_hear(request, None);
                 self.child_hears(request);
             }
         }
@@ -222,6 +223,7 @@ impl World<'_> {
         if matches!(outcome, Outcome::Overruled { .. }) {
             self.marks.hit(Mark::Overruled);
         }
+        self.operators_hear(request, Some(outcome));
         self.child_hears(request);
     }
 }

@@ -80,4 +80,6 @@ faults! {
     StartLimit Times "systemd gives up after five starts in ten seconds.",
     CandidateUnfit PerMille "What would be started next could not take over.",
     CandidateSilent PerMille "The check of what would be started next never ends.",
+    Climb Times "An operator restarts it with the ladder, whatever state it is in.",
+    ClimbFrozen Times "The loop or the process stands still, and one or two operators restart it with the ladder.",
 }

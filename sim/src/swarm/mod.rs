@@ -13,6 +13,7 @@ mod driving;
 mod fault;
 mod healing;
 mod marks;
+mod operator;
 mod plan;
 mod process;
 mod queue;

@@ -28,6 +28,8 @@ pub enum Happening {
     Again { number: u64, restarts_only: bool },
     /// An operator wishes something.
     Ask { wish: Wish, mode: Mode, origin: Origin },
+    /// An operator restarts it with the ladder.
+    Climb { mode: Mode },
     /// An operator takes back what the entry with this number asked for.
     Cancel { entry: u32 },
     /// A signal to the process.
@@ -177,6 +179,18 @@ fn episode(fault: Fault, entry: u64, config: &Config, random: &mut Random) -> Ve
         Fault::LateSignal => vec![(at, Happening::SignalLate), (at + 1, end)],
         Fault::StopJob => vec![(at, Happening::Job(Job::Stop))],
         Fault::RestartJob => vec![(at, Happening::Job(Job::Restart))],
+        Fault::Climb => vec![(at, Happening::Climb { mode })],
+        Fault::ClimbFrozen => {
+            let what = random.pick(&[Frozen::Loop, Frozen::Process]);
+            let others = random.pick(&[Mode::Graceful, Mode::Force]);
+            let climb = |mode: Mode| Happening::Climb { mode };
+            let mut steps =
+                vec![(at, Happening::Freeze { what, ms: ms * 10 }), (at + random.between(1, 3_000), climb(mode))];
+            if random.hits(500) {
+                steps.push((at + random.between(1, 20_000), climb(others)));
+            }
+            steps
+        }
         // What is so often in a thousand is no part of a plan, and the start limit is the supervisor's.
         _ => Vec::new(),
     }

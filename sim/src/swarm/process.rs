@@ -328,6 +328,10 @@ impl World<'_> {
 
 /// Signals and jobs.
 impl World<'_> {
+    pub(super) const fn contract(&self) -> &Contract {
+        &self.keeper.contract
+    }
+
     pub(super) fn signal(&mut self, signal: Signal) {
         match (&self.gateway, self.keeper.standing) {
             (Some(gateway), _) => {

@@ -30,6 +30,8 @@ pub enum Event {
     Kill { life: u32 },
     /// What stood still goes on.
     Thaw { life: u32 },
+    /// An operator who climbs looks.
+    OperatorLooks { number: u32 },
     /// Whoever watches has seen long enough that it stands still.
     Bites { life: u32, since: u64 },
 }

@@ -8,6 +8,7 @@ use super::config::Config;
 use super::disk::Disk;
 use super::fault::Fault;
 use super::marks::{Mark, Marks};
+use super::operator::Operator;
 use super::plan::{Frozen, Happening, Planned, When};
 use super::process::{Ended, Keeper, Killer};
 use super::queue::{Event, Queue};
@@ -20,12 +21,15 @@ use evergate_core::input::Input;
 use evergate_core::invariant::{Checks, Invariant};
 use evergate_core::limits::Limits;
 use evergate_core::request::Mode;
-use evergate_core::supervisor::Contract;
+use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::time::Instant;
 use evergate_core::verdict::Verdict;
 use evergate_core::witness::Witness;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
+/// A `TimeoutStopSec` of somebody who did not think of drains.
+const SHORT_LIMIT: Duration = Duration::from_secs(20);
 /// The subject of the chances of the world's answers to the gateway.
 const ANSWERS: u64 = 10;
 
@@ -69,6 +73,9 @@ pub struct World<'a> {
     pub(super) wishes: BTreeMap<RequestId, bool>,
     pub(super) settled: BTreeSet<RequestId>,
     asked_by: BTreeMap<u32, RequestId>,
+    pub(super) operators: Vec<Operator>,
+    /// How many have begun to climb.
+    pub(super) climbs: u32,
     pub(super) next_message: MessageId,
     pub(super) next_request: RequestId,
 
@@ -86,6 +93,11 @@ impl<'a> World<'a> {
     #[must_use]
     pub fn new(config: &'a Config, plan: &'a [Planned], telling: Option<Telling>) -> Self {
         let (limits, contract) = (config.limits.clone(), Contract::of(config.supervisor));
+        // Every other unit of systemd has been given less time than the usual budgets need, and is told to wait.
+        let contract = match config.supervisor {
+            Supervisor::Systemd if config.seed.is_multiple_of(2) => contract.with_kill_after(Some(SHORT_LIMIT)),
+            _ => contract,
+        };
         let mut rates = [0; Fault::ALL.len()];
         for fault in Fault::ALL {
             rates[*fault as usize] = config.rate(*fault);
@@ -117,6 +129,8 @@ impl<'a> World<'a> {
             wishes: BTreeMap::new(),
             settled: BTreeSet::new(),
             asked_by: BTreeMap::new(),
+            operators: Vec::new(),
+            climbs: 0,
             next_message: MessageId::default(),
             next_request: RequestId::default(),
             witness: Witness::new(limits.clone(), contract),
@@ -212,6 +226,7 @@ impl World<'_> {
                     self.inform(Input::Request { request, wish, mode, origin });
                 }
             }
+            Happening::Climb { mode } => self.climbs(mode),
             Happening::Cancel { entry } => {
                 if let Some(request) = self.asked_by.get(&entry).copied() {
                     self.inform(Input::Cancel { request });
@@ -244,6 +259,7 @@ impl World<'_> {
             }
             Event::SupervisorAnswers { life: of, request } if of == life => self.supervisor_answers(request),
             Event::Kill { life: of } if of == life && !self.healed => self.dies(Killer::Anybody),
+            Event::OperatorLooks { number } => self.operator_looks(number),
             Event::Thaw { life: of } if of == life => self.thaws(),
             Event::Bites { life: of, since } if of == life && since == self.frozen_since => self.watchdog_bites(),
             // It was about an earlier process.
@@ -287,6 +303,7 @@ impl World<'_> {
         self.plan = &[];
         self.armed = None;
         self.signals_late = false;
+        self.operators.clear();
         self.disk.heal();
         self.chats.outage_until = 0;
         self.agents_heal();

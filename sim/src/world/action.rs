@@ -117,8 +117,35 @@ pub enum Action {
     GuardStrikes,
     /// The watchdog ends a process whose loop is stuck.
     WatchdogBites,
-    /// Somebody outside ends a process whose loop is stuck: a supervisor that hears nothing of it, or the ladder's SIGKILL.
+    /// Somebody outside ends a process whose loop is stuck: a supervisor that hears nothing of it.
     Rescue,
+    /// An operator begins to climb, and asks.
+    Climb {
+        /// How patiently.
+        mode: Mode,
+    },
+    /// The same, because the loop is stuck and nobody else does anything about it.
+    ClimbAtLast,
+    /// An operator looks, and sees something new.
+    OperatorLooks {
+        /// Which.
+        operator: usize,
+    },
+    /// An operator sees the same until its patience is over.
+    OperatorWaits {
+        /// Which.
+        operator: usize,
+    },
+    /// An operator does what it has decided upon.
+    OperatorActs {
+        /// Which.
+        operator: usize,
+    },
+    /// A process that has nothing to do with all this gets the number of the one that an operator is after.
+    StrangerComes {
+        /// Which operator.
+        operator: usize,
+    },
 }
 
 /// An action, and whether the process dies on the way.
@@ -186,7 +213,11 @@ impl Step {
             | Action::Elapse
             | Action::GuardStrikes
             | Action::WatchdogBites
-            | Action::Rescue => Nature::Progress,
+            | Action::Rescue
+            | Action::ClimbAtLast
+            | Action::OperatorLooks { .. }
+            | Action::OperatorWaits { .. }
+            | Action::OperatorActs { .. } => Nature::Progress,
             _ => Nature::Disturbance,
         }
     }

@@ -22,25 +22,47 @@ impl<S: Subject> World<S> {
                     actions.push(Action::PersonBoots);
                 }
             }
+            // Where only an operator helps, it is the one who starts it.
+            Process::Forlorn
+                if !memory.hands(self.hands).operators.is_empty() && setting.manners.contains(&Manner::Unwatched) => {}
             Process::Forlorn => actions.push(Action::Boot),
             Process::Down if setting.manners.contains(&Manner::PersonStarts) => actions.push(Action::PersonBoots),
             Process::Down => {}
             Process::Stuck => {
-                if self.guard.is_some() {
+                if self.guard.is_some_and(|(at, _)| self.operators_wait_until(memory, at)) {
                     actions.push(Action::GuardStrikes);
                 }
-                if S::rescue(&setting.subject) == Rescue::FromOutside {
+                // A start that hangs has no number of its own yet: its own watchdog ends it, and nobody climbs.
+                let watched = !setting.manners.contains(&Manner::Unwatched) || !self.has_begun(memory);
+                if watched && S::rescue(&setting.subject) == Rescue::FromOutside {
                     actions.push(Action::WatchdogBites);
                     actions.push(Action::Rescue);
                 }
+                if !watched && memory.hands(self.hands).operators.is_empty() {
+                    actions.push(Action::ClimbAtLast);
+                }
+                self.who_climbs(memory, actions);
             }
             Process::Up => {
                 self.what_goes_forward(memory, actions);
                 self.what_agents_do(memory, actions);
                 self.what_people_do(memory, actions);
                 self.what_breaks(memory, actions);
+                self.who_climbs(memory, actions);
             }
         }
+        self.what_operators_do(memory, actions);
+    }
+
+    fn who_climbs(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
+        if self.left.ladders == 0 || !self.has_begun(memory) {
+            return;
+        }
+        actions.extend(memory.setting.manners.iter().filter_map(|manner| match manner {
+            Manner::Climb => Some(Action::Climb { mode: Mode::Graceful }),
+            Manner::ClimbForced => Some(Action::Climb { mode: Mode::Force }),
+            _ => None,
+        }));
     }
 
     fn what_goes_forward(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
@@ -64,7 +86,8 @@ impl<S: Subject> World<S> {
         if self.candidate_checked.is_some() {
             actions.extend([true, false].map(|fit| Action::CandidateFound { fit }));
         }
-        if instance.timeout.is_some() && (self.left.slow > 0 || !self.somebody_has_to_answer(memory)) {
+        let awake = self.left.slow > 0 || !self.somebody_has_to_answer(memory);
+        if awake && instance.timeout.is_some_and(|at| self.operators_wait_until(memory, at)) {
             actions.push(Action::Elapse);
         }
         // A platform tries again what was refused, at the latest when nothing else goes on.
@@ -223,6 +246,9 @@ impl<S: Subject> World<S> {
 
     /// Whether everything has come to rest, and if so, whether all that was promised was kept.
     pub fn rests(&self, memory: &Memory<S>, checks: &mut Checks) -> bool {
+        if !memory.hands(self.hands).operators.is_empty() {
+            return false;
+        }
         let pending = match (self.subject, self.process) {
             (Some(part), Process::Up) => memory.instance(part).pending,
             (_, Process::Down) => return true,

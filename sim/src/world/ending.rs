@@ -38,9 +38,13 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         self.strike(world, verdict);
     }
 
-    /// The signal that its supervisor has sent waits for the stuck loop.
+    /// The signal that its supervisor or an operator has sent waits for the stuck loop.
     fn signalled_at_last(&self, world: &World<S>, verdict: Verdict) -> Verdict {
-        if world.stop_job { self.memory.setting.contract.signalled_at_last(verdict) } else { verdict }
+        if world.stop_job || world.signal_waits {
+            self.memory.setting.contract.signalled_at_last(verdict)
+        } else {
+            verdict
+        }
     }
 
     fn strike(&mut self, world: &mut World<S>, verdict: Verdict) {
@@ -57,9 +61,13 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
                 let stays = world.stop_job;
                 self.checks
                     .holds(Invariant::Intent, !stays, || "it replaces itself while its supervisor stops it".to_owned());
+                self.operators_lose_it(world, false);
                 self.forget(world, Process::Due(Start::Wanted));
             }
-            Verdict::StayUp => self.forget(world, Process::Down),
+            Verdict::StayUp => {
+                self.operators_lose_it(world, false);
+                self.forget(world, Process::Down);
+            }
         }
     }
 
@@ -78,6 +86,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             let knows = matches!(contract.supervisor, Supervisor::Evergate | Supervisor::Systemd);
             Process::Due(if knows && !planned { Start::Revived } else { Start::Wanted })
         };
+        self.operators_lose_it(world, true);
         self.forget(world, next);
     }
 
@@ -100,6 +109,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         world.supervisor_asked = None;
         world.candidate_checked = None;
         world.guard = None;
+        world.signal_waits = false;
         self.change_each_said(
             world,
             |said| (!said.on_disk && said.message != MessageId::default()) || said.offer != Offer::Acked,

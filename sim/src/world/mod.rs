@@ -8,9 +8,12 @@ pub mod encode;
 mod ending;
 mod judgement;
 pub mod memory;
+mod operator;
 mod parts;
 pub mod perform;
 mod reaction;
+
+pub use operator::Climber;
 
 use crate::subject::Subject;
 use encode::BEGINNING;
@@ -25,6 +28,7 @@ use evergate_core::time::Instant;
 use evergate_core::verdict::Verdict;
 use evergate_core::witness::Witness;
 use memory::{Desk, Instance, Memory};
+use operator::Operator;
 use parts::Part;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +56,12 @@ pub struct Budget {
     pub redeliveries: u8,
     /// Loops that get stuck for ever.
     pub freezes: u8,
+    /// Operators who climb the ladder of `evergate restart`.
+    #[serde(default)]
+    pub ladders: u8,
+    /// Strangers who get the number of a dead process.
+    #[serde(default)]
+    pub strangers: u8,
     /// Starts by the supervisor before its start limit is reached; counted only where it has one.
     pub starts: u8,
 }
@@ -69,6 +79,8 @@ impl Budget {
         lost_sends: 0,
         redeliveries: 0,
         freezes: 0,
+        ladders: 0,
+        strangers: 0,
         starts: u8::MAX,
     };
 }
@@ -109,6 +121,12 @@ pub enum Manner {
     CandidateUnfit,
     /// A killed gateway's supervisor is beaten to it by a person, who wants it up.
     PersonStarts,
+    /// An operator climbs, patiently.
+    Climb,
+    /// An operator climbs, by force.
+    ClimbForced,
+    /// The watchdogs sleep: only an operator helps a loop that is stuck.
+    Unwatched,
     /// The platform cannot tell a repeat from a second text.
     Blind,
     /// What may have arrived is not sent again.
@@ -178,6 +196,8 @@ pub struct Hands {
     intended: BTreeSet<DeliveryId>,
     /// Turns of which nothing may be alive any more.
     reclaims: BTreeSet<TurnId>,
+    /// Those who climb.
+    operators: Vec<Operator>,
 }
 
 /// Records on their way to the disk.
@@ -225,6 +245,8 @@ pub struct World<S: Subject> {
     candidate_checked: Option<RequestId>,
     /// The supervisor has been told to stop the gateway.
     stop_job: bool,
+    /// A signal that the stuck loop has not heard.
+    signal_waits: bool,
     /// The guard outside the loop, and how it ends the process.
     guard: Option<(Instant, Verdict)>,
     last_message: MessageId,
@@ -259,6 +281,7 @@ impl<S: Subject> World<S> {
             supervisor_asked: None,
             candidate_checked: None,
             stop_job: false,
+            signal_waits: false,
             guard: None,
             last_message: MessageId::default(),
             last_request: RequestId::default(),

@@ -69,6 +69,7 @@ impl<S: Subject> World<S> {
         let (memory, dies_after, commit) = (desk.memory, step.dies_after, step.commit);
         let mut taking = Taking { desk, memory, checks, observer, dies_after, commit, visible: 0 };
         taking.act(self, &step.action);
+        taking.operators_see(self);
         taking.visible
     }
 }
@@ -226,6 +227,15 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Action::GuardStrikes => self.guard_strikes(world),
             Action::WatchdogBites => self.watchdog_bites(world),
             Action::Rescue => self.die(world),
+            Action::Climb { mode } => {
+                world.left.ladders -= 1;
+                self.climbs(world, mode);
+            }
+            Action::ClimbAtLast => self.climbs(world, Mode::Graceful),
+            Action::OperatorLooks { operator } => self.operator_looks(world, operator),
+            Action::OperatorWaits { operator } => self.operator_waits(world, operator),
+            Action::OperatorActs { operator } => self.operator_acts(world, operator),
+            Action::StrangerComes { operator } => self.stranger_comes(world, operator),
         }
     }
 
@@ -271,7 +281,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         self.tell(world, Input::Message { message, session, asked, standing, request });
     }
 
-    fn new_request(world: &mut World<S>) -> RequestId {
+    pub(super) fn new_request(world: &mut World<S>) -> RequestId {
         world.last_request = world.last_request.next();
         world.last_request
     }
@@ -307,7 +317,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         self.tell(world, if fit { Input::CandidateFit { request } } else { Input::CandidateUnfit { request } });
     }
 
-    fn tell(&mut self, world: &mut World<S>, input: Input) {
+    pub(super) fn tell(&mut self, world: &mut World<S>, input: Input) {
         let Some(subject) = world.subject else { return };
         self.observer.input(&input);
         let reaction = self.desk.react(world.now, Before::Up(subject, input));
@@ -374,8 +384,16 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Effect::Send { delivery, session, .. } | Effect::Transmit { delivery, session, .. } => {
                 self.change_hands(world, |hands| _ = hands.sending.insert(delivery, session));
             }
-            Effect::Answer { request, answer } if answer != Answer::Accepted => self.waits_no_longer(world, request),
-            Effect::Settled { request, .. } => self.waits_no_longer(world, request),
+            Effect::Answer { request, answer } => {
+                self.operators_are_answered(world, request, answer);
+                if answer != Answer::Accepted {
+                    self.waits_no_longer(world, request);
+                }
+            }
+            Effect::Settled { request, outcome } => {
+                self.operators_hear(world, request, outcome);
+                self.waits_no_longer(world, request);
+            }
             Effect::AskSupervisor { request } => world.supervisor_asked = Some(request),
             Effect::CheckCandidate { request } => world.candidate_checked = Some(request),
             Effect::OpenPlatforms => world.opening = true,
@@ -384,7 +402,6 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             // What is written goes all at once, when it is known that nothing dies in between.
             Effect::Append { .. }
             | Effect::Discard
-            | Effect::Answer { .. }
             | Effect::ClosePlatforms
             | Effect::Ready
             | Effect::Stopping

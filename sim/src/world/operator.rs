@@ -1,0 +1,342 @@
+//! Operators who climb: each runs the production [`Ladder`] against the gateway of this world, as `evergate restart` runs it
+//! against a real one. They see what the command sees, decide nothing themselves, and what they have decided upon they do a
+//! while later, when everything may have changed.
+
+use super::action::Action;
+use super::memory::Memory;
+use super::perform::{Observer, Taking};
+use super::{Process, World};
+use crate::subject::Subject;
+use evergate_core::effect::Answer;
+use evergate_core::gateway::Phase;
+use evergate_core::id::{GenerationId, RequestId};
+use evergate_core::input::Input;
+use evergate_core::invariant::{Checks, Invariant};
+use evergate_core::ladder::{Ladder, Patience, Sight, Step};
+use evergate_core::recovery::Start;
+use evergate_core::request::{Mode, Origin, Outcome, Signal, Wish};
+use evergate_core::time::Instant;
+use std::time::Duration;
+
+/// How long a climb may take in all.
+const WAIT: Duration = Duration::from_secs(60);
+/// From a forced restart to another generation that is ready, on a machine that has nothing else to do.
+const FORCED: Duration = Duration::from_secs(10);
+
+/// How careful those who climb are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Climber {
+    /// As `evergate restart`: signals only the process that owns the journal, takes only a different generation for a new one,
+    /// and starts nothing beside a live owner.
+    Careful,
+    /// Signals the number that the process had.
+    TrustsNumbers,
+    /// Takes whatever serves for the new generation.
+    TakesAnyForNew,
+    /// Starts another owner whoever there is.
+    StartsBeside,
+}
+
+/// Whose the number of the process is, which is to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Number {
+    /// The process's own; it may have replaced itself since.
+    Patient,
+    /// Nobody's: the process is dead.
+    Nobody,
+    /// That of a process which has nothing to do with all this.
+    Stranger,
+}
+
+/// What became of asking the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Asked {
+    /// There will be no answer.
+    InVain,
+    /// There is none yet.
+    Waiting(RequestId),
+    /// It is on disk.
+    Accepted(RequestId),
+}
+
+/// One climb.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Operator {
+    ladder: Ladder,
+    mode: Mode,
+    begun: Instant,
+    /// The generation that is to be replaced.
+    generation: GenerationId,
+    number: Number,
+    asked: Asked,
+    /// The next generation got stuck in its turn: how long that takes is no business of this climb.
+    hindered: bool,
+    /// Decided upon, and not done yet.
+    about_to: Option<Step>,
+}
+
+/// What those who climb see and may do.
+impl<S: Subject> World<S> {
+    fn generation(&self, memory: &Memory<S>) -> Option<GenerationId> {
+        self.subject(memory).map(Subject::generation)
+    }
+
+    /// Whether the generation that is there has its number for good: one that dies before leaves it to the next.
+    pub(super) fn has_begun(&self, memory: &Memory<S>) -> bool {
+        self.generation(memory) == Some(memory.journal(self.durable).highest.generation)
+    }
+
+    fn sight(&self, memory: &Memory<S>, operator: &Operator) -> Sight {
+        let other = self.generation(memory).is_some_and(|generation| generation != operator.generation);
+        let outcome = match operator.asked {
+            Asked::Accepted(request) => !memory.journal(self.durable).requests.contains_key(&request),
+            _ => true,
+        };
+        match self.process {
+            Process::Up if other => Sight::Next { ready: self.phase == Phase::Serving && outcome },
+            Process::Stuck if other => Sight::Next { ready: false },
+            Process::Up => Sight::GettingOn,
+            Process::Stuck => Sight::Stuck,
+            Process::Due(_) if operator.number == Number::Patient => Sight::Silent,
+            Process::Due(_) | Process::Down | Process::Forlorn => Sight::Gone,
+        }
+    }
+
+    /// What the operators may do now. A look that shows nothing new is none.
+    pub(super) fn what_operators_do(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
+        let hasty = S::climber(&memory.setting.subject) == Climber::TakesAnyForNew && self.phase == Phase::Serving;
+        for (operator, climb) in memory.hands(self.hands).operators.iter().enumerate() {
+            if climb.number == Number::Nobody && self.left.strangers > 0 {
+                actions.push(Action::StrangerComes { operator });
+            }
+            if climb.about_to.is_some() {
+                actions.push(Action::OperatorActs { operator });
+                continue;
+            }
+            if hasty || self.shows_something(memory, climb) {
+                actions.push(Action::OperatorLooks { operator });
+            } else if self.patience_ends(memory, climb).is_some_and(|at| self.operators_wait_until(memory, at)) {
+                actions.push(Action::OperatorWaits { operator });
+            }
+        }
+    }
+
+    /// Whether a look would lead an operator on.
+    fn shows_something(&self, memory: &Memory<S>, climb: &Operator) -> bool {
+        let mut after = climb.ladder.clone();
+        after.saw(self.now, self.sight(memory, climb)) != Step::Look || after.rung() != climb.ladder.rung()
+    }
+
+    /// Whether no operator has anything to do before `at`.
+    pub(super) fn operators_wait_until(&self, memory: &Memory<S>, at: Instant) -> bool {
+        memory.hands(self.hands).operators.iter().all(|climb| {
+            climb.about_to.is_none()
+                && !self.shows_something(memory, climb)
+                && self.patience_ends(memory, climb).is_none_or(|patience| patience >= at)
+        })
+    }
+
+    /// When an operator who goes on seeing the same does something, if nothing else is to come before that.
+    fn patience_ends(&self, memory: &Memory<S>, climb: &Operator) -> Option<Instant> {
+        let due = matches!(self.process, Process::Due(_));
+        if (due || self.somebody_has_to_answer(memory) && self.process == Process::Up) && self.left.slow == 0 {
+            return None;
+        }
+        let sight = self.sight(memory, climb);
+        let leads_on = |at: &Instant| climb.ladder.clone().saw(*at, sight) != Step::Look;
+        let at = climb.ladder.poll_timeout().filter(leads_on).or(climb.ladder.gives_up_at())?.max(self.now);
+        let up = self.subject.filter(|_| self.process == Process::Up);
+        let gateway = up.and_then(|part| memory.instance(part).timeout);
+        gateway.is_none_or(|timeout| at <= timeout).then_some(at)
+    }
+}
+
+/// What they do.
+impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
+    fn change_operators(&mut self, world: &mut World<S>, change: impl FnOnce(&mut Vec<Operator>)) {
+        self.change_hands(world, |hands| change(&mut hands.operators));
+    }
+
+    fn operator(&self, world: &World<S>, index: usize) -> &Operator {
+        &self.memory.hands(world.hands).operators[index]
+    }
+
+    /// Everybody who climbs looks often: whoever sees the gateway get on has seen it until now.
+    pub(super) fn operators_see(&mut self, world: &mut World<S>) {
+        let memory = self.memory;
+        for (index, operator) in memory.hands(world.hands).operators.iter().enumerate() {
+            let sight = world.sight(memory, operator);
+            if world.process == Process::Stuck && sight != Sight::Stuck && !operator.hindered {
+                self.change_operators(world, |operators| operators[index].hindered = true);
+            }
+            let mut after = operator.ladder.clone();
+            let waits = sight == Sight::GettingOn && operator.about_to.is_none();
+            if waits && after.saw(world.now, sight) == Step::Look && after != operator.ladder {
+                self.change_operators(world, |operators| operators[index].ladder = after);
+            }
+        }
+    }
+
+    /// The gateway has said something to whoever made this request.
+    pub(super) fn operators_are_answered(&mut self, world: &mut World<S>, request: RequestId, answer: Answer) {
+        let waits = |operator: &Operator| operator.asked == Asked::Waiting(request);
+        if !self.memory.hands(world.hands).operators.iter().any(waits) {
+            return;
+        }
+        self.change_operators(world, |operators| match answer {
+            Answer::Accepted => {
+                for operator in operators.iter_mut().filter(|operator| waits(operator)) {
+                    operator.asked = Asked::Accepted(request);
+                }
+            }
+            _ => operators.retain(|operator| !waits(operator)),
+        });
+    }
+
+    /// A request has its outcome. Whoever reads that there will be no restart climbs no further.
+    pub(super) fn operators_hear(&mut self, world: &mut World<S>, request: RequestId, outcome: Outcome) {
+        let hears = |operator: &Operator| operator.asked == Asked::Accepted(request);
+        let restarted = matches!(outcome, Outcome::Restarted { .. });
+        if !restarted && self.memory.hands(world.hands).operators.iter().any(hears) {
+            self.change_operators(world, |operators| operators.retain(|operator| !hears(operator)));
+        }
+    }
+
+    /// The process is there no more: it answers nobody, and its number is free unless it has only replaced itself.
+    pub(super) fn operators_lose_it(&mut self, world: &mut World<S>, dead: bool) {
+        if self.memory.hands(world.hands).operators.is_empty() {
+            return;
+        }
+        self.change_operators(world, |operators| {
+            for operator in operators {
+                if let Asked::Waiting(_) = operator.asked {
+                    operator.asked = Asked::InVain;
+                }
+                if dead && operator.number == Number::Patient {
+                    operator.number = Number::Nobody;
+                }
+            }
+        });
+    }
+
+    /// A stranger gets the number that the process had.
+    pub(super) fn stranger_comes(&mut self, world: &mut World<S>, index: usize) {
+        world.left.strangers -= 1;
+        self.change_operators(world, |operators| operators[index].number = Number::Stranger);
+    }
+
+    /// Somebody wants a restart, whatever state the gateway is in.
+    pub(super) fn climbs(&mut self, world: &mut World<S>, mode: Mode) {
+        let Some(generation) = world.generation(self.memory) else { return };
+        let patience = Patience::of(mode, self.memory.setting.contract.starts_again);
+        let mut operator = Operator {
+            ladder: Ladder::new(patience, world.now, Some(WAIT)),
+            mode,
+            begun: world.now,
+            generation,
+            number: Number::Patient,
+            asked: Asked::InVain,
+            hindered: false,
+            about_to: None,
+        };
+        if world.process != Process::Up {
+            return self.change_operators(world, |operators| operators.push(operator));
+        }
+        let request = Self::new_request(world);
+        operator.asked = Asked::Waiting(request);
+        self.change_operators(world, |operators| operators.push(operator));
+        self.tell(world, Input::Request { request, wish: Wish::Restart, mode, origin: Origin::Cli });
+    }
+
+    /// An operator looks, perhaps when its patience is over.
+    pub(super) fn operator_looks(&mut self, world: &mut World<S>, index: usize) {
+        let (memory, now) = (self.memory, world.now);
+        let operator = self.operator(world, index);
+        let mut ladder = operator.ladder.clone();
+        let mut step = ladder.saw(now, world.sight(memory, operator));
+        let serves = world.process == Process::Up && world.phase == Phase::Serving;
+        if S::climber(&memory.setting.subject) == Climber::TakesAnyForNew && serves {
+            step = Step::Done;
+        }
+        if step == Step::Done {
+            let ready = world.generation(memory).filter(|_| serves);
+            let operator = operator.clone();
+            reported(self.checks, &operator, ready, now);
+        }
+        self.change_operators(world, |operators| match step {
+            Step::Done | Step::GiveUp(_) => _ = operators.remove(index),
+            Step::Look => operators[index].ladder = ladder,
+            Step::Terminate | Step::Kill | Step::Start => {
+                operators[index].ladder = ladder;
+                operators[index].about_to = Some(step);
+            }
+        });
+    }
+
+    /// Time passes until an operator does something.
+    pub(super) fn operator_waits(&mut self, world: &mut World<S>, index: usize) {
+        let Some(at) = world.patience_ends(self.memory, self.operator(world, index)) else { return };
+        let answers = match world.process {
+            Process::Due(_) => true,
+            Process::Up => world.somebody_has_to_answer(self.memory),
+            _ => false,
+        };
+        world.left.slow -= u8::from(answers && world.left.slow > 0);
+        world.now = at;
+        self.operator_looks(world, index);
+    }
+
+    /// An operator does what it has decided upon.
+    pub(super) fn operator_acts(&mut self, world: &mut World<S>, index: usize) {
+        let Operator { about_to, number, generation, .. } = *self.operator(world, index);
+        let Some(step) = about_to else { return };
+        self.change_operators(world, |operators| operators[index].about_to = None);
+        if step == Step::Start {
+            return self.operator_starts(world);
+        }
+        let alive = matches!(world.process, Process::Up | Process::Stuck);
+        let owns = alive && world.generation(self.memory) == Some(generation);
+        let hits = match S::climber(&self.memory.setting.subject) {
+            Climber::TrustsNumbers => number != Number::Nobody,
+            _ => number == Number::Patient && owns,
+        };
+        self.checks.holds(Invariant::Lock, !hits || (number == Number::Patient && owns), || {
+            format!("{step:?} is meant for {generation} and reaches another process")
+        });
+        match step {
+            _ if !hits || !owns => {}
+            Step::Kill => self.die(world),
+            _ if world.process == Process::Up => {
+                let request = Self::new_request(world);
+                self.tell(world, Input::Signal { request, signal: Signal::Terminate });
+            }
+            _ => world.signal_waits = true,
+        }
+    }
+
+    /// Where nobody owns the journal another process is started, by whoever supervises it.
+    fn operator_starts(&mut self, world: &mut World<S>) {
+        let free = !matches!(world.process, Process::Up | Process::Stuck);
+        let starts = free || S::climber(&self.memory.setting.subject) == Climber::StartsBeside;
+        self.checks.holds(Invariant::Lock, !starts || free, || {
+            format!("another owner is started beside {:?}", world.generation(self.memory))
+        });
+        if matches!(world.process, Process::Down | Process::Forlorn) {
+            world.stop_job = false;
+            world.process = Process::Due(Start::Wanted);
+        }
+    }
+}
+
+/// An operator is told that the gateway was restarted: `ready` is the generation that serves.
+fn reported(checks: &mut Checks, operator: &Operator, ready: Option<GenerationId>, now: Instant) {
+    checks.holds(Invariant::Ready, ready.is_some_and(|ready| ready > operator.generation), || {
+        format!("restarted is said of {}, and {ready:?} serves", operator.generation)
+    });
+    // Where yet another generation serves, somebody has ended the next one as well.
+    if operator.mode == Mode::Force && !operator.hindered && ready == Some(operator.generation.next()) {
+        checks.holds(Invariant::Force, now - operator.begun <= FORCED, || {
+            format!("a forced restart took {:?}", now - operator.begun)
+        });
+    }
+}
