@@ -79,6 +79,16 @@ impl Base {
         Self { prefix: format!("{}/{path}", self.prefix), ..self.clone() }
     }
 
+    /// The host's name or address, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The path and query of a call.
     pub(super) fn target(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
