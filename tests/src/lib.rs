@@ -14,6 +14,7 @@ pub mod flight;
 pub mod gateway;
 pub mod hooks;
 pub mod http;
+pub mod model;
 pub mod oracle;
 pub mod process;
 pub mod service;

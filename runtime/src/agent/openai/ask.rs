@@ -184,7 +184,7 @@ impl<'a> Asking<'a> {
                 spoken |= self.take(&data, &mut finish).await?;
             }
             if finish.done {
-                // What may follow is read to keep the connection's end in order, but nobody waits for it.
+                // Nobody waits for the end of a connection that is not used again.
                 break;
             }
         }
