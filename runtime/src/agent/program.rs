@@ -20,6 +20,9 @@ pub(super) enum CannotStart {
     /// No program is configured.
     #[error("no agent program is configured: set {key}")]
     NoProgram { key: &'static str },
+    /// The folder that it is to be started in is not there.
+    #[error("the folder `{}` that the agent is to work in is not there; create it, or correct {key}", folder.display())]
+    NoFolder { folder: PathBuf, key: &'static str },
     /// The program is not where it was looked for.
     #[error("the agent program `{program}` was not found in {place}; install it, or correct {key}")]
     NotFound { program: String, place: String, key: &'static str },

@@ -39,18 +39,22 @@ pub(super) enum Heard {
     Flood,
 }
 
+/// It is lost; the turn hears so.
+#[derive(Debug)]
+pub(super) struct NoRoom;
+
 impl Inbox {
     /// An empty one, for that much text.
     pub(super) fn new(most_bytes: usize) -> Self {
         Self { state: Mutex::default(), news: Notify::new(), most_bytes }
     }
 
-    /// Puts something in; gives it back if there is no room.
-    pub(super) fn put(&self, heard: Heard) -> Result<(), Heard> {
+    /// Puts something in, if there is room.
+    pub(super) fn put(&self, heard: Heard) -> Result<(), NoRoom> {
         let mut state = self.state();
         let state = &mut *state;
         if state.heard.back() == Some(&Heard::Flood) {
-            return Err(heard);
+            return Err(NoRoom);
         }
         let size = match &heard {
             Heard::User(text) | Heard::Agent(text) => text.len(),
@@ -59,7 +63,7 @@ impl Inbox {
         if state.bytes + size > self.most_bytes || state.heard.len() >= ENTRIES {
             state.heard.push_back(Heard::Flood);
             self.news.notify_one();
-            return Err(heard);
+            return Err(NoRoom);
         }
         state.bytes += size;
         match (state.heard.back_mut(), heard) {

@@ -300,6 +300,11 @@ impl Keeper {
     }
 
     fn command(&self, home: &Home) -> Result<Group, program::CannotStart> {
+        let folder = &self.settings.cwd;
+        // The system would say of the program that it is not there.
+        if !folder.is_dir() {
+            return Err(program::CannotStart::NoFolder { folder: folder.clone(), key: "agent.acp.cwd" });
+        }
         let mut command = program::command(&self.settings.argv, ARGV)?;
         command
             .env(orphan::AGENT, "acp")
@@ -307,7 +312,7 @@ impl Keeper {
             .env("EVERGATE_STATE_DIR", &home.state_dir)
             .env("EVERGATE_GENERATION", home.generation.to_string())
             .envs(self.settings.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(&self.settings.cwd);
+            .current_dir(folder);
         Group::start(command).map_err(|error| program::explain(&self.settings.argv[0], ARGV, error))
     }
 

@@ -447,9 +447,13 @@ async fn what_keeps_an_agent_from_starting_is_said() {
         assert!(why.contains(expected), "{manner}: {why}");
         stage.end().await;
     }
-    let Some(stage) = stage(&[], |settings| settings.argv = vec!["no-such-agent".into()]) else { return };
+    let Some(stage) = self::stage(&[], |settings| settings.argv = vec!["no-such-agent".into()]) else { return };
     let why = failed(stage.play("a", 1, "hello").await);
     assert!(why.contains("`no-such-agent` was not found") && why.ends_with("correct agent.acp.argv"), "{why}");
+    stage.end().await;
+    let Some(stage) = self::stage(&[], |settings| settings.cwd = "/no/such/folder".into()) else { return };
+    let why = failed(stage.play("a", 1, "hello").await);
+    assert!(why.contains("`/no/such/folder`") && why.ends_with("correct agent.acp.cwd"), "{why}");
     stage.end().await;
 }
 
