@@ -1,12 +1,13 @@
-//! The deadlines of one end of the gateway: absolute, nested, computed from what is *effective*, and never moved later. A configured
-//! budget that does not fit below the supervisor's kill is shortened here, never discovered later.
+//! The deadlines of one end of the gateway: absolute, nested, computed from what is *effective*, and moved later only when the
+//! supervisor's kill has been moved later first. A configured budget that does not fit below that kill is shortened here, never
+//! discovered later.
 
 use crate::limits::Limits;
 use crate::request::Mode;
 use crate::time::Instant;
 use std::time::Duration;
 
-/// `drain ≤ interrupt ≤ close < self_kill < the supervisor's kill`, each an instant and none ever moved later.
+/// `drain ≤ interrupt ≤ close < self_kill < the supervisor's kill`, each an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Deadlines {
     /// Turns that are still awaited are interrupted now.
@@ -56,10 +57,25 @@ impl Deadlines {
         Self::at(now, interrupt, close, Limits::SELF_KILL_MARGIN)
     }
 
-    /// The deadlines of an end that has only to flush what was produced, from `now` on.
+    /// The deadlines of an end that has only to flush what was produced, from `now` on. `kill_after` is the supervisor's limit,
+    /// if its clock begins to run with that.
     #[must_use]
-    pub fn of_closing(limits: &Limits, mode: Mode, now: Instant) -> Self {
-        Self::at(now, Duration::ZERO, graces(limits, mode).1, Limits::SELF_KILL_MARGIN)
+    pub fn of_closing(limits: &Limits, mode: Mode, kill_after: Option<Duration>, now: Instant) -> Self {
+        let close = graces(limits, mode).1;
+        let (close, self_kill) = match kill_after {
+            None => (close, Limits::SELF_KILL_MARGIN),
+            Some(limit) => {
+                let (_, _, close, self_kill) = fit(limit, Duration::ZERO, Duration::ZERO, close);
+                (close, self_kill)
+            }
+        };
+        Self::at(now, Duration::ZERO, close, self_kill)
+    }
+
+    /// From `now` until a supervisor may kill a process with these deadlines.
+    #[must_use]
+    pub fn needed(&self, now: Instant) -> Duration {
+        self.self_kill + Limits::SUPERVISOR_MARGIN - now
     }
 
     fn at(drain: Instant, interrupt: Duration, close: Duration, self_kill: Duration) -> Self {
@@ -173,7 +189,7 @@ mod tests {
             let deadlines = Deadlines::new(&limits, mode, limit, now);
             nest(deadlines, now, limit)?;
             nest(Deadlines::of_interruption(&limits, mode, now), now, None)?;
-            nest(Deadlines::of_closing(&limits, mode, now), now, None)?;
+            nest(Deadlines::of_closing(&limits, mode, limit, now), now, limit)?;
             if mode == Mode::Force {
                 prop_assert!(deadlines.close - now <= Limits::FORCE_INTERRUPT_GRACE + Limits::FORCE_CLOSE_GRACE);
             }
@@ -194,7 +210,7 @@ mod tests {
                 let fresh = match what {
                     0 => Deadlines::new(&limits, mode, limit, now),
                     1 => Deadlines::of_interruption(&limits, mode, now),
-                    _ => Deadlines::of_closing(&limits, mode, now),
+                    _ => Deadlines::of_closing(&limits, mode, limit, now),
                 };
                 kills.extend([limit.filter(|_| what == 0).map(|limit| now + limit)]);
                 let before = deadlines;

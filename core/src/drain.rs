@@ -9,6 +9,7 @@ use crate::id::{RequestId, TurnId};
 use crate::outbox::DeliveryState;
 use crate::record::Record;
 use crate::request::{Mode, Origin, Outcome, Request, Signal, Wish};
+use crate::supervisor::Extends;
 use crate::time::Instant;
 use crate::turn::{Turn, TurnState};
 use crate::verdict::{STOP, Verdict};
@@ -29,6 +30,9 @@ pub struct Drain {
     pub signals: BTreeSet<Signal>,
     /// When each stage ends at the latest.
     pub deadlines: Deadlines,
+    /// Where the supervisor's limit alone keeps this drain short, and it gives more time to whoever gets on: the end of the
+    /// configured budget.
+    pub extendable_to: Option<Instant>,
     /// When admission was closed.
     pub since: Instant,
     /// When the turns that were left were interrupted.
@@ -88,6 +92,7 @@ impl Gateway {
         let origin = if terminated { Origin::Signal(Signal::Terminate) } else { Origin::Cli };
         let verdict = self.contract.verdict(wish, origin);
         let fresh = Deadlines::new(&self.limits, mode, limit, now);
+        let former = self.drain.as_ref().map(|drain| drain.extendable_to.unwrap_or(drain.deadlines.drain));
         match &mut self.drain {
             Some(drain) => {
                 drain.wish = wish;
@@ -98,6 +103,12 @@ impl Gateway {
             }
             None => self.begin_drain(now, wish, mode, signals, verdict, fresh),
         }
+        if let Some(drain) = &mut self.drain {
+            let budget = Deadlines::new(&self.limits, mode, None, now).drain;
+            let budget = former.map_or(budget, |former| former.min(budget));
+            let extends = limit.is_some() && self.contract.extends == Extends::WhenTold;
+            drain.extendable_to = Some(budget).filter(|budget| extends && *budget > drain.deadlines.drain);
+        }
         self.arm_guard();
         if wish == Wish::Restart {
             self.stop_waiting_for_check(now);
@@ -105,7 +116,7 @@ impl Gateway {
     }
 
     /// Sets the guard outside to what is true now: the deadlines or the verdict have changed.
-    fn arm_guard(&mut self) {
+    pub(crate) fn arm_guard(&mut self) {
         let Some(drain) = &self.drain else { return };
         self.effects.push_back(Effect::Guard(Some((drain.deadlines.self_kill, emergency(drain.verdict)))));
     }
@@ -126,6 +137,7 @@ impl Gateway {
             verdict,
             signals,
             deadlines,
+            extendable_to: None,
             since: now,
             interrupted_at: None,
             closing_at: None,
@@ -156,7 +168,10 @@ impl Gateway {
         if self.phase == Phase::Serving {
             self.dispatch(now);
         }
-        if self.phase == Phase::Draining && self.awaited_until().is_none_or(|until| until <= now) {
+        if self.phase == Phase::Draining
+            && self.awaited_until().is_none_or(|until| until <= now)
+            && !self.drains_on(now)
+        {
             self.interrupt_what_is_left(now);
         }
         if self.phase == Phase::Interrupting {
@@ -165,6 +180,19 @@ impl Gateway {
         if self.phase == Phase::Closing {
             self.end_when_flushed(now);
         }
+    }
+
+    /// The drain is over as far as the supervisor's own limit goes. Where a turn has lately got on and there is budget left, the
+    /// supervisor is told to wait, and the drain goes on; the stages behind it get their full length. Asked anew each time, so
+    /// that a loop that is stuck meanwhile is killed soon, and a turn that shows nothing is not waited for.
+    fn drains_on(&mut self, now: Instant) -> bool {
+        let Some(until) = self.worth_waiting_until().filter(|until| *until > now) else { return false };
+        let Some(drain) = &mut self.drain else { return false };
+        drain.deadlines = Deadlines::of_interruption(&self.limits, drain.mode, until);
+        drain.extendable_to = drain.extendable_to.filter(|budget| *budget > until);
+        self.effects.push_back(Effect::Extend(drain.deadlines.needed(now)));
+        self.arm_guard();
+        true
     }
 
     /// Interrupts the turns that are left. That this was our doing is written down before they can notice it. The graces
@@ -215,9 +243,11 @@ impl Gateway {
         }
         if let Some(drain) = &mut self.drain {
             drain.closing_at = Some(now);
-            drain.deadlines = drain.deadlines.earlier(Deadlines::of_closing(&self.limits, drain.mode, now));
             // Only of a stop: a supervisor that hears this expects us to stay away, and counts the time until we are gone.
-            if drain.wish == Wish::Stop {
+            let (stops, hears) = (drain.wish == Wish::Stop, self.contract.extends == Extends::WhenTold);
+            let limit = self.contract.kill_after.filter(|_| stops && hears && drain.signals.is_empty());
+            drain.deadlines = drain.deadlines.earlier(Deadlines::of_closing(&self.limits, drain.mode, limit, now));
+            if stops {
                 self.effects.push_back(Effect::Stopping);
             }
         }

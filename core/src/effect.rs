@@ -11,6 +11,7 @@ use crate::time::Instant;
 use crate::turn::Resume;
 use crate::verdict::Verdict;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What an accepted message is told about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -165,6 +166,8 @@ pub enum Effect {
     Ready,
     /// The process is about to leave for good: tell the supervisor.
     Stopping,
+    /// The end gets on and takes longer: tell the supervisor not to kill before so much time from now is over.
+    Extend(Duration),
     /// The phase has changed.
     Phase(Phase),
     /// From now on a guard outside the driver ends the process so at this time, as [`Contract::signalled_at_last`] has it if a

@@ -55,6 +55,9 @@ impl Limits {
     /// The longest that a restart waits to hear whether what would be started next is able to take over. The driver ends
     /// the check itself before that.
     pub const CANDIDATE_ANSWER: Duration = Duration::from_secs(4);
+    /// Where a supervisor gives more time to a process that gets on: how lately a turn must have shown progress to be waited for
+    /// beyond the supervisor's own limit, and for how long that is asked for at once.
+    pub const EXTENSION: Duration = Duration::from_secs(5);
     /// Between our own last deadline and the supervisor's kill.
     pub const SUPERVISOR_MARGIN: Duration = Duration::from_secs(3);
 }

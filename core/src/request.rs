@@ -208,6 +208,7 @@ impl Gateway {
     fn leave_instead(&mut self, verdict: Verdict) {
         if let Some(drain) = self.drain.as_mut().filter(|drain| !matches!(drain.verdict, Verdict::Exit(_))) {
             drain.verdict = verdict;
+            self.arm_guard();
         }
     }
 

@@ -77,7 +77,8 @@ pub enum Death {
 ///
 /// Where any end is followed by a start, a stop stays up, idle, until the job is unloaded: with exit status 0 the stop would
 /// be undone at once. Under systemd a restart happens in place because exit 75 counts against the start limit of any unit that does not
-/// switch it off (five in ten seconds by default, then the unit stays failed); in place it costs nothing.
+/// switch it off (five in ten seconds by default, then the unit stays failed); in place it costs nothing. systemd alone gives more
+/// than the time in the table to a process that gets on and says so, where the unit lets it speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Contract {
     /// Whose terms these are.
@@ -94,6 +95,9 @@ pub struct Contract {
     pub kill_after: Option<Duration>,
     /// Whether it can be asked if a SIGTERM came from it.
     pub answers: Answers,
+    /// Whether it gives more time to a process that it has told to leave, when that says in time that it gets on.
+    #[serde(default)]
+    pub extends: Extends,
     /// When it starts us again by itself.
     pub starts_again: StartsAgain,
 }
@@ -105,6 +109,17 @@ pub enum Answers {
     /// It can be asked whether it is stopping us.
     WhenAsked,
     /// It says nothing.
+    Never,
+}
+
+/// Whether a supervisor lets itself be talked into killing later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extends {
+    /// Each time that it is told so, from then on (`EXTEND_TIMEOUT_USEC=` of `sd_notify(3)`).
+    WhenTold,
+    /// Its limit stands.
+    #[default]
     Never,
 }
 
@@ -143,7 +158,21 @@ impl Contract {
             StartsAgain::Always => Verdict::StayUp,
             _ => Verdict::Exit(STOP),
         };
-        Self { supervisor, restart, leave: Verdict::Exit(RESTART), stop, park, kill_after, answers, starts_again }
+        let extends = match supervisor {
+            Supervisor::Systemd => Extends::WhenTold,
+            _ => Extends::Never,
+        };
+        Self {
+            supervisor,
+            restart,
+            leave: Verdict::Exit(RESTART),
+            stop,
+            park,
+            kill_after,
+            answers,
+            extends,
+            starts_again,
+        }
     }
 
     /// The terms of one supervisor.
@@ -156,6 +185,12 @@ impl Contract {
     #[must_use]
     pub const fn with_kill_after(self, effective: Option<Duration>) -> Self {
         Self { kill_after: effective, ..self }
+    }
+
+    /// The same terms of a supervisor that does not listen to us: its limit stands.
+    #[must_use]
+    pub const fn without_extension(self) -> Self {
+        Self { extends: Extends::Never, ..self }
     }
 
     /// How a request of this kind ends the process. Total: every wish from every origin has a verdict.

@@ -3,9 +3,11 @@
 
 use crate::gateway::Gateway;
 use crate::id::{DeliveryId, SessionId, TurnId};
+use crate::limits::Limits;
 use crate::outbox::DeliveryState;
 use crate::request::Origin;
 use crate::time::Instant;
+use crate::turn::Turn;
 
 /// One piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +117,20 @@ impl Gateway {
             Origin::Session(from) => from == session,
             _ => false,
         })
+    }
+
+    /// Until when the drain would wait if the supervisor gave it the time: for turns that have lately shown progress, and no
+    /// longer than for others. `None` where its limit is not what ends the drain, or there is no such turn.
+    pub(crate) fn worth_waiting_until(&self) -> Option<Instant> {
+        let drain = self.drain.as_ref()?;
+        let budget = drain.extendable_to?;
+        let until = |(id, turn): (TurnId, &Turn)| {
+            let progress = turn.progress_at + Limits::EXTENSION.min(self.limits.stall_after);
+            let grace = drain.since + self.limits.requester_grace;
+            let asked = self.asked_for_the_end(id, turn.session);
+            progress.min(if asked { grace.min(budget) } else { budget })
+        };
+        self.live_turns().map(until).max()
     }
 
     /// Until when the drain waits; `None` when there is nothing to wait for.

@@ -1,10 +1,10 @@
 //! Who supervises this very process. Environment variables are inherited by everything below a supervised process, so each
 //! hint is checked against something that only its addressee has: a PID, a parent.
 
-use crate::systemd::{self, StopLimit};
+use crate::systemd::{self, Notify, StopLimit};
 use evergate_core::budget::Deadlines;
 use evergate_core::limits::Limits;
-use evergate_core::supervisor::{Contract, Supervisor};
+use evergate_core::supervisor::{Contract, Extends, Supervisor};
 use std::os::unix::process::parent_id;
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// the listening socket for us. What of the configured budgets does not fit below that limit is said once, with both numbers.
 pub async fn contract(limits: &Limits) -> (Contract, bool) {
     let terms = Contract::of(supervisor());
+    // systemd names the socket to those alone whom it listens to (`NotifyAccess=`).
+    let heard = terms.supervisor == Supervisor::Systemd && Notify::from_environment("NOTIFY_SOCKET").is_heard();
+    let terms = if heard { terms } else { terms.without_extension() };
     let systemd = ask_systemd(terms.supervisor).await;
     let limit = systemd.map(|said| said.stop_limit).or_else(|| limit_beside_us(terms.supervisor));
     let contract = match limit {
@@ -27,16 +30,30 @@ pub async fn contract(limits: &Limits) -> (Contract, bool) {
         Some(StopLimit::Never) => terms.with_kill_after(None),
         None => terms,
     };
-    let room = Deadlines::room(limits);
-    if let Some(limit) = contract.kill_after.filter(|limit| *limit < room) {
-        tracing::warn!(
-            limit = %humantime::format_duration(limit),
-            needed = %humantime::format_duration(room),
-            supervisor = contract.supervisor.name(),
-            "the supervisor kills before an end with the configured budgets is over: they are shortened; raise its limit or lower drain.budget"
-        );
-    }
+    tell_of_a_short_limit(&contract, limits);
     (contract, systemd.is_some_and(|said| said.keeps_sockets))
+}
+
+fn tell_of_a_short_limit(contract: &Contract, limits: &Limits) {
+    let room = Deadlines::room(limits);
+    let Some(limit) = contract.kill_after.filter(|limit| *limit < room) else { return };
+    let (limit, needed) = (humantime::format_duration(limit), humantime::format_duration(room));
+    let supervisor = contract.supervisor.name();
+    match contract.extends {
+        Extends::Never => tracing::warn!(
+            %limit,
+            %needed,
+            supervisor,
+            "the supervisor kills before an end with the configured budgets is over: they are shortened; raise its limit or lower drain.budget"
+        ),
+        Extends::WhenTold => tracing::info!(
+            %limit,
+            %needed,
+            silence = %humantime::format_duration(Limits::EXTENSION),
+            supervisor,
+            "the supervisor kills before an end with the configured budgets is over: it is told to wait while a turn gets on, and one that is silent for longer is cut early"
+        ),
+    }
 }
 
 /// What systemd says of our unit, where it is the supervisor and answers.

@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A future that may move between threads.
@@ -64,6 +65,8 @@ pub enum Told {
     Ready,
     /// The process is about to leave.
     Stopping,
+    /// Its end gets on and takes longer: it is not to be killed before so much time is over.
+    Extend(Duration),
     /// One line for people.
     Status(&'static str),
     /// The gateway gets on.

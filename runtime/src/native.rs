@@ -186,6 +186,7 @@ impl Environment for Native {
         match told {
             Told::Ready => self.notify.iter().for_each(Notify::ready),
             Told::Stopping => self.notify.iter().for_each(Notify::stopping),
+            Told::Extend(by) => self.notify.iter().for_each(|notify| notify.extend(by)),
             Told::Status(line) => self.notify.iter().for_each(|notify| notify.status(line)),
             Told::Alive => self.notify.iter().for_each(Notify::alive),
         }

@@ -90,6 +90,18 @@ impl Notify {
         self.send("STOPPING=1");
     }
 
+    /// The end of the gateway gets on, and may take so long from now. Counts only when it comes before the limit that holds, and
+    /// never makes that earlier.
+    pub fn extend(&self, by: Duration) {
+        self.send(&format!("EXTEND_TIMEOUT_USEC={}", by.as_micros()));
+    }
+
+    /// Whether there is anybody to be told.
+    #[must_use]
+    pub const fn is_heard(&self) -> bool {
+        self.supervisor.is_some()
+    }
+
     /// One line about what the gateway is doing, for `systemctl status`.
     pub fn status(&self, line: &str) {
         let line: String = line.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();

@@ -99,6 +99,7 @@ impl Telling {
             Effect::ClosePlatforms => (Lane::People, "the platforms close".to_owned()),
             Effect::Ready => (Lane::Supervisor, "ready".to_owned()),
             Effect::Stopping => (Lane::Supervisor, "stopping".to_owned()),
+            Effect::Extend(by) => (Lane::Supervisor, format!("wait for {} ms from now", by.as_millis())),
             Effect::Phase(phase) => (Lane::Gateway, phase.name().to_owned()),
             Effect::Guard(Some((at, verdict))) => {
                 (Lane::Gateway, format!("the guard is set to {} ms, {verdict}", at.as_millis()))

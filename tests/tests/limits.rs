@@ -1,6 +1,6 @@
-//! The limit that systemd really sets, whatever was configured: the budgets are shortened to fit below it, so a stop by
-//! systemd never ends in its SIGKILL, and what was cut is resumed. Where it cannot be asked, a kill at the limit loses
-//! nothing either.
+//! The limit that systemd really sets, whatever was configured: it is told to wait while a turn gets on, and otherwise the
+//! budgets are shortened to fit below it, so a stop by systemd never ends in its SIGKILL, and what was cut is resumed. Where it
+//! cannot be asked, a kill at the limit loses nothing either.
 
 use std::{
     fs, thread,
@@ -27,6 +27,13 @@ fn limited(limit: &str) -> impl Fn(String) -> String {
     }
 }
 
+/// The same unit, which systemd does not listen to.
+fn unheard(unit: &str) -> String {
+    let speaks = ["NotifyAccess=", "WatchdogSec=", "FileDescriptorStoreMax="];
+    let lines = unit.lines().filter(|line| !speaks.iter().any(|key| line.starts_with(key)));
+    lines.map(|line| line.replace("Type=notify", "Type=exec") + "\n").collect()
+}
+
 /// Stops the unit in the middle of a turn that outlasts every budget, and starts it again; gives what systemd called the end.
 fn stop_in_the_middle_of_a_turn(service: &Service, within: Duration) -> String {
     let question = service.send("main", "question", "take 10s to say what there is to say about limits");
@@ -48,11 +55,57 @@ fn stop_in_the_middle_of_a_turn(service: &Service, within: Duration) -> String {
 fn a_limit_below_the_drain_budget_shortens_it_with_both_numbers_and_is_never_reached() {
     for limit in [4, 6, 9] {
         let test = "a limit below the budgets under systemd";
-        let Some(service) = Service::installed(test, CONFIG, limited(&limit.to_string())) else { return };
+        let unit = |unit: String| unheard(&limited(&limit.to_string())(unit));
+        let Some(service) = Service::installed(test, CONFIG, unit) else { return };
         let log = fs::read_to_string(service.log()).expect("it logs");
         assert!(log.contains(&format!("\"limit\":\"{limit}s\"")) && log.contains("\"needed\":\"13s\""), "{log}");
         assert_eq!(stop_in_the_middle_of_a_turn(&service, Duration::from_secs(limit)), "success");
     }
+}
+
+/// Much longer than systemd's limit of five seconds.
+const LONG: &str = "[drain]\nbudget = \"15s\"\ninterrupt_grace = \"1s\"\nclose_grace = \"1s\"\n";
+
+#[test]
+fn a_turn_that_gets_on_is_waited_for_beyond_the_limit_of_systemd() {
+    let Some(service) = Service::installed("a limit that is extended under systemd", LONG, limited("5")) else {
+        return;
+    };
+    let log = fs::read_to_string(service.log()).expect("it logs");
+    assert!(log.contains("it is told to wait while a turn gets on"), "{log}");
+    let question = service.send("main", "question", "take 10s to say one two three four five six seven eight nine ten");
+    service.await_running("main", question);
+    let begun_at = Instant::now();
+    service.control("stop");
+    assert!(begun_at.elapsed() > Duration::from_secs(6), "the turn needed longer than the limit");
+    assert_eq!(service.systemd.show(UNIT, "Result"), "success");
+    let log = fs::read_to_string(service.log()).expect("it logs");
+    assert!(log.contains("the supervisor is told to wait longer"), "{log}");
+    service.control("start");
+    service.await_generation_after(0);
+    let events = service.await_only_reply("main", question);
+    assert!(!was_resumed(&events, question), "it came to its end: {events:#?}");
+}
+
+#[test]
+fn a_turn_that_shows_nothing_has_systemd_wait_for_nothing() {
+    let silent = format!(
+        "{LONG}[agent]\nkind = \"command\"\n[agent.command]\nargv = [\"/bin/sh\", \"-c\", \"sleep 11; echo done\"]\n"
+    );
+    let Some(service) = Service::installed("a silent turn under systemd", &silent, limited("5")) else { return };
+    let question = service.send("main", "question", "anything");
+    service.await_running("main", question);
+    thread::sleep(Duration::from_secs(6));
+    let begun_at = Instant::now();
+    service.control("stop");
+    assert!(begun_at.elapsed() < Duration::from_secs(5), "it is cut below the limit");
+    assert_eq!(service.systemd.show(UNIT, "Result"), "success");
+    let log = fs::read_to_string(service.log()).expect("it logs");
+    assert!(!log.contains("the supervisor is told to wait longer"), "{log}");
+    service.control("start");
+    service.await_generation_after(0);
+    let events = service.await_only_reply("main", question);
+    assert!(was_resumed(&events, question), "it was cut: {events:#?}");
 }
 
 #[test]

@@ -76,6 +76,10 @@ pub(super) struct Life {
     pub(super) interrupted: bool,
     /// When the first signal came: a supervisor counts from there.
     pub(super) signalled_at: Option<Instant>,
+    /// When a turn last got on, since then.
+    pub(super) progress_at: Option<Instant>,
+    /// Until when its supervisor has been told to wait.
+    pub(super) extended_to: Option<Instant>,
     /// A stop was carried out in it.
     pub(super) stopped: bool,
     pub(super) guard: Option<Instant>,

@@ -11,10 +11,11 @@ use crate::invariant::{Checks, Invariant};
 use crate::limits::Limits;
 use crate::record::Record;
 use crate::request::{Mode, Outcome, Signal, Wish};
-use crate::supervisor::{Death, StartsAgain};
+use crate::supervisor::{Death, Extends, StartsAgain};
 use crate::time::Instant;
 use crate::turn::Resume;
 use crate::verdict::Verdict;
+use std::time::Duration;
 
 /// What goes in and what comes out.
 impl Witness {
@@ -29,6 +30,9 @@ impl Witness {
                     Signal::Interrupt => life.interrupted = true,
                 }
                 life.signalled_at.get_or_insert(now);
+            }
+            Input::TurnBegan { .. } | Input::TurnProgressed { .. } if life.signalled_at.is_some() => {
+                life.progress_at = Some(now);
             }
             Input::Synced { through } => life.unheard.retain(|_, position| *position > *through),
             Input::TurnEnded { turn, .. } | Input::TurnGone { turn } => {
@@ -121,6 +125,7 @@ impl Witness {
                 });
             }
             Effect::Phase(phase) => life.phase = *phase,
+            Effect::Extend(by) => self.extends(checks, now, *by),
             Effect::Guard(None) => life.guard = None,
             Effect::Guard(Some((at, _))) => self.guards(checks, now, *at, drain),
             Effect::End { verdict, .. } => self.ends(checks, *verdict, Striker::Nobody),
@@ -195,11 +200,12 @@ impl Witness {
             first <= interrupt && interrupt <= close && close < self_kill && self_kill <= at,
             || format!("the deadlines do not nest below the guard at {at:?}: {:?}", drain.deadlines),
         );
-        checks.holds(Invariant::Budget, life.guard.is_none_or(|before| at <= before), || {
+        let covered = life.extended_to.is_some_and(|kill| at < kill);
+        checks.holds(Invariant::Budget, covered || life.guard.is_none_or(|before| at <= before), || {
             format!("the guard moves from {:?} to {at:?}", life.guard)
         });
         if let (Some(since), Some(limit)) = (life.signalled_at, self.contract.kill_after) {
-            checks.holds(Invariant::Budget, at < since + limit, || {
+            checks.holds(Invariant::Budget, covered || at < since + limit, || {
                 format!("the supervisor kills at {:?}, before the guard at {at:?}", since + limit)
             });
         }
@@ -210,6 +216,20 @@ impl Witness {
             });
         }
         life.guard = Some(at);
+    }
+
+    fn extends(&mut self, checks: &mut Checks, now: Instant, by: Duration) {
+        let Some(life) = &mut self.life else { return };
+        let hears = self.contract.extends == Extends::WhenTold;
+        let kill = self.contract.kill_after.and_then(|limit| Some(life.signalled_at? + limit)).max(life.extended_to);
+        checks.holds(Invariant::Budget, hears && kill.is_some_and(|kill| now < kill), || {
+            format!("the supervisor is told to wait at {now:?}, and it kills at {kill:?} or does not listen")
+        });
+        let lately = life.progress_at.or(life.signalled_at).is_some_and(|at| now <= at + Limits::EXTENSION);
+        checks.holds(Invariant::Budget, lately, || {
+            format!("the supervisor is told to wait, and nothing got on since {:?}", life.progress_at)
+        });
+        life.extended_to = life.extended_to.max(Some(now + by));
     }
 
     /// The guard has ended a process whose loop was stuck: no orderly end, but the same verdict.

@@ -144,6 +144,8 @@ impl Witness {
             terminated: false,
             interrupted: false,
             signalled_at: None,
+            progress_at: None,
+            extended_to: None,
             stopped: false,
             guard: None,
             settling: BTreeSet::new(),

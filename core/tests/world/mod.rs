@@ -98,6 +98,8 @@ pub struct World {
     pub phase: Phase,
     /// A signal came when the end was already being written.
     pub signalled_late: bool,
+    /// When the supervisor was told to wait, and until when.
+    pub extended: Vec<(Instant, Instant)>,
     /// How much likelier than a disturbance it is that things go forward.
     pub calmness: usize,
     next_message: u64,
@@ -137,6 +139,7 @@ impl World {
             dies_after: None,
             phase: Phase::Ended,
             signalled_late: false,
+            extended: Vec::new(),
             calmness: 1,
             next_message: 0,
             next_request: 0,
@@ -251,6 +254,7 @@ impl World {
             Effect::AskSupervisor { request } => self.supervisor_asked.push(request),
             Effect::CheckCandidate { request } => self.checks.push(request),
             Effect::OpenPlatforms => self.opening = true,
+            Effect::Extend(by) => self.extended.push((self.now, self.now + by)),
             Effect::Phase(phase) => self.phase = phase,
             Effect::End { verdict, .. } => return Some(verdict),
             Effect::Refuse { .. }

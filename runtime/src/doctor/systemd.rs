@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const ANSWER: Duration = Duration::from_secs(3);
 /// What is asked of a unit.
 const PROPERTIES: &str = "LoadState,FragmentPath,ExecStart,Restart,RestartPreventExitStatus,RestartForceExitStatus,\
-SuccessExitStatus,KillMode,TimeoutStopUSec,StartLimitIntervalUSec,StartLimitBurst,UnitFileState,NeedDaemonReload,\
+SuccessExitStatus,KillMode,NotifyAccess,TimeoutStopUSec,StartLimitIntervalUSec,StartLimitBurst,UnitFileState,NeedDaemonReload,\
 NotifyAccess,FileDescriptorStoreMax";
 
 /// Where units of ours are written, of the user and of the machine.
@@ -183,10 +183,17 @@ impl Unit {
         if let (Some(StopLimit::After(limit)), Some(room)) = (StopLimit::parse(self.get("TimeoutStopUSec")), room)
             && limit < room
         {
+            // Without an own word systemd listens to the main process of a unit that waits to be notified, and to nobody else's.
+            let heard = matches!(self.get("NotifyAccess"), "main" | "exec" | "all");
+            let consequence = if heard {
+                "systemd is told to wait while turns get on; one that says nothing for 5 s is cut earlier than configured"
+            } else {
+                "budgets are shortened: turns are cut earlier than configured, and resumed afterwards"
+            };
             findings.push(Finding::new(
                 "stop limit",
                 format!("systemd kills after {} s, the configured budgets need {} s", limit.as_secs(), room.as_secs()),
-                "budgets are shortened: turns are cut earlier than configured, and resumed afterwards",
+                consequence,
                 edit(&format!("TimeoutStopSec={}, or a lower drain.budget", room.as_secs())),
             ));
         }

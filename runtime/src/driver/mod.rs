@@ -482,6 +482,10 @@ impl Driver {
                 tracing::info!(generation = generation.0, listen = self.listen, "ready");
             }
             Effect::Stopping => self.environment.tell_supervisor(Told::Stopping),
+            Effect::Extend(by) => {
+                tracing::info!(by_ms = by.as_millis() as u64, "a turn gets on: the supervisor is told to wait longer");
+                self.environment.tell_supervisor(Told::Extend(by));
+            }
             Effect::Phase(phase) => self.enter(phase),
             Effect::Guard(end) => {
                 self.guarded = end.map(|(at, _)| at);

@@ -116,11 +116,13 @@ impl Environment for Simulated {
             return;
         }
         if let Told::Status(phase) = told {
-            self.world.process().phase = phase;
+            // What follows a semicolon is for people.
+            self.world.process().phase = phase.split(';').next().unwrap_or(phase);
         }
         self.world.logbook.note(Lane::Gateway, Kind::Effect, || match told {
             Told::Ready => "ready".into(),
             Told::Stopping => "about to leave".into(),
+            Told::Extend(by) => format!("not before {} ms", by.as_millis()),
             Told::Alive => "gets on".into(),
             Told::Status(phase) => phase.into(),
         });

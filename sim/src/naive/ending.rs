@@ -183,6 +183,7 @@ impl Naive {
             verdict,
             signals,
             deadlines,
+            extendable_to: None,
             since: now,
             interrupted_at: None,
             closing_at: None,

@@ -176,6 +176,13 @@ impl World<'_> {
                 }
                 return Some(verdict);
             }
+            Effect::Extend(by) => {
+                self.marks.hit(Mark::Extended);
+                let until = self.now + u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+                if let Some((_, Some(kill_at))) = &mut self.keeper.job {
+                    *kill_at = until.max(*kill_at);
+                }
+            }
             Effect::ClosePlatforms | Effect::Stopping | Effect::Phase(_) | Effect::Ignored => {}
         }
         None

@@ -68,6 +68,7 @@ marks! {
     LateSignal 400 "signal after the end was recorded",
     SignalledTwice 500 "second signal while draining",
     SupervisorStops 80 "supervisor said that it stops us",
+    Extended 1 "supervisor told to wait longer",
     SupervisorLate 7 "supervisor answered late or never",
     CandidateUnfit 30 "restart refused, since what would follow could not take over",
     CandidateSilent 20 "check of what would follow never ended",

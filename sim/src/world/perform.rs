@@ -367,6 +367,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             | Effect::ClosePlatforms
             | Effect::Ready
             | Effect::Stopping
+            | Effect::Extend(_)
             | Effect::Ignored
             | Effect::End { .. } => {}
         }
