@@ -146,12 +146,7 @@ fn hear(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Value>> {
     serde_json::from_slice(&body).map(Some).map_err(io::Error::other)
 }
 
-fn answer(
-    mut stream: &TcpStream,
-    shared: &Shared,
-    asked: &[(String, String)],
-    fault: Option<Fault>,
-) -> io::Result<()> {
+fn answer(mut stream: &TcpStream, shared: &Shared, asked: &[(String, String)], fault: Option<Fault>) -> io::Result<()> {
     match &fault {
         Some(Fault::Status(status, pause)) => {
             let pause = pause.map(|pause| format!("Retry-After: {pause}\r\n")).unwrap_or_default();
