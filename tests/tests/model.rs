@@ -42,7 +42,7 @@ fn await_said(gateway: &Gateway, session: &str, text: &str) {
 /// The notice that a failed turn leaves.
 fn failure(gateway: &Gateway, session: &str, text: &str) -> String {
     gateway.send(session, text, &format!("{session}-{text}"));
-    let events = gateway.events(session, None, |event| event.is("notice"));
+    let events = gateway.events(session, None, "a notice", |events| events.iter().any(|event| event.is("notice")));
     events.last().expect("the notice").text().to_owned()
 }
 
@@ -62,7 +62,9 @@ fn a_conversation_is_kept_over_a_restart_and_new_begins_afresh() {
     reply(&gateway, "other", "alone");
     assert_eq!(told(&model, 3), ["user: alone"]);
     gateway.send("main", "/new", "new");
-    gateway.events("main", None, |event| event.is("notice") && event.data["conversation"] == 1);
+    gateway.events("main", None, "a new conversation", |events| {
+        events.iter().any(|event| event.is("notice") && event.data["conversation"] == 1)
+    });
     reply(&gateway, "main", "four");
     assert_eq!(told(&model, 4), ["user: four"]);
     reply(&gateway, "main", "five");
