@@ -6,7 +6,7 @@ use crate::budget::Deadlines;
 use crate::effect::Effect;
 use crate::gateway::{Gateway, Phase};
 use crate::id::{RequestId, TurnId};
-use crate::outbox::DeliveryState;
+use crate::outbox::Delivery;
 use crate::record::Record;
 use crate::request::{Mode, Origin, Outcome, Request, Signal, Wish};
 use crate::supervisor::Extends;
@@ -262,7 +262,7 @@ impl Gateway {
         let (close, last) = (drain.deadlines.close, drain.last_moment());
         let quiet = self.live.is_empty()
             && drain.waits_for_supervisor_until().is_none()
-            && !self.outbox.values().any(|delivery| delivery.state == DeliveryState::Sending);
+            && !self.outbox.values().any(Delivery::is_under_way);
         if !drain.end_recorded && (quiet || now >= close) {
             self.record_end(now);
         }
@@ -284,7 +284,7 @@ impl Gateway {
         if let Some(drain) = &mut self.drain {
             drain.end_recorded = true;
         }
-        self.write_ahead.withdraw_sends();
+        self.withdraw_sends();
         let stops: Vec<RequestId> =
             self.standing().filter(|(_, request)| request.wish == Wish::Stop).map(|(id, _)| id).collect();
         for id in stops {
@@ -293,7 +293,7 @@ impl Gateway {
         let verdict = self.drain.as_ref().map(|drain| drain.verdict);
         let generation = self.generation;
         self.append(Record::GenerationEnded { generation, verdict, report: report.clone() });
-        self.report = report;
+        self.report = report.into();
     }
 
     /// Whether this generation's end is on its way to the disk: nothing more is promised, sent or carried out.
@@ -322,7 +322,7 @@ impl Gateway {
         let verdict = drain.verdict;
         self.effects.push_back(Effect::ClosePlatforms);
         self.enter(Phase::Ended);
-        let report = std::mem::take(&mut self.report);
+        let report = std::mem::take(&mut *self.report);
         self.effects.push_back(Effect::End { verdict, report });
     }
 

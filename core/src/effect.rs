@@ -4,7 +4,7 @@
 use crate::drain::Report;
 use crate::gateway::Phase;
 use crate::id::{DeliveryId, MessageId, Position, RequestId, SessionId, TurnId};
-use crate::outbox::Content;
+use crate::outbox::{Content, Repeat};
 use crate::record::Record;
 use crate::request::Outcome;
 use crate::time::Instant;
@@ -122,7 +122,8 @@ pub enum Effect {
         /// Which.
         turn: TurnId,
     },
-    /// Bring this to its chat; say how it went.
+    /// Bring this to its chat. A platform that knows a repeat by its id does so and says how it went; one that does not
+    /// says `DeliveryIntended` and waits for `Transmit`.
     Send {
         /// Which.
         delivery: DeliveryId,
@@ -130,6 +131,19 @@ pub enum Effect {
         session: SessionId,
         /// What.
         content: Content,
+        /// Whether an earlier attempt may have arrived.
+        repeat: Repeat,
+    },
+    /// That this is about to be sent is on disk: send it, and say how it went.
+    Transmit {
+        /// Which.
+        delivery: DeliveryId,
+        /// Where to.
+        session: SessionId,
+        /// What.
+        content: Content,
+        /// Whether an earlier attempt may have arrived: then it is marked as perhaps not the first.
+        repeat: Repeat,
     },
     /// Tell the requester.
     Answer {

@@ -7,10 +7,11 @@ use crate::effect::{Answer, Effect};
 use crate::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use crate::input::Input;
 use crate::limits::Limits;
-use crate::outbox::{Delivery, DeliveryState, Fate};
+use crate::outbox::{Delivery, Fate};
 use crate::record::Record;
 use crate::request::{Origin, Request};
 use crate::session::{Command, Quarantine, Session};
+use crate::shared::Shared;
 use crate::supervisor::Contract;
 use crate::time::Instant;
 use crate::turn::{Turn, TurnState};
@@ -88,7 +89,7 @@ pub struct Gateway {
     /// Whether this generation has brought a turn to its end, or somebody has vouched for it.
     pub(crate) proven: bool,
     pub(crate) platforms_open: bool,
-    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    pub(crate) sessions: Shared<BTreeMap<SessionId, Session>>,
     /// Messages in all queues.
     pub(crate) queued: usize,
     /// Sessions that could start a turn, in the order in which they became so.
@@ -96,8 +97,8 @@ pub struct Gateway {
     /// The same sessions, to be asked quickly.
     pub(crate) lined_up: BTreeSet<SessionId>,
     /// Accepted chat commands whose record is not on disk yet.
-    pub(crate) commands: BTreeMap<MessageId, Command>,
-    pub(crate) turns: BTreeMap<TurnId, Turn>,
+    pub(crate) commands: Shared<BTreeMap<MessageId, Command>>,
+    pub(crate) turns: Shared<BTreeMap<TurnId, Turn>>,
     /// Turns in state `Waiting` that are above suspicion, in the order in which they will be resumed.
     pub(crate) resumable: VecDeque<TurnId>,
     /// Turns in state `Waiting` that may be killing the gateway, by how many of their starts count against them.
@@ -110,19 +111,19 @@ pub struct Gateway {
     pub(crate) serving_since: Instant,
     /// Turns of which a process of this generation may be running: few, however many are open.
     pub(crate) live: BTreeSet<TurnId>,
-    pub(crate) outbox: BTreeMap<DeliveryId, Delivery>,
+    pub(crate) outbox: Shared<BTreeMap<DeliveryId, Delivery>>,
     /// The same deliveries by chat, in the order in which they are sent there.
-    pub(crate) owed_in: BTreeMap<SessionId, VecDeque<DeliveryId>>,
+    pub(crate) owed_in: Shared<BTreeMap<SessionId, VecDeque<DeliveryId>>>,
     /// Deliveries in state `Retrying`, by the time of their next try.
     pub(crate) retrying: BTreeSet<(Instant, DeliveryId)>,
     /// Requests that count, of this generation and of earlier ones.
-    pub(crate) requests: BTreeMap<RequestId, Request>,
+    pub(crate) requests: Shared<BTreeMap<RequestId, Request>>,
     /// Requests whose record is not on disk yet.
-    pub(crate) requests_made: BTreeMap<RequestId, Request>,
+    pub(crate) requests_made: Shared<BTreeMap<RequestId, Request>>,
     /// Restarts that are not accepted yet.
     pub(crate) checking: Option<Checking>,
     pub(crate) drain: Option<Drain>,
-    pub(crate) report: Report,
+    pub(crate) report: Shared<Report>,
     pub(crate) write_ahead: WriteAhead,
     pub(crate) next_turn: TurnId,
     pub(crate) next_delivery: DeliveryId,
@@ -141,26 +142,26 @@ impl Gateway {
             unproven: 0,
             proven: false,
             platforms_open: false,
-            sessions: BTreeMap::new(),
+            sessions: Shared::default(),
             queued: 0,
             line: VecDeque::new(),
             lined_up: BTreeSet::new(),
-            commands: BTreeMap::new(),
-            turns: BTreeMap::new(),
+            commands: Shared::default(),
+            turns: Shared::default(),
             resumable: VecDeque::new(),
             suspects: BTreeSet::new(),
             on_probation: None,
             suspect_timer: None,
             serving_since: Instant::default(),
             live: BTreeSet::new(),
-            outbox: BTreeMap::new(),
-            owed_in: BTreeMap::new(),
+            outbox: Shared::default(),
+            owed_in: Shared::default(),
             retrying: BTreeSet::new(),
-            requests: BTreeMap::new(),
-            requests_made: BTreeMap::new(),
+            requests: Shared::default(),
+            requests_made: Shared::default(),
             checking: None,
             drain: None,
-            report: Report::default(),
+            report: Shared::default(),
             write_ahead: WriteAhead::default(),
             next_turn: TurnId::default(),
             next_delivery: DeliveryId::default(),
@@ -183,7 +184,9 @@ impl Gateway {
             Input::TurnGone { turn } => self.turn_gone(turn),
             Input::DeliverySent { delivery } => self.delivery_settled(delivery, Fate::Sent),
             Input::DeliveryRejected { delivery } => self.delivery_settled(delivery, Fate::Rejected),
+            Input::DeliveryIntended { delivery } => self.delivery_intended(delivery),
             Input::DeliveryFailed { delivery } => self.delivery_failed(now, delivery),
+            Input::DeliveryUnknown { delivery } => self.delivery_unknown(now, delivery),
             Input::Request { request, wish, mode, origin } => self.request_made(now, request, wish, mode, origin),
             Input::Cancel { request } => self.cancel(now, request),
             Input::ResetBreaker { request, origin } => self.reset_breaker(request, origin),
@@ -351,19 +354,19 @@ impl Gateway {
 
     /// The open turns.
     #[must_use]
-    pub const fn turns(&self) -> &BTreeMap<TurnId, Turn> {
+    pub fn turns(&self) -> &BTreeMap<TurnId, Turn> {
         &self.turns
     }
 
     /// The sessions with unfinished business.
     #[must_use]
-    pub const fn sessions(&self) -> &BTreeMap<SessionId, Session> {
+    pub fn sessions(&self) -> &BTreeMap<SessionId, Session> {
         &self.sessions
     }
 
     /// The requests without an outcome.
     #[must_use]
-    pub const fn requests(&self) -> &BTreeMap<RequestId, Request> {
+    pub fn requests(&self) -> &BTreeMap<RequestId, Request> {
         &self.requests
     }
 
@@ -375,7 +378,7 @@ impl Gateway {
 
     /// The deliveries that are owed.
     #[must_use]
-    pub const fn outbox(&self) -> &BTreeMap<DeliveryId, Delivery> {
+    pub fn outbox(&self) -> &BTreeMap<DeliveryId, Delivery> {
         &self.outbox
     }
 
@@ -388,7 +391,7 @@ impl Gateway {
     /// Deliveries that a platform is being handed right now.
     #[must_use]
     pub fn sending(&self) -> usize {
-        self.outbox.values().filter(|delivery| delivery.state == DeliveryState::Sending).count()
+        self.outbox.values().filter(|delivery| delivery.is_under_way()).count()
     }
 
     /// Whether the journal refuses writes at the moment.
@@ -401,7 +404,7 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::{Content, Notice};
+    use crate::outbox::{Content, DeliveryState, Notice};
     use crate::request::{Mode, Wish};
     use crate::verdict::Verdict;
 
@@ -435,7 +438,7 @@ mod tests {
         gateway.requests.insert(RequestId(1), asked_in(1));
         assert_eq!(gateway.pending(), Some(Pending::Requests(1)));
         let (session, content) = (SessionId(1), Content::Notice(Notice::Help));
-        gateway.outbox.insert(DeliveryId(1), Delivery { session, content, state: DeliveryState::Owed });
+        gateway.outbox.insert(DeliveryId(1), Delivery { session, content, state: DeliveryState::Owed, uncertain: 0 });
         assert_eq!((gateway.pending(), gateway.owed()), (Some(Pending::Deliveries(1)), 1));
     }
 

@@ -109,8 +109,18 @@ pub enum Input {
         /// Which.
         delivery: DeliveryId,
     },
-    /// A delivery did not reach its chat and may be tried again.
+    /// A platform that cannot tell a repeat from a second text is about to send this: that has to be on disk first.
+    DeliveryIntended {
+        /// Which.
+        delivery: DeliveryId,
+    },
+    /// A delivery did not reach its chat and may be tried again. Of one that was transmitted: it certainly did not.
     DeliveryFailed {
+        /// Which.
+        delivery: DeliveryId,
+    },
+    /// A delivery was sent off, and nobody will ever know whether it reached its chat.
+    DeliveryUnknown {
         /// Which.
         delivery: DeliveryId,
     },

@@ -43,6 +43,7 @@ pub mod request;
 pub mod respawn;
 pub mod rollback;
 pub mod session;
+mod shared;
 pub mod supervisor;
 pub mod time;
 pub mod turn;

@@ -1,6 +1,7 @@
 //! The parsed configuration that the core acts upon. Every number that bounds something lives here; nothing here knows
 //! where it was configured.
 
+use crate::outbox::Uncertain;
 use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -34,6 +35,16 @@ pub struct Limits {
     pub journal_retry: Duration,
     /// From a failed send to the next try of that delivery.
     pub delivery_retry: Duration,
+    /// What is done about a text of which nobody can know whether it arrived.
+    #[serde(default)]
+    pub uncertain: Uncertain,
+    /// Sends of one text that may have arrived, each of them unknown; after that it is sent no more.
+    #[serde(default = "unknown_sends")]
+    pub unknown_sends: u32,
+}
+
+const fn unknown_sends() -> u32 {
+    3
 }
 
 impl Limits {
@@ -84,6 +95,8 @@ impl Default for Limits {
             turns: 256,
             journal_retry: Duration::from_secs(1),
             delivery_retry: Duration::from_secs(1),
+            uncertain: Uncertain::Report,
+            unknown_sends: unknown_sends(),
         }
     }
 }

@@ -1,5 +1,18 @@
 //! What is owed to chats. A produced reply or a notice stays here, and in the journal, until its platform has it: no end
 //! of the gateway, forced or not, drops it.
+//!
+//! A platform that knows a repeat by its id is simply handed a text again. One that does not is *blind*: that it is about
+//! to send is on disk first, and what a death or a lost answer leaves unknown is not repeated silently.
+//!
+//! ```text
+//!              platform open,                  DeliveryIntended,
+//!              first in its chat               then the mark on disk
+//!     Owed ──────────────────────▶ Sending ────────────────────────▶ Trying
+//!                                  ▲     │                            │   │
+//!                    delay over    │     │ failed   failed or unknown │   │ sent, rejected, or
+//!                                  │     ▼                            │   ▼ unknown and given up
+//!                                 Retrying ◀──────────────────────────┘  (settled)
+//! ```
 
 use crate::effect::Effect;
 use crate::gateway::{Gateway, Phase};
@@ -82,6 +95,11 @@ pub enum Notice {
         /// Its number.
         conversation: u32,
     },
+    /// An answer may not have arrived, and is not sent again.
+    MayBeMissing {
+        /// The turn that it was the answer of.
+        turn: TurnId,
+    },
     /// Only operators may do that.
     NotAllowed,
     /// There is no such command.
@@ -97,6 +115,42 @@ pub struct Delivery {
     pub content: Content,
     /// How far it has come.
     pub state: DeliveryState,
+    /// How many sends of it may have arrived, of which nothing more will be heard.
+    pub uncertain: u32,
+}
+
+impl Delivery {
+    /// Whether its platform has it or is about to, and an answer is awaited.
+    #[must_use]
+    pub const fn is_under_way(&self) -> bool {
+        matches!(self.state, DeliveryState::Sending | DeliveryState::Trying)
+    }
+
+    const fn repeat(&self) -> Repeat {
+        if self.uncertain > 0 { Repeat::Possible } else { Repeat::No }
+    }
+}
+
+/// Whether a text may have come to its chat before. It is always `No` of a platform that knows a repeat by its id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repeat {
+    /// It has not.
+    #[default]
+    No,
+    /// An earlier attempt may have arrived.
+    Possible,
+}
+
+/// What is done about a text that was sent and of which nobody can know whether it arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Uncertain {
+    /// It is sent again, marked as perhaps not the first.
+    #[default]
+    Report,
+    /// It is not sent again; of an answer, the chat is told that it may be missing.
+    Drop,
 }
 
 /// How far a delivery has come.
@@ -106,6 +160,8 @@ pub enum DeliveryState {
     Owed,
     /// Handed to its platform, or about to be as soon as its record is on disk.
     Sending,
+    /// Its platform is blind and sends it, or is about to be told to as soon as that is on disk.
+    Trying,
     /// It failed and is tried again at this time.
     Retrying {
         /// When.
@@ -121,6 +177,8 @@ pub enum Fate {
     Sent,
     /// Its platform will never take it.
     Rejected,
+    /// It may have arrived. Nobody can know, and it is not sent again.
+    Unknown,
 }
 
 impl Gateway {
@@ -129,7 +187,7 @@ impl Gateway {
         self.next_delivery = self.next_delivery.next();
         let delivery = self.next_delivery;
         self.append(Record::DeliveryOwed { delivery, session, content: content.clone() });
-        self.outbox.insert(delivery, Delivery { session, content, state: DeliveryState::Owed });
+        self.outbox.insert(delivery, Delivery { session, content, state: DeliveryState::Owed, uncertain: 0 });
         self.owed_in.entry(session).or_default().push_back(delivery);
         self.send_next(session);
     }
@@ -148,12 +206,44 @@ impl Gateway {
         self.phase != Phase::Starting && self.platforms_open && !self.end_recorded()
     }
 
-    /// Hands a delivery to its platform once all that it rests on is on disk.
+    /// Hands a delivery to its platform once all that it rests on is on disk, unless it may not be repeated.
     fn send(&mut self, id: DeliveryId) {
+        if self.is_given_up(id) {
+            return self.give_up(id);
+        }
         let Some(delivery) = self.outbox.get_mut(&id) else { return };
         delivery.state = DeliveryState::Sending;
-        let send = Effect::Send { delivery: id, session: delivery.session, content: delivery.content.clone() };
-        self.write_ahead.then(&mut self.effects, send);
+        let (session, content, repeat) = (delivery.session, delivery.content.clone(), delivery.repeat());
+        self.write_ahead.then(&mut self.effects, Effect::Send { delivery: id, session, content, repeat });
+    }
+
+    /// A blind platform is about to send this: it may, once that is on disk.
+    pub(crate) fn delivery_intended(&mut self, id: DeliveryId) {
+        let ending = self.end_recorded();
+        let Some(delivery) =
+            self.outbox.get_mut(&id).filter(|delivery| delivery.state == DeliveryState::Sending && !ending)
+        else {
+            return self.effects.push_back(Effect::Ignored);
+        };
+        delivery.state = DeliveryState::Trying;
+        let (session, content, repeat) = (delivery.session, delivery.content.clone(), delivery.repeat());
+        let attempt = delivery.uncertain.saturating_add(1);
+        self.append(Record::DeliveryTried { delivery: id, attempt });
+        self.write_ahead.then(&mut self.effects, Effect::Transmit { delivery: id, session, content, repeat });
+    }
+
+    /// Nothing is sent any more in this generation: what was about to be is owed as if it had never been.
+    pub(crate) fn withdraw_sends(&mut self) {
+        for id in self.write_ahead.withdraw_sends() {
+            self.missed(id);
+        }
+    }
+
+    /// The attempt that is on its way to the disk has certainly not arrived.
+    fn missed(&mut self, id: DeliveryId) {
+        if let Some(delivery) = self.outbox.get(&id) {
+            self.append(Record::DeliveryMissed { delivery: id, uncertain: delivery.uncertain });
+        }
     }
 
     /// A delivery is owed no longer.
@@ -161,8 +251,10 @@ impl Gateway {
         let Some(Delivery { session, state, .. }) = self.outbox.remove(&id) else {
             return self.effects.push_back(Effect::Ignored);
         };
-        if let DeliveryState::Retrying { at } = state {
-            self.retrying.remove(&(at, id));
+        match state {
+            DeliveryState::Retrying { at } => drop(self.retrying.remove(&(at, id))),
+            DeliveryState::Trying => self.write_ahead.withdraw_transmission(id),
+            DeliveryState::Owed | DeliveryState::Sending => {}
         }
         self.append(Record::DeliverySettled { delivery: id, fate });
         if let Some(owed) = self.owed_in.get_mut(&session) {
@@ -176,13 +268,58 @@ impl Gateway {
 
     /// A delivery did not reach its chat this time.
     pub(crate) fn delivery_failed(&mut self, now: Instant, id: DeliveryId) {
-        match self.outbox.get_mut(&id) {
-            Some(delivery) if delivery.state == DeliveryState::Sending => {
-                let at = now + self.limits.delivery_retry;
-                delivery.state = DeliveryState::Retrying { at };
-                self.retrying.insert((at, id));
+        match self.outbox.get(&id).map(|delivery| delivery.state) {
+            Some(DeliveryState::Sending) => self.try_later(now, id),
+            Some(DeliveryState::Trying) => {
+                self.write_ahead.withdraw_transmission(id);
+                self.missed(id);
+                self.try_later(now, id);
             }
             _ => self.effects.push_back(Effect::Ignored),
+        }
+    }
+
+    /// Nobody can know whether a delivery reached its chat. That it may have is on disk since before it was sent. A platform
+    /// that was handed it without that mark knows a repeat by its id.
+    pub(crate) fn delivery_unknown(&mut self, now: Instant, id: DeliveryId) {
+        match self.outbox.get_mut(&id) {
+            Some(delivery) if delivery.state == DeliveryState::Sending => self.try_later(now, id),
+            Some(delivery) if delivery.state == DeliveryState::Trying => {
+                delivery.uncertain = delivery.uncertain.saturating_add(1);
+                if self.is_given_up(id) && !self.end_recorded() {
+                    self.give_up(id);
+                } else {
+                    self.try_later(now, id);
+                }
+            }
+            _ => self.effects.push_back(Effect::Ignored),
+        }
+    }
+
+    fn try_later(&mut self, now: Instant, id: DeliveryId) {
+        let at = now + self.limits.delivery_retry;
+        if let Some(delivery) = self.outbox.get_mut(&id) {
+            delivery.state = DeliveryState::Retrying { at };
+            self.retrying.insert((at, id));
+        }
+    }
+
+    /// Whether a text is not to be sent again, although nobody knows whether its chat has it.
+    fn is_given_up(&self, id: DeliveryId) -> bool {
+        let uncertain = self.outbox.get(&id).map_or(0, |delivery| delivery.uncertain);
+        uncertain > 0 && (self.limits.uncertain == Uncertain::Drop || uncertain >= self.limits.unknown_sends)
+    }
+
+    /// Sends a text no more. Of an answer the chat is told so; of such a notice it is not, or there would be no end.
+    fn give_up(&mut self, id: DeliveryId) {
+        let Some(Delivery { session, content, .. }) = self.outbox.get(&id) else { return };
+        let missing = match content {
+            Content::Reply { turn, .. } => Some((*session, Notice::MayBeMissing { turn: *turn })),
+            Content::Notice(_) => None,
+        };
+        self.delivery_settled(id, Fate::Unknown);
+        if let Some((session, notice)) = missing {
+            self.owe(session, Content::Notice(notice));
         }
     }
 

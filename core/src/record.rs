@@ -54,6 +54,10 @@ pub enum Record {
     TurnEnded { turn: TurnId, session: SessionId, messages: Vec<MessageId>, attempt: u32, conclusion: Conclusion },
     /// A text is owed to a chat.
     DeliveryOwed { delivery: DeliveryId, session: SessionId, content: Content },
+    /// It is about to be sent by a platform that cannot tell a repeat; so many of its sends may then have arrived.
+    DeliveryTried { delivery: DeliveryId, attempt: u32 },
+    /// The send that was about to be made certainly did not arrive; so many before it may have.
+    DeliveryMissed { delivery: DeliveryId, uncertain: u32 },
     /// It is owed no longer.
     DeliverySettled { delivery: DeliveryId, fate: Fate },
     /// A wish about the life cycle was accepted, or changed.
@@ -100,7 +104,7 @@ impl Record {
     /// | session | renewed | quarantined | | | |
     /// | message | accepted | | | | |
     /// | turn | opened | resumed | interrupted | stop asked | granted |
-    /// | delivery | owed | | | | |
+    /// | delivery | owed | tried, missed | | | |
     /// | request | made | | | | |
     #[must_use]
     pub fn slot(&self) -> Option<Slot> {
@@ -118,6 +122,9 @@ impl Record {
             Self::TurnStopAsked { turn } => (Subject::Turn(*turn), 3),
             Self::TurnGranted { turn, .. } => (Subject::Turn(*turn), 4),
             Self::DeliveryOwed { delivery, .. } => (Subject::Delivery(*delivery), 0),
+            Self::DeliveryTried { delivery, .. } | Self::DeliveryMissed { delivery, .. } => {
+                (Subject::Delivery(*delivery), 1)
+            }
             Self::RequestMade { request, .. } => (Subject::Request(*request), 0),
             Self::CommandDone { .. }
             | Self::TurnEnded { .. }
@@ -139,7 +146,7 @@ impl Record {
             }
             Self::TurnResumed { turn, .. } => vec![(Subject::Turn(*turn), 2)],
             Self::TurnEnded { turn, .. } => all(Subject::Turn(*turn)).collect(),
-            Self::DeliverySettled { delivery, .. } => vec![(Subject::Delivery(*delivery), 0)],
+            Self::DeliverySettled { delivery, .. } => all(Subject::Delivery(*delivery)).collect(),
             Self::RequestSettled { request, .. } => vec![(Subject::Request(*request), 0)],
             Self::SessionReleased { session } => vec![(Subject::Session(*session), 1)],
             _ => Vec::new(),

@@ -35,6 +35,9 @@ pub struct Recovered {
     pub turns: BTreeMap<TurnId, Turn>,
     /// Texts that are owed.
     pub deliveries: BTreeMap<DeliveryId, (SessionId, Content)>,
+    /// How many sends of each of them may have arrived, where any may.
+    #[serde(default)]
+    pub uncertain: BTreeMap<DeliveryId, u32>,
     /// Requests without an outcome.
     pub requests: BTreeMap<RequestId, Request>,
 }
@@ -121,8 +124,15 @@ impl Recovered {
             Record::DeliveryOwed { delivery, session, content } => {
                 self.deliveries.insert(*delivery, (*session, content.clone()));
             }
+            Record::DeliveryTried { delivery, attempt: uncertain } | Record::DeliveryMissed { delivery, uncertain } => {
+                match uncertain {
+                    0 => drop(self.uncertain.remove(delivery)),
+                    uncertain => drop(self.uncertain.insert(*delivery, *uncertain)),
+                }
+            }
             Record::DeliverySettled { delivery, .. } => {
                 self.deliveries.remove(delivery);
+                self.uncertain.remove(delivery);
             }
             Record::RequestMade { request, made } => {
                 self.requests.insert(*request, *made);
@@ -190,25 +200,39 @@ impl Gateway {
     /// A gateway as it stands after reading the journal: what was unfinished is owed again.
     #[must_use]
     pub fn boot(limits: Limits, contract: Contract, recovered: Recovered, now: Instant) -> Self {
-        let Recovered { highest, last_end, unproven, start, sessions, commands, turns, deliveries, requests } =
-            recovered;
+        let Recovered {
+            highest,
+            last_end,
+            unproven,
+            start,
+            sessions,
+            commands,
+            turns,
+            deliveries,
+            uncertain,
+            requests,
+        } = recovered;
         let mut gateway = Self::empty(limits, contract, highest.generation.next());
         gateway.next_turn = highest.turn;
         gateway.next_delivery = highest.delivery;
         gateway.queued = sessions.values().map(|session| session.queue.len()).sum();
-        gateway.sessions = sessions;
-        gateway.turns = turns;
+        gateway.sessions = sessions.into();
+        gateway.turns = turns.into();
         for turn in gateway.turns.values_mut() {
             turn.clear_of_deaths_without_it(highest.generation);
         }
-        gateway.requests = requests;
+        gateway.requests = requests.into();
         for (id, (session, _)) in &deliveries {
             gateway.owed_in.entry(*session).or_default().push_back(*id);
         }
-        gateway.outbox = deliveries
+        let outbox: BTreeMap<DeliveryId, Delivery> = deliveries
             .into_iter()
-            .map(|(id, (session, content))| (id, Delivery { session, content, state: DeliveryState::Owed }))
+            .map(|(id, (session, content))| {
+                let uncertain = uncertain.get(&id).copied().unwrap_or(0);
+                (id, Delivery { session, content, state: DeliveryState::Owed, uncertain })
+            })
             .collect();
+        gateway.outbox = outbox.into();
         if last_end == LastEnd::Missing {
             let dead =
                 Record::GenerationEnded { generation: highest.generation, verdict: None, report: Default::default() };

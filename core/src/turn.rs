@@ -361,8 +361,10 @@ impl Gateway {
     /// Kills the turns whose grace is over.
     pub(crate) fn kill_overdue_turns(&mut self, now: Instant) {
         for id in &self.live {
-            let Some(turn) = self.turns.get_mut(id) else { continue };
-            if matches!(turn.state, TurnState::Interrupting { kill_at } if kill_at <= now) {
+            let overdue = |turn: &Turn| matches!(turn.state, TurnState::Interrupting { kill_at } if kill_at <= now);
+            if self.turns.get(id).is_some_and(overdue)
+                && let Some(turn) = self.turns.get_mut(id)
+            {
                 turn.state = TurnState::Killed;
                 self.effects.push_back(Effect::Kill { turn: *id });
                 if let Some(drain) = &mut self.drain {

@@ -4,7 +4,6 @@
 use crate::gateway::Gateway;
 use crate::id::{DeliveryId, SessionId, TurnId};
 use crate::limits::Limits;
-use crate::outbox::DeliveryState;
 use crate::request::Origin;
 use crate::time::Instant;
 use crate::turn::Turn;
@@ -84,14 +83,13 @@ impl Gateway {
             recoverability: Recoverability::Resumed,
             awaited: self.awaited(id),
         });
-        let deliveries = self.outbox.iter().filter(|(_, delivery)| delivery.state == DeliveryState::Sending).map(
-            |(id, delivery)| Item {
+        let deliveries =
+            self.outbox.iter().filter(|(_, delivery)| delivery.is_under_way()).map(|(id, delivery)| Item {
                 work: Work::Delivery(*id),
                 session: delivery.session,
                 recoverability: Recoverability::StaysOwed,
                 awaited: Awaited::No,
-            },
-        );
+            });
         turns.chain(deliveries).collect()
     }
 

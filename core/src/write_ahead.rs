@@ -2,7 +2,7 @@
 //! what was promised to nobody is withdrawn and the rest is written again.
 
 use crate::effect::Effect;
-use crate::id::{MessageId, Position, RequestId, TurnId};
+use crate::id::{DeliveryId, MessageId, Position, RequestId, TurnId};
 use crate::record::Record;
 use crate::time::Instant;
 use std::collections::VecDeque;
@@ -139,9 +139,26 @@ impl WriteAhead {
         self.pending.len() < before
     }
 
-    /// Withdraws the sends that wait for their write: nobody would wait for an answer. They stay owed.
-    pub fn withdraw_sends(&mut self) {
-        self.pending.retain(|pending| !matches!(pending, Pending::Effect(Effect::Send { .. })));
+    /// Withdraws the sends that wait for their write: nobody would wait for an answer. They stay owed. Gives back those
+    /// that are about to be on disk as tried, and now are not.
+    pub fn withdraw_sends(&mut self) -> Vec<DeliveryId> {
+        let mut untried = Vec::new();
+        self.pending.retain(|pending| match pending {
+            Pending::Effect(Effect::Transmit { delivery, .. }) => {
+                untried.push(*delivery);
+                false
+            }
+            Pending::Effect(Effect::Send { .. }) => false,
+            _ => true,
+        });
+        untried
+    }
+
+    /// Withdraws one of them.
+    pub fn withdraw_transmission(&mut self, id: DeliveryId) {
+        self.pending.retain(
+            |pending| !matches!(pending, Pending::Effect(Effect::Transmit { delivery, .. }) if *delivery == id),
+        );
     }
 
     /// Writes everything again that is still wanted, under new positions.

@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn nonsense_changes_nothing_and_breaks_nothing(nonsense in proptest::collection::vec((0..12u8, 0..4u64), 0..40)) {
+    fn nonsense_changes_nothing_and_breaks_nothing(nonsense in proptest::collection::vec((0..14u8, 0..4u64), 0..40)) {
         let mut world = World::serving(Supervisor::Systemd);
         let said = world.say(1, Asked::Prompt);
         world.commit_all();
@@ -73,6 +73,8 @@ proptest! {
                 6 => Input::SupervisorStops { request: RequestId(id) },
                 7 => Input::SupervisorStays { request: RequestId(id) },
                 8 => Input::CandidateFit { request: RequestId(id) },
+                11 => Input::DeliveryIntended { delivery: DeliveryId(id) },
+                12 => Input::DeliveryUnknown { delivery: DeliveryId(id) },
                 10 => Input::ResetBreaker { request: RequestId(id), origin: Origin::Cli },
                 9 => Input::CandidateUnfit { request: RequestId(id) },
                 _ => Input::Elapsed,
@@ -119,6 +121,9 @@ fn lives_meet_what_they_are_meant_to_try() {
             Record::TurnEnded { conclusion: Conclusion::Quarantined, .. } => Some("quarantined"),
             Record::TurnEnded { conclusion: Conclusion::Stopped, .. } => Some("turn stopped"),
             Record::TurnInterrupted { .. } => Some("planned interruption"),
+            Record::DeliveryTried { attempt: 1, .. } => Some("sent off blindly"),
+            Record::DeliveryTried { .. } => Some("sent off again, perhaps a repeat"),
+            Record::DeliveryMissed { .. } => Some("missed for certain"),
             Record::SessionReleased { .. } => Some("released"),
             Record::GenerationEnded { verdict: None, .. } => Some("died without a word"),
             Record::GenerationEnded { report, .. } if report.turns.values().any(|fate| *fate == TurnFate::Killed) => {
@@ -126,7 +131,8 @@ fn lives_meet_what_they_are_meant_to_try() {
             }
             _ => None,
         });
-        for mark in outcomes.chain(answers).chain(conclusions) {
+        let repeats = world.repeats.iter().map(|_| "arrived twice, marked");
+        for mark in outcomes.chain(answers).chain(conclusions).chain(repeats) {
             *met.entry(mark).or_default() += 1;
         }
     }
@@ -145,6 +151,10 @@ fn lives_meet_what_they_are_meant_to_try() {
         "turn stopped",
         "planned interruption",
         "released",
+        "sent off blindly",
+        "sent off again, perhaps a repeat",
+        "missed for certain",
+        "arrived twice, marked",
         "died without a word",
         "killed",
     ];

@@ -171,6 +171,8 @@ fn delivery(life: &mut Life, bytes: &mut Bytes<'_>) {
         life.tell(bytes.pick(&[
             Input::DeliverySent { delivery },
             Input::DeliveryFailed { delivery },
+            Input::DeliveryIntended { delivery },
+            Input::DeliveryUnknown { delivery },
             Input::DeliveryRejected { delivery },
         ]));
     }

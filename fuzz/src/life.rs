@@ -98,6 +98,8 @@ impl Life {
     pub fn tell(&mut self, input: Input) {
         if let Input::DeliverySent { delivery }
         | Input::DeliveryFailed { delivery }
+        | Input::DeliveryIntended { delivery }
+        | Input::DeliveryUnknown { delivery }
         | Input::DeliveryRejected { delivery } = input
             && self.sending.remove(&delivery)
             && matches!(input, Input::DeliverySent { .. })
@@ -183,7 +185,7 @@ impl Life {
             }
             Effect::Start { turn, .. } => drop(self.agents.insert(turn)),
             Effect::Reclaim { turn } => drop(self.reclaims.insert(turn)),
-            Effect::Send { delivery, .. } => drop(self.sending.insert(delivery)),
+            Effect::Send { delivery, .. } | Effect::Transmit { delivery, .. } => drop(self.sending.insert(delivery)),
             Effect::AskSupervisor { request } => drop(self.asked.insert(request)),
             Effect::CheckCandidate { request } => drop(self.candidates.insert(request)),
             _ => {}

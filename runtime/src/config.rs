@@ -19,8 +19,8 @@ use std::path::PathBuf;
 pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{
-    AcpAgent, AgentKind, CommandAgent, Debug, DemoAgent, Drain, Hooks, KEYS, Key, Limits, Local, Log, LogFormat,
-    LogLevel, Matrix, OpenAiAgent, Permission, Recovery, Takes, Telegram, Watchdog,
+    AcpAgent, AgentKind, CommandAgent, Debug, Delivery, DemoAgent, Drain, Hooks, KEYS, Key, Limits, Local, Log,
+    LogFormat, LogLevel, Matrix, OpenAiAgent, Permission, Recovery, Takes, Telegram, Uncertain, Watchdog,
 };
 pub use value::{Form, Value, Zero};
 
@@ -35,6 +35,8 @@ pub struct Config {
     pub drain: Drain,
     /// `[recovery]`: what a cut turn is worth.
     pub recovery: Recovery,
+    /// `[delivery]`: what is owed to chats.
+    pub delivery: Delivery,
     /// `[limits]`: where the gateway says "busy" instead of growing.
     pub limits: Limits,
     /// `[agent]`: what answers.
@@ -213,6 +215,7 @@ impl Config {
         Self {
             drain: Drain::from_settings(&settings),
             recovery: Recovery::from_settings(&settings),
+            delivery: Delivery::from_settings(&settings),
             limits: Limits::from_settings(&settings),
             agent,
             local: Local::from_settings(&settings),

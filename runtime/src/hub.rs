@@ -37,6 +37,8 @@ pub struct Hub {
     sessions: Mutex<HashMap<String, broadcast::Sender<Live>>>,
     /// What running turns have said so far, for listeners that come late: by session, the turn and its text.
     running: Mutex<HashMap<String, (u64, String)>>,
+    /// The platforms' ids of the messages that running turns answer, the last of each, by session.
+    answered: Mutex<HashMap<String, String>>,
     stage: Watched<Stage>,
     tripped: AtomicBool,
     /// Platforms, which show running answers too.
@@ -51,6 +53,7 @@ impl Hub {
             switchboard,
             sessions: Mutex::default(),
             running: Mutex::default(),
+            answered: Mutex::default(),
             stage: Watched::new(Stage { generation, phase: Phase::Starting }),
             tripped: AtomicBool::new(false),
         }
@@ -101,6 +104,17 @@ impl Hub {
         self.switchboard.stir(session);
     }
 
+    /// Which message the turn that is about to begin in a session answers: its platform's id.
+    pub fn answers(&self, session: &str, native: String) {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(session.to_owned(), native);
+    }
+
+    /// Which message a session's running turn answers.
+    #[must_use]
+    pub fn answered(&self, session: &str) -> Option<String> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).get(session).cloned()
+    }
+
     /// A turn says more.
     pub fn say(&self, session: &str, turn: u64, text: &str) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,6 +130,7 @@ impl Hub {
     /// A turn says no more.
     pub fn hush(&self, session: &str) {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
         self.switchboard.stir(session);
     }
 

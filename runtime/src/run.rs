@@ -27,6 +27,7 @@ use crate::watchdog::Watch;
 use evergate_core::drain::TurnFate;
 use evergate_core::id::GenerationId;
 use evergate_core::limits::Limits;
+use evergate_core::outbox::Uncertain;
 use evergate_core::recovery::Start;
 use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::verdict::Verdict;
@@ -265,6 +266,10 @@ pub fn limits(config: &Config) -> Limits {
         queued: config.limits.queued,
         queued_per_session: config.limits.queued_per_session,
         turns: config.limits.turns,
+        uncertain: match config.delivery.uncertain {
+            config::Uncertain::Report => Uncertain::Report,
+            config::Uncertain::Drop => Uncertain::Drop,
+        },
         ..Limits::default()
     }
 }

@@ -4,6 +4,7 @@ use crate::story::{Kind, Lane, Moment};
 use evergate_core::effect::Effect;
 use evergate_core::id::{GenerationId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input};
+use evergate_core::outbox::Repeat;
 use evergate_core::record::Record;
 use std::collections::BTreeMap;
 
@@ -49,6 +50,8 @@ impl Telling {
             Input::TurnEnded { turn, end } => (self.lane_of(*turn), format!("{turn} is over: {end:?}")),
             Input::TurnGone { turn } => (self.lane_of(*turn), format!("nothing of {turn} is alive")),
             Input::DeliverySent { delivery } => (Lane::People, format!("{delivery} has arrived")),
+            Input::DeliveryIntended { delivery } => (Lane::People, format!("{delivery} is about to be sent off")),
+            Input::DeliveryUnknown { delivery } => (Lane::People, format!("{delivery} may have arrived or not")),
             Input::DeliveryFailed { delivery } => (Lane::People, format!("{delivery} has failed")),
             Input::DeliveryRejected { delivery } => (Lane::People, format!("{delivery} is not taken")),
             Input::Request { request, wish, mode, origin } => {
@@ -89,6 +92,10 @@ impl Telling {
             Effect::Kill { turn } => (self.lane_of(*turn), format!("{turn} is killed")),
             Effect::Reclaim { turn } => (self.lane_of(*turn), format!("{turn} is looked for")),
             Effect::Send { delivery, session, .. } => (Lane::Session(session.0), format!("{delivery} is sent")),
+            Effect::Transmit { delivery, session, repeat, .. } => {
+                let again = if *repeat == Repeat::Possible { ", perhaps again" } else { "" };
+                (Lane::Session(session.0), format!("{delivery} is sent off{again}"))
+            }
             Effect::Answer { request, answer } => (Lane::People, format!("{request} is answered: {answer:?}")),
             Effect::Settled { request, outcome } => (Lane::People, format!("{request} ends: {outcome:?}")),
             Effect::AskSupervisor { request } => (Lane::Supervisor, format!("{request}: is it you?")),

@@ -8,7 +8,7 @@ use evergate_sim::naive::{hunt, room};
 use std::collections::BTreeSet;
 
 /// The steps of a shortest way to each flaw.
-const STEPS: [(&str, usize); 38] = [
+const STEPS: [(&str, usize); 40] = [
     ("self-wait", 6),
     ("clean-exit", 5),
     ("marked-after-timeout", 5),
@@ -21,6 +21,8 @@ const STEPS: [(&str, usize); 38] = [
     ("sent-before-owed", 6),
     ("ended-when-sent", 7),
     ("failed-send-forgotten", 8),
+    ("sent-before-tried", 7),
+    ("repeated-silently", 11),
     ("force-drops-replies", 9),
     ("restart-never-confirmed", 9),
     ("redelivery-runs-again", 8),
@@ -50,11 +52,12 @@ const STEPS: [(&str, usize); 38] = [
 ];
 
 /// The states and edges of each room.
-const ROOMS: [(&str, usize, usize); 16] = [
+const ROOMS: [(&str, usize, usize); 17] = [
     ("talk", 649, 1_085),
     ("queued", 3_454, 7_044),
     ("bad-disk", 72, 113),
     ("bad-network", 72, 107),
+    ("blind", 273, 392),
     ("redelivered", 216, 403),
     ("asked", 19_626, 38_562),
     ("slow", 528, 777),

@@ -252,3 +252,28 @@ fn a_unit_of_an_older_version_is_found_and_written_anew_and_one_that_was_edited_
     said(&["--fix"]);
     assert_eq!(fs::read_to_string(&unit).ok(), Some(edited));
 }
+
+#[test]
+fn a_platform_that_cannot_work_is_found_with_the_gateway_and_without_it() {
+    let builder = Gateway::builder();
+    let token = builder.room().join("bot-token");
+    fs::write(&token, "4242:wrong\n").expect("the room is writable");
+    let gateway = builder
+        .config(&format!("[telegram]\ntoken_file = {token:?}\napi_base = 'http://127.0.0.1:9'\noperators = [1]"))
+        .start();
+    let config = gateway.config().display().to_string();
+    let config = ["--config", config.as_str()];
+    assert!(gateway.cli(&[&["doctor", "--fix"], &config[..]].concat()).status.code().is_some());
+    let mode = fs::metadata(&token).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "a token that others could read is mended");
+    gateway.wait_for("the trouble to be seen", PATIENCE, || {
+        (gateway.status()["platforms"][0]["state"] == "waiting").then_some(())
+    });
+    doctor(&gateway, &config).assert_only("platform", "telegram is waiting");
+    assert!(gateway.cli(&["stop"]).status.success());
+    gateway.exit_code(PATIENCE);
+    doctor(&gateway, &config).assert_only("platform", "http://127.0.0.1:9 cannot be reached");
+    fs::remove_file(&token).expect("it is ours");
+    let found = doctor(&gateway, &config).findings;
+    assert!(found.iter().any(|finding| finding["what"].to_string().contains("telegram.token_file")), "{found:#?}");
+}

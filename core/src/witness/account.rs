@@ -1,8 +1,9 @@
 //! What the witness knows of each thing that is open, from what it saw.
 
 use crate::gateway::Phase;
-use crate::id::{GenerationId, MessageId, Position, RequestId, SessionId};
+use crate::id::{GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use crate::input::Asked;
+use crate::outbox::{Content, Repeat};
 use crate::time::Instant;
 use crate::turn::Resume;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,69 @@ pub(super) struct Delivery {
     pub(super) arrived: bool,
     /// Whether its platform has said what became of it, for good.
     pub(super) concluded: bool,
+    /// The turn whose reply it is.
+    pub(super) reply_of: Option<TurnId>,
+    /// What is known of its sends by a platform that cannot tell a repeat.
+    pub(super) blind: Blind,
+}
+
+impl Delivery {
+    pub(super) fn new(session: SessionId, content: &Content) -> Self {
+        let reply_of = match content {
+            Content::Reply { turn, .. } => Some(*turn),
+            Content::Notice(_) => None,
+        };
+        let blind = Blind::default();
+        Self { session, sending: false, uncertain: false, arrived: false, concluded: false, reply_of, blind }
+    }
+
+    /// Its platform failed, as it says.
+    pub(super) fn failed(&mut self) {
+        self.sending = false;
+        // One that was marked certainly has not arrived; of any other nobody knows, and a repeat is told by its id.
+        self.uncertain |= self.blind.transmitted.is_none();
+        self.blind.transmitted = None;
+    }
+
+    /// Nobody can know what became of it.
+    pub(super) fn is_unknown(&mut self) {
+        self.sending = false;
+        self.uncertain = true;
+        if self.blind.transmitted.take().is_some() {
+            self.blind.unknown += 1;
+            self.blind.marked = false;
+        }
+    }
+
+    /// Whether it may come to its chat once more than it has.
+    pub(super) fn may_come(&self) -> bool {
+        let labelled = !self.blind.used || self.blind.label == Repeat::Possible;
+        !self.arrived || (self.uncertain && labelled)
+    }
+}
+
+/// What is known of the sends of a delivery by a platform that cannot tell a repeat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Blind {
+    /// How many sends may have arrived, of which nothing more will be heard.
+    pub(super) unknown: u32,
+    /// Whether one more is on disk as tried, and nothing that takes that back.
+    pub(super) marked: bool,
+    /// That one has been sent off, so labelled, and nothing was heard of it.
+    pub(super) transmitted: Option<Repeat>,
+    /// Whether any was sent off by such a platform.
+    pub(super) used: bool,
+    /// How the last one was labelled.
+    pub(super) label: Repeat,
+}
+
+impl Blind {
+    /// The process that may have sent it is gone.
+    pub(super) fn outlives(&mut self) {
+        self.unknown += u32::from(self.marked);
+        self.marked = false;
+        self.transmitted = None;
+    }
 }
 
 /// The generation that is alive.

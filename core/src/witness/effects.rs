@@ -1,6 +1,7 @@
 //! What goes into a gateway and what comes out of it, and the rules about single effects.
 
 use super::Witness;
+use super::account::{Blind, Delivery};
 use crate::budget::Deadlines;
 use crate::drain::Drain;
 use crate::effect::{Answer, Effect};
@@ -9,6 +10,7 @@ use crate::id::{DeliveryId, RequestId, SessionId, TurnId};
 use crate::input::Input;
 use crate::invariant::{Checks, Invariant};
 use crate::limits::Limits;
+use crate::outbox::{Fate, Repeat, Uncertain};
 use crate::record::Record;
 use crate::request::{Mode, Outcome, Signal, Wish};
 use crate::supervisor::{Death, Extends, StartsAgain};
@@ -38,16 +40,14 @@ impl Witness {
             Input::TurnEnded { turn, .. } | Input::TurnGone { turn } => {
                 self.running.remove(turn);
             }
-            Input::DeliverySent { delivery }
-            | Input::DeliveryFailed { delivery }
-            | Input::DeliveryRejected { delivery } => {
+            Input::DeliverySent { delivery } | Input::DeliveryRejected { delivery } => {
                 if let Some(sent) = self.deliveries.get_mut(delivery) {
-                    let failed = matches!(input, Input::DeliveryFailed { .. });
                     sent.sending = false;
-                    sent.uncertain |= failed;
-                    sent.concluded |= !failed;
+                    sent.concluded = true;
                 }
             }
+            Input::DeliveryFailed { delivery } => drop(self.deliveries.get_mut(delivery).map(Delivery::failed)),
+            Input::DeliveryUnknown { delivery } => drop(self.deliveries.get_mut(delivery).map(Delivery::is_unknown)),
             Input::Message { session, .. } => {
                 life.spoke.insert(*session);
             }
@@ -110,6 +110,7 @@ impl Witness {
                 self.starts(checks, *turn, *session, *attempt, *resume);
             }
             Effect::Send { delivery, session, .. } => self.sends(checks, *delivery, *session),
+            Effect::Transmit { delivery, session, repeat, .. } => self.transmits(checks, *delivery, *session, *repeat),
             Effect::Ready => {
                 let (can_serve, may_serve) = (life.begun && life.open, !life.must_stop);
                 life.ready = true;
@@ -118,9 +119,12 @@ impl Witness {
                     "a revived generation serves although a stop was asked for".to_owned()
                 });
             }
-            Effect::Append { record: Record::DeliverySettled { delivery, .. }, .. } => {
-                let dropped = self.deliveries.get(delivery).is_some_and(|delivery| !delivery.concluded);
-                checks.holds(Invariant::Reply, !dropped, || {
+            Effect::Append { record: Record::DeliverySettled { delivery, fate }, .. } => {
+                let may_go = |owed: &Delivery| match fate {
+                    Fate::Unknown => owed.blind.unknown > 0 && !self.may_repeat(owed),
+                    Fate::Sent | Fate::Rejected => owed.concluded,
+                };
+                checks.holds(Invariant::Reply, self.deliveries.get(delivery).is_none_or(may_go), || {
                     format!("{delivery} is struck off, and its platform has neither taken nor rejected it")
                 });
             }
@@ -183,6 +187,8 @@ impl Witness {
         checks.holds(Invariant::Reply, overtaken.is_none(), || {
             format!("{id} is sent before {:?}", overtaken.map(|(id, _)| id))
         });
+        let repeats = self.deliveries.get(&id).is_none_or(|delivery| self.may_repeat(delivery));
+        checks.holds(Invariant::Reply, repeats, || format!("{id} is repeated, and may not be"));
         let Some(delivery) = self.deliveries.get_mut(&id) else {
             return checks.holds(Invariant::Reply, false, || format!("{id} is sent and not owed on disk"));
         };
@@ -190,6 +196,28 @@ impl Witness {
             format!("{id} is sent twice at once")
         });
         delivery.sending = true;
+    }
+
+    /// Whether it may be sent, for all that may have arrived of it.
+    fn may_repeat(&self, delivery: &Delivery) -> bool {
+        let Blind { unknown, .. } = delivery.blind;
+        unknown == 0 || (self.limits.uncertain == Uncertain::Report && unknown < self.limits.unknown_sends)
+    }
+
+    fn transmits(&mut self, checks: &mut Checks, id: DeliveryId, session: SessionId, repeat: Repeat) {
+        let Some(delivery) = self.deliveries.get_mut(&id) else {
+            return checks.holds(Invariant::Reply, false, || format!("{id} is sent off and not owed on disk"));
+        };
+        let Blind { unknown, marked, transmitted, .. } = delivery.blind;
+        checks.holds(Invariant::Reply, marked, || format!("{id} is sent off before that is on disk"));
+        let once = delivery.sending && transmitted.is_none() && delivery.session == session;
+        checks.holds(Invariant::Reply, once, || format!("{id} is sent off twice at once, or nobody was handed it"));
+        checks.holds(Invariant::Reply, (repeat == Repeat::Possible) == (unknown > 0), || {
+            format!("{id} is sent off as {repeat:?}, and {unknown} sends of it may have arrived")
+        });
+        delivery.blind.transmitted = Some(repeat);
+        delivery.blind.used = true;
+        delivery.blind.label = repeat;
     }
 
     fn guards(&mut self, checks: &mut Checks, now: Instant, at: Instant, drain: Option<&Drain>) {

@@ -15,6 +15,7 @@ use crate::invariant::{Checks, Invariant};
 use crate::limits::Limits;
 use crate::recovery::Start;
 use crate::request::{Request, Wish};
+use crate::shared::Shared;
 use crate::supervisor::Contract;
 use crate::time::Instant;
 use crate::work::Item;
@@ -60,21 +61,23 @@ pub struct Witness {
     end_on_disk: bool,
     /// Generations in a row that died unproven.
     unproven: u32,
-    messages: BTreeMap<MessageId, Message>,
+    messages: Shared<BTreeMap<MessageId, Message>>,
     /// Messages that were answered, reported or carried out.
-    finished: BTreeSet<MessageId>,
-    turns: BTreeMap<TurnId, Turn>,
+    finished: Shared<BTreeSet<MessageId>>,
+    turns: Shared<BTreeMap<TurnId, Turn>>,
     last_turn: TurnId,
-    deliveries: BTreeMap<DeliveryId, Delivery>,
+    deliveries: Shared<BTreeMap<DeliveryId, Delivery>>,
     last_delivery: DeliveryId,
-    requests: BTreeMap<RequestId, Request>,
-    settled: BTreeSet<RequestId>,
+    requests: Shared<BTreeMap<RequestId, Request>>,
+    settled: Shared<BTreeSet<RequestId>>,
     /// Requests whose requester was told "accepted" in its chat, and not yet the outcome.
-    told: BTreeMap<RequestId, SessionId>,
+    told: Shared<BTreeMap<RequestId, SessionId>>,
     /// Outcomes that are on disk and owed to a chat, until the notice is on disk too.
-    outcomes_due: BTreeMap<RequestId, SessionId>,
+    outcomes_due: Shared<BTreeMap<RequestId, SessionId>>,
     /// Replies that are on disk, until the end of their turn is on disk too.
     replies: BTreeSet<TurnId>,
+    /// Answers that are not sent again and may be missing, until the notice of that is on disk too.
+    missing_due: BTreeMap<TurnId, SessionId>,
     set_aside: BTreeSet<SessionId>,
     /// Processes of turns that are alive, and the generation that started each.
     running: BTreeMap<TurnId, GenerationId>,
@@ -91,17 +94,18 @@ impl Witness {
             generation: GenerationId::default(),
             end_on_disk: true,
             unproven: 0,
-            messages: BTreeMap::new(),
-            finished: BTreeSet::new(),
-            turns: BTreeMap::new(),
+            messages: Shared::default(),
+            finished: Shared::default(),
+            turns: Shared::default(),
             last_turn: TurnId::default(),
-            deliveries: BTreeMap::new(),
+            deliveries: Shared::default(),
             last_delivery: DeliveryId::default(),
-            requests: BTreeMap::new(),
-            settled: BTreeSet::new(),
-            told: BTreeMap::new(),
-            outcomes_due: BTreeMap::new(),
+            requests: Shared::default(),
+            settled: Shared::default(),
+            told: Shared::default(),
+            outcomes_due: Shared::default(),
             replies: BTreeSet::new(),
+            missing_due: BTreeMap::new(),
             set_aside: BTreeSet::new(),
             running: BTreeMap::new(),
         }
@@ -131,6 +135,9 @@ impl Witness {
         checks.holds(Invariant::Lock, generation == self.generation.next(), || {
             format!("{generation} follows {}", self.generation)
         });
+        for delivery in self.deliveries.values_mut() {
+            delivery.blind.outlives();
+        }
         let must_stop = start == Start::Revived && self.requests.values().any(|request| request.wish == Wish::Stop);
         self.life = Some(Life {
             generation,
@@ -169,7 +176,7 @@ impl Witness {
             delivery.sending = false;
             delivery.concluded = false;
         }
-        for (id, turn) in &mut self.turns {
+        for (id, turn) in self.turns.iter_mut() {
             let ran = self.running.get(id) == Some(&life.generation);
             turn.deaths += u32::from(ran && !turn.interrupted && !ended);
         }

@@ -1,11 +1,11 @@
 //! What comes to the disk, and the rules about single records.
 
 use super::Witness;
-use super::account::{Delivery, Message, Turn};
+use super::account::{Blind, Delivery, Message, Turn};
 use crate::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
 use crate::input::Asked;
 use crate::invariant::{Checks, Invariant};
-use crate::outbox::{Content, Notice};
+use crate::outbox::{Content, Fate, Notice};
 use crate::record::Record;
 use crate::request::{Outcome, Wish};
 use crate::turn::Conclusion;
@@ -58,9 +58,14 @@ impl Witness {
             Record::DeliveryOwed { delivery, session, content } => {
                 self.delivery_owed(checks, *delivery, *session, content)
             }
-            Record::DeliverySettled { delivery, .. } => {
-                let owed = self.deliveries.remove(delivery).is_some();
-                checks.holds(Invariant::Reply, owed, || format!("{delivery} is settled and was not owed"));
+            Record::DeliveryTried { delivery, attempt } => self.delivery_tried(checks, *delivery, *attempt),
+            Record::DeliveryMissed { delivery, uncertain } => self.delivery_missed(checks, *delivery, *uncertain),
+            Record::DeliverySettled { delivery, fate } => {
+                let owed = self.deliveries.remove(delivery);
+                checks.holds(Invariant::Reply, owed.is_some(), || format!("{delivery} is settled and was not owed"));
+                if let (Some(Delivery { session, reply_of: Some(turn), .. }), Fate::Unknown) = (owed, *fate) {
+                    self.missing_due.insert(turn, session);
+                }
             }
             Record::RequestMade { request, made } => {
                 checks.holds(Invariant::Once, !self.settled.contains(request), || {
@@ -99,6 +104,11 @@ impl Witness {
     pub fn committed(&mut self, checks: &mut Checks) {
         if let Some((request, session)) = self.outcomes_due.pop_first() {
             checks.holds(Invariant::Notice, false, || format!("{session} is not told how {request} ended"));
+        }
+        if let Some((turn, session)) = self.missing_due.pop_first() {
+            checks.holds(Invariant::Reply, false, || {
+                format!("{session} is not told that the answer of {turn} may be missing")
+            });
         }
         if let Some(turn) = self.replies.pop_first() {
             checks.holds(Invariant::Reply, false, || format!("{turn} has a reply on disk and has not ended"));
@@ -153,8 +163,7 @@ impl Witness {
         checks
             .holds(Invariant::Reply, id > self.last_delivery, || format!("{id} is owed after {}", self.last_delivery));
         self.last_delivery = self.last_delivery.max(id);
-        self.deliveries
-            .insert(id, Delivery { session, sending: false, uncertain: false, arrived: false, concluded: false });
+        self.deliveries.insert(id, Delivery::new(session, content));
         match content {
             Content::Reply { turn, .. } => {
                 let first = self.turns.contains_key(turn) && self.replies.insert(*turn);
@@ -174,8 +183,40 @@ impl Witness {
                     format!("{told:?} was told of {request}")
                 });
             }
+            Content::Notice(Notice::MayBeMissing { turn }) => {
+                let due = self.missing_due.remove(turn);
+                checks.holds(Invariant::Rate, due == Some(session), || {
+                    format!("{session} is told that the answer of {turn} may be missing, and {due:?} misses it")
+                });
+            }
             Content::Notice(_) => {}
         }
+    }
+
+    fn delivery_tried(&mut self, checks: &mut Checks, id: DeliveryId, attempt: u32) {
+        let seen = self.life.is_some();
+        let Some(delivery) = self.deliveries.get_mut(&id) else {
+            return checks.holds(Invariant::Reply, false, || format!("{id} is tried and not owed"));
+        };
+        let Blind { unknown, .. } = delivery.blind;
+        checks.holds(Invariant::Reply, !seen || attempt == unknown + 1, || {
+            format!("{id} is tried for time {attempt}, and {unknown} sends of it may have arrived")
+        });
+        delivery.blind.unknown = attempt.saturating_sub(1);
+        delivery.blind.marked = true;
+    }
+
+    fn delivery_missed(&mut self, checks: &mut Checks, id: DeliveryId, uncertain: u32) {
+        let seen = self.life.is_some();
+        let Some(delivery) = self.deliveries.get_mut(&id) else {
+            return checks.holds(Invariant::Reply, false, || format!("{id} was missed and is not owed"));
+        };
+        let Blind { unknown, transmitted, .. } = delivery.blind;
+        checks.holds(Invariant::Reply, !seen || (uncertain == unknown && transmitted.is_none()), || {
+            format!("{id} certainly did not arrive, it says, but {unknown} times, and {transmitted:?} was sent")
+        });
+        delivery.blind.unknown = uncertain;
+        delivery.blind.marked = false;
     }
 
     fn request_settled(&mut self, checks: &mut Checks, id: RequestId, outcome: Outcome) {

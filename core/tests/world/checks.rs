@@ -7,6 +7,7 @@ use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::{Gateway, Pending, Phase};
 use evergate_core::id::{GenerationId, TurnId};
 use evergate_core::input::{Asked, Input};
+use evergate_core::outbox::DeliveryState::Trying;
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::record::Record;
 use evergate_core::recovery::Recovered;
@@ -47,6 +48,15 @@ impl World {
                 // At the last moment of the flush, a send may leave in the same breath as the end is written.
                 let late = |drain: &Drain| drain.end_recorded && self.now < drain.deadlines.close;
                 assert!(!self.up().drain().is_some_and(late), "{effect:?} when nobody waits for it any more");
+            }
+            Effect::Transmit { delivery, session, .. } => {
+                let tried =
+                    |record: &Record| matches!(record, Record::DeliveryTried { delivery: of, .. } if of == delivery);
+                let missed =
+                    |record: &Record| matches!(record, Record::DeliveryMissed { delivery: of, .. } if of == delivery);
+                let last = self.journal.history.iter().rev().find(|record| tried(record) || missed(record));
+                assert!(last.is_some_and(tried), "{effect:?} is not on disk");
+                assert!(self.sending.values().all(|(to, _)| to != session), "{effect:?} overtakes");
             }
             Effect::Answer { request, answer: Answer::Accepted } => {
                 has(
@@ -176,6 +186,10 @@ impl World {
         assert_eq!(ours, theirs, "turns in memory and on disk");
         let ours = gateway.outbox().iter().map(|(id, owed)| (*id, (owed.session, owed.content.clone()))).collect();
         assert_eq!(found.deliveries, ours, "deliveries in memory and on disk");
+        let uncertain =
+            gateway.outbox().iter().map(|(id, owed)| (*id, owed.uncertain + u32::from(owed.state == Trying)));
+        let uncertain: BTreeMap<_, _> = uncertain.filter(|(_, sends)| *sends > 0).collect();
+        assert_eq!(found.uncertain, uncertain, "sends that may have arrived, in memory and on disk");
     }
 
     /// Whether everything that was promised was kept.

@@ -15,7 +15,7 @@ use evergate_core::gateway::{Gateway, Phase};
 use evergate_core::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input, Partial, Standing, TurnEnd};
 use evergate_core::limits::Limits;
-use evergate_core::outbox::{Content, Notice};
+use evergate_core::outbox::{Content, Notice, Repeat};
 use evergate_core::record::Record;
 use evergate_core::recovery::{Recovered, Start};
 use evergate_core::request::{Mode, Origin, Outcome, Signal, Wish};
@@ -23,7 +23,7 @@ use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::time::Instant;
 use evergate_core::verdict::Verdict;
 use journal::Journal;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What a person has said, as its platform sees it.
@@ -78,6 +78,14 @@ pub struct World {
     pub journal: Journal,
     pub said: Vec<Said>,
     pub sending: BTreeMap<DeliveryId, (SessionId, Content)>,
+    /// Sessions whose platform cannot tell a repeat.
+    pub blind: BTreeSet<u64>,
+    /// Deliveries that such a platform was handed and has not said that it will send.
+    pub intended: Vec<DeliveryId>,
+    /// All that such platforms were told to send, in order, and how it was labelled.
+    pub transmitted: Vec<(DeliveryId, Repeat)>,
+    /// What came to a chat although that had it already.
+    pub repeats: Vec<DeliveryId>,
     pub arrived: Vec<Arrival>,
     pub agents: BTreeMap<TurnId, Agent>,
     pub reclaims: Vec<TurnId>,
@@ -126,6 +134,10 @@ impl World {
             journal: Journal::default(),
             said: Vec::new(),
             sending: BTreeMap::new(),
+            blind: BTreeSet::new(),
+            intended: Vec::new(),
+            transmitted: Vec::new(),
+            repeats: Vec::new(),
             arrived: Vec::new(),
             agents: BTreeMap::new(),
             reclaims: Vec::new(),
@@ -193,6 +205,7 @@ impl World {
         self.gateway = None;
         self.journal.forget_unsynced();
         self.sending.clear();
+        self.intended.clear();
         self.reclaims.clear();
         self.supervisor_asked.clear();
         self.checks.clear();
@@ -221,6 +234,9 @@ impl World {
         if let (Some(fitness), false) = (self.candidate, self.checks.is_empty()) {
             self.candidate_is(fitness);
         }
+        if let Some(delivery) = self.intended.pop() {
+            self.tell(Input::DeliveryIntended { delivery });
+        }
     }
 
     fn do_it(&mut self, effect: Effect) -> Option<Verdict> {
@@ -244,7 +260,12 @@ impl World {
                 self.agents.get_mut(&turn).expect("only what runs is killed").killed = true;
             }
             Effect::Reclaim { turn } => self.reclaims.push(turn),
-            Effect::Send { delivery, session, content } => {
+            Effect::Send { delivery, session, .. } if self.blind.contains(&session.0) => self.intended.push(delivery),
+            Effect::Send { delivery, session, content, .. } => {
+                self.sending.insert(delivery, (session, content));
+            }
+            Effect::Transmit { delivery, session, content, repeat } => {
+                self.transmitted.push((delivery, repeat));
                 self.sending.insert(delivery, (session, content));
             }
             Effect::Answer { request, answer } => self.answers.push((request, answer)),
@@ -386,11 +407,39 @@ impl World {
 
     /// A chat gets what is being sent to it.
     pub fn sent(&mut self, delivery: DeliveryId) {
-        let (session, content) = self.sending.remove(&delivery).expect("it was being sent");
-        if self.arrived.iter().all(|arrival| arrival.delivery != delivery) {
-            self.arrived.push(Arrival { delivery, session, content });
-        }
+        self.arrives(delivery);
         self.tell(Input::DeliverySent { delivery });
+    }
+
+    /// A chat gets what is being sent to it, or does not, and nobody can know.
+    pub fn unknown(&mut self, delivery: DeliveryId, arrives: bool) {
+        if arrives {
+            self.arrives(delivery);
+        } else {
+            self.sending.remove(&delivery);
+        }
+        self.tell(Input::DeliveryUnknown { delivery });
+    }
+
+    fn arrives(&mut self, delivery: DeliveryId) {
+        let (session, content) = self.sending.remove(&delivery).expect("it was being sent");
+        let known = self.arrived.iter().any(|arrival| arrival.delivery == delivery);
+        match self.transmitted.iter().rev().find(|(of, _)| *of == delivery) {
+            _ if !known => self.arrived.push(Arrival { delivery, session, content }),
+            Some((_, repeat)) => {
+                assert_eq!(*repeat, Repeat::Possible, "{delivery} comes again and is not marked as a repeat");
+                self.repeats.push(delivery);
+            }
+            None => {}
+        }
+    }
+
+    /// The chats get all that is being sent to them, and the process dies before it hears so.
+    pub fn kill_unheard(&mut self) {
+        for delivery in self.sending.keys().copied().collect::<Vec<_>>() {
+            self.arrives(delivery);
+        }
+        self.kill();
     }
 
     pub fn send_all(&mut self) {

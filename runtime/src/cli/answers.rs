@@ -27,6 +27,17 @@ pub struct Status {
     pub breaker: Breaker,
     pub journal: String,
     pub listen: Option<String>,
+    pub platforms: Vec<Platform>,
+}
+
+/// A platform beside the local one.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Platform {
+    pub platform: String,
+    /// `connecting`, `up`, `waiting`, `restarting` or `parked`.
+    pub state: String,
+    pub why: Option<String>,
 }
 
 /// The program file that would be started next.

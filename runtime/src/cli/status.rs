@@ -113,6 +113,10 @@ fn facts(status: &Status, now_ms: u64) -> Vec<(&'static str, String)> {
     if let Some(listen) = &status.listen {
         facts.push(("listens on", format!("http://{}/", one_line(listen))));
     }
+    for platform in &status.platforms {
+        let why = platform.why.as_ref().map_or_else(String::new, |why| format!(": {}", one_line(why)));
+        facts.push(("platform", format!("{} {}{why}", one_line(&platform.platform), one_line(&platform.state))));
+    }
     if status.breaker.is_tripped() {
         facts.push(("breaker", status.breaker.sentence()));
     }
@@ -183,6 +187,7 @@ mod tests {
             "queued": 1, "sessions": 2, "owed": 0, "quarantined": ["bad"],
             "requests": [{"request": 12, "kind": "restart", "mode": "graceful", "by": "session main", "reason": null, "state": "accepted", "outcome": null}],
             "drain": {"waiting_for": ["turn 5 of session main"], "remaining_ms": 12_000}, "journal": "ok", "listen": "127.0.0.1:8787",
+            "platforms": [{"platform": "matrix", "state": "up", "why": null}, {"platform": "telegram", "state": "waiting", "why": "somebody else polls"}],
         }));
         let expected = "\
 gateway      draining, generation 3
@@ -192,6 +197,8 @@ supervisor   supervise
 work         1 message queued, 0 deliveries owed, 1 turn in flight, 2 sessions
 journal      ok
 listens on   http://127.0.0.1:8787/
+platform     matrix up
+platform     telegram waiting: somebody else polls
 quarantined  bad
 
 Drain, 12.0 s left

@@ -212,6 +212,14 @@ words! {
         Allow = "allow",
     }
 
+    /// What is done about a text that a platform may or may not have, and cannot be asked.
+    Uncertain {
+        /// It is sent again, marked as perhaps not the first.
+        Report = "report",
+        /// It is not sent again, and the chat is told that an answer may be missing.
+        Drop = "drop",
+    }
+
     /// The least important message that is still logged.
     LogLevel {
         /// Nothing at all.
@@ -269,6 +277,12 @@ sections! {
     pub Recovery "recovery" {
         /// How often a turn may be cut by a crash before its session is set aside.
         attempts: u32 = "5", Form::Count { most: 1000 };
+    }
+
+    /// `[delivery]`: what is owed to chats.
+    pub Delivery "delivery" {
+        /// A text that may have arrived, on a platform that cannot tell a repeat: "report" sends it again and says so, "drop" does not.
+        uncertain: Uncertain = "report", Form::Word(Uncertain::WORDS);
     }
 
     /// `[limits]`: where the gateway says "busy" instead of growing.

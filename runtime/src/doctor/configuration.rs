@@ -46,7 +46,7 @@ fn model(config: &Config) -> Option<Finding> {
     let base: Base = model.base_url.parse().ok()?;
     let knock = || {
         let mut refused = std::io::Error::other("the host has no address");
-        for address in (base.host(), base.port()).to_socket_addrs()? {
+        for address in base.peer().to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, KNOCK) {
                 Ok(_) => return Ok(()),
                 Err(error) => refused = error,

@@ -4,6 +4,7 @@
 
 mod configuration;
 mod gateway;
+mod platforms;
 mod state;
 mod systemd;
 
@@ -107,6 +108,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> ExitCode {
     let life = gateway::ask(&patient);
     findings.extend(gateway::check(&patient, &life));
     findings.extend(state::check(&patient, &life));
+    findings.extend(platforms::check(&patient, &life));
     findings.extend(systemd::check(&patient, &life));
 
     let told: Vec<(Finding, Option<Result<String, String>>)> = findings

@@ -457,7 +457,10 @@ impl Driver {
                 }
                 self.take(Input::TurnGone { turn });
             }
-            Effect::Send { delivery, session, content } => self.send(delivery, session, &content),
+            Effect::Send { delivery, session, content, repeat } => self.send(delivery, session, &content, repeat),
+            Effect::Transmit { delivery, session, content, repeat } => {
+                self.transmit(delivery, session, &content, repeat);
+            }
             Effect::Answer { request, answer } => self.answer(request, answer),
             Effect::Settled { request, outcome } => {
                 tracing::info!(request = request.0, outcome = status::outcome_words(outcome), "request settled")
@@ -519,6 +522,9 @@ impl Driver {
             _ => Ok(None),
         };
         let said = said.map_err(|error| error.to_string())?.unwrap_or_default();
+        if let Some(native) = self.answered(&session, messages) {
+            self.handle.hub.answers(&session, native);
+        }
         self.handle.hub.begin(&session, turn.0, &said);
         let messages = messages.iter().map(|message| message.0).collect();
         let start = runs::Start { turn, session, prompt, messages, attachments, said, attempt, resume, conversation };

@@ -49,6 +49,11 @@ pub fn text(notice: Notice, facts: &Facts<'_>) -> String {
         Notice::Renewed { conversation } => {
             format!("A new conversation has begun (number {}).", u64::from(conversation) + 1)
         }
+        Notice::MayBeMissing { turn } => format!(
+            "An answer may be missing here (turn {}): its sending was cut off, and nobody can know whether it arrived. \
+             Ask again if it did not.",
+            turn.0
+        ),
         Notice::NotAllowed => "Only operators may do that.".into(),
         Notice::UnknownCommand => format!("There is no such command. These there are:\n{HELP}"),
     }

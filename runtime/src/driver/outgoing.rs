@@ -4,10 +4,10 @@
 
 use super::Driver;
 use crate::journal::JournalError;
-use crate::platform::{Attachment, Chat, Outcome, Outgoing, Repeat, Saying};
+use crate::platform::{Attachment, Chat, Outbound, Outcome, Outgoing, Saying};
 use evergate_core::id::{DeliveryId, MessageId, SessionId};
 use evergate_core::input::Input;
-use evergate_core::outbox::{Content, Notice};
+use evergate_core::outbox::{Content, Notice, Repeat};
 use std::sync::Arc;
 
 impl Driver {
@@ -16,8 +16,18 @@ impl Driver {
         self.session_name(session).is_some_and(|name| Chat::of_session(&name).is_some())
     }
 
+    /// Hands out a delivery, unless its platform is blind: then it is handed out when that is on disk.
+    pub(super) fn send(&mut self, delivery: DeliveryId, session: SessionId, content: &Content, repeat: Repeat) {
+        let name = self.session_name(session);
+        let line = name.as_deref().and_then(|name| self.switchboard.route(name)).and_then(|(_, line)| line);
+        if line.is_some_and(|line| line.capabilities.outbound == Outbound::Blind) {
+            return self.take(Input::DeliveryIntended { delivery });
+        }
+        self.transmit(delivery, session, content, repeat);
+    }
+
     /// Hands out a delivery. The local platform has it as soon as its event is on disk, which is what the effect waited for.
-    pub(super) fn send(&mut self, delivery: DeliveryId, session: SessionId, content: &Content) {
+    pub(super) fn transmit(&mut self, delivery: DeliveryId, session: SessionId, content: &Content, repeat: Repeat) {
         let name = self.session_name(session);
         let Some((chat, line)) = name.as_deref().and_then(|name| self.switchboard.route(name)) else {
             return self.take(Input::DeliverySent { delivery });
@@ -30,7 +40,7 @@ impl Driver {
             );
             return self.take(Input::DeliveryFailed { delivery });
         };
-        match self.outgoing(delivery, chat, content) {
+        match self.outgoing(delivery, chat, content, repeat) {
             Ok(Some(outgoing)) => {
                 if !line.hand_out(outgoing) {
                     self.take(Input::DeliveryFailed { delivery });
@@ -47,7 +57,13 @@ impl Driver {
         }
     }
 
-    fn outgoing(&self, delivery: DeliveryId, chat: Chat, content: &Content) -> Result<Option<Outgoing>, JournalError> {
+    fn outgoing(
+        &self,
+        delivery: DeliveryId,
+        chat: Chat,
+        content: &Content,
+        repeat: Repeat,
+    ) -> Result<Option<Outgoing>, JournalError> {
         let Some(text) = self.journal.owed_text(delivery)? else { return Ok(None) };
         let what = match content {
             Content::Reply { turn, messages } => {
@@ -59,14 +75,22 @@ impl Driver {
             }
             Content::Notice(notice) => Saying::Notice { turn: turn_of(*notice) },
         };
-        Ok(Some(Outgoing { delivery: delivery.0, chat, what, text, repeat: Repeat::No }))
+        Ok(Some(Outgoing { delivery: delivery.0, chat, what, text, repeat }))
+    }
+
+    /// The platform's id of the last of these messages, on another platform than the local one.
+    pub(super) fn answered(&self, session: &str, messages: &[MessageId]) -> Option<String> {
+        let last = messages.last().filter(|_| Chat::of_session(session).is_some())?;
+        // Only where an answer is shown depends on it.
+        self.journal.message(*last).ok()??.native
     }
 
     /// A platform says what became of a delivery.
     pub(super) fn delivery_came_to(&mut self, delivery: DeliveryId, outcome: Outcome) {
         self.take(match outcome {
             Outcome::Sent => Input::DeliverySent { delivery },
-            Outcome::Failed | Outcome::Unknown => Input::DeliveryFailed { delivery },
+            Outcome::Failed => Input::DeliveryFailed { delivery },
+            Outcome::Unknown => Input::DeliveryUnknown { delivery },
             Outcome::Rejected { .. } => Input::DeliveryRejected { delivery },
         });
     }
@@ -110,6 +134,7 @@ const fn turn_of(notice: Notice) -> Option<u64> {
         Notice::TurnFailed { turn }
         | Notice::TurnStopped { turn }
         | Notice::Stopping { turn }
+        | Notice::MayBeMissing { turn }
         | Notice::Quarantined { turn, .. } => Some(turn.0),
         _ => None,
     }

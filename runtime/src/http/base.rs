@@ -79,14 +79,9 @@ impl Base {
         Self { prefix: format!("{}/{path}", self.prefix), ..self.clone() }
     }
 
-    /// The host's name or address, without brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The port.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// The host and port that are connected to.
+    pub fn peer(&self) -> (&str, u16) {
+        (&self.host, self.port)
     }
 
     /// The path and query of a call.

@@ -103,6 +103,7 @@ impl Event {
                 Notice::TurnFailed { turn }
                 | Notice::TurnStopped { turn }
                 | Notice::Stopping { turn }
+                | Notice::MayBeMissing { turn }
                 | Notice::Quarantined { turn, .. },
             ) => Self::new(session, "notice", &json!({"text": text, "turn": turn})),
             Content::Notice(Notice::Renewed { conversation }) => {

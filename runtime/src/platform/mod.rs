@@ -30,6 +30,7 @@ pub use keeper::keep_running;
 pub use port::{Accepted, Inbound, Port, Refused};
 pub use switchboard::{Line, Switchboard};
 
+pub use evergate_core::outbox::Repeat;
 use evergate_core::time::Instant;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
@@ -154,15 +155,6 @@ pub enum Saying {
         /// The turn that it is about.
         turn: Option<u64>,
     },
-}
-
-/// Whether an earlier attempt may have arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeat {
-    /// No attempt can have.
-    No,
-    /// One may have.
-    Possible,
 }
 
 /// What became of a delivery.

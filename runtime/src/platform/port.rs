@@ -163,6 +163,12 @@ impl Port {
         self.handle.hub.said(session)
     }
 
+    /// The platform's id of the last message that the running turn of a session answers.
+    #[must_use]
+    pub fn answered(&self, session: &str) -> Option<String> {
+        self.handle.hub.answered(session)
+    }
+
     /// Writes facts of the adapter's own, each by its key; `None` removes one. Returns when they are on disk; an error says why
     /// they are not.
     pub async fn keep(&self, rows: impl IntoIterator<Item = (String, Option<String>)>) -> Result<(), String> {

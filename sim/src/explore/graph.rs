@@ -61,46 +61,61 @@ pub struct Found {
 /// A part of the known states.
 #[derive(Default)]
 struct Shard {
-    table: HashTable<u32>,
-    /// Where the bytes of each state end, and its number.
-    entries: Vec<(usize, u32)>,
-    bytes: Vec<u8>,
+    /// Half of the hash of each state, and its place.
+    table: HashTable<(u32, u32)>,
+    /// At the place of each state its number, the length of its bytes, and those.
+    arena: Vec<u8>,
 }
 
 impl Shard {
-    fn bytes_of(&self, entry: u32) -> &[u8] {
-        let entry = entry as usize;
-        let from = if entry == 0 { 0 } else { self.entries[entry - 1].0 };
-        &self.bytes[from..self.entries[entry].0]
+    fn bytes_at(&self, place: u32) -> &[u8] {
+        let (_, rest) = self.arena.split_at(place as usize + 4);
+        match rest.split_first_chunk() {
+            Some((length, rest)) => rest.get(..usize::from(u16::from_le_bytes(*length))).unwrap_or_default(),
+            None => &[],
+        }
     }
 
-    fn find(&self, hash: u64, bytes: &[u8]) -> Option<u32> {
-        self.table.find(hash, |entry| self.bytes_of(*entry) == bytes).copied()
+    fn number_at(&self, place: u32) -> u32 {
+        let number = self.arena[place as usize..].first_chunk();
+        u32::from_le_bytes(*number.expect("each place begins with four bytes"))
     }
 
-    /// Adds a state that is not known, and gives its entry.
-    fn add(&mut self, hash: u64, bytes: &[u8]) -> u32 {
-        let entry = self.entries.len() as u32;
-        self.bytes.extend_from_slice(bytes);
-        self.entries.push((self.bytes.len(), UNNUMBERED));
-        let Self { table, entries, bytes } = self;
-        table.insert_unique(hash, entry, |entry| {
-            let entry = *entry as usize;
-            let from = if entry == 0 { 0 } else { entries[entry - 1].0 };
-            hash_of(&bytes[from..entries[entry].0])
-        });
-        entry
+    fn set_number_at(&mut self, place: u32, number: u32) {
+        self.arena[place as usize..place as usize + 4].copy_from_slice(&number.to_le_bytes());
+    }
+
+    /// The place of a state that is known.
+    fn find(&self, hash: u32, bytes: &[u8]) -> Option<u32> {
+        let same = |(known, place): &(u32, u32)| *known == hash && self.bytes_at(*place) == bytes;
+        self.table.find(spread(hash), same).map(|(_, place)| *place)
+    }
+
+    /// Adds a state that is not known, and gives its place.
+    fn add(&mut self, hash: u32, bytes: &[u8]) -> u32 {
+        let place = u32::try_from(self.arena.len()).expect("a room is given up long before it has so many states");
+        let length = u16::try_from(bytes.len()).expect("a state is a few parts, of some bytes each");
+        self.arena.extend_from_slice(&UNNUMBERED.to_le_bytes());
+        self.arena.extend_from_slice(&length.to_le_bytes());
+        self.arena.extend_from_slice(bytes);
+        self.table.insert_unique(spread(hash), (hash, place), |(hash, _)| spread(*hash));
+        place
     }
 }
 
-fn hash_of(bytes: &[u8]) -> u64 {
+fn hash_of(bytes: &[u8]) -> u32 {
     let mut hasher = FxHasher::default();
     hasher.write(bytes);
-    hasher.finish()
+    (hasher.finish() >> 32) as u32
 }
 
-const fn shard_of(hash: u64) -> usize {
-    (hash >> 20) as usize % SHARDS
+/// As many bits as a table wants, from as many as it keeps.
+const fn spread(hash: u32) -> u64 {
+    (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+const fn shard_of(hash: u32) -> usize {
+    hash as usize % SHARDS
 }
 
 /// A state that was not known when it was reached.
@@ -108,11 +123,13 @@ struct Candidate<S: Subject> {
     world: World<S>,
     looked: u32,
     rests: bool,
-    hash: u64,
-    /// Where its bytes end in those of its chunk.
-    end: usize,
-    /// Its entry in its shard, once that is known.
-    entry: AtomicU32,
+    hash: u32,
+    /// Where its bytes are in those of its chunk.
+    bytes: (u32, u32),
+    /// Its place in its shard, once that is known.
+    place: AtomicU32,
+    /// Which of the edges of its chunk leads here.
+    edge: u32,
 }
 
 /// What a chunk of states leads to. Its memory is used again and again.
@@ -143,7 +160,7 @@ pub fn explore<S: Subject>(setting: &Setting<S>, threads: usize, limit: usize) -
         search.graph.depth += usize::from(!level.is_empty());
     }
     search.graph.first_edge.push(search.graph.edges.len() as u32);
-    search.graph.bytes = search.shards.iter().map(|shard| shard.bytes.len() as u64).sum();
+    search.graph.bytes = search.shards.iter().map(|shard| shard.arena.len() as u64).sum();
     search.graph
 }
 
@@ -162,8 +179,8 @@ impl<S: Subject> Search<'_, S> {
         let bytes = self.desks[0].key(&world);
         let hash = hash_of(bytes);
         let shard = &mut self.shards[shard_of(hash)];
-        let entry = shard.add(hash, bytes);
-        shard.entries[entry as usize].1 = 0;
+        let place = shard.add(hash, bytes);
+        shard.set_number_at(place, 0);
         self.graph.parents.push((0, 0));
         self.graph.rests.push(false);
         vec![(0, world)]
@@ -217,15 +234,12 @@ impl<S: Subject> Search<'_, S> {
         let share = SHARDS.div_ceil(self.desks.len());
         let sort = |first: usize, shards: &mut [Shard]| {
             for chunk in chunks {
-                let mut from = 0;
                 for candidate in &chunk.candidates {
-                    let bytes = &chunk.bytes[from..candidate.end];
-                    from = candidate.end;
-                    let place = shard_of(candidate.hash).wrapping_sub(first);
-                    if let Some(shard) = shards.get_mut(place) {
+                    if let Some(shard) = shards.get_mut(shard_of(candidate.hash).wrapping_sub(first)) {
+                        let bytes = chunk.bytes_of(candidate);
                         let known = shard.find(candidate.hash, bytes);
-                        let entry = known.unwrap_or_else(|| shard.add(candidate.hash, bytes));
-                        candidate.entry.store(entry, Ordering::Relaxed);
+                        let place = known.unwrap_or_else(|| shard.add(candidate.hash, bytes));
+                        candidate.place.store(place, Ordering::Relaxed);
                     }
                 }
             }
@@ -269,19 +283,20 @@ impl<S: Subject> Search<'_, S> {
     }
 
     fn settle(&mut self, candidate: &Candidate<S>, parent: u32, ordinal: u16, next: &mut Vec<Open<S>>) -> u32 {
-        let Candidate { world, looked, rests, hash, entry, .. } = candidate;
-        let entry = entry.load(Ordering::Relaxed) as usize;
-        let number = &mut self.shards[shard_of(*hash)].entries[entry].1;
-        if *number == UNNUMBERED {
-            *number = self.graph.parents.len() as u32;
+        let Candidate { world, looked, rests, hash, place, .. } = candidate;
+        let (place, shard) = (place.load(Ordering::Relaxed), &mut self.shards[shard_of(*hash)]);
+        let mut number = shard.number_at(place);
+        if number == UNNUMBERED {
+            number = self.graph.parents.len() as u32;
+            shard.set_number_at(place, number);
             self.graph.parents.push((parent, ordinal));
             self.graph.rests.push(*rests);
             for invariant in Invariant::ALL {
                 self.graph.looked[*invariant as usize] += u64::from(looked >> *invariant as u32 & 1);
             }
-            next.push((*number, *world));
+            next.push((number, *world));
         }
-        *number
+        number
     }
 }
 
@@ -306,31 +321,41 @@ impl<S: Subject> Chunk<S> {
                     let ordinal = (self.edges.len() - first) as u16;
                     self.found = Some(Found { state: *number, step: Some(ordinal), violation: violation.clone() });
                 }
-                let target = self.target(desk, shards, world, &checks, rests);
-                self.edges.push(target | if step.goes_forward() { FORWARD } else { 0 });
+                self.reach(desk, world, &checks, rests);
+                self.edges.push(CANDIDATE | if step.goes_forward() { FORWARD } else { 0 });
             });
             self.ends.push(self.edges.len());
         }
+        self.look_up(shards);
     }
 
-    fn target(
-        &mut self,
-        desk: &mut Desk<'_, S>,
-        shards: &[Shard],
-        world: World<S>,
-        checks: &Checks,
-        rests: bool,
-    ) -> u32 {
-        let bytes = desk.key(&world);
+    fn reach(&mut self, desk: &mut Desk<'_, S>, world: World<S>, checks: &Checks, rests: bool) {
+        let (bytes, from) = (desk.key(&world), self.bytes.len() as u32);
         let hash = hash_of(bytes);
-        let shard = &shards[shard_of(hash)];
-        if let Some(entry) = shard.find(hash, bytes) {
-            return shard.entries[entry as usize].1;
-        }
         self.bytes.extend_from_slice(bytes);
-        let (looked, end) = (checks.looked(), self.bytes.len());
-        self.candidates.push(Candidate { world, looked, rests, hash, end, entry: AtomicU32::new(0) });
-        CANDIDATE
+        let (looked, bytes, edge) = (checks.looked(), (from, self.bytes.len() as u32), self.edges.len() as u32);
+        self.candidates.push(Candidate { world, looked, rests, hash, bytes, place: AtomicU32::default(), edge });
+    }
+
+    /// Leaves the candidates that are not known yet. All are looked up in one go, so that the memory they are looked up in is
+    /// waited for only once.
+    fn look_up(&mut self, shards: &[Shard]) {
+        let Self { candidates, edges, bytes, .. } = self;
+        candidates.retain(|candidate| {
+            let (from, to) = candidate.bytes;
+            let shard = &shards[shard_of(candidate.hash)];
+            let known = shard.find(candidate.hash, &bytes[from as usize..to as usize]);
+            if let Some(place) = known {
+                let edge = &mut edges[candidate.edge as usize];
+                *edge = *edge & FORWARD | shard.number_at(place);
+            }
+            known.is_none()
+        });
+    }
+
+    fn bytes_of(&self, candidate: &Candidate<S>) -> &[u8] {
+        let (from, to) = candidate.bytes;
+        &self.bytes[from as usize..to as usize]
     }
 }
 

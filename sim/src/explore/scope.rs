@@ -5,6 +5,7 @@
 use crate::subject::Subject;
 use crate::world::{Budget, Manner, Setting};
 use evergate_core::limits::Limits;
+use evergate_core::outbox::Uncertain;
 use evergate_core::supervisor::{Contract, Supervisor};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -97,15 +98,20 @@ const CI: [Shape; 35] = [
     shape(272_722, 747_821),
 ];
 /// The rooms of `seed`.
-const SEED: [Shape; 4] = [shape(10_159, 19_229), shape(18_953, 32_781), shape(2_521, 4_385), shape(4_058, 7_389)];
+const SEED: [Shape; 5] =
+    [shape(10_159, 19_229), shape(18_953, 32_781), shape(2_521, 4_385), shape(4_058, 7_389), shape(9_484, 16_140)];
 
 impl Room {
+    fn uncertain(&self) -> Uncertain {
+        if self.manners.contains(&Manner::DropsUncertain) { Uncertain::Drop } else { Uncertain::Report }
+    }
+
     /// What a subject is put into.
     #[must_use]
     pub fn setting<S: Subject>(&self, subject: S::Setting) -> Setting<S> {
         Setting {
             subject,
-            limits: limits(),
+            limits: Limits { uncertain: self.uncertain(), ..limits() },
             contract: Contract::of(self.supervisor),
             manners: self.manners.clone(),
             budget: self.budget,
@@ -128,6 +134,7 @@ pub fn limits() -> Limits {
         queued: 3,
         queued_per_session: 2,
         turns: 2,
+        unknown_sends: 2,
         ..Limits::default()
     }
 }
@@ -159,6 +166,12 @@ const UNFIT: [Manner; 6] = [
     Manner::Terminate,
     Manner::CandidateUnfit,
 ];
+
+/// A platform that cannot tell a repeat, and how the process that sends may be ended.
+const BLIND: [Manner; 4] = [Manner::Restart, Manner::Force, Manner::ChatRestart, Manner::Blind];
+
+/// The same, where what may have arrived is not sent again.
+const DROPS: [Manner; 4] = [Manner::Force, Manner::Terminate, Manner::Blind, Manner::DropsUncertain];
 
 /// The wishes that lead to different ends, each from another origin.
 const WISHES: [Manner; 6] = [
@@ -216,6 +229,8 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 33 | supervise | R × J |
 /// | 34 | supervise | K × J |
 /// | 35 | systemd | X |
+/// | 36 | systemd | R, K, J and X on a platform that cannot tell a repeat |
+/// | 37 | supervise | the same, where what may have arrived is not sent again |
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
@@ -225,6 +240,7 @@ pub fn table() -> Vec<Scope> {
         room(Systemd, Size(1, 1, 1, 0, 1), &ALL),
         room(Nobody, Size(2, 2, 0, 1, 0), &[]),
         room(Nobody, Size(1, 1, 1, 1, 0), &UNFIT),
+        with(room(Evergate, Size(1, 1, 1, 1, 0), &BLIND), |budget| budget.lost_sends = 2),
     ];
     let mut ci: Vec<Room> = supervisors().map(|who| room(who, Size(1, 1, 1, 1, 1), &ALL)).collect();
     ci.extend(supervisors().map(|who| room(who, Size(3, 3, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));
@@ -243,6 +259,8 @@ pub fn table() -> Vec<Scope> {
         with(room(Systemd, Size(1, 1, 1, 1, 0), &WISHES), |budget| {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
         }),
+        with(room(Systemd, Size(1, 1, 1, 1, 1), &BLIND), |budget| (budget.lost_sends, budget.freezes) = (2, 1)),
+        with(room(Evergate, Size(1, 1, 1, 1, 1), &DROPS), |budget| budget.lost_sends = 1),
     ]);
     let deep = supervisors().map(|who| {
         with(room(who, Size(3, 4, 2, 2, 1), &ALL), |budget| {

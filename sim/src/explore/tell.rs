@@ -135,6 +135,15 @@ fn head(telling: &mut Telling, now: u64, step: &Step) {
             (Lane::People, format!("{delivery} arrives, and the answer to that is lost"))
         }
         Action::LoseSend { delivery, arrives: false } => (Lane::People, format!("{delivery} does not arrive")),
+        Action::SendUnknown { delivery, arrives: true } => {
+            (Lane::People, format!("{delivery} arrives, and nobody can know that"))
+        }
+        Action::SendUnknown { delivery, arrives: false } => {
+            (Lane::People, format!("{delivery} does not arrive, and nobody can know that"))
+        }
+        Action::DiesUnheard { delivery } => {
+            (Lane::Gateway, format!("{delivery} arrives, and the process is killed before it hears so"))
+        }
         Action::Ask { wish, mode } => (Lane::People, format!("an operator asks: {mode:?} {wish:?}")),
         Action::Cancel { request } => (Lane::People, format!("{request} is taken back")),
         Action::Signal { signal } => (Lane::People, format!("somebody sends {signal:?}")),
@@ -151,7 +160,13 @@ fn head(telling: &mut Telling, now: u64, step: &Step) {
     };
     let fault = matches!(
         step.action,
-        Action::LoseWrite | Action::LoseSend { .. } | Action::Kill | Action::Freeze | Action::Rescue
+        Action::LoseWrite
+            | Action::LoseSend { .. }
+            | Action::SendUnknown { .. }
+            | Action::DiesUnheard { .. }
+            | Action::Kill
+            | Action::Freeze
+            | Action::Rescue
     );
     let (kind, what) = match (&step.action, step.dies_after) {
         (_, Some(effects)) => {

@@ -9,7 +9,7 @@ use evergate_core::drain::{Drain, Report, TurnFate};
 use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::Phase;
 use evergate_core::id::{DeliveryId, RequestId, TurnId};
-use evergate_core::outbox::{Content, DeliveryState, Fate, Notice};
+use evergate_core::outbox::{Content, Fate, Notice, Repeat};
 use evergate_core::record::Record;
 use evergate_core::request::{Mode, Origin, Outcome, Request, Signal, Wish};
 use evergate_core::time::Instant;
@@ -291,7 +291,7 @@ impl Naive {
         for id in accepted {
             self.request_counts(now, id);
         }
-        self.journal.withdraw(|effect| matches!(effect, Effect::Send { .. }));
+        self.withdraw_sends();
         let Some(drain) = &mut self.drain else { return };
         drain.end_recorded = true;
         let verdict = Some(drain.verdict);
@@ -313,7 +313,7 @@ impl Naive {
         if self.has(Flaw::WorksOnAfterEnd) {
             for (id, delivery) in &self.outbox {
                 let (session, content) = (delivery.session, delivery.content.clone());
-                self.effects.push_back(Effect::Send { delivery: *id, session, content });
+                self.effects.push_back(Effect::Send { delivery: *id, session, content, repeat: Repeat::No });
             }
         }
     }
@@ -330,7 +330,7 @@ impl Naive {
             awaited: self.awaited(*id),
         });
         let counted = !self.has(Flaw::SendsUncounted);
-        let sending = self.outbox.iter().filter(|(_, delivery)| counted && delivery.state == DeliveryState::Sending);
+        let sending = self.outbox.iter().filter(|(_, delivery)| counted && delivery.is_under_way());
         let sending = sending.map(|(id, delivery)| Item {
             work: Work::Delivery(*id),
             session: delivery.session,

@@ -68,6 +68,10 @@ flaws! {
         "A turn counts as open until its reply has arrived, so that a start both sends the reply and runs the turn.";
     FailedSendForgotten "failed-send-forgotten" in BAD_NETWORK breaks Reply, seen in ["H-23783", "H-65057"],
         "A delivery that failed once is never tried again.";
+    SentBeforeTried "sent-before-tried" in BLIND breaks Reply, seen in ["H-68749", "PR 67181"],
+        "A platform that cannot tell a repeat is handed a text before that is on disk.";
+    RepeatedSilently "repeated-silently" in BLIND breaks Reply, seen in ["H-68749", "PR 110864"],
+        "A text that may have arrived is sent again as if it were the first time.";
     ForceDropsReplies "force-drops-replies" in FORCED breaks Reply, seen in ["O-95866", "O-127375"],
         "A forced end strikes off the replies that are still unsent.";
     RestartNeverConfirmed "restart-never-confirmed" in CHATTED breaks Once, seen in ["H-18528"],

@@ -146,7 +146,8 @@ impl Naive {
         let queues = recovered.sessions.iter().filter(|(_, session)| !session.queue.is_empty());
         let set_aside = recovered.sessions.iter().filter(|(_, session)| session.standing == Quarantine::SetAside);
         let owed = |(id, (session, content)): (&DeliveryId, &(SessionId, Content))| {
-            (*id, Delivery { session: *session, content: content.clone(), state: DeliveryState::Owed })
+            let uncertain = recovered.uncertain.get(id).copied().unwrap_or(0);
+            (*id, Delivery { session: *session, content: content.clone(), state: DeliveryState::Owed, uncertain })
         };
         Self {
             flaws,
@@ -238,6 +239,8 @@ impl Subject for Naive {
             Input::TurnGone { turn } => self.turn_gone(turn),
             Input::DeliverySent { delivery } => self.delivery_settled(delivery, Fate::Sent),
             Input::DeliveryRejected { delivery } => self.delivery_settled(delivery, Fate::Rejected),
+            Input::DeliveryIntended { delivery } => self.delivery_intended(delivery),
+            Input::DeliveryUnknown { delivery } => self.delivery_unknown(now, delivery),
             Input::DeliveryFailed { delivery } => self.delivery_failed(now, delivery),
             Input::Request { request, wish, mode, origin } => self.request_arrived(request, wish, mode, origin),
             Input::Cancel { request } => self.cancel(now, request),

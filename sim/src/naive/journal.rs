@@ -2,7 +2,7 @@
 //! them. It never decides what is written.
 
 use evergate_core::effect::Effect;
-use evergate_core::id::Position;
+use evergate_core::id::{DeliveryId, Position};
 use evergate_core::record::Record;
 use std::collections::VecDeque;
 
@@ -74,6 +74,15 @@ impl Journal {
         let before = self.line.len();
         self.line.retain(|waiting| !matches!(waiting, Waiting::Effect(effect) if unwanted(effect)));
         self.line.len() < before
+    }
+
+    /// The deliveries that are about to be sent off once that is on disk.
+    pub fn withdrawn_transmissions(&self) -> Vec<DeliveryId> {
+        let waiting = self.line.iter().filter_map(|waiting| match waiting {
+            Waiting::Effect(Effect::Transmit { delivery, .. }) => Some(*delivery),
+            _ => None,
+        });
+        waiting.collect()
     }
 
     /// Lets effects leave whatever they wait for. No machine without flaws has a use for this.

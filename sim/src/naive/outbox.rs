@@ -4,7 +4,7 @@ use super::flaw::Flaw;
 use super::gateway::Naive;
 use evergate_core::effect::Effect;
 use evergate_core::id::{DeliveryId, SessionId};
-use evergate_core::outbox::{Content, Delivery, DeliveryState, Fate};
+use evergate_core::outbox::{Content, Delivery, DeliveryState, Fate, Notice, Repeat};
 use evergate_core::record::Record;
 use evergate_core::time::Instant;
 use evergate_core::turn::Conclusion;
@@ -15,7 +15,7 @@ impl Naive {
         self.last_delivery = self.last_delivery.next();
         let delivery = self.last_delivery;
         self.append(Record::DeliveryOwed { delivery, session, content: content.clone() });
-        self.outbox.insert(delivery, Delivery { session, content, state: DeliveryState::Owed });
+        self.outbox.insert(delivery, Delivery { session, content, state: DeliveryState::Owed, uncertain: 0 });
         self.send_next(session);
     }
 
@@ -30,13 +30,69 @@ impl Naive {
     }
 
     fn send(&mut self, id: DeliveryId) {
+        if self.given_up(id) {
+            return;
+        }
         let Some(delivery) = self.outbox.get_mut(&id) else { return };
         delivery.state = DeliveryState::Sending;
-        let send = Effect::Send { delivery: id, session: delivery.session, content: delivery.content.clone() };
+        let (session, content) = (delivery.session, delivery.content.clone());
+        let send = Effect::Send { delivery: id, session, content, repeat: Repeat::No };
         if self.has(Flaw::SentBeforeOwed) {
             self.effects.push_back(send);
         } else {
             self.then(send);
+        }
+    }
+
+    /// A blind platform is about to send this.
+    pub(super) fn delivery_intended(&mut self, id: DeliveryId) {
+        let silent = self.has(Flaw::RepeatedSilently);
+        let Some(delivery) = self.outbox.get_mut(&id) else { return self.effects.push_back(Effect::Ignored) };
+        delivery.state = DeliveryState::Trying;
+        let repeat = if delivery.uncertain > 0 && !silent { Repeat::Possible } else { Repeat::No };
+        let (session, content, attempt) = (delivery.session, delivery.content.clone(), delivery.uncertain + 1);
+        self.append(Record::DeliveryTried { delivery: id, attempt });
+        let transmit = Effect::Transmit { delivery: id, session, content, repeat };
+        if self.has(Flaw::SentBeforeTried) {
+            self.effects.push_back(transmit);
+        } else {
+            self.then(transmit);
+        }
+    }
+
+    /// Nobody can know whether it arrived; after too many such sends it is given up.
+    pub(super) fn delivery_unknown(&mut self, now: Instant, id: DeliveryId) {
+        let Some(delivery) = self.outbox.get_mut(&id) else { return self.effects.push_back(Effect::Ignored) };
+        delivery.uncertain += 1;
+        delivery.state = DeliveryState::Retrying { at: now + self.limits.delivery_retry };
+    }
+
+    /// Sends it no more, and says so where it was an answer; true if it did.
+    fn given_up(&mut self, id: DeliveryId) -> bool {
+        let Some(Delivery { session, content, uncertain, .. }) = self.outbox.get(&id).cloned() else { return false };
+        if uncertain < self.limits.unknown_sends {
+            return false;
+        }
+        self.delivery_settled(id, Fate::Unknown);
+        if let Content::Reply { turn, .. } = content {
+            self.owe(session, Content::Notice(Notice::MayBeMissing { turn }));
+        }
+        true
+    }
+
+    /// What was about to be sent is owed as if it had never been.
+    pub(super) fn withdraw_sends(&mut self) {
+        let untried = self.journal.withdrawn_transmissions();
+        self.journal.withdraw(|effect| matches!(effect, Effect::Send { .. } | Effect::Transmit { .. }));
+        for id in untried {
+            self.missed(id);
+        }
+    }
+
+    fn missed(&mut self, id: DeliveryId) {
+        if let Some(Delivery { uncertain, .. }) = self.outbox.get(&id) {
+            let uncertain = *uncertain;
+            self.append(Record::DeliveryMissed { delivery: id, uncertain });
         }
     }
 
@@ -54,6 +110,9 @@ impl Naive {
     pub(super) fn delivery_failed(&mut self, now: Instant, id: DeliveryId) {
         if self.has(Flaw::FailedSendForgotten) {
             self.outbox.remove(&id);
+        }
+        if self.outbox.get(&id).is_some_and(|delivery| delivery.state == DeliveryState::Trying) {
+            self.missed(id);
         }
         let at = now + self.limits.delivery_retry;
         match self.outbox.get_mut(&id) {

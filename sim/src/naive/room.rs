@@ -60,6 +60,9 @@ rooms! {
     BAD_NETWORK "bad-network" Evergate [],
         { sessions: 1, messages: 2, lost_sends: 1 },
         "A send that fails.";
+    BLIND "blind" Evergate [Manner::Blind],
+        { sessions: 1, messages: 1, kills: 1, lost_sends: 1 },
+        "A platform that cannot tell a repeat, a send that fails or of which nothing is heard, and a death.";
     REDELIVERED "redelivered" Evergate [],
         { sessions: 1, messages: 2, redeliveries: 2 },
         "Messages that come again.";

@@ -9,7 +9,7 @@ use evergate_core::effect::Refusal;
 use evergate_core::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input, Standing};
 use evergate_core::invariant::{Checks, Invariant};
-use evergate_core::outbox::{Content, Notice};
+use evergate_core::outbox::{Content, Fate, Notice};
 use evergate_core::turn::Conclusion;
 use std::collections::BTreeMap;
 
@@ -53,6 +53,8 @@ pub struct Chats {
     through: Vec<bool>,
     /// The message that was answered last, by session.
     answered: Vec<MessageId>,
+    /// What blind platforms were handed and is not settled.
+    blind: BTreeMap<DeliveryId, (SessionId, Content)>,
     /// Requests that chats made, and how often their outcome was told there.
     requests: BTreeMap<RequestId, u8>,
 }
@@ -280,6 +282,28 @@ impl World<'_> {
 
 /// From the gateway to people.
 impl World<'_> {
+    /// Whether the platform of this chat cannot tell a repeat.
+    pub(super) const fn is_blind(&self, session: SessionId) -> bool {
+        matches!(session.0.checked_rem(self.config.blind_every), Some(0))
+    }
+
+    /// A blind platform says that it will send this.
+    pub(super) fn intend(&mut self, delivery: DeliveryId, session: SessionId, content: Content) {
+        self.chats.blind.insert(delivery, (session, content));
+        let soon = self.now + self.random.below(20);
+        let input = Input::DeliveryIntended { delivery };
+        self.queue.push(soon, Event::Tell { life: self.life, input });
+    }
+
+    /// What became of a delivery is on disk. One that was given up counts as if it had come: nothing more will.
+    pub(super) fn settled_on_disk(&mut self, delivery: DeliveryId, fate: Fate) {
+        let sent = self.chats.blind.remove(&delivery);
+        if let (Some((session, content)), Fate::Unknown) = (sent, fate) {
+            self.marks.hit(Mark::GivenUp);
+            self.chats.came_through(&mut self.checks, delivery, session, &content);
+        }
+    }
+
     pub(super) fn send(&mut self, delivery: DeliveryId, session: SessionId, content: Content) {
         let soon = self.random.between(1, self.config.send_ms);
         let (fate, takes) = if self.random.hits(self.rate(Fault::SendRejected)) {
@@ -287,7 +311,7 @@ impl World<'_> {
         } else if self.now < self.chats.outage_until || self.random.hits(self.rate(Fault::SendFails)) {
             (SendFate::Fails, soon)
         } else if self.random.hits(self.rate(Fault::SendSilent)) {
-            (SendFate::Fails, 30_000)
+            (if self.is_blind(session) { SendFate::Lost } else { SendFate::Fails }, 30_000)
         } else if self.random.hits(self.rate(Fault::SendUnheard)) {
             (SendFate::ArrivesUnheard, soon)
         } else {
@@ -310,7 +334,8 @@ impl World<'_> {
         if arrives {
             self.witness.arrived(&mut self.checks, delivery);
             if !self.chats.came_through(&mut self.checks, delivery, session, content) {
-                self.marks.hit(Mark::SentTwice);
+                let blind = self.is_blind(session);
+                self.marks.hit(if blind { Mark::ArrivedMarked } else { Mark::SentTwice });
             }
         }
         if !alive {
@@ -318,6 +343,8 @@ impl World<'_> {
         }
         match fate {
             SendFate::Arrives => self.inform(Input::DeliverySent { delivery }),
+            SendFate::Lost => self.inform(Input::DeliveryUnknown { delivery }),
+            SendFate::ArrivesUnheard if self.is_blind(session) => self.inform(Input::DeliveryUnknown { delivery }),
             SendFate::ArrivesUnheard | SendFate::Fails => {
                 self.marks.hit(Mark::SendRetried);
                 self.inform(Input::DeliveryFailed { delivery });

@@ -4,6 +4,7 @@
 use super::fault::{Fault, Often};
 use super::random::Random;
 use evergate_core::limits::Limits;
+use evergate_core::outbox::Uncertain;
 use evergate_core::supervisor::{Contract, Supervisor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,6 +33,9 @@ pub struct Config {
     pub person_ms: u64,
     /// The gateway's limits.
     pub limits: Limits,
+    /// Each so manieth chat is on a platform that cannot tell a repeat from a second text; 0: none is.
+    #[serde(default)]
+    pub blind_every: u64,
     /// The faults that exist, and how often they happen.
     pub faults: BTreeMap<Fault, u32>,
     /// A mistake of the world itself.
@@ -54,6 +58,7 @@ mod subject {
     pub const SIZES: u64 = 1;
     pub const LIMITS: u64 = 2;
     pub const FAULTS: u64 = 3;
+    pub const PLATFORMS: u64 = 4;
 }
 
 impl Config {
@@ -78,6 +83,7 @@ impl Config {
             send_ms: random.spread(5, 1_000),
             person_ms: random.spread(1_000, (safety_ms / 50).max(2_000)),
             limits: limits(&mut Random::of(seed, subject::LIMITS, 0)),
+            blind_every: Random::of(seed, subject::PLATFORMS, 0).below(4),
             faults: faults(&mut Random::of(seed, subject::FAULTS, 0)),
             planted: None,
         }
@@ -138,6 +144,10 @@ fn limits(random: &mut Random) -> Limits {
     few(&mut limits.turns, 1, 64);
     limits.attempts = u32::try_from(random.between(2, 5)).unwrap_or(5);
     limits.unproven = u32::try_from(random.spread(1, 10)).unwrap_or(10);
+    limits.unknown_sends = u32::try_from(random.between(1, 4)).unwrap_or(4);
+    if random.hits(300) {
+        limits.uncertain = Uncertain::Drop;
+    }
     limits
 }
 

@@ -14,6 +14,7 @@ use evergate_core::gateway::Gateway;
 use evergate_core::id::{Position, RequestId};
 use evergate_core::input::Input;
 use evergate_core::invariant::Invariant;
+use evergate_core::outbox::Repeat;
 use evergate_core::record::{Record, Subject};
 use evergate_core::request::{Mode, Outcome, Signal};
 use evergate_core::time::Instant;
@@ -146,7 +147,16 @@ impl World<'_> {
                 let gone = self.now + self.random.spread(1, 3_000);
                 self.queue.push(gone, Event::Tell { life: self.life, input: Input::TurnGone { turn } });
             }
-            Effect::Send { delivery, session, content } => self.send(delivery, session, content),
+            Effect::Send { delivery, session, content, .. } if self.is_blind(session) => {
+                self.intend(delivery, session, content);
+            }
+            Effect::Send { delivery, session, content, .. } => self.send(delivery, session, content),
+            Effect::Transmit { delivery, session, content, repeat } => {
+                if repeat == Repeat::Possible {
+                    self.marks.hit(Mark::SentBlind);
+                }
+                self.send(delivery, session, content);
+            }
             Effect::Answer { request, answer } => self.answered(request, answer),
             Effect::Settled { request, outcome } => self.settled(request, outcome),
             Effect::AskSupervisor { request } => self.ask_supervisor(request),
@@ -279,6 +289,8 @@ impl World<'_> {
                     self.chats.concluded(*message, *conclusion);
                 }
             }
+            Record::DeliveryMissed { .. } => self.marks.hit(Mark::Missed),
+            Record::DeliverySettled { delivery, fate } => self.settled_on_disk(*delivery, *fate),
             Record::RequestMade { request, made } if made.origin.session().is_some() => self.chats.asked(*request),
             Record::RequestSettled { request, .. } => {
                 self.settled.insert(*request);

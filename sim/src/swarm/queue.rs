@@ -43,6 +43,8 @@ pub enum SendFate {
     ArrivesUnheard,
     /// It fails.
     Fails,
+    /// It is lost on the way, and nobody can know that.
+    Lost,
     /// It will never be taken.
     Rejected,
 }

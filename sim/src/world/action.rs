@@ -69,6 +69,18 @@ pub enum Action {
         /// Whether the chat has it all the same.
         arrives: bool,
     },
+    /// A text was sent off, and nobody can know what became of it.
+    SendUnknown {
+        /// Which delivery.
+        delivery: DeliveryId,
+        /// Whether the chat has it.
+        arrives: bool,
+    },
+    /// A chat has what was sent to it, and the process dies before it hears so.
+    DiesUnheard {
+        /// Which delivery.
+        delivery: DeliveryId,
+    },
     /// An operator wishes something.
     Ask {
         /// What.

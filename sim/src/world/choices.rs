@@ -162,10 +162,15 @@ impl<S: Subject> World<S> {
         if self.left.lost_writes > 0 && self.flying != Memory::<S>::NOTHING {
             actions.push(Action::LoseWrite);
         }
-        if self.left.lost_sends > 0 {
-            for delivery in memory.hands(self.hands).sending.keys() {
-                actions.extend([false, true].map(|arrives| Action::LoseSend { delivery: *delivery, arrives }));
-            }
+        let blind = memory.setting.manners.contains(&Manner::Blind);
+        let sending = || memory.hands(self.hands).sending.keys().copied();
+        for delivery in sending().filter(|_| self.left.lost_sends > 0) {
+            actions.push(Action::LoseSend { delivery, arrives: false });
+            actions.extend(if blind {
+                vec![Action::SendUnknown { delivery, arrives: false }, Action::SendUnknown { delivery, arrives: true }]
+            } else {
+                vec![Action::LoseSend { delivery, arrives: true }]
+            });
         }
         if self.left.redeliveries > 0 && self.receives() {
             let acked = memory.said(self.said).iter().enumerate().filter(|(_, said)| said.offer == Offer::Acked);
@@ -173,6 +178,7 @@ impl<S: Subject> World<S> {
         }
         if self.left.kills > 0 {
             actions.push(Action::Kill);
+            actions.extend(sending().filter(|_| blind).map(|delivery| Action::DiesUnheard { delivery }));
         }
         if self.left.freezes > 0 {
             actions.push(Action::Freeze);
@@ -195,7 +201,7 @@ impl<S: Subject> World<S> {
                 found(desk, step, world, checks);
                 visible
             };
-            if matches!(action, Action::Kill | Action::Rescue) {
+            if matches!(action, Action::Kill | Action::Rescue | Action::DiesUnheard { .. }) {
                 for commit in commits {
                     try_step(Step { action: action.clone(), dies_after: None, commit: *commit });
                 }

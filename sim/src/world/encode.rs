@@ -44,12 +44,15 @@ impl Ids {
     /// the same if and only if the lists are alike as a whole.
     pub fn between(parts: &[Self], bytes: &mut Vec<u8>) {
         for kind in 0..KINDS {
-            let all = parts.iter().fold(0, |all, part| all | part.0[kind]);
-            let in_use = parts.iter().map(|part| part.0[kind]).filter(|ids| *ids != 0);
-            if all == 0 || in_use.clone().nth(1).is_none() {
+            let (mut all, mut users) = (0, 0);
+            for part in parts {
+                all |= part.0[kind];
+                users += u32::from(part.0[kind] != 0);
+            }
+            if users < 2 {
                 continue;
             }
-            for ids in in_use {
+            for ids in parts.iter().map(|part| part.0[kind]).filter(|ids| *ids != 0) {
                 if kind == GENERATION {
                     bytes.push((ids.leading_zeros() - all.leading_zeros()) as u8);
                 } else {

@@ -89,9 +89,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         world.flying = Memory::<S>::NOTHING;
         world.gathering = Memory::<S>::NOTHING;
         let hands = self.memory.hands(world.hands);
-        if !hands.sending.is_empty() || !hands.reclaims.is_empty() {
+        if !hands.sending.is_empty() || !hands.intended.is_empty() || !hands.reclaims.is_empty() {
             self.change_hands(world, |hands| {
                 hands.sending.clear();
+                hands.intended.clear();
                 hands.reclaims.clear();
             });
         }

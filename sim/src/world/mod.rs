@@ -109,6 +109,10 @@ pub enum Manner {
     CandidateUnfit,
     /// A killed gateway's supervisor is beaten to it by a person, who wants it up.
     PersonStarts,
+    /// The platform cannot tell a repeat from a second text.
+    Blind,
+    /// What may have arrived is not sent again.
+    DropsUncertain,
 }
 
 /// What is the same in all states of one exploration.
@@ -170,6 +174,8 @@ pub struct Hands {
     agents: BTreeMap<TurnId, Agent>,
     /// What platforms have been handed.
     sending: BTreeMap<DeliveryId, SessionId>,
+    /// What a blind platform was handed and is about to send.
+    intended: BTreeSet<DeliveryId>,
     /// Turns of which nothing may be alive any more.
     reclaims: BTreeSet<TurnId>,
 }

@@ -50,6 +50,7 @@ const fn is_visible(effect: &Effect) -> bool {
             | Effect::Interrupt { .. }
             | Effect::Kill { .. }
             | Effect::Send { .. }
+            | Effect::Transmit { .. }
             | Effect::Answer { .. }
             | Effect::Ready
             | Effect::End { .. }
@@ -180,6 +181,19 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
                     self.shows(world, Sight::Arrived(delivery));
                 }
                 self.tell(world, Input::DeliveryFailed { delivery });
+            }
+            Action::SendUnknown { delivery, arrives } => {
+                world.left.lost_sends -= 1;
+                self.change_hands(world, |hands| _ = hands.sending.remove(&delivery));
+                if arrives {
+                    self.shows(world, Sight::Arrived(delivery));
+                }
+                self.tell(world, Input::DeliveryUnknown { delivery });
+            }
+            Action::DiesUnheard { delivery } => {
+                world.left.kills -= 1;
+                self.shows(world, Sight::Arrived(delivery));
+                self.die(world);
             }
             Action::Ask { wish, mode } => self.ask(world, wish, mode, Origin::Cli),
             Action::Cancel { request } => {
@@ -336,6 +350,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         if !self.memory.setting.manners.contains(&Manner::CandidateUnfit) {
             self.candidate_found(world, true);
         }
+        if let Some(delivery) = self.memory.hands(world.hands).intended.first().copied() {
+            self.change_hands(world, |hands| _ = hands.intended.remove(&delivery));
+            self.tell(world, Input::DeliveryIntended { delivery });
+        }
     }
 
     fn carry_out(&mut self, world: &mut World<S>, effect: &Effect) {
@@ -350,7 +368,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Effect::Interrupt { turn } => self.change_agent(world, turn, |agent| agent.interrupted = true),
             Effect::Kill { turn } => self.change_agent(world, turn, |agent| agent.killed = true),
             Effect::Reclaim { turn } => self.change_hands(world, |hands| _ = hands.reclaims.insert(turn)),
-            Effect::Send { delivery, session, .. } => {
+            Effect::Send { delivery, .. } if self.memory.setting.manners.contains(&Manner::Blind) => {
+                self.change_hands(world, |hands| _ = hands.intended.insert(delivery));
+            }
+            Effect::Send { delivery, session, .. } | Effect::Transmit { delivery, session, .. } => {
                 self.change_hands(world, |hands| _ = hands.sending.insert(delivery, session));
             }
             Effect::Answer { request, answer } if answer != Answer::Accepted => self.waits_no_longer(world, request),

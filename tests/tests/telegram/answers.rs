@@ -76,6 +76,7 @@ fn a_long_answer_comes_in_parts_and_a_growing_one_is_one_message() {
     let full = "You said: take 5s one two three four five six seven eight nine ten";
     let said = server.await_said(GUESTS[1], "the whole answer", |said| said.iter().any(|said| said.text == full));
     assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].reply_to.is_some(), "{said:?}");
     assert!((2..=6).contains(&said[0].edits.len()), "changed at a decent rate: {said:?}");
     for pair in said[0].edits.windows(2) {
         assert!(pair[1].0 - pair[0].0 >= 900, "more than one change a second: {said:?}");

@@ -13,9 +13,11 @@ use std::time::Duration;
 
 /// The first pause after trouble; doubled up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(30);
+/// The first pause after a message was not taken: a gateway that begins serves in a moment.
+const BEGINNING: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_secs(10);
 /// How long another poller is given to go away. The server answers one poll of two with 409, and a fight helps nobody.
-const OTHER_POLLER: Duration = Duration::from_secs(3);
+const OTHER_POLLER: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(5)];
 /// After trouble one short poll tells at once whether it is over.
 const PROBE: Duration = Duration::from_secs(1);
 /// Strangers that are remembered as told.
@@ -80,7 +82,7 @@ impl<'a> Receiver<'a> {
             }
             Trouble::Conflict { .. } => {
                 let why = "somebody else polls for this bot: a poll that the server has not given up yet, or another gateway with the same token";
-                (why.to_owned(), self.pause.max(OTHER_POLLER))
+                (why.to_owned(), self.pause.clamp(OTHER_POLLER[0], OTHER_POLLER[1]))
             }
             Trouble::SlowDown(length) => (trouble.to_string(), *length),
             other => (other.to_string(), self.pause),
@@ -150,16 +152,27 @@ impl<'a> Receiver<'a> {
 
     /// Hands a message in until it is on disk; `false` when this generation takes nothing more.
     async fn accept(&mut self, chat: i64, inbound: Inbound) -> bool {
-        let mut pause = PAUSE;
+        let mut pause = BEGINNING;
         loop {
             let refused = match self.port.accept(inbound.clone()).await {
-                Ok(_) => return true,
+                Ok(_) => {
+                    if pause > PAUSE {
+                        self.port.health(Health::Up);
+                    }
+                    return true;
+                }
                 Err(refused) => refused,
             };
             match refused {
                 Refused::Over => return false,
                 Refused::Later => {
-                    super::wait(self.port, "the gateway takes no messages at the moment".into(), pause).await;
+                    if pause < PAUSE {
+                        // A gateway that is about to serve: not worth a word.
+                        let environment = self.port.environment();
+                        environment.sleep_until(environment.now() + pause).await;
+                    } else {
+                        super::wait(self.port, "the gateway takes no messages at the moment".into(), pause).await;
+                    }
                     pause = (pause * 2).min(LONGEST);
                 }
                 Refused::ChatFull => {

@@ -311,12 +311,15 @@ impl Letter<'_> {
                     None => self.desk.api.send(to, part).await,
                 };
                 match self.judge(result, place, known, &mut pause).await? {
-                    Step::Done => break,
+                    // What may be there already is the first part of which no id is known.
+                    Step::Done => {
+                        unsure &= known.is_some();
+                        break;
+                    }
                     Step::Again => {}
                     Step::End(outcome) => return Ok(outcome),
                 }
             }
-            unsure &= self.shown.ids.len() <= place;
             if place < last && !self.keep().await {
                 return Ok(Outcome::Unknown);
             }

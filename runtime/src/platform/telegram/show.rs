@@ -66,7 +66,8 @@ pub struct Show {
 impl Show {
     /// An answer that begins, or goes on after a restart.
     pub fn begin(desk: &Desk, session: &str, turn: u64) -> Option<Self> {
-        let to = place(&Chat::of_session(session)?)?;
+        let reply_to = desk.port.answered(session).and_then(|native| native.parse().ok());
+        let to = Address { reply_to, ..place(&Chat::of_session(session)?)? };
         let now = desk.port.environment().now();
         Some(Self {
             turn,
@@ -121,7 +122,8 @@ impl Show {
         match self.shown.ids.get(number) {
             Some(id) => desk.api.edit(self.to.chat, *id, &part).await?,
             None => {
-                let id = desk.api.send(self.to, &part).await?;
+                let to = if number == 0 { self.to } else { Address { reply_to: None, ..self.to } };
+                let id = desk.api.send(to, &part).await?;
                 self.shown.ids.push(id);
                 let row = (format!("turn.{}", self.turn), Some(self.shown.text()));
                 if let Err(why) = desk.port.keep([row]).await {
