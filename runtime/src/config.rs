@@ -20,7 +20,7 @@ pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{
     AcpAgent, AgentKind, CommandAgent, Debug, Delivery, DemoAgent, Drain, Hooks, KEYS, Key, Limits, Local, Log,
-    LogFormat, LogLevel, Matrix, Permission, Recovery, Takes, Telegram, Uncertain, Watchdog,
+    LogFormat, LogLevel, Matrix, OpenAiAgent, Permission, Recovery, Takes, Telegram, Uncertain, Watchdog,
 };
 pub use schema::{StartFault, StartStage};
 pub use value::{Form, Value, Zero};
@@ -75,6 +75,8 @@ pub enum Agent {
     Command(CommandAgent),
     /// One process for all turns, which speaks the Agent Client Protocol; `argv` holds at least the program.
     Acp(AcpAgent),
+    /// A model; endpoint and name are there.
+    OpenAi(OpenAiAgent),
 }
 
 impl Agent {
@@ -82,7 +84,7 @@ impl Agent {
     #[must_use]
     pub fn program(&self) -> Option<(&str, &'static str)> {
         let (argv, key) = match self {
-            Self::Demo(_) => return None,
+            Self::Demo(_) | Self::OpenAi(_) => return None,
             Self::Command(command) => (&command.argv, "agent.command.argv"),
             Self::Acp(acp) => (&acp.argv, "agent.acp.argv"),
         };
@@ -194,6 +196,12 @@ impl Config {
             // Asked only when all sources are understood: a value that was refused above is not missing.
             problems.extend(agent_without_program(&settings, "command", "agent.command.argv"));
             problems.extend(agent_without_program(&settings, "acp", "agent.acp.argv"));
+            problems.extend(model_without(
+                "agent.openai.base_url",
+                "base_url = \"https://api.openai.com/v1\"",
+                &settings,
+            ));
+            problems.extend(model_without("agent.openai.model", "model = \"gpt-4o-mini\"", &settings));
         }
         if problems.is_empty() { Ok(Self::from_settings(settings)) } else { Err(ConfigError { problems }) }
     }
@@ -203,6 +211,7 @@ impl Config {
             AgentKind::Demo => Agent::Demo(DemoAgent::from_settings(&settings)),
             AgentKind::Command => Agent::Command(CommandAgent::from_settings(&settings)),
             AgentKind::Acp => Agent::Acp(AcpAgent::from_settings(&settings)),
+            AgentKind::OpenAi => Agent::OpenAi(OpenAiAgent::from_settings(&settings)),
         };
         Self {
             drain: Drain::from_settings(&settings),
@@ -321,6 +330,22 @@ fn agent_without_program(settings: &Settings, kind: &'static str, argv: &str) ->
                 argv.key.section,
                 argv.key.toml_example(),
                 argv.key.environment_example()
+            ),
+        )
+    })
+}
+
+/// `agent.kind = "openai"` says that a model answers; then it has to be known which, and where.
+fn model_without(key: &str, example: &str, settings: &Settings) -> Option<Problem> {
+    let (chosen, needed) = (settings.get("agent.kind"), settings.get(key));
+    let missing = chosen.value == Value::Word("openai") && needed.value == Value::Text(String::new());
+    missing.then(|| {
+        Problem::new(
+            &chosen.origin,
+            format!(
+                "agent.kind is \"openai\", but {key} is empty; under [{}] write {example}, or set {}",
+                needed.key.section,
+                needed.key.environment()
             ),
         )
     })

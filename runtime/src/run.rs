@@ -4,6 +4,7 @@
 use crate::agent::acp::{self, AcpAgent};
 use crate::agent::command::CommandAgent;
 use crate::agent::demo::DemoAgent;
+use crate::agent::openai::{self, OpenAiAgent};
 use crate::agent::{Agent, orphan};
 use crate::config::{self, Config, StartStage};
 use crate::detect;
@@ -345,6 +346,7 @@ pub(crate) fn agent(config: &Config) -> Arc<dyn Agent> {
             max_reply_bytes: command.max_reply_bytes,
         }),
         config::Agent::Acp(acp) => Arc::new(AcpAgent::new(acp_settings(acp))),
+        config::Agent::OpenAi(model) => Arc::new(OpenAiAgent::new(openai_settings(model))),
     }
 }
 
@@ -363,6 +365,37 @@ fn acp_settings(acp: &config::AcpAgent) -> acp::Settings {
             config::Permission::Deny => acp::Permission::Deny,
             config::Permission::Allow => acp::Permission::Allow,
         },
+    }
+}
+
+fn openai_settings(model: &config::OpenAiAgent) -> openai::Settings {
+    let path = |text: &String| (!text.is_empty()).then(|| PathBuf::from(text));
+    openai::Settings {
+        base: model
+            .base_url
+            .parse()
+            .expect("the configuration takes only what is a base, and asks for one with this agent"),
+        model: model.model.clone(),
+        key: openai_key(model),
+        system: model.system.clone(),
+        system_file: path(&model.system_file),
+        max_tokens: model.max_tokens,
+        context_tokens: model.context_tokens,
+        connect: model.connect,
+        first_token: model.first_token,
+        silence: model.silence,
+        turn: model.turn,
+        retries: model.retries,
+        max_reply_bytes: model.max_reply_bytes,
+    }
+}
+
+/// Where the model's key is; a file goes before a variable.
+pub(crate) fn openai_key(model: &config::OpenAiAgent) -> openai::Key {
+    match (model.key_file.as_str(), model.key_env.as_str()) {
+        ("", "") => openai::Key::None,
+        ("", name) => openai::Key::Environment(name.to_owned()),
+        (path, _) => openai::Key::File(path.into()),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod hooks;
 pub mod http;
 pub mod matrix;
+pub mod model;
 pub mod oracle;
 pub mod process;
 pub mod service;

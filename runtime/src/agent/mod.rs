@@ -11,6 +11,7 @@ pub mod acp;
 pub mod command;
 pub mod demo;
 mod group;
+pub mod openai;
 pub mod orphan;
 mod printed;
 pub(crate) mod program;

@@ -208,6 +208,8 @@ words! {
         Command = "command",
         /// A program that speaks the Agent Client Protocol.
         Acp = "acp",
+        /// A model behind an OpenAI-compatible endpoint.
+        OpenAi = "openai",
     }
 
     /// What an agent is answered that asks before it does something.
@@ -329,7 +331,7 @@ sections! {
 
     /// `[agent]`: which agent answers.
     pub(super) AgentChoice "agent" {
-        /// What answers: the built-in "demo"; "command", a program of yours; or "acp", one that speaks the Agent Client Protocol.
+        /// What answers: the built-in "demo"; "command", a program of yours; "acp", one that speaks the Agent Client Protocol; or "openai", a model.
         kind: AgentKind = "demo", Form::Word(AgentKind::WORDS);
     }
 
@@ -365,6 +367,38 @@ sections! {
         max_reply_bytes: usize = "1048576", Form::Count { most: LARGEST_REPLY };
         /// What it is answered when it asks before it does something: "deny" or "allow".
         permission: Permission = "deny", Form::Word(Permission::WORDS);
+    }
+
+    /// `[agent.openai]`: a model behind an OpenAI-compatible endpoint for chat completions.
+    pub OpenAiAgent "agent.openai" {
+        /// The endpoint, such as "https://api.openai.com/v1"; "/chat/completions" is put behind it.
+        base_url: String = "", Form::Url;
+        /// The model's name, as the endpoint calls it.
+        model: String = "", Form::Text;
+        /// The file with the key; read anew for each turn. An endpoint of your own may want none.
+        key_file: String = "", Form::Text;
+        /// The environment variable that holds the key, instead of a file.
+        key_env: String = "", Form::Text;
+        /// What the model is told before everything else.
+        system: String = "", Form::Text;
+        /// A file with that, instead, where it has more than a line.
+        system_file: String = "", Form::Text;
+        /// The most tokens of one answer.
+        max_tokens: u64 = "4096", Form::Count { most: 10_000_000 };
+        /// The tokens that a question may have together with the conversation before it, three bytes counted as one; what is older is left out.
+        context_tokens: u64 = "32000", Form::Count { most: 100_000_000 };
+        /// How long connecting may take.
+        connect: Duration = "10s", Form::Duration { zero: Zero::Refused };
+        /// How long the first words of an answer may take.
+        first_token: Duration = "2m", Form::Duration { zero: Zero::Refused };
+        /// How long an answer may stand still.
+        silence: Duration = "1m", Form::Duration { zero: Zero::Refused };
+        /// How long a turn may take, with all its repetitions.
+        turn: Duration = "10m", Form::Duration { zero: Zero::Refused };
+        /// How often a request that failed is repeated in a turn.
+        retries: u32 = "5", Form::Count { most: 1000 };
+        /// The longest reply in bytes; a model that says more fails its turn.
+        max_reply_bytes: usize = "1048576", Form::Count { most: LARGEST_REPLY };
     }
 
     /// `[local]`: the local platform.

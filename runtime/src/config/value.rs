@@ -361,6 +361,12 @@ impl FromValue for u32 {
     }
 }
 
+impl FromValue for u64 {
+    fn from_value(value: &Value) -> Option<Self> {
+        if let Value::Count(count) = value { Some(*count) } else { None }
+    }
+}
+
 impl FromValue for usize {
     fn from_value(value: &Value) -> Option<Self> {
         if let Value::Count(count) = value { Self::try_from(*count).ok() } else { None }

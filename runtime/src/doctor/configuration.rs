@@ -2,9 +2,13 @@
 
 use super::Finding;
 use crate::cli::Global;
-use crate::config::{Config, FileSource, Sources, evergate_environment};
+use crate::config::{Agent, Config, FileSource, Sources, evergate_environment};
+use crate::http::Base;
+use crate::run;
 use nix::unistd::{AccessFlags, access};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The configuration as the next start would see it, and what is wrong with it.
 pub(super) fn check(global: &Global, state_dir: &Path) -> (Option<Config>, Vec<Finding>) {
@@ -14,7 +18,7 @@ pub(super) fn check(global: &Global, state_dir: &Path) -> (Option<Config>, Vec<F
     };
     match Config::load(Sources { file, environment: evergate_environment(), flags: Vec::new() }) {
         Ok(config) => {
-            let findings = agent(&config).into_iter().collect();
+            let findings = agent(&config).into_iter().chain(model(&config)).collect();
             (Some(config), findings)
         }
         Err(error) => {
@@ -27,6 +31,36 @@ pub(super) fn check(global: &Global, state_dir: &Path) -> (Option<Config>, Vec<F
             (None, vec![finding])
         }
     }
+}
+
+/// How long a model's endpoint may take to let somebody in.
+const KNOCK: Duration = Duration::from_secs(3);
+
+/// Whether the model's key is there and its endpoint can be reached. It is not asked anything: that may cost money.
+fn model(config: &Config) -> Option<Finding> {
+    let Agent::OpenAi(model) = &config.agent else { return None };
+    if let Err(why) = run::openai_key(model).read() {
+        let mend = "correct it as it says, where the gateway is started".to_owned();
+        return Some(Finding::new("agent", why, "every turn fails", mend));
+    }
+    let base: Base = model.base_url.parse().ok()?;
+    let knock = || {
+        let mut refused = std::io::Error::other("the host has no address");
+        for address in base.peer().to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, KNOCK) {
+                Ok(_) => return Ok(()),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    };
+    let error = knock().err()?;
+    Some(Finding::new(
+        "agent",
+        format!("the model's endpoint {base} cannot be reached: {error}"),
+        "every turn fails once its time is over",
+        "start it, look at the network, or correct agent.openai.base_url".to_owned(),
+    ))
 }
 
 fn agent(config: &Config) -> Option<Finding> {

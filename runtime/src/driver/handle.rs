@@ -2,6 +2,7 @@
 //! answered "busy" at once; nothing waits without a bound.
 
 use crate::config::Changes;
+use crate::environment::Environment;
 use crate::hub::Hub;
 use crate::journal::{Journal, Rows};
 use crate::metrics::Metrics;
@@ -166,6 +167,8 @@ pub enum Unavailable {
 pub struct Handle {
     /// To the driver.
     pub calls: mpsc::Sender<Call>,
+    /// The world.
+    pub environment: Arc<dyn Environment>,
     /// What happens in sessions.
     pub hub: Arc<Hub>,
     /// What was kept.

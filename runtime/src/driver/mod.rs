@@ -160,6 +160,7 @@ impl Driver {
         Metrics::set(&metrics.generation, usize::try_from(generation.0).unwrap_or(usize::MAX));
         let handle = Handle {
             calls: to_driver,
+            environment: Arc::clone(&environment),
             hub: Arc::new(Hub::new(generation.0, Arc::clone(&switchboard))),
             journal: Arc::clone(&journal),
             metrics,

@@ -106,6 +106,9 @@ impl Event {
                 | Notice::MayBeMissing { turn }
                 | Notice::Quarantined { turn, .. },
             ) => Self::new(session, "notice", &json!({"text": text, "turn": turn})),
+            Content::Notice(Notice::Renewed { conversation }) => {
+                Self::new(session, "notice", &json!({"text": text, "conversation": conversation}))
+            }
             Content::Notice(_) => Self::new(session, "notice", &json!({"text": text})),
         }
     }

@@ -58,7 +58,14 @@ fn settings() -> impl Strategy<Value = Vec<(Value, Place)>> {
         .map(|key| {
             let named = ["agent.command.argv", "agent.acp.argv"].contains(&key.name);
             let place = if named { Just(Place::File).boxed() } else { place().boxed() };
-            (value(key.form), place)
+            let named = ["agent.openai.base_url", "agent.openai.model"].contains(&key.name);
+            let (place, value) = if named {
+                let named = value(key.form).prop_filter("named", |value| *value != Value::Text(String::new()));
+                (Just(Place::File).boxed(), named.boxed())
+            } else {
+                (place, value(key.form))
+            };
+            (value, place)
         })
         .collect::<Vec<_>>()
 }

@@ -67,7 +67,7 @@ fn a_wrong_value_is_answered_with_its_line_and_a_right_one() {
         (
             "[agent]\nkind = 'comand'",
             "config.toml:2: agent.kind: \"comand\": this word is unknown here; write one of \"demo\", \"command\", \
-             \"acp\", such as kind = \"demo\"",
+             \"acp\", \"openai\", such as kind = \"demo\"",
         ),
         (
             "agent.command.argv = ['a', 3]",

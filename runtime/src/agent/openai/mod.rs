@@ -1,0 +1,179 @@
+//! The agent that is a model behind an OpenAI-compatible endpoint. It owns the way from an assignment to a request, and from
+//! the stream that comes back to a reply; the conversation is the journal's, so nothing is remembered here between two turns.
+//!
+//! What an earlier attempt has said is handed back to the model, which is asked to go on: an answer that a restart or a broken
+//! stream cut is one answer.
+
+mod ask;
+mod conversation;
+mod stream;
+
+use super::printed::Reply;
+use super::teller::Teller;
+use super::{Agent, Assignment, End, Report, Wish, report_end};
+use crate::driver::handle::Handle;
+use crate::environment::{BoxFuture, Environment};
+use crate::http::Base;
+use crate::journal::Journal;
+use crate::secret::Secret;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// Pieces of an answer that may wait for their run.
+const PIECES: usize = 64;
+
+/// How a model is asked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The endpoint, without `/chat/completions`.
+    pub base: Base,
+    /// The model's name.
+    pub model: String,
+    /// Where the key is; it is read anew for each turn.
+    pub key: Key,
+    /// What the model is told before everything else; empty for nothing.
+    pub system: String,
+    /// A file with that, instead.
+    pub system_file: Option<PathBuf>,
+    /// The most tokens of one answer.
+    pub max_tokens: u64,
+    /// The tokens that everything together may have that the model is told.
+    pub context_tokens: u64,
+    /// To connect.
+    pub connect: Duration,
+    /// Until the first words of an answer.
+    pub first_token: Duration,
+    /// Between two pieces of an answer.
+    pub silence: Duration,
+    /// For a turn with all its repetitions.
+    pub turn: Duration,
+    /// How often a request that failed is repeated in a turn.
+    pub retries: u32,
+    /// The longest reply in bytes.
+    pub max_reply_bytes: usize,
+}
+
+/// Where the key for an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// It wants none.
+    None,
+    /// In a file.
+    File(PathBuf),
+    /// In an environment variable.
+    Environment(String),
+}
+
+impl Key {
+    /// The key, if there is to be one. An error says what is missing.
+    pub fn read(&self) -> Result<Option<Secret>, String> {
+        match self {
+            Key::None => Ok(None),
+            Key::File(path) => Secret::from_file(path)
+                .map(Some)
+                .map_err(|why| format!("the model's key is missing: {why}; correct agent.openai.key_file")),
+            Key::Environment(name) => Secret::from_environment(name)
+                .map(Some)
+                .map_err(|why| format!("the model's key is missing: {why}; correct agent.openai.key_env")),
+        }
+    }
+}
+
+/// A model as an agent.
+pub struct OpenAiAgent {
+    settings: Arc<Settings>,
+    world: OnceLock<World>,
+}
+
+/// Where it works.
+#[derive(Clone)]
+struct World {
+    environment: Arc<dyn Environment>,
+    journal: Arc<dyn Journal>,
+}
+
+impl OpenAiAgent {
+    /// A model that is asked so.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings: Arc::new(settings), world: OnceLock::new() }
+    }
+}
+
+impl Agent for OpenAiAgent {
+    fn run(&self, assignment: Assignment, wish: watch::Receiver<Wish>, reports: mpsc::Sender<Report>) -> BoxFuture<()> {
+        let (settings, world) = (Arc::clone(&self.settings), self.world.get().cloned());
+        Box::pin(async move {
+            let turn = assignment.turn;
+            let end = match world {
+                Some(world) => answer(&settings, &world, &assignment, wish, &reports).await,
+                None => {
+                    let why = "the model was asked before the gateway stood".to_owned();
+                    End::Failed { why, partial: assignment.said }
+                }
+            };
+            report_end(&reports, turn, end).await;
+        })
+    }
+
+    fn meet(&self, gateway: &Handle) {
+        // The same gateway again after a reload.
+        let _known = self
+            .world
+            .set(World { environment: Arc::clone(&gateway.environment), journal: Arc::clone(&gateway.journal) });
+    }
+
+    fn continues(&self) -> bool {
+        true
+    }
+}
+
+/// One run: the asking, and the telling beside it. Dropping the asking ends the request.
+async fn answer(
+    settings: &Settings,
+    world: &World,
+    assignment: &Assignment,
+    mut wish: watch::Receiver<Wish>,
+    reports: &mpsc::Sender<Report>,
+) -> End {
+    let mut reply = Reply::new(settings.max_reply_bytes).continuing(&assignment.said);
+    let mut teller = Teller::new(assignment.turn, reports.clone());
+    let (say, mut heard) = mpsc::channel::<String>(PIECES);
+    let mut asking = pin!(ask::ask(settings, world, assignment, say));
+    let too_long = format!(
+        "the model's answer is longer than {} bytes; raise agent.openai.max_reply_bytes or lower agent.openai.max_tokens",
+        settings.max_reply_bytes
+    );
+    let asked = loop {
+        teller.queue(&reply);
+        tokio::select! {
+            biased;
+            () = told_to_end(&mut wish) => return End::Interrupted { partial: reply.into_text() },
+            slot = teller.slot() => if teller.tell(slot, &mut reply).is_err() {
+                return End::Interrupted { partial: reply.into_text() };
+            },
+            Some(text) = heard.recv(), if !teller.is_behind(&reply) => reply.hear(text.as_bytes()),
+            asked = asking.as_mut() => break asked,
+        }
+        if reply.is_too_long() {
+            return End::Failed { why: too_long, partial: reply.into_text() };
+        }
+    };
+    while let Ok(text) = heard.try_recv() {
+        reply.hear(text.as_bytes());
+    }
+    match asked {
+        Ok(()) if reply.is_too_long() => End::Failed { why: too_long, partial: reply.into_text() },
+        Ok(()) => End::Answered { reply: reply.into_text() },
+        Err(why) => End::Failed { why, partial: reply.into_text() },
+    }
+}
+
+/// Ends when the driver wishes the run to end; never when nobody is left to wish anything.
+async fn told_to_end(wish: &mut watch::Receiver<Wish>) {
+    if wish.wait_for(|wish| *wish != Wish::Run).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

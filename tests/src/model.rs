@@ -1,0 +1,198 @@
+//! A model endpoint of our own: OpenAI's chat completions over plain HTTP on loopback, streaming at a pace, breaking on
+//! order, and counting. It answers `ü0 ü1 …`; where it is handed the beginning of an answer, it goes on behind that.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// What goes wrong with one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A status, with the seconds of a `Retry-After` if it has one.
+    Status(u16, Option<u64>),
+    /// This body of this content type with status 200.
+    Body(&'static str, &'static str),
+    /// The connection ends within a character, after this many words.
+    CutInCharacter(usize),
+    /// The stream ends in good order of HTTP, but within an event, after this many words.
+    CutInEvent(usize),
+    /// After this many words nothing comes any more.
+    Stall(usize),
+}
+
+/// The endpoint; it ends with the test's process.
+pub struct Model {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// One call: its messages as role and content.
+pub type Asked = Vec<(String, String)>;
+
+#[derive(Default)]
+struct Shared {
+    asked: Mutex<Vec<Asked>>,
+    faults: Mutex<VecDeque<Fault>>,
+    words: AtomicUsize,
+    pace_ms: AtomicU64,
+    aborted: AtomicUsize,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Model {
+    /// One whose answers have so many words, one each `pace`.
+    ///
+    /// # Panics
+    /// When no port is free.
+    #[must_use]
+    pub fn start(words: usize, pace: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it listens");
+        let shared = Arc::<Shared>::default();
+        shared.words.store(words, SeqCst);
+        shared.pace_ms.store(u64::try_from(pace.as_millis()).unwrap_or(u64::MAX), SeqCst);
+        let served = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let served = Arc::clone(&served);
+                std::thread::spawn(move || {
+                    if serve(&stream, &served).is_err() {
+                        served.aborted.fetch_add(1, SeqCst);
+                    }
+                });
+            }
+        });
+        Self { address, shared }
+    }
+
+    /// Where it is, for `agent.openai.base_url`.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// The whole answer to anything.
+    #[must_use]
+    pub fn answer(&self) -> String {
+        (0..self.shared.words.load(SeqCst)).map(word).collect()
+    }
+
+    /// Has the next calls go wrong, each in its way.
+    pub fn break_next(&self, faults: &[Fault]) {
+        locked(&self.shared.faults).extend(faults.iter().cloned());
+    }
+
+    /// What it was asked so far, by call.
+    #[must_use]
+    pub fn asked(&self) -> Vec<Asked> {
+        locked(&self.shared.asked).clone()
+    }
+
+    /// How many answers nobody heard to the end.
+    #[must_use]
+    pub fn aborted(&self) -> usize {
+        self.shared.aborted.load(SeqCst)
+    }
+}
+
+fn word(number: usize) -> String {
+    if number == 0 { "ü0".to_owned() } else { format!(" ü{number}") }
+}
+
+fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    while let Some(request) = hear(&mut reader)? {
+        let asked: Asked = request["messages"].as_array().into_iter().flatten().map(said).collect();
+        locked(&shared.asked).push(asked.clone());
+        let fault = locked(&shared.faults).pop_front();
+        answer(stream, shared, &asked, fault)?;
+    }
+    Ok(())
+}
+
+fn said(message: &Value) -> (String, String) {
+    let field = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
+    (field("role"), field("content"))
+}
+
+/// The body of the next request; `None` when the client has gone.
+fn hear(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Value>> {
+    let (mut length, mut lines) = (0, 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        lines += 1;
+        if line.trim().is_empty() && lines > 1 {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    serde_json::from_slice(&body).map(Some).map_err(io::Error::other)
+}
+
+fn answer(mut stream: &TcpStream, shared: &Shared, asked: &[(String, String)], fault: Option<Fault>) -> io::Result<()> {
+    match &fault {
+        Some(Fault::Status(status, pause)) => {
+            let pause = pause.map(|pause| format!("Retry-After: {pause}\r\n")).unwrap_or_default();
+            let body = r#"{"error":{"message":"not now, sk-test-77"}}"#;
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status} No\r\n{pause}Content-Length: {length}\r\n\r\n");
+            return stream.write_all(format!("{head}{body}").as_bytes());
+        }
+        Some(Fault::Body(kind, body)) => {
+            let length = body.len();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+            return stream.write_all(format!("{head}{body}").as_bytes());
+        }
+        _ => {}
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+    let handed_back = asked.iter().rev().nth(1).filter(|(role, _)| role == "assistant");
+    let go_on = asked.last().is_some_and(|(_, text)| text.starts_with("[Your answer was cut off"));
+    let begin = handed_back.filter(|_| go_on).map_or(0, |(_, text)| text.split_whitespace().count());
+    for number in begin..shared.words.load(SeqCst) {
+        let spoken = number - begin;
+        let event = format!("data: {}\n\n", json!({"choices": [{"delta": {"content": word(number)}}]}));
+        match fault {
+            Some(Fault::CutInCharacter(words)) if words == spoken => {
+                let within = event.find('ü').map_or(0, |at| at + 1);
+                let half = [format!("{:x}\r\n", event.len()).as_bytes(), &event.as_bytes()[..within]].concat();
+                stream.write_all(&half)?;
+                return stream.shutdown(std::net::Shutdown::Both);
+            }
+            Some(Fault::CutInEvent(words)) if words == spoken => {
+                chunk(stream, &event[..event.len() / 2])?;
+                return stream.write_all(b"0\r\n\r\n");
+            }
+            Some(Fault::Stall(words)) if words == spoken => {
+                // Until the client gives up.
+                return stream.read(&mut [0; 16]).map(|_| ());
+            }
+            _ => {}
+        }
+        chunk(stream, &event)?;
+        std::thread::sleep(Duration::from_millis(shared.pace_ms.load(SeqCst)));
+    }
+    chunk(stream, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n")?;
+    stream.write_all(b"0\r\n\r\n")
+}
+
+fn chunk(mut stream: &TcpStream, text: &str) -> io::Result<()> {
+    stream.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes())
+}
