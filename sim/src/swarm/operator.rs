@@ -68,7 +68,10 @@ impl World<'_> {
         let (life, generation) = (operator.life, operator.generation);
         let step = operator.ladder.saw(Instant::from_millis(self.now), sight);
         match step {
-            Step::GiveUp(_) => return drop(self.operators.remove(index)),
+            Step::GiveUp(_) => {
+                self.operators.remove(index);
+                return;
+            }
             Step::Done => {
                 self.operators.remove(index);
                 let ready = self.gateway.as_ref().filter(|gateway| gateway.phase() == Phase::Serving);

@@ -114,7 +114,6 @@ fn the_server_goes_away_and_comes_back() {
 }
 
 #[test]
-#[ignore = "the core does not tell attempts apart yet"]
 fn an_answer_that_may_have_arrived_is_said_again_with_a_word_about_that() {
     let server = bot_api();
     let _gateway = gateway(&server, QUICK).start();
@@ -125,7 +124,6 @@ fn an_answer_that_may_have_arrived_is_said_again_with_a_word_about_that() {
 }
 
 #[test]
-#[ignore = "the core does not tell attempts apart yet"]
 fn only_the_part_that_may_have_arrived_is_marked() {
     let server = bot_api();
     let _gateway = gateway(&server, QUICK).start();
