@@ -132,6 +132,7 @@ pub enum Effect {
         /// What.
         content: Content,
         /// Whether an earlier attempt may have arrived.
+        #[serde(default)]
         repeat: Repeat,
     },
     /// That this is about to be sent is on disk: send it, and say how it went.
