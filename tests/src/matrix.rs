@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -32,6 +33,9 @@ pub struct Synapse {
 
 /// The Python that has Synapse, below `folder`; an error says why there is none.
 fn installed(folder: &Path) -> Result<PathBuf, String> {
+    // Tests run beside each other, and two installers in one folder would get in each other's way.
+    static INSTALLER: Mutex<()> = Mutex::new(());
+    let _alone = INSTALLER.lock().unwrap_or_else(PoisonError::into_inner);
     let venv = folder.join("synapse");
     let python = venv.join("bin/python");
     let run = |command: &mut Command| {
