@@ -3,7 +3,7 @@
 //! decides when a turn starts, whether a message counts, or what a restart means. All that it has of the gateway is its
 //! [`Port`].
 //!
-//! How an adapter works, in short (a whole small one stands in `runtime/tests/platform.rs`):
+//! How an adapter works, in short ([`matrix`] is the smallest one; `tests/src/contract.rs` is what each has to hold to):
 //!
 //! 1. *In*: read from the server, hand each message to [`Port::accept`], and move the server's cursor (or ack) only after that
 //!    has returned: then the message is on disk. What comes twice is known by its native id and does nothing.
