@@ -198,7 +198,7 @@ impl Gateway {
             Input::SupervisorStays { request } => self.supervisor_answered(request),
             Input::CandidateFit { request } => self.candidate_fit(now, request),
             Input::CandidateUnfit { request } => self.candidate_unfit(request),
-            Input::Limits(limits) => self.limits = limits,
+            Input::Limits(limits) => self.limits = *limits,
             Input::Synced { through } => self.synced(now, through),
             Input::SyncFailed => self.sync_failed(now),
             Input::PlatformsOpen => {

@@ -195,7 +195,7 @@ pub enum Input {
         request: RequestId,
     },
     /// The configuration was read again: from now on these bounds hold. What is under way keeps its deadlines.
-    Limits(Limits),
+    Limits(Box<Limits>),
     /// All records up to this position are on disk.
     Synced {
         /// The last of them.

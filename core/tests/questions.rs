@@ -279,7 +279,7 @@ fn a_decision_on_its_way_is_not_told_to_a_turn_that_has_ended() {
 #[test]
 fn only_whom_the_configuration_names_may_answer() {
     let (mut world, turn) = asking();
-    world.tell(Input::Limits(Limits { deciders: Deciders::Operators, ..world.limits.clone() }));
+    world.tell(Input::Limits(Box::new(Limits { deciders: Deciders::Operators, ..world.limits.clone() })));
     says(&mut world, None, Decision::Allow);
     assert_eq!((world.notices_in(1).last(), told(&world, turn).len()), (Some(&Notice::NotAllowed), 0));
     world.say_as(1, answer(None, Decision::Allow), Standing::Operator);

@@ -252,7 +252,7 @@ impl Subject for Naive {
             | Input::SupervisorStays { .. }
             | Input::CandidateFit { .. }
             | Input::CandidateUnfit { .. } => self.effects.push_back(Effect::Ignored),
-            Input::Limits(limits) => self.limits = limits,
+            Input::Limits(limits) => self.limits = *limits,
             Input::Synced { through } => self.synced(now, through),
             Input::SyncFailed => self.sync_failed(),
             Input::PlatformsOpen => {
