@@ -146,6 +146,7 @@ pub fn limits() -> Limits {
         queued_per_session: 2,
         turns: 2,
         unknown_sends: 2,
+        question_expiry: Duration::from_secs(7),
         ..Limits::default()
     }
 }
@@ -180,6 +181,17 @@ const UNFIT: [Manner; 6] = [
 
 /// A platform that cannot tell a repeat, and how the process that sends may be ended.
 const BLIND: [Manner; 4] = [Manner::Restart, Manner::Force, Manner::ChatRestart, Manner::Blind];
+
+/// Agents that ask their chat, which may answer, and how what waits for that may be ended.
+const ASKS: [Manner; 7] = [
+    Manner::Questions,
+    Manner::Decides,
+    Manner::Restart,
+    Manner::Force,
+    Manner::Terminate,
+    Manner::ChatStop,
+    Manner::ChatRestart,
+];
 
 /// The same, where what may have arrived is not sent again.
 const DROPS: [Manner; 4] = [Manner::Force, Manner::Terminate, Manner::Blind, Manner::DropsUncertain];
@@ -247,7 +259,8 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 35 | systemd | X |
 /// | 36 | systemd | R, K, J and X on a platform that cannot tell a repeat |
 /// | 37 | supervise | the same, where what may have arrived is not sent again |
-/// | 38–40 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
+/// | 38 | systemd | M, R, K and J with agents that ask their chat |
+/// | 39–41 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
@@ -280,6 +293,7 @@ pub fn table() -> Vec<Scope> {
         }),
         with(room(Systemd, Size(1, 1, 1, 1, 1), &BLIND), |budget| (budget.lost_sends, budget.freezes) = (2, 1)),
         with(room(Evergate, Size(1, 1, 1, 1, 1), &DROPS), |budget| budget.lost_sends = 1),
+        room(Systemd, Size(1, 2, 1, 1, 1), &ASKS),
     ]);
     let watched = [Manner::Climb, Manner::ClimbForced, Manner::Terminate];
     ci.extend([

@@ -57,7 +57,7 @@ impl Session<'_> {
             Saying::Reply { turn, .. } => {
                 ("m.text", self.shown_in(&chat.session(), *turn).await?.map(|event| (*turn, event)))
             }
-            Saying::Notice { .. } => ("m.notice", None),
+            Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => ("m.notice", None),
         };
         let mut editing = shown.as_ref().map(|(_, event)| event);
         for (part, text) in parts(text, TEXT_LIMIT).into_iter().enumerate() {
@@ -78,7 +78,7 @@ impl Session<'_> {
     fn fresh(&self, outgoing: &Outgoing, message_type: &str, text: &str) -> Value {
         let answered = match &outgoing.what {
             Saying::Reply { to, .. } => to.last(),
-            Saying::Notice { .. } => None,
+            Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => None,
         };
         let mut content = json!({"msgtype": message_type, "body": text});
         if let Some(relation) = relation(outgoing.chat.thread.as_deref(), answered.map(String::as_str)) {
