@@ -59,7 +59,7 @@ impl Session<'_> {
             Saying::Reply { turn, .. } => {
                 ("m.text", self.shown_in(&chat.session(), *turn).await?.map(|event| (*turn, event)))
             }
-            Saying::Notice { .. } => ("m.notice", None),
+            Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => ("m.notice", None),
         };
         let mut editing = shown.as_ref().map(|(_, event)| event);
         // A file is an answer without words.
@@ -88,7 +88,7 @@ impl Session<'_> {
 fn related(mut content: Value, outgoing: &Outgoing) -> Value {
     let answered = match &outgoing.what {
         Saying::Reply { to, .. } => to.last(),
-        Saying::Notice { .. } => None,
+        Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => None,
     };
     if let Some(relation) = relation(outgoing.chat.thread.as_deref(), answered.map(String::as_str)) {
         content["m.relates_to"] = relation;
