@@ -16,6 +16,7 @@ use evergate_core::question::QuestionKey;
 use evergate_core::record::Record;
 use evergate_core::recovery::Start;
 use evergate_core::request::{Mode, Origin, Signal, Wish};
+use evergate_core::time::Instant;
 
 /// Who wants to know what happens inside of a step.
 pub trait Observer {
@@ -321,6 +322,12 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     fn candidate_found(&mut self, world: &mut World<S>, fit: bool) {
         let Some(request) = world.candidate_checked.take() else { return };
         self.tell(world, if fit { Input::CandidateFit { request } } else { Input::CandidateUnfit { request } });
+    }
+
+    /// Time passes, and the gateway is told nothing: it is the same, and its deadlines are nearer.
+    pub(super) fn waits_until(&mut self, world: &mut World<S>, at: Instant) {
+        world.now = at;
+        world.subject = world.subject.map(|part| self.desk.later(at, part));
     }
 
     pub(super) fn tell(&mut self, world: &mut World<S>, input: Input) {
