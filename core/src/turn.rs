@@ -324,7 +324,6 @@ impl Gateway {
         if conclusion != Conclusion::Quarantined {
             self.prove();
         }
-        self.write_ahead.withdraw_decisions(id);
         for question in questions.into_keys() {
             self.append(Record::QuestionClosed { question, turn: id });
         }

@@ -90,6 +90,11 @@ marks! {
     Thawed 500 "thawed and went on",
     Slept 200 "clock jumped while serving",
     OpenedLate 300 "platforms opened late",
+    Allowed 1 "question of an agent answered with yes",
+    Denied 1 "question of an agent answered with no",
+    Expired 1 "question of an agent expired",
+    ToldLater 1 "later attempt told what was decided",
+    CutWhileAsking 1 "turn cut while it waited for a person",
     AskedWhileStarting 300 "end asked for while starting",
 }
 

@@ -33,7 +33,13 @@ pub fn call(world: &mut World, method: &str, params: Params) -> Answer {
             "url": world.webhook.clone().unwrap_or_default(), "has_custom_certificate": false,
             "pending_update_count": world.updates.account()["waiting"],
         })),
-        "answercallbackquery" | "logout" | "close" => Answer::Done(true.into()),
+        "answercallbackquery" => {
+            if world.presses.remove(&params.text("callback_query_id").unwrap_or_default()) {
+                return Answer::Done(true.into());
+            }
+            Answer::bad_request("query is too old and response timeout expired or query ID is invalid")
+        }
+        "logout" | "close" => Answer::Done(true.into()),
         "sendchataction" => with_chat(&params, |chat| world.chats.act(chat, now_ms())),
         "sendmessage" => with_chat(&params, |chat| {
             let wanted = Wanted { text: params.text("text").unwrap_or_default(), ..wanted(&params) };
@@ -47,6 +53,12 @@ pub fn call(world: &mut World, method: &str, params: Params) -> Answer {
             };
             let text = params.text("text").unwrap_or_default();
             world.chats.edit(chat, id, text, params.structure("reply_markup"), now_ms())
+        }),
+        "editmessagereplymarkup" => with_chat(&params, |chat| {
+            let Some(id) = params.number("message_id") else {
+                return Answer::bad_request("message identifier is not specified");
+            };
+            world.chats.mark(chat, id, params.structure("reply_markup"), now_ms())
         }),
         "deletemessage" => {
             with_chat(&params, |chat| world.chats.delete(chat, params.number("message_id").unwrap_or(0)))

@@ -6,7 +6,7 @@ use super::polling::Polling;
 use super::silence::Silence;
 use super::updates::Updates;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
@@ -33,6 +33,8 @@ pub struct World {
     pub silence: Silence,
     /// Where updates are pushed to instead.
     pub webhook: Option<String>,
+    /// Presses of buttons that the bot has not answered.
+    pub presses: BTreeSet<String>,
     /// `setMyCommands`.
     pub commands: Value,
     /// Files that people sent: by id, the path and the bytes.
@@ -61,6 +63,7 @@ impl Shared {
             polling: Polling::default(),
             silence: Silence::default(),
             webhook: None,
+            presses: BTreeSet::new(),
             commands: json!([]),
             files: BTreeMap::new(),
             calls: Vec::new(),

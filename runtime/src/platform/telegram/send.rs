@@ -5,7 +5,7 @@ use super::api::{Address, Api, Trouble};
 use super::pace::Pace;
 use super::parts::{Part, Slot, parts};
 use super::show::{Show, Shown};
-use super::split;
+use super::{questions, split};
 use crate::platform::{Chat, Outcome, Outgoing, Port, Repeat, Saying, missing};
 use crate::watched::Watcher;
 use evergate_core::time::Instant;
@@ -255,7 +255,9 @@ impl Desk {
         let outcome = letter.send().await.unwrap_or(Outcome::Failed);
         let rows = had || letter.kept_more;
         let over = matches!(outcome, Outcome::Sent | Outcome::Rejected { .. });
+        let message = letter.shown.ids.last().copied().filter(|_| outcome == Outcome::Sent);
         self.port.settle(outgoing.delivery, outcome).await;
+        questions::note(&self.api, &self.port, &outgoing, message).await;
         // In the same commit as the end of the delivery, or a later one.
         if rows
             && over
@@ -329,7 +331,10 @@ impl Letter<'_> {
             let twice = if *unsure { TWICE } else { "" };
             let result = match (instead.as_ref().unwrap_or(part), known) {
                 (Part::Text(text), Some(id)) => self.desk.api.edit(to.chat, id, text).await.map(|()| id),
-                (Part::Text(text), None) => self.desk.api.send(to, &format!("{twice}{text}")).await,
+                (Part::Text(text), None) => {
+                    let buttons = questions::buttons(&self.outgoing.what);
+                    self.desk.api.send_with(to, &format!("{twice}{text}"), &buttons).await
+                }
                 (Part::File(file, size), _) => self.desk.api.send_file(to, file, *size, twice.trim_end()).await,
             };
             if let (Part::File(file, _), Err(Trouble::Refused { why }), None) = (part, &result, &instead)
