@@ -35,6 +35,7 @@ pub mod id;
 pub mod input;
 pub mod invariant;
 pub mod ladder;
+pub mod life;
 pub mod limits;
 pub mod outbox;
 pub mod record;

@@ -165,7 +165,9 @@ impl Driver {
             journal: Arc::clone(&journal),
             metrics,
             pulse: Arc::clone(&pulse),
-            last_status: Arc::new(Mutex::new(serde_json::json!({"generation": generation, "pid": owner.pid}))),
+            last_status: Arc::new(Mutex::new(
+                serde_json::json!({"generation": generation, "pid": owner.pid, "start_time": owner.start_time}),
+            )),
         };
         agent.meet(&handle);
         let platforms = Watched::new(Platforms::Open);
