@@ -45,6 +45,7 @@ pub mod respawn;
 pub mod rollback;
 pub mod session;
 mod shared;
+pub mod starts;
 pub mod supervisor;
 pub mod time;
 pub mod turn;

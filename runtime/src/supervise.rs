@@ -44,6 +44,7 @@ use crate::{
     candidate::{self, SUPERVISOR_PROGRAM},
     last_words::DIED_OF,
     systemd::{self, KEEPER},
+    trial,
     versions::{ROLLED_BACK, Versions},
 };
 
@@ -101,7 +102,7 @@ fn run(
         sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&all), None)?;
         info!(pid = process::id(), program = %program.display(), ?arguments, "supervising");
         let mut supervisor = Supervisor::new(program, arguments, state_dir, kill_limit);
-        supervisor.respawn = supervisor.respawn.clone().watching(silence);
+        supervisor.respawn = supervisor.respawn.clone().watching(silence).giving_up_after(trial::attempts());
         supervisor.endow = endow;
         supervisor.keeper =
             Keeper::open().inspect_err(|error| warn!(%error, "cannot hear whether the child gets on")).ok();
@@ -165,6 +166,7 @@ struct Running {
 type Endow = Box<dyn FnMut(&mut process::Command)>;
 
 struct Supervisor {
+    state_dir: PathBuf,
     versions: Versions,
     arguments: Vec<OsString>,
     respawn: Respawn,
@@ -173,6 +175,12 @@ struct Supervisor {
     endow: Endow,
     /// What the last child died of, if it did not say so itself.
     died_of: Option<String>,
+}
+
+/// What a child says.
+enum Heard {
+    GetsOn,
+    Serves,
 }
 
 /// Where the child says that it gets on.
@@ -193,13 +201,14 @@ impl Keeper {
         Ok(Self { socket: UnixDatagram::from_std(socket)?, name: format!("@{name}") })
     }
 
-    /// Waits until the child says that it gets on.
-    async fn heard(keeper: &Option<Self>) {
+    /// Waits until the child says something of itself.
+    async fn heard(keeper: &Option<Self>) -> Heard {
         let Some(keeper) = keeper else { return std::future::pending().await };
         let mut told = [0; 64];
         loop {
             match keeper.socket.recv(&mut told).await {
-                Ok(length) if told[..length].starts_with(b"WATCHDOG=1") => return,
+                Ok(length) if told[..length].starts_with(b"WATCHDOG=1") => return Heard::GetsOn,
+                Ok(length) if told[..length].starts_with(b"READY=1") => return Heard::Serves,
                 Ok(_) => {}
                 Err(error) => {
                     warn!(%error, "whether the child gets on can no longer be heard");
@@ -214,6 +223,7 @@ impl Supervisor {
     fn new(program: PathBuf, arguments: Vec<OsString>, state_dir: &Path, kill_limit: Duration) -> Self {
         let begun_at = time::Instant::now();
         Self {
+            state_dir: state_dir.to_owned(),
             versions: Versions::new(program, state_dir, begun_at),
             arguments,
             respawn: Respawn::new(kill_limit),
@@ -278,6 +288,7 @@ impl Supervisor {
                 let lived = self.now() - running.started_at;
                 let taken = self.versions.ended(ended);
                 let decision = self.respawn.ended(self.now(), taken);
+                self.say_parked(decision);
                 self.report(running.pid, ended, lived, decision);
                 decision.next
             }
@@ -285,6 +296,7 @@ impl Supervisor {
                 let taken = self.versions.ended(ChildEnd::NeverStarted);
                 let decision = self.respawn.ended(self.now(), taken);
                 let next_in_ms = self.until(decision.next);
+                self.say_parked(decision);
                 error!(%error, program = %self.versions.installed().display(), next_in_ms, "cannot start the child; trying again");
                 decision.next
             }
@@ -349,7 +361,10 @@ impl Supervisor {
                         return ChildEnd::Signalled(Signal::SIGKILL as i32);
                     }
                 },
-                () = Keeper::heard(&self.keeper) => self.respawn.heard(self.now()),
+                heard = Keeper::heard(&self.keeper) => match heard {
+                    Heard::GetsOn => self.respawn.heard(self.now()),
+                    Heard::Serves => self.respawn.serves(),
+                },
                 () = self.versions.overdue() => {
                     error!(pid = running.pid.as_raw(), "a new program was not ready in time; killing its process group");
                     kill_group(running.pid);
@@ -363,6 +378,15 @@ impl Supervisor {
                     kill_group(running.pid);
                 }
             }
+        }
+    }
+
+    /// Tells those who look why no more starts are made.
+    fn say_parked(&self, decision: Decision) {
+        if decision.reason == Reason::NeverServed {
+            let why = trial::parked(self.respawn.unserved());
+            trial::say_parked(&self.state_dir, &why);
+            systemd::Notify::from_environment("NOTIFY_SOCKET").status(&why);
         }
     }
 
@@ -398,7 +422,7 @@ impl Supervisor {
             (Next::Start { .. }, _) => {
                 warn!(pid, status, lived_ms, next_in_ms, reason, "child ended; starting the next")
             }
-            (Next::End { status: own }, Reason::Park | Reason::KilledAtLimit) => {
+            (Next::End { status: own }, Reason::Park | Reason::KilledAtLimit | Reason::NeverServed) => {
                 error!(pid, status, lived_ms, reason, "child ended; ending with {own}");
             }
             (Next::End { status: own }, _) => info!(pid, status, lived_ms, reason, "child ended; ending with {own}"),
