@@ -19,7 +19,7 @@ use crate::environment::{Environment, Told};
 use crate::flight::Recorder;
 use crate::hub::{Hub, Live};
 use crate::journal::writer::{Writer, Written};
-use crate::journal::{Batch, Body, Journal, JournalError, Owner, SAID, Write};
+use crate::journal::{Batch, Body, Journal, JournalError, Owner, Parcel, SAID, Write};
 use crate::metrics::Metrics;
 use crate::platform::Switchboard;
 use crate::pulse::Pulse;
@@ -382,7 +382,7 @@ impl Driver {
                 }
                 self.take(Input::TurnProgressed { turn });
             }
-            runs::News::Ended { session, end, reply, failure } => {
+            runs::News::Ended { session, end, reply, files, failure } => {
                 self.handle.hub.hush(&session);
                 if let (TurnEnd::Interrupted { .. }, Some(said)) = (end, &reply)
                     && self.runs.continues()
@@ -390,7 +390,7 @@ impl Driver {
                     self.batch.rows.insert((SAID.to_owned(), turn.0.to_string()), Some(said.clone()));
                 }
                 if let Some(reply) = reply {
-                    self.texts.set_reply(turn, reply);
+                    self.texts.set_reply(turn, Parcel { text: reply.into(), files: files.into() });
                 }
                 if let Some(failure) = failure {
                     tracing::warn!(%turn, why = failure, "the agent failed");
@@ -541,8 +541,8 @@ impl Driver {
             Record::GenerationBegun { .. } => Body::Owner(Box::new(self.owner.clone())),
             Record::DeliveryOwed { session, content, .. } => {
                 let status = self.status_for(content);
-                let text = self.texts.of_content(content, &status);
-                if self.is_remote(*session) { Body::Owed(text) } else { Body::Text(text) }
+                let parcel = self.texts.of_content(content, &status);
+                if self.is_remote(*session) { Body::Owed(parcel) } else { Body::Text(parcel) }
             }
             Record::TurnEnded { turn, .. } if self.runs.continues() => {
                 self.batch.rows.insert((SAID.to_owned(), turn.0.to_string()), None);

@@ -2,7 +2,7 @@
 //! can be done again; the core itself carries ids only.
 
 use super::notice::{Facts, text};
-use crate::journal::{Body, MessageBody, RequestBody};
+use crate::journal::{Body, MessageBody, Parcel, RequestBody};
 use evergate_core::effect::Place;
 use evergate_core::id::{MessageId, RequestId, TurnId};
 use evergate_core::outbox::{Content, Notice};
@@ -18,7 +18,7 @@ const CHECKS: usize = 16;
 #[derive(Default)]
 pub struct Texts {
     messages: HashMap<MessageId, Arc<MessageBody>>,
-    replies: HashMap<TurnId, Arc<str>>,
+    replies: HashMap<TurnId, Parcel>,
     failures: HashMap<TurnId, Arc<str>>,
     requests: HashMap<RequestId, Arc<RequestBody>>,
     /// What the last checks of a candidate found, by check.
@@ -34,8 +34,8 @@ impl Texts {
     }
 
     /// Keeps what an agent answered.
-    pub fn set_reply(&mut self, turn: TurnId, reply: String) {
-        self.replies.insert(turn, reply.into());
+    pub fn set_reply(&mut self, turn: TurnId, reply: Parcel) {
+        self.replies.insert(turn, reply);
     }
 
     /// Keeps why an agent failed.
@@ -100,8 +100,8 @@ impl Texts {
         }
     }
 
-    /// The text of a delivery.
-    pub fn of_content(&self, content: &Content, status: &Value) -> Arc<str> {
+    /// The text of a delivery, with its files.
+    pub fn of_content(&self, content: &Content, status: &Value) -> Parcel {
         match content {
             Content::Reply { turn, .. } => self.replies.get(turn).cloned().unwrap_or_default(),
             Content::Notice(notice) => {

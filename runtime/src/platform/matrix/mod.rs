@@ -53,6 +53,8 @@ pub struct Matrix {
     pub allowed_users: Vec<String>,
     /// Who may use the life-cycle commands, by full user id; they may also talk.
     pub operators: Vec<String>,
+    /// The largest file in bytes that is taken.
+    pub file_limit: u64,
 }
 
 impl Platform for Matrix {
