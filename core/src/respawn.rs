@@ -231,8 +231,9 @@ impl Respawn {
             Stop::Killed => return end(0, Reason::KilledAtLimit),
             Stop::NotWanted => {}
         }
-        let planned = self.watch != Watch::Killed && matches!(ended, ChildEnd::Exited(0 | RESTART));
-        if !planned && self.gives_up(lived) {
+        // Who asks to be started again before it has served was ended by its own watchdog.
+        let stopped = self.watch != Watch::Killed && ended == ChildEnd::Exited(0);
+        if !stopped && self.gives_up(lived) {
             return end(PARK, Reason::NeverServed);
         }
         if self.watch == Watch::Killed {
@@ -242,7 +243,7 @@ impl Respawn {
         match ended {
             ChildEnd::Exited(0) => end(0, Reason::Stop),
             ChildEnd::Exited(RESTART) => {
-                (self.revived, self.unserved) = (false, 0);
+                self.revived = false;
                 self.start(now, Reason::Restart)
             }
             ChildEnd::Exited(_) | ChildEnd::Signalled(_) => {
@@ -358,30 +359,29 @@ mod tests {
 
     #[test]
     fn children_that_die_before_they_serve_are_started_so_often_and_then_parked_whatever_they_die_of() {
-        let ends = [ChildEnd::Signalled(9), ChildEnd::Exited(1), ChildEnd::NeverStarted];
-        let mut respawn = Respawn::new(KILL_LIMIT).giving_up_after(3);
+        let ends = [ChildEnd::Signalled(9), ChildEnd::Exited(1), ChildEnd::NeverStarted, ChildEnd::Exited(RESTART)];
+        let mut respawn = Respawn::new(KILL_LIMIT).giving_up_after(4);
         for (index, ended) in ends.into_iter().enumerate() {
             let ms = index as u64 * 100;
             let next = lives(&mut respawn, (ms, ms), ended);
-            assert_eq!(next == Next::End { status: PARK }, index == 2, "{ended:?}: {next:?}");
+            assert_eq!(next == Next::End { status: PARK }, index == 3, "{ended:?}: {next:?}");
         }
-        assert_eq!(respawn.unserved(), 3);
+        assert_eq!(respawn.unserved(), 4);
     }
 
     #[test]
-    fn one_that_served_or_ended_in_order_or_cannot_say_so_begins_the_count_anew() {
+    fn one_that_served_or_cannot_say_so_begins_the_count_anew() {
         let minute = 60_000;
         let mut respawn = Respawn::new(KILL_LIMIT).watching(Duration::from_secs(1)).giving_up_after(2);
         for round in 0..5 {
             let ms = round * 4 * minute;
             lives(&mut respawn, (ms, ms), ChildEnd::Signalled(9));
-            let next = match round % 3 {
+            let next = match round % 2 {
                 0 => {
                     respawn.started(at(ms));
                     respawn.serves();
                     respawn.ended(at(ms + 1), ChildEnd::Signalled(9)).next
                 }
-                1 => lives(&mut respawn, (ms, ms), ChildEnd::Exited(RESTART)),
                 _ => lives(&mut respawn, (ms, ms + minute), ChildEnd::Signalled(9)),
             };
             assert!(matches!(next, Next::Start { .. }), "{round}");

@@ -132,6 +132,8 @@ impl Trial {
     /// The start is made.
     pub fn begun(&self) {
         let Some(open) = self.0.as_deref() else { return };
+        // Where the first start dies, the second is to know.
+        open.make_folder();
         let own = open.own_build();
         open.change(|record| {
             record.starts = record.starts.saturating_add(1);
@@ -207,9 +209,7 @@ impl Trial {
         let ended = ChildEnd::Exited(status.unwrap_or(PARK));
         let decides = self.0.as_deref().is_some_and(|open| open.decides);
         if let Some(open) = self.0.as_deref() {
-            // A first start may give up before it has made the folder.
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&open.state_dir);
-            let _told_by_the_write = made;
+            open.make_folder();
         }
         let failure = self.change(|record| {
             record.gave_up = Some(why.to_owned());
@@ -239,6 +239,11 @@ impl Open {
             tracing::debug!(%error, "what became of this start cannot be written down");
         }
         given
+    }
+
+    fn make_folder(&self) {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state_dir);
+        let _told_by_the_write = made;
     }
 
     /// The build that this process runs.
