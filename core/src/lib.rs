@@ -38,6 +38,7 @@ pub mod ladder;
 pub mod life;
 pub mod limits;
 pub mod outbox;
+pub mod question;
 pub mod record;
 pub mod recovery;
 pub mod request;

@@ -384,7 +384,7 @@ fn acp_settings(acp: &config::AcpAgent) -> acp::Settings {
     }
 }
 
-fn openai_settings(model: &config::OpenAiAgent) -> openai::Settings {
+pub(crate) fn openai_settings(model: &config::OpenAiAgent) -> openai::Settings {
     let path = |text: &String| (!text.is_empty()).then(|| PathBuf::from(text));
     openai::Settings {
         base: model

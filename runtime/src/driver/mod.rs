@@ -6,6 +6,7 @@ mod intake;
 mod names;
 mod notice;
 mod outgoing;
+mod questions;
 mod reclaim;
 mod reload;
 mod runs;
@@ -123,6 +124,8 @@ pub struct Driver {
     /// Who waits for the facts of the batch that is gathered, and of the one that is being written.
     keeping: Vec<oneshot::Sender<Result<(), String>>>,
     being_kept: Vec<oneshot::Sender<Result<(), String>>>,
+    /// Agents that wait for a decision.
+    asking: questions::Asking,
     /// The build on disk that was asked for its version last, and what it said so far.
     on_disk: Option<(Build, Option<String>)>,
 }
@@ -206,6 +209,7 @@ impl Driver {
             switchboard,
             keeping: Vec::new(),
             being_kept: Vec::new(),
+            asking: HashMap::new(),
             on_disk: None,
         };
         Ok((driver, handle, watcher))
@@ -384,6 +388,7 @@ impl Driver {
             }
             runs::News::Ended { session, end, reply, files, failure } => {
                 self.handle.hub.hush(&session);
+                self.asks_no_more(turn);
                 if let (TurnEnd::Interrupted { .. }, Some(said)) = (end, &reply)
                     && self.runs.continues()
                 {
@@ -415,6 +420,7 @@ impl Driver {
             Done::Run => {}
             Done::Broken { turn, session, why } => {
                 self.handle.hub.hush(&session);
+                self.asks_no_more(turn);
                 self.texts.set_failure(turn, why);
                 self.count_end(TurnEnd::Failed);
                 self.take(Input::TurnEnded { turn, end: TurnEnd::Failed });
@@ -457,6 +463,8 @@ impl Driver {
             }
             Effect::Interrupt { turn } => self.wish(turn, crate::agent::Wish::Interrupt),
             Effect::Kill { turn } => self.wish(turn, crate::agent::Wish::Kill),
+            Effect::Decided { turn, key, decision } => self.decided(turn, key, Some(decision)),
+            Effect::Unasked { turn, key } => self.decided(turn, key, None),
             Effect::Reclaim { turn } => self.take(Input::TurnGone { turn }),
             Effect::Send { delivery, session, content, repeat } => self.send(delivery, session, &content, repeat),
             Effect::Transmit { delivery, session, content, repeat } => {
@@ -536,6 +544,9 @@ impl Driver {
     fn append(&mut self, position: Position, record: Record) {
         if let Record::MessageAccepted { message, place, .. } = &record {
             self.places.insert(*message, *place);
+        }
+        if let Record::QuestionAsked { question, turn, key } = &record {
+            self.texts.name_question(*question, *turn, *key);
         }
         let body = match &record {
             Record::GenerationBegun { .. } => Body::Owner(Box::new(self.owner.clone())),

@@ -75,6 +75,10 @@ impl Driver {
                 }
                 Saying::Reply { turn: turn.0, to }
             }
+            Content::Notice(Notice::Asks { question, turn }) => Saying::Question { turn: turn.0, question: question.0 },
+            Content::Notice(Notice::Ruled { question, turn, .. }) => {
+                Saying::Ruled { turn: turn.0, question: question.0 }
+            }
             Content::Notice(notice) => Saying::Notice { turn: turn_of(*notice) },
         };
         Ok(Some(Outgoing { delivery: delivery.0, chat, what, text, files, repeat }))

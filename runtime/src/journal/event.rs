@@ -110,6 +110,14 @@ impl Event {
                 | Notice::MayBeMissing { turn }
                 | Notice::Quarantined { turn, .. },
             ) => Self::new(session, "notice", &json!({"text": text, "turn": turn})),
+            Content::Notice(Notice::Asks { question, turn }) => {
+                Self::new(session, "notice", &json!({"text": text, "turn": turn, "question": question}))
+            }
+            Content::Notice(Notice::Ruled { question, turn, ruling }) => Self::new(
+                session,
+                "notice",
+                &json!({"text": text, "turn": turn, "question": question, "ruling": ruling}),
+            ),
             Content::Notice(Notice::Renewed { conversation }) => {
                 Self::new(session, "notice", &json!({"text": text, "conversation": conversation}))
             }

@@ -3,7 +3,7 @@
 
 use super::event::TurnFacts;
 use super::{Batch, Body, Event, FILES, Logged, StoredGeneration, StoredMessage, StoredRequest, Write};
-use evergate_core::id::{GenerationId, MessageId, RequestId, SessionId, TurnId};
+use evergate_core::id::{GenerationId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use evergate_core::outbox::Content;
 use evergate_core::record::{Highest, Record, Slot, Subject};
 use redb::{Database, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
@@ -261,6 +261,7 @@ const fn key_of((subject, fact): Slot) -> (u8, u64, u8) {
         Subject::Turn(id) => (3, id.0, fact),
         Subject::Delivery(id) => (4, id.0, fact),
         Subject::Request(id) => (5, id.0, fact),
+        Subject::Question(id) => (6, id.0, fact),
     }
 }
 
@@ -274,6 +275,7 @@ pub const fn slot_of((kind, id, fact): (u8, u64, u8)) -> Option<Slot> {
         3 => Subject::Turn(TurnId(id)),
         4 => Subject::Delivery(DeliveryId(id)),
         5 => Subject::Request(RequestId(id)),
+        6 => Subject::Question(QuestionId(id)),
         _ => return None,
     };
     Some((subject, fact))

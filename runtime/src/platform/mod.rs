@@ -170,6 +170,21 @@ pub enum Saying {
         /// The turn that it is about.
         turn: Option<u64>,
     },
+    /// A question of an agent. Its text says how to answer it in words; buttons may say `/allow QUESTION` and `/deny QUESTION`
+    /// for their presser, until the question has its outcome or its turn has ended.
+    Question {
+        /// The turn that waits.
+        turn: u64,
+        /// Its number.
+        question: u64,
+    },
+    /// The outcome of a question.
+    Ruled {
+        /// The turn that asked.
+        turn: u64,
+        /// Its number.
+        question: u64,
+    },
 }
 
 /// What became of a delivery.

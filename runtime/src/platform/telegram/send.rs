@@ -429,7 +429,7 @@ fn ends_the_chat(why: &str) -> bool {
 fn address(chat: &Chat, what: &Saying) -> Option<Address> {
     let reply_to = match what {
         Saying::Reply { to, .. } => to.iter().rev().find_map(|native| native.parse().ok()),
-        Saying::Notice { .. } => None,
+        Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => None,
     };
     place(chat).map(|to| Address { reply_to, ..to })
 }

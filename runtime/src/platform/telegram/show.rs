@@ -42,7 +42,9 @@ impl Shown {
     pub fn row(outgoing: &Outgoing) -> String {
         match outgoing.what {
             Saying::Reply { turn, .. } => format!("turn.{turn}"),
-            Saying::Notice { .. } => format!("delivery.{}", outgoing.delivery),
+            Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => {
+                format!("delivery.{}", outgoing.delivery)
+            }
         }
     }
 
