@@ -226,12 +226,14 @@ fn serve_apart(
     let (environment, door) = (Arc::clone(&local.environment), local.door);
     let serving = move || async move {
         let beats = async {
-            while door == Door::Control {
+            if door == Door::Network {
+                return std::future::pending().await;
+            }
+            loop {
                 pulse.asked(Part::Control).await;
                 pulse.nap(Part::Control);
                 pulse.done(Part::Control);
             }
-            std::future::pending().await
         };
         tokio::select! {
             biased;
