@@ -7,6 +7,7 @@ mod answers;
 mod files;
 mod restarts;
 mod troubles;
+mod webhook;
 
 /// Who may talk to the agent in these tests, and restart the gateway.
 const OPERATOR: i64 = 11;
