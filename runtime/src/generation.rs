@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// How long a start waits for a dying predecessor to let go of the state directory or of the port.
@@ -155,7 +155,8 @@ impl Opened {
     }
 }
 
-/// Runs the driver beside its servers; the control socket's where a stuck loop cannot hold it up, and again if it hangs.
+/// Runs the driver beside its servers, which have threads of their own: what people read of the journal holds up no loop, and a
+/// stuck loop holds up no door. The control socket's is served again if it hangs.
 async fn drive(
     driver: Driver,
     local: Local,
@@ -164,23 +165,29 @@ async fn drive(
     control_path: &Path,
     mut servers: JoinSet<()>,
 ) -> std::io::Result<Verdict> {
-    let (metrics, pulse) = (Arc::clone(&local.handle.metrics), Arc::clone(&local.handle.pulse));
+    let pulse = Arc::clone(&local.handle.pulse);
     let environment = Arc::clone(&local.environment);
     let inside = Local { door: Door::Control, ..local.clone() };
-    let mut gone = serve_control(control, inside.clone(), platforms.clone())?;
-    servers.spawn(serve(listener, router(local), platforms.clone(), metrics));
+    let mut gone = serve_apart("control", control, inside.clone(), platforms.clone())?;
+    let mut door = Some(serve_apart("door", listener, local, platforms.clone())?);
     let mut driving = std::pin::pin!(driver.run());
     let verdict = loop {
         tokio::select! {
             biased;
             verdict = driving.as_mut() => break verdict,
             Some(ended) = servers.join_next() => if let Err(error) = ended {
-                tracing::error!(%error, "the server broke; chats are served again after a restart");
+                tracing::error!(%error, "a platform's adapter broke; its chats are served again after a restart");
+            },
+            left = left(&mut door) => {
+                door = None;
+                if left.is_err() && platforms.now() == Platforms::Open {
+                    tracing::error!("the server broke; the local chats are served again after a restart");
+                }
             },
             () = pulse.starts_again(Part::Control) => {
                 // The thread that hangs is left behind: nobody can end it, and nobody waits for it.
                 match environment.listen(&Address::Control(control_path.to_owned())).await {
-                    Ok(control) => match serve_control(control, inside.clone(), platforms.clone()) {
+                    Ok(control) => match serve_apart("control", control, inside.clone(), platforms.clone()) {
                         Ok(fresh) => gone = fresh,
                         Err(error) => tracing::error!(%error, "the control socket cannot be served again"),
                     },
@@ -191,41 +198,52 @@ async fn drive(
     };
     pulse.is_over();
     while servers.join_next().await.is_some() {}
-    // The sender is dropped when the control thread is done; that error is the news.
-    let _gone = gone.await;
+    if door.is_some() {
+        let _broken_or_not = left(&mut door).await;
+    }
+    // A control thread that hangs has been left behind; the one that is waited for is the last.
+    let _broken_or_not = gone.await;
     Ok(verdict)
 }
 
-/// Serves the control socket on a thread of its own, which counts what it does; the answer ends when that thread does.
-fn serve_control(
-    control: Box<dyn Listener>,
-    inside: Local,
+/// Ends with the thread that serves, if there is one: well, or with an error where it broke.
+async fn left(serving: &mut Option<oneshot::Receiver<()>>) -> Result<(), oneshot::error::RecvError> {
+    match serving {
+        Some(serving) => serving.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Serves a door on a thread of its own; that of the control socket counts what it does. The answer comes when the thread is done.
+fn serve_apart(
+    name: &'static str,
+    listener: Box<dyn Listener>,
+    local: Local,
     closing: Watcher<Platforms>,
-) -> std::io::Result<tokio::sync::oneshot::Receiver<()>> {
-    let (left, gone) = tokio::sync::oneshot::channel::<()>();
-    let (metrics, pulse) = (Arc::clone(&inside.handle.metrics), Arc::clone(&inside.handle.pulse));
-    let environment = Arc::clone(&inside.environment);
-    environment.isolate(
-        "control",
-        Box::new(move || {
-            Box::pin(async move {
-                let beats = async {
-                    loop {
-                        pulse.asked(Part::Control).await;
-                        pulse.nap(Part::Control);
-                        pulse.done(Part::Control);
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    () = serve(control, router(inside), closing, metrics) => {}
-                    () = beats => {}
-                }
-                drop(left);
-            })
-        }),
-    )?;
-    Ok(gone)
+) -> std::io::Result<oneshot::Receiver<()>> {
+    let (leave, left) = oneshot::channel();
+    let (metrics, pulse) = (Arc::clone(&local.handle.metrics), Arc::clone(&local.handle.pulse));
+    let (environment, door) = (Arc::clone(&local.environment), local.door);
+    let serving = move || async move {
+        let beats = async {
+            if door == Door::Network {
+                return std::future::pending().await;
+            }
+            loop {
+                pulse.asked(Part::Control).await;
+                pulse.nap(Part::Control);
+                pulse.done(Part::Control);
+            }
+        };
+        tokio::select! {
+            biased;
+            () = serve(listener, router(local), closing, metrics) => {}
+            () = beats => {}
+        }
+        let _nobody_waits = leave.send(());
+    };
+    environment.isolate(name, Box::new(move || Box::pin(serving())))?;
+    Ok(left)
 }
 
 /// Listens, waiting a while for a dying predecessor to let go of the port.
