@@ -6,6 +6,7 @@ use evergate_tests::gateway::{Builder, Gateway};
 mod answers;
 mod files;
 mod restarts;
+mod tour;
 mod troubles;
 mod webhook;
 
