@@ -9,8 +9,8 @@ use crate::files::clean::keep_clean;
 use crate::flight::{Head, Recorder};
 use crate::journal::store::Store;
 use crate::journal::{Journal, Owner, StoredGeneration};
-use crate::local::{Access, Door, Local, router, serve};
-use crate::platform::{Platform, Switchboard, keep_running};
+use crate::local::{self, Access, Door, Local, router, serve};
+use crate::platform::{Health, Platform, Switchboard, keep_running};
 use crate::pulse::Pulse;
 use crate::run::StartError;
 use crate::watched::Watcher;
@@ -123,7 +123,10 @@ impl Opened {
         let flight = record(&head).with_ring(pulse.ring.clone());
         let core = head.boot();
         let state_dir = self.state_dir.clone();
-        let switchboard = Arc::new(Switchboard::new(&adapters, environment.now(), environment.unix_ms()));
+        let (now, now_ms) = (environment.now(), environment.unix_ms());
+        let switchboard =
+            Switchboard::new(&adapters, now, now_ms).beside(local::NAME, local::CAPABILITIES, now, now_ms);
+        let switchboard = Arc::new(switchboard);
         let parts = Parts {
             environment: Arc::clone(&environment),
             core,
@@ -149,7 +152,7 @@ impl Opened {
             let (handle, environment) = (local.handle.clone(), Arc::clone(&local.environment));
             servers.spawn(keep_running(adapter, line, handle, environment, platforms.clone(), state_dir.clone()));
         }
-        drive(driver, local, [self.listener, self.control], platforms, &self.control_path, servers)
+        drive(driver, local, [self.listener, self.control], platforms, &self.control_path, servers, &switchboard)
             .await
             .map_err(|error| StartError::System { what: "a thread cannot be started", error })
     }
@@ -164,6 +167,7 @@ async fn drive(
     platforms: Watcher<Platforms>,
     control_path: &Path,
     mut servers: JoinSet<()>,
+    switchboard: &Switchboard,
 ) -> std::io::Result<Verdict> {
     let pulse = Arc::clone(&local.handle.pulse);
     let environment = Arc::clone(&local.environment);
@@ -181,7 +185,10 @@ async fn drive(
             left = left(&mut door) => {
                 door = None;
                 if left.is_err() && platforms.now() == Platforms::Open {
-                    tracing::error!("the server broke; the local chats are served again after a restart");
+                    let why = "its server broke; the local chats are served again after a restart".to_owned();
+                    if let Some(line) = switchboard.line(local::NAME) {
+                        line.set_health(Health::Parked { why }, environment.unix_ms());
+                    }
                 }
             },
             () = pulse.starts_again(Part::Control) => {

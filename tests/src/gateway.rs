@@ -5,7 +5,7 @@ mod builder;
 
 pub use self::builder::Builder;
 use self::builder::{Flight, Keeper};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -263,6 +263,21 @@ impl Gateway {
             panic!("evergate {arguments:?} did not end: {}", String::from_utf8_lossy(&stderr));
         };
         Output { status, stdout, stderr }
+    }
+
+    /// What an adapter keeps in the journal beside the records, by key. No process of it may live.
+    ///
+    /// # Panics
+    /// When the journal cannot be opened.
+    pub fn kept_by(&self, platform: &str) -> BTreeMap<String, String> {
+        const ROWS: redb::TableDefinition<'_, (&str, &str), &str> = redb::TableDefinition::new("rows");
+        let database = redb::Database::open(self.state_dir.join("journal.redb")).expect("nobody has it open");
+        let reading = redb::ReadableDatabase::begin_read(&database).expect("it can be read");
+        let table = reading.open_table(ROWS).expect("a gateway that has begun has made it");
+        let scope = format!("platform.{platform}");
+        let rows = redb::ReadableTable::iter(&table).expect("it can be read").flatten();
+        let ours = rows.filter(|(key, _)| key.value().0 == scope);
+        ours.map(|(key, value)| (key.value().1.to_owned(), value.value().to_owned())).collect()
     }
 
     /// Everything its processes wrote.

@@ -45,7 +45,7 @@ impl Status {
     }
 }
 
-/// A platform beside the local one.
+/// A platform.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Platform {

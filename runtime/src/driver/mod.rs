@@ -41,7 +41,7 @@ use handle::{Call, Handle, MessageAnswer, RequestAnswer};
 use names::Names;
 use reclaim::Reclaim;
 use runs::{Done, Runs};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -121,6 +121,8 @@ pub struct Driver {
     /// When the guard ends the process.
     guarded: Option<Instant>,
     switchboard: Arc<Switchboard>,
+    /// Platforms that something is owed on and that are not configured.
+    unserved: BTreeSet<String>,
     /// Who waits for the facts of the batch that is gathered, and of the one that is being written.
     keeping: Vec<oneshot::Sender<Result<(), String>>>,
     being_kept: Vec<oneshot::Sender<Result<(), String>>>,
@@ -207,6 +209,7 @@ impl Driver {
             pulse,
             guarded: None,
             switchboard,
+            unserved: BTreeSet::new(),
             keeping: Vec::new(),
             being_kept: Vec::new(),
             asking: HashMap::new(),

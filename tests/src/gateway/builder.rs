@@ -113,6 +113,13 @@ impl Builder {
         self
     }
 
+    /// Starts it from this program.
+    #[must_use]
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
+
     /// Starts it from a copy of the program in its room, which can be replaced while it runs.
     ///
     /// # Panics
