@@ -3,6 +3,7 @@
 use super::chats::Chats;
 use super::faults::Faults;
 use super::polling::Polling;
+use super::push::Webhook;
 use super::silence::Silence;
 use super::updates::Updates;
 use serde_json::{Value, json};
@@ -32,9 +33,11 @@ pub struct World {
     /// When nobody polled.
     pub silence: Silence,
     /// Where updates are pushed to instead.
-    pub webhook: Option<String>,
+    pub webhook: Option<Webhook>,
     /// Presses of buttons that the bot has not answered.
     pub presses: BTreeSet<String>,
+    /// Whether the server is away.
+    pub down: bool,
     /// `setMyCommands`.
     pub commands: Value,
     /// Files that people sent: by id, the path and the bytes.
@@ -64,6 +67,7 @@ impl Shared {
             silence: Silence::default(),
             webhook: None,
             presses: BTreeSet::new(),
+            down: false,
             commands: json!([]),
             files: BTreeMap::new(),
             calls: Vec::new(),

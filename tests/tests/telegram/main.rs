@@ -7,7 +7,9 @@ mod answers;
 mod files;
 mod questions;
 mod restarts;
+mod tour;
 mod troubles;
+mod webhook;
 
 /// Who may talk to the agent in these tests, and restart the gateway.
 const OPERATOR: i64 = 11;
