@@ -1,5 +1,6 @@
 //! Everything that can happen to a gateway, as values. A driver turns the world into these and nothing else.
 
+use crate::busy::Busy;
 use crate::id::{DeliveryId, MessageId, Position, RequestId, SessionId, TurnId};
 use crate::limits::Limits;
 use crate::request::{Mode, Origin, Signal, Wish};
@@ -19,6 +20,8 @@ pub enum Asked {
     Status,
     /// `/new`: begin a new conversation.
     Renew,
+    /// `/busy [queue|interrupt|collect]`: what messages do that arrive during a turn; without a word, only tell.
+    Busy(Option<Busy>),
     /// `/help`.
     Help,
     /// A text that begins like a command and is none.

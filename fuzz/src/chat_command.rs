@@ -10,11 +10,12 @@ pub fn chat_command(data: &[u8]) {
     let first = text.split_whitespace().next().unwrap_or_default();
     let named = |name: &str| first.split('@').next().is_some_and(|word| word.eq_ignore_ascii_case(name));
     let allowed = match asked {
-        Asked::Prompt => !["/restart", "/stop", "/status", "/new", "/help"].contains(&text.trim()),
+        Asked::Prompt => !["/restart", "/stop", "/status", "/new", "/busy", "/help"].contains(&text.trim()),
         Asked::Restart(_) => named("/restart"),
         Asked::StopTurn => named("/stop"),
         Asked::Status => named("/status"),
         Asked::Renew => named("/new"),
+        Asked::Busy(_) => named("/busy"),
         Asked::Help => named("/help"),
         Asked::UnknownCommand => first.starts_with('/'),
     };

@@ -1,6 +1,7 @@
 //! Chat commands: what of a message's text is for the gateway and not for the agent. Only reads; what a command does is the
 //! core's business.
 
+use evergate_core::busy::Busy;
 use evergate_core::input::Asked;
 use evergate_core::request::Mode;
 
@@ -10,6 +11,10 @@ pub const HELP: &str = "/restart: restart the gateway; running answers are resum
 /stop: interrupt the answer that is running here\n\
 /status: how the gateway is doing\n\
 /new: begin a new conversation\n\
+/busy: what messages do here that arrive during an answer\n\
+/busy queue: each waits for an answer of its own\n\
+/busy interrupt: they end the running answer and are next\n\
+/busy collect: they are answered together in the next one\n\
 /help: this list";
 
 /// What a text asks for. A text is a command when it begins with `/` and a word of letters; a path such as
@@ -30,9 +35,15 @@ pub fn parse(text: &str) -> Asked {
         ("stop", None, _) => Asked::StopTurn,
         ("status", None, _) => Asked::Status,
         ("new", None, _) => Asked::Renew,
+        ("busy", None, _) => Asked::Busy(None),
+        ("busy", Some(word), None) => policy(word).map_or(Asked::UnknownCommand, |busy| Asked::Busy(Some(busy))),
         ("help", None, _) => Asked::Help,
         _ => Asked::UnknownCommand,
     }
+}
+
+fn policy(word: &str) -> Option<Busy> {
+    Busy::ALL.into_iter().find(|busy| word.eq_ignore_ascii_case(busy.name()))
 }
 
 #[cfg(test)]
@@ -42,12 +53,16 @@ mod tests {
     use proptest::sample::select;
 
     /// How each command is written, in one way.
-    const COMMANDS: [(&str, Asked); 6] = [
+    const COMMANDS: [(&str, Asked); 10] = [
         ("restart", Asked::Restart(Mode::Graceful)),
         ("restart force", Asked::Restart(Mode::Force)),
         ("stop", Asked::StopTurn),
         ("status", Asked::Status),
         ("new", Asked::Renew),
+        ("busy", Asked::Busy(None)),
+        ("busy queue", Asked::Busy(Some(Busy::Queue))),
+        ("busy interrupt", Asked::Busy(Some(Busy::Interrupt))),
+        ("busy collect", Asked::Busy(Some(Busy::Collect))),
         ("help", Asked::Help),
     ];
 
@@ -106,6 +121,10 @@ mod tests {
             ("/stop", Asked::StopTurn),
             ("/status", Asked::Status),
             ("/new", Asked::Renew),
+            ("/busy", Asked::Busy(None)),
+            ("/Busy  Collect", Asked::Busy(Some(Busy::Collect))),
+            ("/busy often", Asked::UnknownCommand),
+            ("/busy collect now", Asked::UnknownCommand),
             ("/help", Asked::Help),
             ("/frobnicate", Asked::UnknownCommand),
             ("/etc/hosts is what?", Asked::Prompt),

@@ -111,7 +111,7 @@ impl Naive {
             Asked::StopTurn => Notice::NothingToStop,
             Asked::Status => Notice::Status,
             Asked::Help => Notice::Help,
-            Asked::Prompt | Asked::Renew | Asked::UnknownCommand => Notice::UnknownCommand,
+            Asked::Prompt | Asked::Renew | Asked::Busy(_) | Asked::UnknownCommand => Notice::UnknownCommand,
         };
         self.owe(session, Content::Notice(notice));
     }
