@@ -38,6 +38,7 @@ pub mod invariant;
 pub mod ladder;
 pub mod limits;
 pub mod outbox;
+pub mod question;
 pub mod record;
 pub mod recovery;
 pub mod request;

@@ -77,6 +77,7 @@ pub struct Command {
 impl Gateway {
     /// A new message: into the inbox, and into a turn if one can start.
     pub(crate) fn message_arrived(&mut self, now: Instant, message: MessageId, command: Command) {
+        let command = Command { asked: self.resolve_decision(command.session, command.asked), ..command };
         let Command { session, asked, standing, request } = command;
         if let Some(refusal) = self.refusal(session, asked) {
             if matches!((refusal, asked), (Refusal::QueueFull | Refusal::SessionQueueFull, Asked::Prompt)) {
@@ -222,7 +223,11 @@ impl Gateway {
                 self.append(Record::SessionRenewed { session, conversation });
                 Notice::Renewed { conversation }
             }
+<<<<<<< HEAD
             Asked::Busy(wanted) => self.set_busy(session, wanted),
+=======
+            Asked::Decide { question, decision } => self.decide(session, question, decision, standing),
+>>>>>>> main
             Asked::Help => Notice::Help,
             Asked::UnknownCommand | Asked::Prompt => Notice::UnknownCommand,
         };

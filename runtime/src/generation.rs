@@ -5,6 +5,7 @@ use crate::agent::Agent;
 use crate::config::StartStage;
 use crate::driver::{Driver, Parts, Platforms};
 use crate::environment::{Address, Environment, Listener};
+use crate::files::clean::keep_clean;
 use crate::flight::{Head, Recorder};
 use crate::journal::store::Store;
 use crate::journal::{Journal, Owner, StoredGeneration};
@@ -69,6 +70,8 @@ pub struct Edge {
     pub pulse: Arc<Pulse>,
     /// The platforms beside the local one.
     pub platforms: Vec<Arc<dyn Platform>>,
+    /// How long files are kept that nothing unfinished needs.
+    pub file_age: Duration,
     /// Makes the flight recorder.
     pub record: Box<dyn FnOnce(&Head) -> Recorder + Send>,
 }
@@ -111,8 +114,8 @@ impl Opened {
 
     /// Lives to the end. The journal is still open then; closing it is the next to last thing that a process does.
     pub async fn live(mut self, start: Start, edge: Edge) -> Result<Verdict, StartError> {
-        let Edge { limits, contract, agent, signals, owner, access, reclaim, pulse, platforms: adapters, record } =
-            edge;
+        let Edge { limits, contract, agent, signals, owner, access, reclaim, pulse, .. } = edge;
+        let Edge { platforms: adapters, file_age, record, .. } = edge;
         let environment = self.environment;
         self.recovered.start = start;
         let highest = self.recovered.highest;
@@ -139,6 +142,8 @@ impl Opened {
         let (driver, handle, platforms) = Driver::new(parts)?;
         let local = Local { handle, access, door: Door::Network, environment };
         let mut servers = JoinSet::new();
+        let (journal, environment) = (Arc::clone(&local.handle.journal), Arc::clone(&local.environment));
+        servers.spawn(keep_clean(journal, environment, platforms.clone(), state_dir.clone(), file_age));
         for adapter in adapters {
             let Some(line) = switchboard.line(adapter.name()).map(Arc::clone) else { continue };
             let (handle, environment) = (local.handle.clone(), Arc::clone(&local.environment));

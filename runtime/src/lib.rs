@@ -16,6 +16,7 @@ pub mod diagnosis;
 pub mod doctor;
 pub mod driver;
 pub mod environment;
+pub mod files;
 pub mod flight;
 pub mod generation;
 pub mod http;

@@ -240,6 +240,7 @@ async fn generation(
         }),
         agent,
         platforms: platform::configured(config),
+        file_age: config.files.age,
         signals: heard,
         pulse,
         reclaim: reclaim(opened.predecessor.clone(), &owner, control_path.clone()),
@@ -350,6 +351,7 @@ pub(crate) fn agent(config: &Config) -> Arc<dyn Agent> {
             argv: command.argv.clone(),
             silence: command.silence,
             max_reply_bytes: command.max_reply_bytes,
+            max_file_bytes: config.files.limit,
         }),
         config::Agent::Acp(acp) => Arc::new(AcpAgent::new(acp_settings(acp))),
         config::Agent::OpenAi(model) => Arc::new(OpenAiAgent::new(openai_settings(model))),
@@ -374,7 +376,7 @@ fn acp_settings(acp: &config::AcpAgent) -> acp::Settings {
     }
 }
 
-fn openai_settings(model: &config::OpenAiAgent) -> openai::Settings {
+pub(crate) fn openai_settings(model: &config::OpenAiAgent) -> openai::Settings {
     let path = |text: &String| (!text.is_empty()).then(|| PathBuf::from(text));
     openai::Settings {
         base: model

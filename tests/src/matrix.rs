@@ -157,6 +157,14 @@ impl Synapse {
         )
     }
 
+    /// From now on the file that [`section`](Self::section) names holds this instead of the password.
+    ///
+    /// # Panics
+    /// When the room cannot be written.
+    pub fn forget_password(&self, instead: &str) {
+        fs::write(self.path("password"), instead).expect("the room is writable");
+    }
+
     /// Signs somebody in.
     ///
     /// # Panics
@@ -208,6 +216,44 @@ impl Person {
         }
         let sent = self.post(&format!("/rooms/{}/send/m.room.message", encoded(room)), &content);
         sent["event_id"].as_str().expect("an event has an id").to_owned()
+    }
+
+    /// Brings a file to the homeserver and shows it in a room, with something said about it unless that is empty.
+    ///
+    /// # Panics
+    /// When the homeserver does not take it.
+    pub fn show(&self, room: &str, message_type: &str, name: &str, bytes: &[u8], caption: &str) {
+        let brought = self.client.post_bytes(&format!("/_matrix/media/v3/upload?filename={name}"), bytes);
+        let url = brought.map(|answer| answer.json()["content_uri"].clone()).unwrap_or_default();
+        assert!(url.is_string(), "the homeserver takes no file: {url}");
+        let body = if caption.is_empty() { name } else { caption };
+        let info = json!({"mimetype": "image/png", "size": bytes.len()});
+        let content = json!({"msgtype": message_type, "body": body, "filename": name, "url": url, "info": info});
+        self.post(&format!("/rooms/{}/send/m.room.message", encoded(room)), &content);
+    }
+
+    /// The files that the gateway's user shows in a room: type, name, and what is in them.
+    #[must_use]
+    pub fn files(&self, room: &str) -> Vec<(String, String, String)> {
+        let events = self.events(room);
+        let shown = events.iter().filter(|event| event["sender"] == "@bot:localhost");
+        shown.filter_map(|event| self.file(&event["content"])).collect()
+    }
+
+    fn file(&self, content: &Value) -> Option<(String, String, String)> {
+        let text = |name: &str| content[name].as_str().unwrap_or_default().to_owned();
+        let place = content["url"].as_str()?.strip_prefix("mxc://")?.to_owned();
+        let bytes = self.client.get(&format!("/_matrix/client/v1/media/download/{place}")).ok()?.text;
+        Some((text("msgtype"), text("body"), bytes))
+    }
+
+    /// The devices of this account that a gateway signed in as.
+    #[must_use]
+    pub fn gateways(&self) -> Vec<String> {
+        let devices = self.client.get("/_matrix/client/v3/devices").map(|answer| answer.json()).unwrap_or_default();
+        let devices = devices["devices"].as_array().cloned().unwrap_or_default();
+        let of_gateways = devices.iter().filter(|device| device["display_name"] == "Evergate");
+        of_gateways.map(|device| device["device_id"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     /// All events of a room, oldest first.

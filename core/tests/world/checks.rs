@@ -72,6 +72,15 @@ impl World {
                 );
                 assert!(!self.settled.contains_key(request), "{effect:?} twice");
             }
+            Effect::Decided { turn, key, decision } => {
+                let asked = self.journal.history.iter().find_map(|record| match record {
+                    Record::QuestionAsked { question, turn: by, key: of } if (by, of) == (turn, key) => Some(*question),
+                    _ => None,
+                });
+                has(
+                    &|record| matches!(record, Record::QuestionDecided { question, ruling, .. } if Some(*question) == asked && ruling.decision() == *decision),
+                );
+            }
             Effect::Ready => {
                 let generation = self.up().generation();
                 has(
@@ -129,9 +138,23 @@ impl World {
                     &move |other| matches!(other, Record::MessageAccepted { message: same, .. } if same == message)
                 }
                 Record::CommandDone { .. } | Record::GenerationBegun { .. } => &move |other| other == record,
+<<<<<<< HEAD
                 Record::TurnOpened { turn, messages, .. } => {
                     messages.iter().for_each(|message| self.check_turns_over(*message));
                     &move |other| matches!(other, Record::TurnOpened { turn: same, .. } if same == turn)
+=======
+                Record::TurnOpened { turn, messages, .. } => &move |other| match other {
+                    Record::TurnOpened { turn: same, messages: over, .. } => {
+                        same == turn || over.iter().any(|message| messages.contains(message))
+                    }
+                    _ => false,
+                },
+                Record::QuestionAsked { turn, key, .. } => {
+                    &move |other| matches!(other, Record::QuestionAsked { turn: by, key: of, .. } if (by, of) == (turn, key))
+                }
+                Record::QuestionDecided { question, .. } => {
+                    &move |other| matches!(other, Record::QuestionDecided { question: of, .. } if of == question)
+>>>>>>> main
                 }
                 Record::TurnEnded { turn, .. } => {
                     &move |other| matches!(other, Record::TurnEnded { turn: same, .. } if same == turn)

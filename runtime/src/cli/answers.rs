@@ -357,6 +357,21 @@ pub struct ReplyEvent {
     pub turn: u64,
     pub messages: Vec<u64>,
     pub text: String,
+    #[serde(default)]
+    pub files: Vec<FileOfReply>,
+}
+
+/// A file that goes with a reply.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct FileOfReply {
+    pub path: String,
+    pub media_type: String,
+}
+
+impl std::fmt::Display for FileOfReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[file: {} ({})]", self.path, self.media_type)
+    }
 }
 
 /// The gateway's own words.

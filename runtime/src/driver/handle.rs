@@ -11,6 +11,7 @@ use crate::pulse::Pulse;
 use evergate_core::effect::{Answer, Place, Refusal};
 use evergate_core::id::{DeliveryId, MessageId, RequestId, SessionId};
 use evergate_core::input::Standing;
+use evergate_core::question::Decision;
 use evergate_core::request::{Mode, Wish};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -43,6 +44,13 @@ pub enum Call {
         delivery: DeliveryId,
         /// What.
         outcome: Outcome,
+    },
+    /// The run of a turn asks its chat.
+    Ask {
+        /// What.
+        question: NewQuestion,
+        /// What was decided. Nothing comes where nobody is asked.
+        answer: oneshot::Sender<Decision>,
     },
     /// Facts beside the records are to be written.
     Keep {
@@ -101,6 +109,16 @@ pub struct NewMessage {
     pub standing: Standing,
     /// The files that came with it.
     pub attachments: Vec<Attachment>,
+}
+
+/// A question of an agent to its chat.
+pub struct NewQuestion {
+    /// The turn that asks.
+    pub turn: u64,
+    /// What it is about: the same over all attempts of the turn.
+    pub key: u64,
+    /// What is asked, for people.
+    pub text: String,
 }
 
 /// A wish on its way in.

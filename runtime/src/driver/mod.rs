@@ -6,6 +6,7 @@ mod intake;
 mod names;
 mod notice;
 mod outgoing;
+mod questions;
 mod reload;
 mod runs;
 mod status;
@@ -18,7 +19,7 @@ use crate::environment::{Environment, Told};
 use crate::flight::Recorder;
 use crate::hub::{Hub, Live};
 use crate::journal::writer::{Writer, Written};
-use crate::journal::{Batch, Body, Journal, JournalError, Owner, SAID, Write};
+use crate::journal::{Batch, Body, Journal, JournalError, Owner, Parcel, SAID, Write};
 use crate::metrics::Metrics;
 use crate::platform::Switchboard;
 use crate::pulse::Pulse;
@@ -121,6 +122,8 @@ pub struct Driver {
     /// Who waits for the facts of the batch that is gathered, and of the one that is being written.
     keeping: Vec<oneshot::Sender<Result<(), String>>>,
     being_kept: Vec<oneshot::Sender<Result<(), String>>>,
+    /// Agents that wait for a decision.
+    asking: questions::Asking,
     /// The build on disk that was asked for its version last, and what it said so far.
     on_disk: Option<(Build, Option<String>)>,
 }
@@ -202,6 +205,7 @@ impl Driver {
             switchboard,
             keeping: Vec::new(),
             being_kept: Vec::new(),
+            asking: HashMap::new(),
             on_disk: None,
         };
         Ok((driver, handle, watcher))
@@ -378,15 +382,16 @@ impl Driver {
                 }
                 self.take(Input::TurnProgressed { turn });
             }
-            runs::News::Ended { session, end, reply, failure } => {
+            runs::News::Ended { session, end, reply, files, failure } => {
                 self.handle.hub.hush(&session);
+                self.asks_no_more(turn);
                 if let (TurnEnd::Interrupted { .. }, Some(said)) = (end, &reply)
                     && self.runs.continues()
                 {
                     self.batch.rows.insert((SAID.to_owned(), turn.0.to_string()), Some(said.clone()));
                 }
                 if let Some(reply) = reply {
-                    self.texts.set_reply(turn, reply);
+                    self.texts.set_reply(turn, Parcel { text: reply.into(), files: files.into() });
                 }
                 if let Some(failure) = failure {
                     tracing::warn!(%turn, why = failure, "the agent failed");
@@ -411,6 +416,7 @@ impl Driver {
             Done::Run => {}
             Done::Broken { turn, session, why } => {
                 self.handle.hub.hush(&session);
+                self.asks_no_more(turn);
                 self.texts.set_failure(turn, why);
                 self.count_end(TurnEnd::Failed);
                 self.take(Input::TurnEnded { turn, end: TurnEnd::Failed });
@@ -451,6 +457,8 @@ impl Driver {
             }
             Effect::Interrupt { turn } => self.wish(turn, crate::agent::Wish::Interrupt),
             Effect::Kill { turn } => self.wish(turn, crate::agent::Wish::Kill),
+            Effect::Decided { turn, key, decision } => self.decided(turn, key, Some(decision)),
+            Effect::Unasked { turn, key } => self.decided(turn, key, None),
             Effect::Reclaim { turn } => {
                 if let Some(reclaim) = self.reclaim.take() {
                     reclaim();
@@ -536,12 +544,15 @@ impl Driver {
         if let Record::MessageAccepted { message, place, .. } = &record {
             self.places.insert(*message, *place);
         }
+        if let Record::QuestionAsked { question, turn, key } = &record {
+            self.texts.name_question(*question, *turn, *key);
+        }
         let body = match &record {
             Record::GenerationBegun { .. } => Body::Owner(Box::new(self.owner.clone())),
             Record::DeliveryOwed { session, content, .. } => {
                 let status = self.status_for(content);
-                let text = self.texts.of_content(content, &status);
-                if self.is_remote(*session) { Body::Owed(text) } else { Body::Text(text) }
+                let parcel = self.texts.of_content(content, &status);
+                if self.is_remote(*session) { Body::Owed(parcel) } else { Body::Text(parcel) }
             }
             Record::TurnEnded { turn, .. } if self.runs.continues() => {
                 self.batch.rows.insert((SAID.to_owned(), turn.0.to_string()), None);

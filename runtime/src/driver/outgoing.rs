@@ -3,7 +3,7 @@
 //! same.
 
 use super::Driver;
-use crate::journal::JournalError;
+use crate::journal::{FILES, JournalError, attachments};
 use crate::platform::{Attachment, Chat, Outbound, Outcome, Outgoing, Saying};
 use evergate_core::id::{DeliveryId, MessageId, SessionId};
 use evergate_core::input::Input;
@@ -65,17 +65,23 @@ impl Driver {
         repeat: Repeat,
     ) -> Result<Option<Outgoing>, JournalError> {
         let Some(text) = self.journal.owed_text(delivery)? else { return Ok(None) };
+        let mut files = Vec::new();
         let what = match content {
             Content::Reply { turn, messages } => {
+                files = attachments(self.journal.row(FILES, &turn.0.to_string())?.as_deref());
                 let mut to = Vec::with_capacity(messages.len());
                 for message in messages {
                     to.extend(self.journal.message(*message)?.and_then(|message| message.native));
                 }
                 Saying::Reply { turn: turn.0, to }
             }
+            Content::Notice(Notice::Asks { question, turn }) => Saying::Question { turn: turn.0, question: question.0 },
+            Content::Notice(Notice::Ruled { question, turn, .. }) => {
+                Saying::Ruled { turn: turn.0, question: question.0 }
+            }
             Content::Notice(notice) => Saying::Notice { turn: turn_of(*notice) },
         };
-        Ok(Some(Outgoing { delivery: delivery.0, chat, what, text, repeat }))
+        Ok(Some(Outgoing { delivery: delivery.0, chat, what, text, files, repeat }))
     }
 
     /// The platform's id of the last of these messages, on another platform than the local one.

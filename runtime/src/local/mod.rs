@@ -4,6 +4,7 @@
 mod access;
 mod answer;
 mod connection;
+mod files;
 mod generations;
 mod lifecycle;
 mod messages;
@@ -55,6 +56,7 @@ pub fn router(local: Local) -> Router {
         .route("/v1/requests/{request}", delete(lifecycle::cancel))
         .route("/v1/generations", get(generations::generations))
         .route("/v1/generations/{generation}", get(generations::generation))
+        .route("/v1/files/{turn}/{place}", get(files::file))
         .route("/v1/journal", get(journal))
         .route("/v1/link", post(access::link))
         .route("/v1/debug/freeze", post(lifecycle::freeze))

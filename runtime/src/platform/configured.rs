@@ -15,12 +15,13 @@ use std::time::Duration;
 /// runs: it parks, and the rest serves.
 #[must_use]
 pub fn configured(config: &Config) -> Vec<Arc<dyn Platform>> {
-    let telegram = telegram(&config.telegram).map(|telegram| Arc::new(telegram) as Arc<dyn Platform>);
-    let matrix = matrix(&config.matrix).map(|matrix| Arc::new(matrix) as Arc<dyn Platform>);
+    let limit = config.files.limit;
+    let telegram = telegram(&config.telegram, limit).map(|telegram| Arc::new(telegram) as Arc<dyn Platform>);
+    let matrix = matrix(&config.matrix, limit).map(|matrix| Arc::new(matrix) as Arc<dyn Platform>);
     telegram.into_iter().chain(matrix).collect()
 }
 
-fn telegram(section: &config::Telegram) -> Option<Telegram> {
+fn telegram(section: &config::Telegram, file_limit: u64) -> Option<Telegram> {
     let token = match (section.token_file.as_str(), section.token_env.as_str()) {
         ("", "") => return None,
         ("", variable) => Secret::from_environment(variable),
@@ -35,8 +36,7 @@ fn telegram(section: &config::Telegram) -> Option<Telegram> {
             stranger_reply: Some(section.stranger_reply.clone()).filter(|reply| !reply.is_empty()),
             // The server answers no later than after 50 s, and counts whole seconds.
             poll: section.poll.clamp(Duration::from_secs(1), Duration::from_secs(50)),
-            file_limit: section.file_limit,
-            file_age: section.file_age,
+            file_limit,
         })
     };
     let settings: Result<Settings, String> = settings();
@@ -48,7 +48,7 @@ fn numbers(key: &str, names: &[String]) -> Result<BTreeSet<i64>, String> {
     names.iter().map(number).collect()
 }
 
-fn matrix(section: &config::Matrix) -> Option<Matrix> {
+fn matrix(section: &config::Matrix, file_limit: u64) -> Option<Matrix> {
     // An address that is none was refused with the configuration.
     let homeserver = section.homeserver.parse().ok()?;
     let read = |path: &str| Secret::from_file(Path::new(path));
@@ -67,5 +67,6 @@ fn matrix(section: &config::Matrix) -> Option<Matrix> {
         credential: credential.map_err(|why| format!("{why}; mend that and restart")),
         allowed_users: section.allowed_users.clone(),
         operators: section.operators.clone(),
+        file_limit,
     })
 }

@@ -112,16 +112,28 @@ pub enum Threads {
     No,
 }
 
-/// A file that came with a message, in the state directory.
+/// A file that came with a message or goes with a reply, in the state directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// Where it is, absolute.
+    /// Where it is, absolute. A state directory whose name is not UTF-8 is written as well as that goes.
+    #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
     /// Its media type, such as `image/jpeg`.
     pub media_type: String,
     /// What its sender called it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+}
+
+fn as_text<S: serde::Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+/// What stands in a chat in the place of a file that it does not get.
+#[must_use]
+pub fn missing(file: &Attachment, why: &str) -> String {
+    let name = file.name.as_deref().unwrap_or("a file");
+    format!("[{name} was left out: {why}]")
 }
 
 /// Something that a chat is owed.
@@ -135,6 +147,9 @@ pub struct Outgoing {
     pub what: Saying,
     /// The whole text.
     pub text: String,
+    /// The files that go with it, each as a message behind the text. One that cannot be sent is a line of text in its place
+    /// ([`missing`]).
+    pub files: Vec<Attachment>,
     /// Whether an earlier attempt may have arrived. Then the text is sent with a word about that, unless the platform can
     /// tell.
     pub repeat: Repeat,
@@ -154,6 +169,21 @@ pub enum Saying {
     Notice {
         /// The turn that it is about.
         turn: Option<u64>,
+    },
+    /// A question of an agent. Its text says how to answer it in words; buttons may say `/allow QUESTION` and `/deny QUESTION`
+    /// for their presser, until the question has its outcome or its turn has ended.
+    Question {
+        /// The turn that waits.
+        turn: u64,
+        /// Its number.
+        question: u64,
+    },
+    /// The outcome of a question.
+    Ruled {
+        /// The turn that asked.
+        turn: u64,
+        /// Its number.
+        question: u64,
     },
 }
 

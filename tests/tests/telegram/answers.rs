@@ -89,7 +89,7 @@ fn a_long_answer_comes_in_parts_and_a_growing_one_is_one_message() {
 #[test]
 fn a_file_arrives_in_the_state_directory_and_a_pressed_button_speaks() {
     let server = bot_api();
-    let gateway = gateway(&server, &format!("file_limit = 1000\n{QUICK}")).start();
+    let gateway = gateway(&server, &format!("{QUICK}\n[files]\nlimit = 1000")).start();
     let guest = GUESTS[0];
     server.order("/message", &json!({"chat": guest, "text": "look", "file": {"kind": "photo", "content": "pixels"}}));
     let said = server.await_said(guest, "an answer", |said| said.len() == 1);

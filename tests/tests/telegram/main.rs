@@ -4,6 +4,7 @@ use evergate_tests::bot_api::operator::{BotApi, Said, TOKEN};
 use evergate_tests::gateway::{Builder, Gateway};
 
 mod answers;
+mod files;
 mod restarts;
 mod troubles;
 

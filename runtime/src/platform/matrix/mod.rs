@@ -8,6 +8,7 @@
 //! of it).
 
 mod api;
+mod media;
 mod receive;
 mod show;
 mod speak;
@@ -53,6 +54,8 @@ pub struct Matrix {
     pub allowed_users: Vec<String>,
     /// Who may use the life-cycle commands, by full user id; they may also talk.
     pub operators: Vec<String>,
+    /// The largest file in bytes that is taken.
+    pub file_limit: u64,
 }
 
 impl Platform for Matrix {
@@ -121,6 +124,7 @@ impl Matrix {
     async fn sign_in<'a>(&'a self, port: &'a Port) -> Result<Session<'a>, String> {
         let credential = self.credential.clone()?;
         let client = api::client(port.environment(), &self.homeserver, &self.trust);
+        let media = api::media(port.environment(), &self.homeserver, &self.trust);
         let mut pause = Pause::default();
         loop {
             let opened = async {
@@ -134,7 +138,7 @@ impl Matrix {
                         (token, Some(login.user_id))
                     }
                 };
-                let api = Api::open(&client, token, user).await?;
+                let api = Api::open(&client, &media, token, user).await?;
                 Ok(Session { matrix: self, port, api, instance, shown: show::Shown::default() })
             };
             match opened.await {

@@ -2,10 +2,13 @@
 //! never waits out a limit; who calls decides that.
 
 use crate::environment::Environment;
-use crate::http::{Answer, Base, Call, Client, Error, Fate, Patience, Trust, encode};
+use crate::files::Fresh;
+use crate::http::{Answer, Base, Call, Client, Error, Fate, Part, Patience, Trust, encode};
+use crate::platform::Attachment;
 use crate::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +18,12 @@ const ANSWER: usize = 16 << 20;
 const GRACE: Duration = Duration::from_secs(15);
 /// How long every other call may take.
 const SHORT: Duration = Duration::from_secs(30);
+/// How long a file may take to the server.
+const UPLOAD: Duration = Duration::from_secs(600);
+/// The largest file that the server takes from a bot, in bytes.
+pub const LARGEST: u64 = 50_000_000;
+/// The largest that it takes as a picture.
+const PICTURE: u64 = 10_000_000;
 
 /// Why a call brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +110,18 @@ impl Address {
         }
         parameters
     }
+
+    /// The same as parts of a form, where what is no text is JSON.
+    fn parts(&self) -> Vec<Part> {
+        let parameters = self.parameters();
+        let fields = parameters.as_object().into_iter().flatten();
+        fields.map(|(name, value)| Part::value(name, value.to_string())).collect()
+    }
+}
+
+/// Whether chats show it as a picture: the server takes these up to 10 MB.
+fn is_picture(media_type: &str, size: u64) -> bool {
+    matches!(media_type, "image/jpeg" | "image/png" | "image/webp") && size <= PICTURE
 }
 
 impl Api {
@@ -179,14 +200,55 @@ impl Api {
         self.call("deleteWebhook", &json!({"drop_pending_updates": false}), SHORT).await.map(drop)
     }
 
-    /// A file's bytes, if they are not more than `limit`.
-    pub async fn file(&self, id: &str, limit: usize) -> Result<Vec<u8>, Trouble> {
+    /// Says something with a file of so many bytes; gives the message's id. What the server does not take as a picture it may
+    /// take as a document.
+    pub async fn send_file(&self, to: Address, file: &Attachment, size: u64, caption: &str) -> Result<i64, Trouble> {
+        if is_picture(&file.media_type, size) {
+            match self.upload("sendPhoto", "photo", to, file, size, caption).await {
+                Err(Trouble::Refused { why }) if why.contains("PHOTO") || why.contains("IMAGE") => {
+                    tracing::debug!(platform = super::NAME, why, "a picture is sent as a document");
+                }
+                other => return other,
+            }
+        }
+        self.upload("sendDocument", "document", to, file, size, caption).await
+    }
+
+    async fn upload(
+        &self,
+        method: &'static str,
+        field: &str,
+        to: Address,
+        file: &Attachment,
+        size: u64,
+        caption: &str,
+    ) -> Result<i64, Trouble> {
+        let mut parts = to.parts();
+        if !caption.is_empty() {
+            parts.push(Part::value("caption", caption.to_owned()));
+        }
+        let name = file.name.as_deref().unwrap_or("file");
+        parts.push(Part::on_disk(field, name, &file.media_type, &file.path, size));
+        let call = Call::post(method, &format!("/{method}")).form(parts).patience(patience(UPLOAD));
+        let message = self.done(method, call).await?;
+        message["message_id"].as_i64().ok_or_else(|| Trouble::Garbled("the message has no id".into()))
+    }
+
+    /// Writes a file's bytes into `fresh`, which limits them.
+    pub async fn file(&self, id: &str, fresh: &mut Fresh) -> Result<(), Trouble> {
         let file = self.call("getFile", &json!({"file_id": id}), SHORT).await?;
         let path = file["file_path"].as_str().ok_or_else(|| Trouble::Garbled("the file has no path".into()))?;
         let path: Vec<_> = path.split('/').map(encode).collect();
         let call = Call::get("file", &format!("/{}", path.join("/"))).patience(patience(SHORT * 4));
         let answer = self.files.send(call).await.map_err(|error| trouble(&error))?;
-        Ok(answer.bytes(limit).await.map_err(|error| trouble(&error))?.to_vec())
+        let mut body = answer.successful().await.map_err(|error| trouble(&error))?.body;
+        while let Some(bytes) = body.next().await.map_err(|error| trouble(&error))? {
+            fresh.write(&bytes).map_err(|error| match error.kind() {
+                ErrorKind::FileTooLarge => Trouble::Refused { why: "it is larger than its server said".into() },
+                _ => Trouble::Refused { why: format!("it cannot be written: {error}") },
+            })?;
+        }
+        Ok(())
     }
 
     async fn call(&self, method: &'static str, parameters: &Value, limit: Duration) -> Result<Value, Trouble> {

@@ -4,11 +4,12 @@
 //! answer is shown by changing one message ([`show`]); the reply is the last change of the same message, also over restarts,
 //! since the message's id is kept.
 //!
-//! The folder's other files are values without a network: [`split`], [`pace`], [`update`].
+//! The folder's other files are values without a network: [`split`], [`parts`], [`pace`], [`update`].
 
 mod api;
 mod files;
 mod pace;
+mod parts;
 mod receive;
 mod send;
 mod settings;
@@ -67,7 +68,7 @@ impl Telegram {
         let ending = Watched::new(false);
         let (_, over) = ending.watch();
         let mut receiving = std::pin::pin!(receive::Receiver::new(settings, api.clone(), &port, bot).run());
-        let mut sending = std::pin::pin!(send::Sender::new(api, port.clone(), over, settings.file_age).run());
+        let mut sending = std::pin::pin!(send::Sender::new(api, port.clone(), over).run());
         let ended = tokio::select! {
             biased;
             () = port.closing() => Ended::Closed,

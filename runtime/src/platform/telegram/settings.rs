@@ -21,7 +21,5 @@ pub struct Settings {
     /// How long one poll waits at the server.
     pub poll: Duration,
     /// The largest file that is taken, in bytes.
-    pub file_limit: usize,
-    /// How long files are kept.
-    pub file_age: Duration,
+    pub file_limit: u64,
 }
