@@ -1,11 +1,7 @@
 //! Everything that can happen to a gateway, as values. A driver turns the world into these and nothing else.
 
-<<<<<<< HEAD
 use crate::busy::Busy;
-use crate::id::{DeliveryId, MessageId, Position, RequestId, SessionId, TurnId};
-=======
 use crate::id::{DeliveryId, MessageId, Position, QuestionId, RequestId, SessionId, TurnId};
->>>>>>> main
 use crate::limits::Limits;
 use crate::question::{Decision, QuestionKey};
 use crate::request::{Mode, Origin, Signal, Wish};
@@ -25,10 +21,8 @@ pub enum Asked {
     Status,
     /// `/new`: begin a new conversation.
     Renew,
-<<<<<<< HEAD
     /// `/busy [queue|interrupt|collect]`: what messages do that arrive during a turn; without a word, only tell.
     Busy(Option<Busy>),
-=======
     /// `/allow [N]` or `/deny [N]`: the answer to an agent's question.
     Decide {
         /// Which; without a number it is the only one that is open.
@@ -36,7 +30,6 @@ pub enum Asked {
         /// What.
         decision: Decision,
     },
->>>>>>> main
     /// `/help`.
     Help,
     /// A text that begins like a command and is none.

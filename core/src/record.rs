@@ -56,17 +56,14 @@ pub enum Record {
     TurnGranted { turn: TurnId, request: RequestId },
     /// The turn is over.
     TurnEnded { turn: TurnId, session: SessionId, messages: Vec<MessageId>, attempt: u32, conclusion: Conclusion },
-<<<<<<< HEAD
     /// A turn that has said nothing gives this message back to the inbox, from where the next one takes it.
     MessageReturned { message: MessageId, session: SessionId },
-=======
     /// The agent of this turn asks its chat.
     QuestionAsked { question: QuestionId, turn: TurnId, key: QuestionKey },
     /// The question has its outcome.
     QuestionDecided { question: QuestionId, turn: TurnId, ruling: Ruling },
     /// The question goes with its turn, which ends.
     QuestionClosed { question: QuestionId, turn: TurnId },
->>>>>>> main
     /// A text is owed to a chat.
     DeliveryOwed { delivery: DeliveryId, session: SessionId, content: Content },
     /// It is about to be sent by a platform that cannot tell a repeat; so many of its sends may then have arrived.

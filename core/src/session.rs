@@ -223,11 +223,8 @@ impl Gateway {
                 self.append(Record::SessionRenewed { session, conversation });
                 Notice::Renewed { conversation }
             }
-<<<<<<< HEAD
             Asked::Busy(wanted) => self.set_busy(session, wanted),
-=======
             Asked::Decide { question, decision } => self.decide(session, question, decision, standing),
->>>>>>> main
             Asked::Help => Notice::Help,
             Asked::UnknownCommand | Asked::Prompt => Notice::UnknownCommand,
         };

@@ -326,13 +326,8 @@ impl Gateway {
     pub(crate) fn conclude(&mut self, id: TurnId, conclusion: Conclusion, notice: Option<Notice>) {
         let Some(turn) = self.turns.remove(&id) else { return };
         self.live.remove(&id);
-<<<<<<< HEAD
-        let Turn { session, messages, attempt, .. } = turn;
-        if !matches!(conclusion, Conclusion::Quarantined | Conclusion::Superseded) {
-=======
         let Turn { session, messages, attempt, questions, .. } = turn;
-        if conclusion != Conclusion::Quarantined {
->>>>>>> main
+        if !matches!(conclusion, Conclusion::Quarantined | Conclusion::Superseded) {
             self.prove();
         }
         self.write_ahead.withdraw_decisions(id);

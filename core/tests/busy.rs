@@ -20,7 +20,7 @@ use world::World;
 fn world(busy: Busy) -> World {
     let mut world = World::serving(Supervisor::Evergate);
     world.limits.busy = busy;
-    world.tell(Input::Limits(world.limits.clone()));
+    world.tell(Input::Limits(Box::new(world.limits.clone())));
     world
 }
 
@@ -334,7 +334,7 @@ fn messages_that_interrupt_are_refused_where_they_and_what_comes_back_would_not_
 fn what_waited_is_not_withdrawn_with_a_message_that_was_to_share_its_turn() {
     for busy in [Busy::Collect, Busy::Interrupt] {
         let mut world = world(busy);
-        world.tell(Input::Limits(Limits { turns: 1, ..world.limits.clone() }));
+        world.tell(Input::Limits(Box::new(Limits { turns: 1, ..world.limits.clone() })));
         say(&mut world, 2);
         let waits = say(&mut world, 1);
         assert_eq!(world.up().queued(), 1);
@@ -363,7 +363,7 @@ fn a_generation_is_not_proven_by_a_turn_that_gave_way() {
 #[test]
 fn chats_are_served_in_the_order_in_which_they_began_to_wait_however_much_one_of_them_says() {
     let mut world = world(Busy::Queue);
-    world.tell(Input::Limits(Limits { turns: 1, ..world.limits.clone() }));
+    world.tell(Input::Limits(Box::new(Limits { turns: 1, ..world.limits.clone() })));
     let said = [1, 1, 1, 2, 3, 2].map(|session| say(&mut world, session));
     let mut served = Vec::new();
     while let Some(turn) = world.agents.keys().next().copied() {

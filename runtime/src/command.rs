@@ -1,11 +1,8 @@
 //! Chat commands: what of a message's text is for the gateway and not for the agent. Only reads; what a command does is the
 //! core's business.
 
-<<<<<<< HEAD
 use evergate_core::busy::Busy;
-=======
 use evergate_core::id::QuestionId;
->>>>>>> main
 use evergate_core::input::Asked;
 use evergate_core::question::Decision;
 use evergate_core::request::Mode;
@@ -16,15 +13,12 @@ pub const HELP: &str = "/restart: restart the gateway; running answers are resum
 /stop: interrupt the answer that is running here\n\
 /status: how the gateway is doing\n\
 /new: begin a new conversation\n\
-<<<<<<< HEAD
 /busy: what messages do here that arrive during an answer\n\
 /busy queue: each waits for an answer of its own\n\
 /busy interrupt: they end the running answer and are next\n\
 /busy collect: they are answered together in the next one\n\
-=======
 /allow: let the agent do what it asks for; with a number where it asks more than one thing\n\
 /deny: do not let it\n\
->>>>>>> main
 /help: this list";
 
 /// What a text asks for. A text is a command when it begins with `/` and a word of letters; a path such as
@@ -45,28 +39,24 @@ pub fn parse(text: &str) -> Asked {
         ("stop", None, _) => Asked::StopTurn,
         ("status", None, _) => Asked::Status,
         ("new", None, _) => Asked::Renew,
-<<<<<<< HEAD
         ("busy", None, _) => Asked::Busy(None),
         ("busy", Some(word), None) => policy(word).map_or(Asked::UnknownCommand, |busy| Asked::Busy(Some(busy))),
-=======
         ("allow", number, None) => decide(number, Decision::Allow),
         ("deny", number, None) => decide(number, Decision::Deny),
->>>>>>> main
         ("help", None, _) => Asked::Help,
         _ => Asked::UnknownCommand,
     }
 }
 
-<<<<<<< HEAD
 fn policy(word: &str) -> Option<Busy> {
     Busy::ALL.into_iter().find(|busy| word.eq_ignore_ascii_case(busy.name()))
-=======
+}
+
 fn decide(number: Option<&str>, decision: Decision) -> Asked {
     match number.map(str::parse).transpose() {
         Ok(number) => Asked::Decide { question: number.map(QuestionId), decision },
         Err(_) => Asked::UnknownCommand,
     }
->>>>>>> main
 }
 
 #[cfg(test)]
@@ -76,11 +66,7 @@ mod tests {
     use proptest::sample::select;
 
     /// How each command is written, in one way.
-<<<<<<< HEAD
-    const COMMANDS: [(&str, Asked); 10] = [
-=======
-    const COMMANDS: [(&str, Asked); 9] = [
->>>>>>> main
+    const COMMANDS: [(&str, Asked); 13] = [
         ("restart", Asked::Restart(Mode::Graceful)),
         ("restart force", Asked::Restart(Mode::Force)),
         ("stop", Asked::StopTurn),

@@ -19,13 +19,9 @@ use std::path::PathBuf;
 pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{
-<<<<<<< HEAD
-    AcpAgent, AgentKind, Busy, CommandAgent, Debug, Delivery, DemoAgent, Drain, Hooks, KEYS, Key, Limits, Local, Log,
-    LogFormat, LogLevel, Matrix, OpenAiAgent, Permission, Recovery, Sessions, Takes, Telegram, Uncertain, Watchdog,
-=======
-    AcpAgent, AgentKind, CommandAgent, Debug, Delivery, DemoAgent, Drain, Files, Hooks, KEYS, Key, Limits, Local, Log,
-    LogFormat, LogLevel, Matrix, OpenAiAgent, Permission, Recovery, Takes, Telegram, Uncertain, Watchdog,
->>>>>>> main
+    AcpAgent, AgentKind, Busy, CommandAgent, Debug, Delivery, DemoAgent, Drain, Files, Hooks, KEYS, Key, Limits, Local,
+    Log, LogFormat, LogLevel, Matrix, OpenAiAgent, Permission, Recovery, Sessions, Takes, Telegram, Uncertain,
+    Watchdog,
 };
 pub use schema::{StartFault, StartStage};
 pub use value::{Form, Value, Zero};

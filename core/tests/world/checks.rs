@@ -138,23 +138,15 @@ impl World {
                     &move |other| matches!(other, Record::MessageAccepted { message: same, .. } if same == message)
                 }
                 Record::CommandDone { .. } | Record::GenerationBegun { .. } => &move |other| other == record,
-<<<<<<< HEAD
                 Record::TurnOpened { turn, messages, .. } => {
                     messages.iter().for_each(|message| self.check_turns_over(*message));
                     &move |other| matches!(other, Record::TurnOpened { turn: same, .. } if same == turn)
-=======
-                Record::TurnOpened { turn, messages, .. } => &move |other| match other {
-                    Record::TurnOpened { turn: same, messages: over, .. } => {
-                        same == turn || over.iter().any(|message| messages.contains(message))
-                    }
-                    _ => false,
-                },
+                }
                 Record::QuestionAsked { turn, key, .. } => {
                     &move |other| matches!(other, Record::QuestionAsked { turn: by, key: of, .. } if (by, of) == (turn, key))
                 }
                 Record::QuestionDecided { question, .. } => {
                     &move |other| matches!(other, Record::QuestionDecided { question: of, .. } if of == question)
->>>>>>> main
                 }
                 Record::TurnEnded { turn, .. } => {
                     &move |other| matches!(other, Record::TurnEnded { turn: same, .. } if same == turn)

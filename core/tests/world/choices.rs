@@ -293,7 +293,7 @@ impl World {
         self.candidate = None;
         self.limits.busy = choices.first().map_or(Busy::Queue, |first| Busy::ALL[usize::from(first / 3 % 3)]);
         if self.gateway.is_some() {
-            self.tell(Input::Limits(self.limits.clone()));
+            self.tell(Input::Limits(Box::new(self.limits.clone())));
         }
         self.calmness = choices.first().map_or(1, |first| [1, 3, 8][usize::from(first % 3)]);
         for choice in choices {
