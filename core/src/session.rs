@@ -93,10 +93,11 @@ impl Gateway {
         let place = if asked == Asked::Prompt { self.place(session) } else { Place::Running };
         self.append(Record::MessageAccepted { message, session, asked, standing, request, place });
         if asked == Asked::Prompt {
-            self.resume_held(now, session);
-            self.release(now, session);
+            // Before anything that may open a turn: that one may have to be over this message too.
             self.sessions.entry(session).or_default().enqueue(message, place);
             self.queued += 1;
+            self.resume_held(now, session);
+            self.release(now, session);
             if place == Place::Interrupting {
                 self.supersede(now, session);
             }
