@@ -165,6 +165,7 @@ impl Gateway {
     /// Takes every step that is due.
     pub(crate) fn advance(&mut self, now: Instant) {
         self.kill_overdue_turns(now);
+        self.expire_questions(now);
         self.retry_deliveries(now);
         if self.phase == Phase::Serving {
             self.dispatch(now);
@@ -211,7 +212,7 @@ impl Gateway {
             if open.state != TurnState::Running {
                 continue;
             }
-            open.state = TurnState::Interrupting { kill_at: deadline };
+            open.interrupt(deadline);
             self.append(Record::TurnInterrupted { turn });
             if self.write_ahead.withdraw_start(turn) {
                 self.cut(turn);

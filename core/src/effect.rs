@@ -5,6 +5,7 @@ use crate::drain::Report;
 use crate::gateway::Phase;
 use crate::id::{DeliveryId, MessageId, Position, RequestId, SessionId, TurnId};
 use crate::outbox::{Content, Repeat};
+use crate::question::{Decision, QuestionKey};
 use crate::record::Record;
 use crate::request::Outcome;
 use crate::time::Instant;
@@ -116,6 +117,22 @@ pub enum Effect {
     Kill {
         /// Which.
         turn: TurnId,
+    },
+    /// Tell the run what was decided about its question, which is on disk.
+    Decided {
+        /// The turn.
+        turn: TurnId,
+        /// The question.
+        key: QuestionKey,
+        /// What.
+        decision: Decision,
+    },
+    /// Tell the run that its question is not put to anybody: the turn is ending, or has asked too much.
+    Unasked {
+        /// The turn.
+        turn: TurnId,
+        /// The question.
+        key: QuestionKey,
     },
     /// Make sure that nothing of this turn from an earlier generation is alive, then say `TurnGone`.
     Reclaim {

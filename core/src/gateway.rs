@@ -4,7 +4,7 @@
 use crate::candidate::Checking;
 use crate::drain::{Drain, Report};
 use crate::effect::{Answer, Effect};
-use crate::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
+use crate::id::{DeliveryId, GenerationId, MessageId, Position, QuestionId, RequestId, SessionId, TurnId};
 use crate::input::Input;
 use crate::limits::Limits;
 use crate::outbox::{Delivery, Fate};
@@ -127,6 +127,7 @@ pub struct Gateway {
     pub(crate) write_ahead: WriteAhead,
     pub(crate) next_turn: TurnId,
     pub(crate) next_delivery: DeliveryId,
+    pub(crate) next_question: QuestionId,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -165,6 +166,7 @@ impl Gateway {
             write_ahead: WriteAhead::default(),
             next_turn: TurnId::default(),
             next_delivery: DeliveryId::default(),
+            next_question: QuestionId::default(),
             effects: VecDeque::new(),
         }
     }
@@ -180,6 +182,7 @@ impl Gateway {
             }
             Input::Known { message } => self.message_known(message),
             Input::TurnBegan { turn } | Input::TurnProgressed { turn } => self.turn_progressed(now, turn),
+            Input::Question { turn, key } => self.question_asked(now, turn, key),
             Input::TurnEnded { turn, end } => self.turn_ended(turn, end),
             Input::TurnGone { turn } => self.turn_gone(turn),
             Input::DeliverySent { delivery } => self.delivery_settled(delivery, Fate::Sent),
@@ -195,7 +198,7 @@ impl Gateway {
             Input::SupervisorStays { request } => self.supervisor_answered(request),
             Input::CandidateFit { request } => self.candidate_fit(now, request),
             Input::CandidateUnfit { request } => self.candidate_unfit(request),
-            Input::Limits(limits) => self.limits = limits,
+            Input::Limits(limits) => self.limits = *limits,
             Input::Synced { through } => self.synced(now, through),
             Input::SyncFailed => self.sync_failed(now),
             Input::PlatformsOpen => {
@@ -246,6 +249,7 @@ impl Gateway {
             .chain(suspect)
             .chain(self.write_ahead.retry_at())
             .chain(self.next_delivery_retry())
+            .chain(self.next_expiry())
             .chain(self.check_until())
             .min()
     }
@@ -288,6 +292,7 @@ impl Gateway {
                 // A command that comes too late for this generation is on disk, and the next one carries it out.
                 Record::MessageAccepted { message, .. } if !self.end_recorded() => self.carry_out(now, message),
                 Record::RequestMade { request, .. } => self.request_counts(now, request),
+                Record::QuestionDecided { question, turn, .. } => self.tell_decision(now, turn, question),
                 Record::BreakerReset { .. } => self.breaker_was_reset(),
                 _ => {}
             }

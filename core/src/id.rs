@@ -1,5 +1,5 @@
 //! The names of things. Sessions, messages and requests are numbered by the caller, which keeps their texts; turns,
-//! deliveries and generations are numbered by the core from counters that are part of its state.
+//! deliveries, questions and generations are numbered by the core from counters that are part of its state.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -24,6 +24,8 @@ pub enum Kind {
     Generation,
     /// A [`Position`].
     Position,
+    /// A [`QuestionId`].
+    Question,
     /// An [`Instant`](crate::time::Instant).
     Instant,
 }
@@ -40,7 +42,8 @@ impl Kind {
             5 => Self::Request,
             6 => Self::Generation,
             7 => Self::Position,
-            8 => Self::Instant,
+            8 => Self::Question,
+            9 => Self::Instant,
             _ => return None,
         };
         // Truncation is meant: the number is the lower half.
@@ -98,6 +101,10 @@ id!(
     DeliveryId, "delivery", Delivery
 );
 id!(
+    /// One question of an agent to its chat; the same over all attempts of its turn.
+    QuestionId, "question", Question
+);
+id!(
     /// One wish about the life cycle. Given by the caller.
     RequestId, "request", Request
 );
@@ -146,6 +153,7 @@ mod tests {
         assert_eq!(hashed(GenerationId(most)), Some((Kind::Generation, most)));
         assert_eq!(hashed(Position(7)), Some((Kind::Position, 7)));
         assert_eq!(hashed(Instant::from_millis(8)), Some((Kind::Instant, 8)));
-        assert_eq!([0, 7, 9 << 64].map(Kind::of), [None; 3]);
+        assert_eq!(hashed(QuestionId(9)), Some((Kind::Question, 9)));
+        assert_eq!([0, 7, 10 << 64].map(Kind::of), [None; 3]);
     }
 }

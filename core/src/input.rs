@@ -1,7 +1,8 @@
 //! Everything that can happen to a gateway, as values. A driver turns the world into these and nothing else.
 
-use crate::id::{DeliveryId, MessageId, Position, RequestId, SessionId, TurnId};
+use crate::id::{DeliveryId, MessageId, Position, QuestionId, RequestId, SessionId, TurnId};
 use crate::limits::Limits;
+use crate::question::{Decision, QuestionKey};
 use crate::request::{Mode, Origin, Signal, Wish};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,13 @@ pub enum Asked {
     Status,
     /// `/new`: begin a new conversation.
     Renew,
+    /// `/allow [N]` or `/deny [N]`: the answer to an agent's question.
+    Decide {
+        /// Which; without a number it is the only one that is open.
+        question: Option<QuestionId>,
+        /// What.
+        decision: Decision,
+    },
     /// `/help`.
     Help,
     /// A text that begins like a command and is none.
@@ -91,6 +99,13 @@ pub enum Input {
     TurnProgressed {
         /// Which.
         turn: TurnId,
+    },
+    /// The agent asks its chat, and waits for `Decided` or `Unasked`.
+    Question {
+        /// In this turn.
+        turn: TurnId,
+        /// What it is about.
+        key: QuestionKey,
     },
     /// The turn is over.
     TurnEnded {
@@ -180,7 +195,7 @@ pub enum Input {
         request: RequestId,
     },
     /// The configuration was read again: from now on these bounds hold. What is under way keeps its deadlines.
-    Limits(Limits),
+    Limits(Box<Limits>),
     /// All records up to this position are on disk.
     Synced {
         /// The last of them.

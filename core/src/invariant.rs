@@ -53,6 +53,7 @@ invariants! {
     Rate "RATE" "The notices about one request are bounded, whatever loops.",
     Quiet "QUIET" "After its end a generation does and writes nothing.",
     Ready "READY" "Ready is said when the beginning is on disk and the platforms are open; restarted, of another generation that is ready.",
+    Consent "CONSENT" "A question of an agent has one outcome, and the agent is told no other, and not before it is on disk.",
     Finite "FINITE" "Without further faults the gateway comes to rest from everywhere.",
 }
 

@@ -2,6 +2,7 @@
 //! where it was configured.
 
 use crate::outbox::Uncertain;
+use crate::question::Deciders;
 use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -41,15 +42,27 @@ pub struct Limits {
     /// Sends of one text that may have arrived, each of them unknown; after that it is sent no more.
     #[serde(default = "unknown_sends")]
     pub unknown_sends: u32,
+    /// How long an agent's question waits for an answer; after that it is denied.
+    #[serde(default = "question_expiry")]
+    pub question_expiry: Duration,
+    /// Who may answer it.
+    #[serde(default)]
+    pub deciders: Deciders,
 }
 
 const fn unknown_sends() -> u32 {
     3
 }
 
+const fn question_expiry() -> Duration {
+    Duration::from_secs(600)
+}
+
 impl Limits {
     /// Requests without an outcome at most; signals are always heard.
     pub const REQUESTS: usize = 256;
+    /// Questions of one turn, over all its attempts; what it asks beyond that is not put to anybody.
+    pub const QUESTIONS: usize = 256;
     /// How long a generation lives without a turn that three deaths have hit, before that is tried again; doubled by each
     /// further death.
     pub const HELD_BACK: Duration = Duration::from_secs(1);
@@ -97,6 +110,8 @@ impl Default for Limits {
             delivery_retry: Duration::from_secs(1),
             uncertain: Uncertain::Report,
             unknown_sends: unknown_sends(),
+            question_expiry: question_expiry(),
+            deciders: Deciders::Everybody,
         }
     }
 }

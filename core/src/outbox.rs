@@ -16,7 +16,8 @@
 
 use crate::effect::Effect;
 use crate::gateway::{Gateway, Phase};
-use crate::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
+use crate::id::{DeliveryId, MessageId, QuestionId, RequestId, SessionId, TurnId};
+use crate::question::Ruling;
 use crate::record::Record;
 use crate::request::{Mode, Outcome};
 use crate::time::Instant;
@@ -100,6 +101,26 @@ pub enum Notice {
         /// The turn that it was the answer of.
         turn: TurnId,
     },
+    /// An agent asks, and somebody here is to answer.
+    Asks {
+        /// The question.
+        question: QuestionId,
+        /// The turn that waits.
+        turn: TurnId,
+    },
+    /// A question has its outcome.
+    Ruled {
+        /// The question.
+        question: QuestionId,
+        /// The turn that asked it.
+        turn: TurnId,
+        /// How it was decided.
+        ruling: Ruling,
+    },
+    /// An answer to a question that is not open here.
+    NoQuestion,
+    /// An answer without a number, and it is not clear to which question.
+    WhichQuestion,
     /// Only operators may do that.
     NotAllowed,
     /// There is no such command.

@@ -3,9 +3,10 @@
 
 use crate::drain::Report;
 use crate::effect::Place;
-use crate::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
+use crate::id::{DeliveryId, GenerationId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use crate::input::{Asked, Standing};
 use crate::outbox::{Content, Fate};
+use crate::question::{QuestionKey, Ruling};
 use crate::request::{Origin, Outcome, Request};
 use crate::turn::Conclusion;
 use crate::verdict::Verdict;
@@ -52,6 +53,12 @@ pub enum Record {
     TurnGranted { turn: TurnId, request: RequestId },
     /// The turn is over.
     TurnEnded { turn: TurnId, session: SessionId, messages: Vec<MessageId>, attempt: u32, conclusion: Conclusion },
+    /// The agent of this turn asks its chat.
+    QuestionAsked { question: QuestionId, turn: TurnId, key: QuestionKey },
+    /// The question has its outcome.
+    QuestionDecided { question: QuestionId, turn: TurnId, ruling: Ruling },
+    /// The question goes with its turn, which ends.
+    QuestionClosed { question: QuestionId, turn: TurnId },
     /// A text is owed to a chat.
     DeliveryOwed { delivery: DeliveryId, session: SessionId, content: Content },
     /// It is about to be sent by a platform that cannot tell a repeat; so many of its sends may then have arrived.
@@ -87,6 +94,8 @@ pub enum Subject {
     Delivery(DeliveryId),
     /// An open request.
     Request(RequestId),
+    /// A question of an open turn.
+    Question(QuestionId),
 }
 
 /// The place of a row: its subject and which of the subject's facts it is. A later fact of the same slot replaces it.
@@ -106,6 +115,7 @@ impl Record {
     /// | turn | opened | resumed | interrupted | stop asked | granted |
     /// | delivery | owed | tried, missed | | | |
     /// | request | made | | | | |
+    /// | question | asked | decided | | | |
     #[must_use]
     pub fn slot(&self) -> Option<Slot> {
         Some(match self {
@@ -126,10 +136,13 @@ impl Record {
                 (Subject::Delivery(*delivery), 1)
             }
             Self::RequestMade { request, .. } => (Subject::Request(*request), 0),
+            Self::QuestionAsked { question, .. } => (Subject::Question(*question), 0),
+            Self::QuestionDecided { question, .. } => (Subject::Question(*question), 1),
             Self::CommandDone { .. }
             | Self::TurnEnded { .. }
             | Self::DeliverySettled { .. }
             | Self::RequestSettled { .. }
+            | Self::QuestionClosed { .. }
             | Self::SessionReleased { .. } => return None,
         })
     }
@@ -148,6 +161,7 @@ impl Record {
             Self::TurnEnded { turn, .. } => all(Subject::Turn(*turn)).collect(),
             Self::DeliverySettled { delivery, .. } => all(Subject::Delivery(*delivery)).collect(),
             Self::RequestSettled { request, .. } => vec![(Subject::Request(*request), 0)],
+            Self::QuestionClosed { question, .. } => all(Subject::Question(*question)).collect(),
             Self::SessionReleased { session } => vec![(Subject::Session(*session), 1)],
             _ => Vec::new(),
         }
@@ -189,6 +203,9 @@ pub struct Highest {
     pub delivery: DeliveryId,
     /// Of requests.
     pub request: RequestId,
+    /// Of questions.
+    #[serde(default)]
+    pub question: QuestionId,
 }
 
 impl Highest {
@@ -201,6 +218,7 @@ impl Highest {
                 self.request = self.request.max(*request);
             }
             Record::TurnOpened { turn, .. } => self.turn = self.turn.max(*turn),
+            Record::QuestionAsked { question, .. } => self.question = self.question.max(*question),
             Record::DeliveryOwed { delivery, .. } => self.delivery = self.delivery.max(*delivery),
             Record::RequestMade { request, .. } | Record::BreakerReset { request, .. } => {
                 self.request = self.request.max(*request);

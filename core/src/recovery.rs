@@ -7,6 +7,7 @@ use crate::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnI
 use crate::input::Asked;
 use crate::limits::Limits;
 use crate::outbox::{Content, Delivery, DeliveryState};
+use crate::question::Question;
 use crate::record::{Highest, Record, Unfinished};
 use crate::request::{Mode, Origin, Outcome, Request, Wish};
 use crate::session::{Command, Quarantine, Session};
@@ -121,6 +122,17 @@ impl Recovered {
                 self.turns.remove(turn);
                 self.change_session(*session, |open| open.turn = None);
             }
+            Record::QuestionAsked { question, turn, key } => self.change_turn(*turn, |open| {
+                open.questions.insert(*question, Question { key: *key, ruling: None, waits: None });
+            }),
+            Record::QuestionDecided { question, turn, ruling } => self.change_turn(*turn, |open| {
+                if let Some(asked) = open.questions.get_mut(question) {
+                    asked.ruling = Some(*ruling);
+                }
+            }),
+            Record::QuestionClosed { question, turn } => {
+                self.change_turn(*turn, |open| _ = open.questions.remove(question));
+            }
             Record::DeliveryOwed { delivery, session, content } => {
                 self.deliveries.insert(*delivery, (*session, content.clone()));
             }
@@ -190,6 +202,7 @@ impl Turn {
             cut: Cut::Unplanned,
             stop: StopAsked::No,
             granted: None,
+            questions: BTreeMap::new(),
             state: TurnState::Reclaiming,
             progress_at: Instant::default(),
         }
@@ -215,6 +228,7 @@ impl Gateway {
         let mut gateway = Self::empty(limits, contract, highest.generation.next());
         gateway.next_turn = highest.turn;
         gateway.next_delivery = highest.delivery;
+        gateway.next_question = highest.question;
         gateway.queued = sessions.values().map(|session| session.queue.len()).sum();
         gateway.sessions = sessions.into();
         gateway.turns = turns.into();

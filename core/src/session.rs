@@ -70,6 +70,7 @@ pub struct Command {
 impl Gateway {
     /// A new message: into the inbox, and into a turn if one can start.
     pub(crate) fn message_arrived(&mut self, now: Instant, message: MessageId, command: Command) {
+        let command = Command { asked: self.resolve_decision(command.session, command.asked), ..command };
         let Command { session, asked, standing, request } = command;
         if let Some(refusal) = self.refusal(session, asked) {
             if matches!((refusal, asked), (Refusal::QueueFull | Refusal::SessionQueueFull, Asked::Prompt)) {
@@ -218,6 +219,7 @@ impl Gateway {
                 self.append(Record::SessionRenewed { session, conversation });
                 Notice::Renewed { conversation }
             }
+            Asked::Decide { question, decision } => self.decide(session, question, decision, standing),
             Asked::Help => Notice::Help,
             Asked::UnknownCommand | Asked::Prompt => Notice::UnknownCommand,
         };

@@ -13,15 +13,17 @@
 use crate::drain::TurnFate;
 use crate::effect::{Answer, Effect};
 use crate::gateway::Gateway;
-use crate::id::{GenerationId, MessageId, RequestId, SessionId, TurnId};
+use crate::id::{GenerationId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use crate::input::{Partial, TurnEnd};
 use crate::limits::Limits;
 use crate::outbox::{Content, Notice};
+use crate::question::Question;
 use crate::record::Record;
 use crate::session::Quarantine;
 use crate::time::Instant;
 use crate::write_ahead::Withdrawn;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// An open turn.
@@ -45,6 +47,9 @@ pub struct Turn {
     pub stop: StopAsked,
     /// The restart that it asked for and got.
     pub granted: Option<RequestId>,
+    /// What its agent has asked, over all attempts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub questions: BTreeMap<QuestionId, Question>,
     /// Where it stands.
     pub state: TurnState,
     /// When it last showed that it is alive.
@@ -156,6 +161,7 @@ impl Gateway {
                 cut: Cut::Unplanned,
                 stop: StopAsked::No,
                 granted: None,
+                questions: BTreeMap::new(),
                 state: TurnState::Running,
                 progress_at: now,
             },
@@ -314,9 +320,13 @@ impl Gateway {
     pub(crate) fn conclude(&mut self, id: TurnId, conclusion: Conclusion, notice: Option<Notice>) {
         let Some(turn) = self.turns.remove(&id) else { return };
         self.live.remove(&id);
-        let Turn { session, messages, attempt, .. } = turn;
+        let Turn { session, messages, attempt, questions, .. } = turn;
         if conclusion != Conclusion::Quarantined {
             self.prove();
+        }
+        self.write_ahead.withdraw_decisions(id);
+        for question in questions.into_keys() {
+            self.append(Record::QuestionClosed { question, turn: id });
         }
         self.append(Record::TurnEnded { turn: id, session, messages, attempt, conclusion });
         if let Some(notice) = notice {
@@ -345,7 +355,7 @@ impl Gateway {
         turn.stop = StopAsked::Yes;
         let interrupt = turn.state == TurnState::Running;
         if interrupt {
-            turn.state = TurnState::Interrupting { kill_at: now + self.limits.interrupt_grace };
+            turn.interrupt(now + self.limits.interrupt_grace);
         }
         self.append(Record::TurnStopAsked { turn: id });
         if interrupt && self.write_ahead.withdraw_start(id) {

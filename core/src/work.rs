@@ -52,7 +52,7 @@ pub enum Awaited {
         /// The end of its grace.
         until: Instant,
     },
-    /// It shows no progress.
+    /// It shows no progress, or waits for a person.
     Stalled {
         /// When it was given up.
         since: Instant,
@@ -97,7 +97,9 @@ impl Gateway {
     fn awaited(&self, id: TurnId) -> Awaited {
         let (Some(drain), Some(turn)) = (&self.drain, self.turns.get(&id)) else { return Awaited::No };
         let budget = drain.deadlines.drain;
-        let stalled = (turn.progress_at + self.limits.stall_after).max(drain.since);
+        // One that waits for a person is not waited for: it would be no drain that ends, and nothing is lost by its cut.
+        let stalls = if turn.waits_for_a_decision() { drain.since } else { turn.progress_at + self.limits.stall_after };
+        let stalled = stalls.max(drain.since);
         let grace = drain.since + self.limits.requester_grace;
         if self.asked_for_the_end(id, turn.session) && grace < budget {
             Awaited::Requester { until: grace.min(stalled) }
@@ -128,7 +130,7 @@ impl Gateway {
             let asked = self.asked_for_the_end(id, turn.session);
             progress.min(if asked { grace.min(budget) } else { budget })
         };
-        self.live_turns().map(until).max()
+        self.live_turns().filter(|(_, turn)| !turn.waits_for_a_decision()).map(until).max()
     }
 
     /// Until when the drain waits; `None` when there is nothing to wait for.

@@ -137,6 +137,11 @@ impl WriteAhead {
         self.pending.len() < before
     }
 
+    /// Withdraws what a turn that has ended was to be told.
+    pub fn withdraw_decisions(&mut self, id: TurnId) {
+        self.pending.retain(|pending| !matches!(pending, Pending::Effect(Effect::Decided { turn, .. }) if *turn == id));
+    }
+
     /// Withdraws the sends that wait for their write: nobody would wait for an answer. They stay owed. Gives back those
     /// that are about to be on disk as tried, and now are not.
     pub fn withdraw_sends(&mut self) -> Vec<DeliveryId> {

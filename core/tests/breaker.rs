@@ -172,7 +172,7 @@ fn only_the_held_turn_of_whoever_speaks_goes_on_and_the_others_when_it_has_ended
 #[test]
 fn whoever_speaks_in_a_held_session_waits_for_room_as_everybody_else() {
     let (mut world, said) = two_held(1);
-    world.tell(Input::Limits(Limits { turns: 1, ..world.limits.clone() }));
+    world.tell(Input::Limits(Box::new(Limits { turns: 1, ..world.limits.clone() })));
     world.say(3, Asked::Prompt);
     world.commit_all();
     world.say(1, Asked::Prompt);

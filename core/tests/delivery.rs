@@ -179,7 +179,7 @@ fn a_policy_that_changes_holds_for_what_waits_to_be_repeated() {
     let (_, delivery) = replying(&mut world);
     world.unknown(delivery, false);
     world.commit_all();
-    world.tell(Input::Limits(Limits { uncertain: Uncertain::Drop, ..world.limits.clone() }));
+    world.tell(Input::Limits(Box::new(Limits { uncertain: Uncertain::Drop, ..world.limits.clone() })));
     world.elapse();
     world.commit_all();
     assert_eq!(fates(&world, delivery), [Fate::Unknown]);

@@ -143,7 +143,7 @@ fn whoever_is_out_of_patience_is_not_made_to_wait() {
 /// How long an end has for closing that somebody asked for on the command line, when nothing is left to wait for.
 fn time_to_close(contract: Contract, wish: Wish) -> Duration {
     let (mut world, turn) = working(contract);
-    world.tell(Input::Limits(Limits { close_grace: Duration::from_secs(60), ..world.limits.clone() }));
+    world.tell(Input::Limits(Box::new(Limits { close_grace: Duration::from_secs(60), ..world.limits.clone() })));
     world.ask(wish, Mode::Graceful);
     world.commit_all();
     world.answer(turn);

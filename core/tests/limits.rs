@@ -13,12 +13,12 @@ use world::World;
 #[test]
 fn new_limits_hold_from_now_on() {
     let mut world = World::serving(Supervisor::Evergate);
-    world.tell(Input::Limits(Limits { turns: 1, drain: Duration::from_secs(3), ..world.limits.clone() }));
+    world.tell(Input::Limits(Box::new(Limits { turns: 1, drain: Duration::from_secs(3), ..world.limits.clone() })));
     world.say(1, Asked::Prompt);
     world.say(2, Asked::Prompt);
     world.commit_all();
     assert_eq!((world.agents.len(), world.up().queued()), (1, 1), "one turn at once");
-    world.tell(Input::Limits(Limits { drain: Duration::from_secs(3), ..world.limits.clone() }));
+    world.tell(Input::Limits(Box::new(Limits { drain: Duration::from_secs(3), ..world.limits.clone() })));
     world.commit_all();
     assert_eq!((world.agents.len(), world.up().queued()), (2, 0), "what waited for room goes on");
     let since = world.now;
@@ -37,7 +37,7 @@ fn an_end_that_is_under_way_keeps_its_deadlines() {
     world.commit_all();
     let deadlines = world.up().drain().expect("an end is under way").deadlines;
     let longer = Duration::from_secs(3_600);
-    world.tell(Input::Limits(Limits { drain: longer, close_grace: longer, ..world.limits.clone() }));
+    world.tell(Input::Limits(Box::new(Limits { drain: longer, close_grace: longer, ..world.limits.clone() })));
     assert_eq!(world.up().drain().expect("an end is under way").deadlines, deadlines);
     world.heal();
 }

@@ -7,6 +7,7 @@ use evergate_core::effect::Answer;
 use evergate_core::gateway::Phase;
 use evergate_core::id::{DeliveryId, RequestId, TurnId};
 use evergate_core::input::{Asked, Input, TurnEnd};
+use evergate_core::question::{QuestionKey, Ruling};
 use evergate_core::record::{Record, Unfinished};
 use evergate_core::recovery::Recovered;
 use evergate_core::request::{Origin, Outcome};
@@ -57,7 +58,7 @@ proptest! {
     }
 
     #[test]
-    fn nonsense_changes_nothing_and_breaks_nothing(nonsense in proptest::collection::vec((0..14u8, 0..4u64), 0..40)) {
+    fn nonsense_changes_nothing_and_breaks_nothing(nonsense in proptest::collection::vec((0..15u8, 0..4u64), 0..40)) {
         let mut world = World::serving(Supervisor::Systemd);
         let said = world.say(1, Asked::Prompt);
         world.commit_all();
@@ -76,6 +77,7 @@ proptest! {
                 11 => Input::DeliveryIntended { delivery: DeliveryId(id) },
                 12 => Input::DeliveryUnknown { delivery: DeliveryId(id) },
                 10 => Input::ResetBreaker { request: RequestId(id), origin: Origin::Cli },
+                13 => Input::Question { turn: TurnId(id), key: QuestionKey(id) },
                 9 => Input::CandidateUnfit { request: RequestId(id) },
                 _ => Input::Elapsed,
             });
@@ -125,6 +127,9 @@ fn lives_meet_what_they_are_meant_to_try() {
             Record::DeliveryTried { .. } => Some("sent off again, perhaps a repeat"),
             Record::DeliveryMissed { .. } => Some("missed for certain"),
             Record::SessionReleased { .. } => Some("released"),
+            Record::QuestionDecided { ruling: Ruling::Allowed, .. } => Some("allowed"),
+            Record::QuestionDecided { ruling: Ruling::Denied, .. } => Some("denied"),
+            Record::QuestionDecided { ruling: Ruling::Expired, .. } => Some("expired"),
             Record::GenerationEnded { verdict: None, .. } => Some("died without a word"),
             Record::GenerationEnded { report, .. } if report.turns.values().any(|fate| *fate == TurnFate::Killed) => {
                 Some("killed")
@@ -151,6 +156,9 @@ fn lives_meet_what_they_are_meant_to_try() {
         "turn stopped",
         "planned interruption",
         "released",
+        "allowed",
+        "denied",
+        "expired",
         "sent off blindly",
         "sent off again, perhaps a repeat",
         "missed for certain",

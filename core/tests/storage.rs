@@ -64,7 +64,7 @@ fn what_waits_and_was_never_written_is_withdrawn_and_what_was_written_still_wait
 #[test]
 fn a_turn_over_what_was_written_long_ago_is_not_withdrawn_with_its_record() {
     let mut world = world();
-    world.tell(Input::Limits(Limits { turns: 1, ..world.limits.clone() }));
+    world.tell(Input::Limits(Box::new(Limits { turns: 1, ..world.limits.clone() })));
     let said = [world.say(1, Asked::Prompt), world.say(2, Asked::Prompt)];
     world.commit_all();
     world.answer(world.turn_in(1));

@@ -2,6 +2,7 @@
 
 use evergate::command::parse;
 use evergate_core::input::Asked;
+use evergate_core::question::Decision;
 
 /// Reads the bytes as a message's text.
 pub fn chat_command(data: &[u8]) {
@@ -10,11 +11,13 @@ pub fn chat_command(data: &[u8]) {
     let first = text.split_whitespace().next().unwrap_or_default();
     let named = |name: &str| first.split('@').next().is_some_and(|word| word.eq_ignore_ascii_case(name));
     let allowed = match asked {
-        Asked::Prompt => !["/restart", "/stop", "/status", "/new", "/help"].contains(&text.trim()),
+        Asked::Prompt => !["/restart", "/stop", "/status", "/new", "/help", "/allow", "/deny"].contains(&text.trim()),
         Asked::Restart(_) => named("/restart"),
         Asked::StopTurn => named("/stop"),
         Asked::Status => named("/status"),
         Asked::Renew => named("/new"),
+        Asked::Decide { decision: Decision::Allow, .. } => named("/allow"),
+        Asked::Decide { decision: Decision::Deny, .. } => named("/deny"),
         Asked::Help => named("/help"),
         Asked::UnknownCommand => first.starts_with('/'),
     };

@@ -4,9 +4,10 @@
 use crate::bytes::Bytes;
 use crate::life::Life;
 use evergate_core::gateway::{Gateway, Pending};
-use evergate_core::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input, Partial, Standing, TurnEnd};
 use evergate_core::limits::Limits;
+use evergate_core::question::{Decision, QuestionKey};
 use evergate_core::record::Record;
 use evergate_core::recovery::Start;
 use evergate_core::request::{Mode, Origin, Signal, Wish};
@@ -131,6 +132,8 @@ fn say(life: &mut Life, names: &mut Names, bytes: &mut Bytes<'_>) {
         Asked::Status,
         Asked::Renew,
         Asked::Help,
+        Asked::Decide { question: None, decision: Decision::Allow },
+        Asked::Decide { question: Some(QuestionId(1)), decision: Decision::Deny },
         Asked::UnknownCommand,
     ]);
     let standing = bytes.pick(&[Standing::Operator, Standing::Guest]);
@@ -156,7 +159,8 @@ fn turn(life: &mut Life, bytes: &mut Bytes<'_>) {
         TurnEnd::Interrupted { partial: Partial::Nothing },
     ]);
     let unknown = !life.gateway.turns().contains_key(&turn);
-    match bytes.byte() % 4 {
+    match bytes.byte() % 5 {
+        4 => life.tell(Input::Question { turn, key: QuestionKey(u64::from(bytes.byte() % 3)) }),
         0 => life.tell(Input::TurnBegan { turn }),
         1 => life.tell(Input::TurnProgressed { turn }),
         _ if life.agents.remove(&turn) || unknown => life.tell(Input::TurnEnded { turn, end }),

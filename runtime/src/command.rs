@@ -1,7 +1,9 @@
 //! Chat commands: what of a message's text is for the gateway and not for the agent. Only reads; what a command does is the
 //! core's business.
 
+use evergate_core::id::QuestionId;
 use evergate_core::input::Asked;
+use evergate_core::question::Decision;
 use evergate_core::request::Mode;
 
 /// What `/help` answers.
@@ -10,6 +12,8 @@ pub const HELP: &str = "/restart: restart the gateway; running answers are resum
 /stop: interrupt the answer that is running here\n\
 /status: how the gateway is doing\n\
 /new: begin a new conversation\n\
+/allow: let the agent do what it asks for; with a number where it asks more than one thing\n\
+/deny: do not let it\n\
 /help: this list";
 
 /// What a text asks for. A text is a command when it begins with `/` and a word of letters; a path such as
@@ -30,8 +34,17 @@ pub fn parse(text: &str) -> Asked {
         ("stop", None, _) => Asked::StopTurn,
         ("status", None, _) => Asked::Status,
         ("new", None, _) => Asked::Renew,
+        ("allow", number, None) => decide(number, Decision::Allow),
+        ("deny", number, None) => decide(number, Decision::Deny),
         ("help", None, _) => Asked::Help,
         _ => Asked::UnknownCommand,
+    }
+}
+
+fn decide(number: Option<&str>, decision: Decision) -> Asked {
+    match number.map(str::parse).transpose() {
+        Ok(number) => Asked::Decide { question: number.map(QuestionId), decision },
+        Err(_) => Asked::UnknownCommand,
     }
 }
 
@@ -42,13 +55,16 @@ mod tests {
     use proptest::sample::select;
 
     /// How each command is written, in one way.
-    const COMMANDS: [(&str, Asked); 6] = [
+    const COMMANDS: [(&str, Asked); 9] = [
         ("restart", Asked::Restart(Mode::Graceful)),
         ("restart force", Asked::Restart(Mode::Force)),
         ("stop", Asked::StopTurn),
         ("status", Asked::Status),
         ("new", Asked::Renew),
         ("help", Asked::Help),
+        ("allow", Asked::Decide { question: None, decision: Decision::Allow }),
+        ("deny", Asked::Decide { question: None, decision: Decision::Deny }),
+        ("deny 17", Asked::Decide { question: Some(QuestionId(17)), decision: Decision::Deny }),
     ];
 
     /// A word with some letters in upper case.
@@ -108,6 +124,10 @@ mod tests {
             ("/new", Asked::Renew),
             ("/help", Asked::Help),
             ("/frobnicate", Asked::UnknownCommand),
+            ("/allow 3", Asked::Decide { question: Some(QuestionId(3)), decision: Decision::Allow }),
+            ("/allow it", Asked::UnknownCommand),
+            ("/deny -3", Asked::UnknownCommand),
+            ("/deny 3 4", Asked::UnknownCommand),
             ("/etc/hosts is what?", Asked::Prompt),
             ("/restart@evergate_bot force", Asked::Restart(Mode::Force)),
             ("/restart@", Asked::Prompt),

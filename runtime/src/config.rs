@@ -19,7 +19,7 @@ use std::path::PathBuf;
 pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{
-    AcpAgent, AgentKind, CommandAgent, Debug, Delivery, DemoAgent, Drain, Hooks, KEYS, Key, Limits, Local, Log,
+    AcpAgent, AgentKind, CommandAgent, Debug, Delivery, DemoAgent, Drain, Files, Hooks, KEYS, Key, Limits, Local, Log,
     LogFormat, LogLevel, Matrix, OpenAiAgent, Permission, Recovery, Takes, Telegram, Uncertain, Watchdog,
 };
 pub use schema::{StartFault, StartStage};
@@ -42,6 +42,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[agent]`: what answers.
     pub agent: Agent,
+    /// `[files]`: files that come with messages and go with answers.
+    pub files: Files,
     /// `[local]`: the local platform.
     pub local: Local,
     /// `[telegram]`: chats of a bot on Telegram.
@@ -219,6 +221,7 @@ impl Config {
             delivery: Delivery::from_settings(&settings),
             limits: Limits::from_settings(&settings),
             agent,
+            files: Files::from_settings(&settings),
             local: Local::from_settings(&settings),
             telegram: Telegram::from_settings(&settings),
             matrix: Matrix::from_settings(&settings),

@@ -20,7 +20,7 @@ pub struct Reload {
 #[derive(Clone)]
 pub struct Reloaded {
     /// What the core may use from now on.
-    pub limits: Limits,
+    pub limits: Box<Limits>,
     /// What answers the turns that start from now on.
     pub agent: Arc<dyn Agent>,
     /// What is logged from now on.
@@ -45,7 +45,7 @@ impl Reload {
         let (config, changes) = before.reloaded(&fresh);
         // One that has not changed goes on with whatever it keeps alive between turns.
         let agent = if config.agent == before.agent { Arc::clone(agent) } else { run::agent(&config) };
-        let (limits, level) = (run::limits(&config), config.log.level);
+        let (limits, level) = (Box::new(run::limits(&config)), config.log.level);
         *effective = (config, Arc::clone(&agent));
         Ok(Reloaded { limits, agent, level, changes })
     }

@@ -98,6 +98,7 @@ impl StartError {
         match self {
             Self::System { .. } => Some(OUT_OF_RESOURCES),
             Self::Journal(JournalError::OutOfReach { .. }) => Some(DISK),
+            Self::Claim(ClaimError::Read { .. }) => Some(OUT_OF_RESOURCES),
             _ => None,
         }
     }
@@ -122,7 +123,9 @@ pub fn run(
     let faults = Faults::new(&config.debug);
     let outside = Outside::new(config, load, &state_dir, successor)?;
     faults.passed(StartStage::BeforeLock);
-    let claim = Claim::take(&state_dir, PREDECESSOR)?;
+    let mut claim = Claim::take(&state_dir, PREDECESSOR)?;
+    // From here on whoever wants it gone knows whom that means, though it has no number yet.
+    claim.record(&starting()).map_err(unusable)?;
     faults.passed(StartStage::AfterLock);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -136,6 +139,17 @@ pub fn run(
     // Whatever still runs on the loop (a name look-up, say) must not hold up the end.
     runtime.shutdown_background();
     Ok(verdict)
+}
+
+/// This process as the owner of a state directory in which it has no number yet.
+fn starting() -> Owner {
+    let supervisor = detect::supervisor();
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Owner {
+        supervisor: Some(supervisor),
+        unit: Unit::of_this_process().filter(|_| supervisor == Supervisor::Systemd),
+        ..Owner::this_process(GenerationId(0), u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 /// What stands around a generation before it claims anything: a start that hangs is ended from here.
@@ -239,6 +253,7 @@ async fn generation(
         }),
         agent,
         platforms: platform::configured(config),
+        file_age: config.files.age,
         signals: heard,
         pulse,
         reclaim: reclaim(opened.predecessor.clone(), &owner, control_path.clone()),
@@ -344,6 +359,7 @@ pub(crate) fn agent(config: &Config) -> Arc<dyn Agent> {
             argv: command.argv.clone(),
             silence: command.silence,
             max_reply_bytes: command.max_reply_bytes,
+            max_file_bytes: config.files.limit,
         }),
         config::Agent::Acp(acp) => Arc::new(AcpAgent::new(acp_settings(acp))),
         config::Agent::OpenAi(model) => Arc::new(OpenAiAgent::new(openai_settings(model))),
@@ -368,7 +384,7 @@ fn acp_settings(acp: &config::AcpAgent) -> acp::Settings {
     }
 }
 
-fn openai_settings(model: &config::OpenAiAgent) -> openai::Settings {
+pub(crate) fn openai_settings(model: &config::OpenAiAgent) -> openai::Settings {
     let path = |text: &String| (!text.is_empty()).then(|| PathBuf::from(text));
     openai::Settings {
         base: model

@@ -3,8 +3,9 @@
 //! nowhere and writes nothing, since all of that belongs to the gateway that asks.
 
 use crate::agent::program::program_file;
-use crate::config::Config;
+use crate::config::{Agent, Config};
 use crate::journal::store::SCHEMA;
+use crate::run;
 use std::ffi::OsStr;
 
 /// The status that says that the configuration cannot be used (`EX_CONFIG` of sysexits).
@@ -37,6 +38,9 @@ pub enum Unfit {
         /// The setting that names it.
         key: &'static str,
     },
+    /// A model is to be asked, and something is missing for that.
+    #[error("no turn would be answered: {0}")]
+    NoModel(String),
 }
 
 impl Unfit {
@@ -45,7 +49,7 @@ impl Unfit {
     pub const fn status(&self) -> u8 {
         match self {
             Self::Schema { .. } => OLDER,
-            Self::NoAgent { .. } => CONFIGURATION,
+            Self::NoAgent { .. } | Self::NoModel(_) => CONFIGURATION,
         }
     }
 }
@@ -55,6 +59,9 @@ impl Unfit {
 pub fn check(config: &Config, path: Option<&OsStr>, schema: Option<u64>) -> Result<(), Unfit> {
     if let Some(found) = schema.filter(|found| *found != SCHEMA) {
         return Err(Unfit::Schema { version: env!("CARGO_PKG_VERSION"), found, known: SCHEMA });
+    }
+    if let Agent::OpenAi(model) = &config.agent {
+        run::openai_settings(model).missing().map_or(Ok(()), |why| Err(Unfit::NoModel(why)))?;
     }
     let Some((program, key)) = config.agent.program() else { return Ok(()) };
     // Without a PATH the system has one of its own, which nobody can look at.
@@ -84,6 +91,33 @@ mod tests {
             let unfit = check(&Config::default(), None, Some(found)).unwrap_err();
             assert_eq!((unfit.status(), unfit.to_string().contains(&format!("schema {found};"))), (65, true));
         }
+    }
+
+    #[test]
+    fn a_model_needs_its_key_and_its_file_with_instructions() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, system) = (folder.path().join("key"), folder.path().join("system"));
+        let text = |path: &std::path::Path| path.display().to_string();
+        let set = [
+            ("agent.kind", "openai".to_owned()),
+            ("agent.openai.base_url", "http://127.0.0.1:1/v1".to_owned()),
+            ("agent.openai.model", "tiny".to_owned()),
+            ("agent.openai.key_file", text(&key)),
+            ("agent.openai.system_file", text(&system)),
+        ];
+        let flags = set.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
+        let unfit = || check(&config, None, None).map_err(|unfit| (unfit.status(), unfit.to_string()));
+        let (status, why) = unfit().unwrap_err();
+        assert!(
+            status == 78 && why.contains("the model's key is missing") && why.contains("key cannot be read"),
+            "{why}"
+        );
+        std::fs::write(&key, "sk-1").unwrap();
+        let (_, why) = unfit().unwrap_err();
+        assert!(why.contains("agent.openai.system_file") && !why.contains("sk-1"), "{why}");
+        std::fs::write(&system, "Be brief.").unwrap();
+        assert_eq!(unfit(), Ok(()));
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Telling {
             Input::Request { request, wish, mode, origin } => {
                 (Lane::People, format!("{request}: {mode:?} {wish:?} from {origin:?}"))
             }
+            Input::Question { turn, key } => (self.lane_of(*turn), format!("{turn} asks its question {:x}", key.0)),
             Input::Cancel { request } => (Lane::People, format!("{request} is taken back")),
             Input::ResetBreaker { request, origin } => {
                 (Lane::People, format!("{request}: {origin:?} vouches for this generation"))
@@ -90,6 +91,12 @@ impl Telling {
             }
             Effect::Interrupt { turn } => (self.lane_of(*turn), format!("{turn} is interrupted")),
             Effect::Kill { turn } => (self.lane_of(*turn), format!("{turn} is killed")),
+            Effect::Decided { turn, key, decision } => {
+                (self.lane_of(*turn), format!("{turn} is told about its question {:x}: {decision:?}", key.0))
+            }
+            Effect::Unasked { turn, key } => {
+                (self.lane_of(*turn), format!("{turn} is told that nobody is asked its question {:x}", key.0))
+            }
             Effect::Reclaim { turn } => (self.lane_of(*turn), format!("{turn} is looked for")),
             Effect::Send { delivery, session, .. } => (Lane::Session(session.0), format!("{delivery} is sent")),
             Effect::Transmit { delivery, session, repeat, .. } => {

@@ -57,23 +57,23 @@ const STEPS: [(&str, usize); 43] = [
 /// The states and edges of each room.
 const ROOMS: [(&str, usize, usize); 18] = [
     ("talk", 649, 1_085),
-    ("queued", 3_454, 7_044),
+    ("queued", 3_330, 6_832),
     ("bad-disk", 72, 113),
     ("bad-network", 72, 107),
     ("blind", 273, 392),
     ("redelivered", 216, 403),
-    ("asked", 19_626, 38_562),
+    ("asked", 18_931, 37_409),
     ("slow", 528, 777),
-    ("taken-back", 323, 522),
+    ("taken-back", 321, 520),
     ("in-place", 776, 1_205),
     ("chatted", 7_660, 12_247),
     ("forced", 5_068, 8_839),
-    ("stopped", 24_185, 48_770),
-    ("terminated", 2_803, 4_700),
+    ("stopped", 23_299, 47_290),
+    ("terminated", 2_793, 4_686),
     ("crowded", 1_967, 3_157),
-    ("deadly", 12_827, 27_066),
-    ("frozen", 1_494, 2_549),
-    ("climbed", 23_555, 70_491),
+    ("deadly", 12_483, 26_482),
+    ("frozen", 1_474, 2_521),
+    ("climbed", 23_552, 70_484),
 ];
 
 #[test]

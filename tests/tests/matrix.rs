@@ -1,8 +1,8 @@
-//! The Matrix adapter against a real homeserver: what people in a room see, and the contract that every platform holds to.
+//! The Matrix adapter against a real homeserver: what people in a room see. The contract that every platform holds to is in
+//! `contract/`.
 
 use std::time::Duration;
 
-use evergate_tests::contract::{self, Farewell, Venue};
 use evergate_tests::gateway::{Builder, Gateway};
 use evergate_tests::matrix::{Rooms, Synapse};
 use evergate_tests::{PATIENCE, eventually, skipped};
@@ -32,13 +32,17 @@ fn shows(rooms: &Rooms, room: usize, message_type: &str, text: &str) -> Option<(
     })
 }
 
+/// Somebody says something in the first room, and it is answered.
+fn is_answered(rooms: &Rooms, text: &str) {
+    rooms.ann.say(&rooms.rooms[0], text, None);
+    assert!(shows(rooms, 0, "m.text", text).is_some(), "{text:?} is not answered: {:?}", rooms.answers(0));
+}
+
 #[test]
-fn a_room_is_a_chat_with_threads_and_strangers_are_not_heard() {
-    let Some(rooms) = rooms("a_room_is_a_chat_with_threads_and_strangers_are_not_heard", 1) else { return };
+fn a_room_is_a_chat_with_threads() {
+    let Some(rooms) = rooms("a_room_is_a_chat_with_threads", 1) else { return };
     let gateway = gateway(&rooms).supervised(true).start();
     rooms.await_bot();
-    contract::a_message_is_answered(&rooms, &gateway);
-
     let room = &rooms.rooms[0];
     let root = rooms.ann.say(room, "take 4s one two three four", None);
     assert!(shows(&rooms, 0, "m.text", "You said: take").is_some(), "a running answer is shown");
@@ -54,54 +58,114 @@ fn a_room_is_a_chat_with_threads_and_strangers_are_not_heard() {
     rooms.ann.say(room, "/status", None);
     assert!(shows(&rooms, 0, "m.notice", "serving").is_some(), "the gateway's own words are notices");
 
-    let eve = rooms.synapse.borrow().person("eve");
-    let hers = eve.invite_bot();
-    let declined = eventually(PATIENCE, || (eve.bot_is(&hers) == "leave").then_some(()));
-    assert!(declined.is_some(), "a stranger's invitation is declined: {}", eve.bot_is(&hers));
     let platform = &gateway.status()["platforms"][0];
     assert_eq!((platform["platform"].as_str(), platform["state"].as_str()), (Some("matrix"), Some("up")), "{platform}");
     assert!(!gateway.log().contains("correct horse"), "the password is never logged");
 }
 
 #[test]
-fn a_homeserver_that_comes_and_goes_and_a_gateway_that_does_lose_nothing() {
-    let Some(mut rooms) = rooms("a_homeserver_that_comes_and_goes_and_a_gateway_that_does_lose_nothing", 1) else {
-        return;
-    };
-    let gateway = gateway(&rooms).start();
+fn an_invitation_by_an_allowed_user_is_followed_and_a_strangers_is_declined() {
+    let test = "an_invitation_by_an_allowed_user_is_followed_and_a_strangers_is_declined";
+    let Some(rooms) = rooms(test, 1) else { return };
+    let _gateway = gateway(&rooms).start();
     rooms.await_bot();
-    contract::what_is_said_while_nobody_listens_is_answered_later(&rooms, &gateway, Duration::from_secs(10));
-    drop(gateway);
-    let gateway = self::gateway(&rooms).supervised(true).start();
-    // It has a state of its own: what was said before its first sync was not said to it.
-    gateway.wait_for("the platform to be up", PATIENCE, || {
-        (gateway.try_status()?["platforms"][0]["state"] == "up").then_some(())
-    });
-    contract::the_server_comes_and_goes(&mut rooms, &gateway);
+    let eve = rooms.synapse.borrow().person("eve");
+    let hers = eve.invite_bot();
+    let declined = eventually(PATIENCE, || (eve.bot_is(&hers) == "leave").then_some(()));
+    assert!(declined.is_some(), "a stranger's invitation is declined: {}", eve.bot_is(&hers));
+    let later = rooms.ann.invite_bot();
+    let joined = eventually(PATIENCE, || (rooms.ann.bot_is(&later) == "join").then_some(()));
+    assert!(joined.is_some(), "one that comes while it runs is followed, too: {}", rooms.ann.bot_is(&later));
 }
 
 #[test]
-fn a_busy_gateway_answers_everything_once_however_it_is_sent_away() {
-    let Some(rooms) = rooms("a_busy_gateway_answers_everything_once_however_it_is_sent_away", 3) else { return };
+fn what_a_limited_timeline_leaves_out_is_fetched_page_by_page_and_answered_once() {
+    /// More than a sync tells of a room, and more than a page has beside that.
+    const MESSAGES: usize = 160;
+    let test = "what_a_limited_timeline_leaves_out_is_fetched_page_by_page_and_answered_once";
+    let Some(rooms) = rooms(test, 1) else { return };
+    let gateway = gateway(&rooms).config("[limits]\nqueued_per_session = 1000").start();
+    rooms.await_bot();
+    is_answered(&rooms, "before all that");
+    gateway.kill();
+    for number in 0..MESSAGES {
+        rooms.ann.say(&rooms.rooms[0], &format!("number {number}."), None);
+    }
+    gateway.restart_process();
+    let times =
+        |number: usize| rooms.answers(0).iter().filter(|text| text.contains(&format!("number {number}."))).count();
+    let last = eventually(PATIENCE * 4, || {
+        std::thread::sleep(Duration::from_millis(500));
+        (times(MESSAGES - 1) > 0).then_some(())
+    });
+    assert!(last.is_some(), "the last is not answered: {:?}", rooms.answers(0));
+    let answers = rooms.answers(0);
+    let order: Vec<usize> = (0..MESSAGES)
+        .map(|number| {
+            let of_it = |text: &&String| text.contains(&format!("number {number}."));
+            assert_eq!(answers.iter().filter(of_it).count(), 1, "number {number}");
+            answers.iter().position(|text| of_it(&text)).unwrap_or_default()
+        })
+        .collect();
+    assert!(order.is_sorted(), "in the order in which they were said");
+}
+
+#[test]
+fn the_device_and_its_token_are_kept_over_a_restart_and_a_kill() {
+    let Some(rooms) = rooms("the_device_and_its_token_are_kept_over_a_restart_and_a_kill", 1) else { return };
     let gateway = gateway(&rooms).supervised(true).start();
     rooms.await_bot();
-    for farewell in [Farewell::Chat, Farewell::Term, Farewell::Kill] {
-        let took = contract::a_busy_gateway_is_sent_away(&rooms, &gateway, farewell);
-        eprintln!("{farewell:?}: 24 of 24 answered once, the last {:.1} s after", took.as_secs_f64());
-    }
+    is_answered(&rooms, "before the restart");
+    let bot = rooms.synapse.borrow().person("bot");
+    let device = bot.gateways();
+    assert_eq!(device.len(), 1, "{device:?}");
+    // Whoever had to sign in again could not.
+    rooms.synapse.borrow().forget_password("another");
+    assert!(gateway.cli(&["restart"]).status.success());
+    is_answered(&rooms, "after the restart");
+    let before = gateway.generation();
+    gateway.signal(nix::sys::signal::Signal::SIGKILL);
+    gateway.await_generation(before + 1);
+    is_answered(&rooms, "after the kill");
+    assert_eq!(bot.gateways(), device);
 }
 
 #[test]
-fn a_wrong_password_parks_the_platform_and_the_rest_serves() {
-    let Some(rooms) = rooms("a_wrong_password_parks_the_platform_and_the_rest_serves", 0) else { return };
-    let section = rooms.synapse.borrow().section().replace("user = \"bot\"", "user = \"nobody\"");
-    let gateway = Gateway::builder().config(&section).start();
-    let parked = gateway.wait_for("the platform to park", PATIENCE, || {
-        let platform = gateway.try_status()?["platforms"][0].clone();
-        (platform["state"] == "parked").then_some(platform)
+fn files_come_into_the_state_directory_and_go_out_as_what_they_are_once() {
+    let Some(rooms) = rooms("files_come_into_the_state_directory_and_go_out_as_what_they_are_once", 1) else { return };
+    let script = "prompt=$(cat); echo \"$prompt\"; cd \"$EVERGATE_OUTBOX\"\n\
+                  case $prompt in *back*) echo pixels > b.png; echo words > c.txt;; esac";
+    let section = rooms.synapse.borrow().section();
+    let gateway = Gateway::builder().config(&section).config("[files]\nlimit = 1000").command_agent(script, "").start();
+    rooms.await_bot();
+    is_answered(&rooms, "before the files");
+
+    let room = &rooms.rooms[0];
+    rooms.ann.show(room, "m.image", "pic.png", b"their pixels", "what is this");
+    let (told, _) = shows(&rooms, 0, "m.text", "what is this").expect("it is answered");
+    let path = told.split("[file: ").nth(1).and_then(|rest| rest.split(" (image/png)]").next());
+    let path = path.unwrap_or_else(|| panic!("path and type are given to the agent: {told}"));
+    assert!(path.starts_with(&gateway.state_dir().join("files/matrix").display().to_string()), "{path}");
+    assert_eq!(std::fs::read_to_string(path).expect("it is there"), "their pixels");
+
+    rooms.ann.show(room, "m.file", "large.bin", &[b'x'; 2000], "");
+    assert!(shows(&rooms, 0, "m.text", "large.bin, was left out: more than 1000 bytes").is_some());
+
+    let root = rooms.ann.say(room, "give something back", None);
+    let files = eventually(PATIENCE, || {
+        std::thread::sleep(Duration::from_millis(100));
+        Some(rooms.ann.files(room)).filter(|files| files.len() >= 2)
     });
-    let why = parked["why"].as_str().unwrap_or_default();
-    assert!(why.contains("[matrix]"), "it says what to mend: {why}");
-    let prompt = gateway.send("main", "are you there?", "there");
-    gateway.await_reply("main", prompt, PATIENCE);
+    let file = |kind: &str, name: &str, bytes: &str| (kind.to_owned(), name.to_owned(), bytes.to_owned());
+    let expected = [file("m.image", "b.png", "pixels\n"), file("m.file", "c.txt", "words\n")];
+    assert_eq!(files.as_deref(), Some(&expected[..]));
+    let events = rooms.ann.events(room);
+    let picture =
+        events.iter().find(|event| event["content"]["msgtype"] == "m.image" && event["sender"] == "@bot:localhost");
+    let relation = picture.map(|event| event["content"]["m.relates_to"]["m.in_reply_to"]["event_id"].clone());
+    assert_eq!(relation, Some(json!(root)), "it shows what it answers");
+    gateway.restart_process();
+    gateway.await_ready();
+    is_answered(&rooms, "after the files");
+    assert_eq!(rooms.ann.files(room).len(), 2, "nothing is sent again");
 }

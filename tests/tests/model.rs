@@ -73,16 +73,42 @@ fn a_conversation_is_kept_over_a_restart_and_new_begins_afresh() {
 }
 
 #[test]
-fn what_does_not_fit_is_left_out_and_the_model_is_told_so() {
+fn what_does_not_fit_is_left_out_and_both_the_model_and_once_the_reader_are_told_so() {
     let model = Model::start(20, Duration::ZERO);
     let gateway = builder(&model, "context_tokens = 180").start();
-    for text in ["one", "two", "three", "four"] {
-        reply(&gateway, "main", text);
-    }
+    let replies: Vec<_> =
+        ["one", "two", "three", "four", "five"].iter().map(|text| reply(&gateway, "main", text)).collect();
+    let cut = "[The beginning of this conversation does not fit any more";
+    let told: Vec<_> = replies.iter().map(|reply| reply.contains(cut)).collect();
+    assert_eq!(told.iter().filter(|told| **told).count(), 1, "once, with the first cut: {replies:?}");
+    assert!(!told[0] && replies.iter().all(|reply| reply.starts_with(&model.answer())), "{replies:?}");
     let last = model.asked().pop().expect("it was asked");
     assert!(last[0].0 == "system" && last[0].1.contains("left out"), "{last:?}");
-    assert!(last.last().is_some_and(|(_, text)| text == "four") && last.len() < 8, "{last:?}");
+    assert!(last.last().is_some_and(|(_, text)| text == "five") && last.len() < 10, "{last:?}");
+    assert!(model.asked().iter().flatten().all(|(_, text)| !text.contains(cut)), "that is none of the model's words");
+    gateway.send("main", "/new", "new");
+    gateway.events("main", None, "a new conversation", |events| {
+        events.iter().any(|event| event.is("notice") && event.data["conversation"] == 1)
+    });
+    let again: Vec<_> = ["six", "seven", "eight", "nine"].iter().map(|text| reply(&gateway, "main", text)).collect();
+    assert_eq!(again.iter().filter(|reply| reply.contains(cut)).count(), 1, "each conversation has its own: {again:?}");
     assert!(gateway.log().contains("does not fit and is not told to the model"));
+}
+
+#[test]
+fn an_answer_that_the_endpoint_ends_early_says_so() {
+    let model = Model::start(3, Duration::ZERO);
+    let gateway = builder(&model, "").start();
+    let json = "application/json";
+    for (session, reason, words) in [("a", "length", "agent.openai.max_tokens"), ("b", "content_filter", "filter")] {
+        let body = format!(r#"{{"choices":[{{"message":{{"content":"half"}},"finish_reason":"{reason}"}}]}}"#);
+        model.break_next(&[Fault::Body(json, body.leak())]);
+        let told = reply(&gateway, session, "hello");
+        assert!(told.starts_with("half\n\n[The answer is cut short") && told.contains(words), "{told}");
+        reply(&gateway, session, "and now");
+        let asked = model.asked().pop().expect("it was asked");
+        assert_eq!(asked[1], ("assistant".to_owned(), "half".to_owned()));
+    }
 }
 
 #[test]
@@ -117,41 +143,139 @@ fn a_turn_cut_by_kill_9_goes_on_from_what_was_kept_and_is_one_answer() {
     gateway.assert_answered_once(&[], Words::Any);
 }
 
-#[test]
-fn what_passes_is_tried_again_and_what_was_said_by_then_is_not_said_twice() {
+/// Plays one answer over these faults, which pass; gives what the model was told in its last call.
+fn over(faults: &[Fault]) -> Vec<String> {
     let model = Model::start(12, Duration::ZERO);
     let gateway = builder(&model, "first_token = \"1s\"\nsilence = \"1s\"").start();
-    model.break_next(&[Fault::Status(429, Some(1)), Fault::CutInCharacter(4)]);
-    assert_eq!(reply(&gateway, "main", "one"), model.answer());
-    assert!(told(&model, 2).contains(&"assistant: ü0 ü1 ü2 ü3".to_owned()), "{:?}", told(&model, 2));
-    model.break_next(&[Fault::Status(503, None), Fault::CutInEvent(5)]);
-    assert_eq!(reply(&gateway, "two", "two"), model.answer());
-    model.break_next(&[Fault::Stall(6), Fault::Body("text/event-stream", "data: {\"choices\":[{\n\n")]);
-    assert_eq!(reply(&gateway, "three", "three"), model.answer());
-    assert_eq!(model.asked().len(), 9);
+    model.break_next(faults);
+    assert_eq!(reply(&gateway, "main", "one"), model.answer(), "over {faults:?}");
+    assert_eq!(model.asked().len(), faults.len() + 1);
     gateway.assert_answered_once(&[], Words::Any);
+    told(&model, faults.len())
 }
 
 #[test]
-fn what_does_not_pass_fails_the_turn_with_a_reason_and_no_secret_in_it() {
-    let model = Model::start(3, Duration::ZERO);
-    let gateway = builder(&model, "key_env = \"THE_KEY\"").env("THE_KEY", "sk-test-77").start();
-    let (json, stream) = ("application/json", "text/event-stream");
-    let tools = r#"{"choices":[{"message":{"tool_calls":[{"id":"1"}]},"finish_reason":"tool_calls"}]}"#;
-    for (session, fault, why) in [
-        ("a", Fault::Status(401, None), "answered 401"),
-        ("b", Fault::Body(stream, "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n"), "answered nothing"),
-        ("c", Fault::Body(json, tools), "wants to call a tool"),
-        ("d", Fault::Body(json, r#"{"error":{"message":"no such thing, sk-test-77"}}"#), "no such thing, [secret]"),
-    ] {
-        model.break_next(&[fault]);
-        let told = failure(&gateway, session, "hello");
-        assert!(told.contains(why) && !told.contains("sk-test"), "{session}: {told}");
+fn a_stream_that_breaks_inside_a_character_goes_on_without_a_word_lost_or_doubled() {
+    assert_eq!(over(&[Fault::CutInCharacter(4)])[1], "assistant: ü0 ü1 ü2 ü3");
+}
+
+#[test]
+fn a_stream_that_breaks_inside_an_event_goes_on_without_a_word_lost_or_doubled() {
+    assert_eq!(over(&[Fault::CutInEvent(5)])[1], "assistant: ü0 ü1 ü2 ü3 ü4");
+}
+
+#[test]
+fn a_stream_that_stands_still_is_given_up_and_goes_on_in_another() {
+    assert_eq!(over(&[Fault::Stall(6)])[1], "assistant: ü0 ü1 ü2 ü3 ü4 ü5");
+}
+
+#[test]
+fn an_endpoint_that_is_busy_or_broken_is_asked_again_when_it_says() {
+    assert_eq!(over(&[Fault::Status(429, Some(1)), Fault::Status(503, None)]), ["user: one"]);
+}
+
+#[test]
+fn malformed_json_in_a_stream_and_instead_of_one_is_asked_again() {
+    let (stream, json) = ("text/event-stream", "application/json");
+    let garbage = [
+        Fault::Body(stream, "data: {\"choices\":[{\n\n"),
+        Fault::Body(json, "{\"choices\": [{\"message\""),
+        Fault::Body(json, "[]"),
+        Fault::Body("text/html", "<html>a proxy's own page</html>"),
+    ];
+    for fault in garbage {
+        assert_eq!(over(&[fault]), ["user: one"]);
     }
+}
+
+#[test]
+fn an_error_that_passes_with_status_200_is_asked_again() {
+    let body = r#"{"error":{"message":"overloaded, try again","type":"overloaded_error"}}"#;
+    assert_eq!(over(&[Fault::Body("application/json", body)]), ["user: one"]);
+}
+
+/// The notice of a turn that fails with these faults, of which one that passes is tried once more; no key stands in it, nor in the
+/// log.
+fn failed_by(faults: &[Fault]) -> String {
+    let model = Model::start(3, Duration::ZERO);
+    let gateway = builder(&model, "key_env = \"THE_KEY\"\nretries = 1").env("THE_KEY", "sk-test-77").start();
+    model.break_next(faults);
+    let told = failure(&gateway, "main", "hello");
+    assert!(!told.contains("sk-test") && !gateway.log().contains("sk-test"), "the key is told: {told}");
+    assert_eq!(reply(&gateway, "main", "and now"), model.answer(), "the next turn is answered");
+    told
+}
+
+#[test]
+fn a_refusal_of_the_endpoint_fails_the_turn_with_its_words_and_no_key_in_them() {
+    let told = failed_by(&[Fault::Status(401, None)]);
+    assert!(told.contains("answered 401") && told.contains("agent.openai.key_file"), "{told}");
+}
+
+#[test]
+fn a_model_that_returns_nothing_fails_the_turn_with_a_reason() {
+    let nothing = "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n";
+    let told = failed_by(&[Fault::Body("text/event-stream", nothing)]);
+    assert!(told.contains("the model answered nothing (reason: stop)"), "{told}");
+    let empty = Fault::Body("text/event-stream", "");
+    let told = failed_by(&[empty.clone(), empty]);
+    assert!(told.contains("broke off before its end"), "{told}");
+}
+
+#[test]
+fn a_model_that_wants_to_call_a_tool_fails_the_turn_with_a_reason() {
+    let tools = r#"{"choices":[{"message":{"tool_calls":[{"id":"1"}]},"finish_reason":"tool_calls"}]}"#;
+    let told = failed_by(&[Fault::Body("application/json", tools)]);
+    assert!(told.contains("wants to call a tool"), "{told}");
+}
+
+#[test]
+fn an_error_with_status_200_fails_the_turn_with_its_words_and_no_key_in_them() {
+    let error = r#"{"error":{"message":"no such thing, sk-test-77"}}"#;
+    let told = failed_by(&[Fault::Body("application/json", error)]);
+    assert!(told.contains("no such thing, [secret]"), "{told}");
+}
+
+#[test]
+fn malformed_json_that_does_not_end_fails_the_turn_with_a_reason() {
+    let garbage = Fault::Body("text/event-stream", "data: {\"choices\":[{\n\n");
+    let told = failed_by(&[garbage.clone(), garbage]);
+    assert!(told.contains("not the JSON that it should be"), "{told}");
+}
+
+#[test]
+fn what_a_turn_had_said_before_it_failed_is_told_with_the_reason() {
+    let told = failed_by(&[Fault::CutInEvent(2), Fault::CutInEvent(0)]);
+    assert!(told.contains("broke off before its end") && told.ends_with("By then it had said:\n\nü0 ü1"), "{told}");
+}
+
+#[test]
+fn an_endpoint_that_does_not_stream_is_answered_all_the_same() {
+    let model = Model::start(3, Duration::ZERO);
+    let gateway = builder(&model, "").start();
     let whole = r#"{"choices":[{"message":{"content":"at once"},"finish_reason":"stop"}]}"#;
-    model.break_next(&[Fault::Body(json, whole)]);
-    assert_eq!(reply(&gateway, "e", "hello"), "at once");
-    assert!(!gateway.log().contains("sk-test"), "the key stands in the log");
+    model.break_next(&[Fault::Body("application/json", whole)]);
+    assert_eq!(reply(&gateway, "main", "hello"), "at once");
+}
+
+#[test]
+fn a_restart_and_a_reload_whose_model_would_have_no_key_are_refused_with_the_reason() {
+    let model = Model::start(3, Duration::ZERO);
+    let builder = builder(&model, "");
+    let key = builder.room().join("key");
+    std::fs::write(&key, "sk-test-77").expect("the room is writable");
+    let gateway = builder.config(&format!("key_file = {key:?}")).supervised(true).start();
+    let before = gateway.generation();
+    std::fs::remove_file(&key).expect("it is there");
+    let restart = gateway.cli(&["restart"]);
+    let said = String::from_utf8_lossy(&restart.stderr).into_owned();
+    assert!(!restart.status.success() && said.contains("the model's key is missing"), "{said}");
+    let reload = gateway.cli(&["reload"]);
+    let said = String::from_utf8_lossy(&reload.stderr).into_owned();
+    assert!(!reload.status.success() && said.contains("the model's key is missing"), "{said}");
+    assert_eq!(gateway.generation(), before);
+    std::fs::write(&key, "sk-test-77").expect("the room is writable");
+    assert!(gateway.cli(&["restart"]).status.success());
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::gateway::Phase;
 use crate::id::{GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use crate::input::Asked;
 use crate::outbox::{Content, Repeat};
+use crate::question::{QuestionKey, Ruling};
 use crate::time::Instant;
 use crate::turn::Resume;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +45,16 @@ impl Turn {
         self.interrupted = false;
         self.resumed_in = generation;
     }
+}
+
+/// A question on disk whose turn has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    pub(super) turn: TurnId,
+    pub(super) key: QuestionKey,
+    /// Whether its chat is owed its text, or has it.
+    pub(super) put: bool,
+    pub(super) ruling: Option<Ruling>,
 }
 
 /// A delivery on disk that is not settled.
@@ -159,6 +170,8 @@ pub(super) struct Life {
     pub(super) resets: BTreeSet<RequestId>,
     /// The supervisor says that it is stopping us.
     pub(super) told_to_stop: bool,
+    /// Questions whose agents wait to be told.
+    pub(super) asking: BTreeSet<(TurnId, QuestionKey)>,
     /// Sessions in which somebody spoke.
     pub(super) spoke: BTreeSet<SessionId>,
 }

@@ -11,6 +11,7 @@ use crate::input::Input;
 use crate::invariant::{Checks, Invariant};
 use crate::limits::Limits;
 use crate::outbox::{Fate, Repeat, Uncertain};
+use crate::question::Ruling;
 use crate::record::Record;
 use crate::request::{Mode, Outcome, Signal, Wish};
 use crate::supervisor::{Death, Extends, StartsAgain};
@@ -37,8 +38,12 @@ impl Witness {
                 life.progress_at = Some(now);
             }
             Input::Synced { through } => life.unheard.retain(|_, position| *position > *through),
+            Input::Question { turn, key } if self.running.contains_key(turn) => {
+                life.asking.insert((*turn, *key));
+            }
             Input::TurnEnded { turn, .. } | Input::TurnGone { turn } => {
                 self.running.remove(turn);
+                life.asking.retain(|(asking, _)| asking != turn);
             }
             Input::DeliverySent { delivery } | Input::DeliveryRejected { delivery } => {
                 if let Some(sent) = self.deliveries.get_mut(delivery) {
@@ -55,7 +60,7 @@ impl Witness {
                 life.resets.insert(*request);
             }
             Input::SupervisorStops { .. } => life.told_to_stop = true,
-            Input::Limits(limits) => self.limits = limits.clone(),
+            Input::Limits(limits) => self.limits = (**limits).clone(),
             Input::CandidateUnfit { request } => {
                 life.unfit.insert(*request);
             }
@@ -108,6 +113,18 @@ impl Witness {
             }
             Effect::Start { turn, session, attempt, resume, .. } => {
                 self.starts(checks, *turn, *session, *attempt, *resume);
+            }
+            Effect::Append { record: Record::TurnInterrupted { turn } | Record::TurnStopAsked { turn }, .. } => {
+                life.asking.retain(|(asking, _)| asking != turn);
+            }
+            Effect::Unasked { turn, key } => drop(life.asking.remove(&(*turn, *key))),
+            Effect::Decided { turn, key, decision } => {
+                life.asking.remove(&(*turn, *key));
+                let asked = self.questions.values().find(|asked| (asked.turn, asked.key) == (*turn, *key));
+                let ruling = asked.and_then(|asked| asked.ruling);
+                checks.holds(Invariant::Consent, ruling.map(Ruling::decision) == Some(*decision), || {
+                    format!("{turn} is told {decision:?} about its question, and on disk is {ruling:?}")
+                });
             }
             Effect::Send { delivery, session, .. } => self.sends(checks, *delivery, *session),
             Effect::Transmit { delivery, session, repeat, .. } => self.transmits(checks, *delivery, *session, *repeat),

@@ -10,7 +10,7 @@ mod records;
 
 use crate::drain::Drain;
 use crate::gateway::{Gateway, Phase};
-use crate::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
+use crate::id::{DeliveryId, GenerationId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use crate::invariant::{Checks, Invariant};
 use crate::limits::Limits;
 use crate::recovery::Start;
@@ -19,7 +19,7 @@ use crate::shared::Shared;
 use crate::supervisor::Contract;
 use crate::time::Instant;
 use crate::work::Item;
-use account::{Delivery, Life, Message, Turn};
+use account::{Delivery, Life, Message, Question, Turn};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +68,8 @@ pub struct Witness {
     finished: Shared<BTreeSet<MessageId>>,
     turns: Shared<BTreeMap<TurnId, Turn>>,
     last_turn: TurnId,
+    questions: Shared<BTreeMap<QuestionId, Question>>,
+    last_question: QuestionId,
     deliveries: Shared<BTreeMap<DeliveryId, Delivery>>,
     last_delivery: DeliveryId,
     requests: Shared<BTreeMap<RequestId, Request>>,
@@ -101,6 +103,8 @@ impl Witness {
             finished: Shared::default(),
             turns: Shared::default(),
             last_turn: TurnId::default(),
+            questions: Shared::default(),
+            last_question: QuestionId::default(),
             deliveries: Shared::default(),
             last_delivery: DeliveryId::default(),
             requests: Shared::default(),
@@ -164,6 +168,7 @@ impl Witness {
             unfit: BTreeSet::new(),
             resets: BTreeSet::new(),
             told_to_stop: false,
+            asking: BTreeSet::new(),
             spoke: BTreeSet::new(),
         });
     }

@@ -42,6 +42,7 @@ impl Witness {
             format!("while {} it waits until {:?}, and the guard strikes at {guard:?}", view.phase.name(), view.timeout)
         });
         if view.phase == Phase::Draining {
+            waits_for_no_decision(checks, life, drain, &view.ledger);
             self.waits_for_no_requester(checks, life, drain, &view.ledger);
         }
     }
@@ -89,10 +90,25 @@ impl Witness {
         checks.holds(Invariant::Notice, self.told.is_empty(), || {
             format!("told of a restart and never of its outcome: {:?}", self.told)
         });
+        checks.holds(Invariant::Consent, self.questions.is_empty(), || {
+            format!("asked, and the turn is over: {:?}", self.questions)
+        });
         let open = self.requests.keys().next();
         checks.holds(Invariant::Once, open.is_none(), || format!("{open:?} has no outcome"));
         let generation = self.life.as_ref().map(|life| life.generation);
         let orphan = self.running.iter().find(|(_, started_in)| generation != Some(**started_in));
         checks.holds(Invariant::Orphan, orphan.is_none(), || format!("left behind: {orphan:?}"));
+    }
+}
+
+/// An end waits for no agent that waits for a person.
+fn waits_for_no_decision(checks: &mut Checks, life: &Life, drain: &Drain, ledger: &[Item]) {
+    for item in ledger {
+        let Work::Turn(turn) = item.work else { continue };
+        if life.asking.iter().any(|(asking, _)| *asking == turn) {
+            checks.holds(Invariant::NoSelf, item.awaited.until().is_none_or(|until| until <= drain.since), || {
+                format!("the end waits until {:?} for {turn}, which waits for a person", item.awaited.until())
+            });
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What comes to the disk, and the rules about single records.
 
 use super::Witness;
-use super::account::{Blind, Delivery, Message, Turn};
+use super::account::{Blind, Delivery, Message, Question, Turn};
 use crate::effect::Place;
 use crate::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
 use crate::input::Asked;
@@ -57,6 +57,31 @@ impl Witness {
                 if let Some(open) = open {
                     open.interrupted = true;
                 }
+            }
+            Record::QuestionAsked { question, turn, key } => {
+                checks.holds(Invariant::Consent, *question > self.last_question, || {
+                    format!("{question} is asked after {}", self.last_question)
+                });
+                self.last_question = self.last_question.max(*question);
+                let asked = self.questions.values().any(|asked| (asked.turn, asked.key) == (*turn, *key));
+                checks.holds(Invariant::Consent, self.turns.contains_key(turn) && !asked, || {
+                    format!("{question} of {turn} is asked again, or by a turn that is not open")
+                });
+                self.questions.insert(*question, Question { turn: *turn, key: *key, put: false, ruling: None });
+            }
+            Record::QuestionDecided { question, turn, ruling } => {
+                let open =
+                    self.questions.get_mut(question).filter(|asked| asked.turn == *turn && asked.ruling.is_none());
+                checks.holds(Invariant::Consent, open.is_some(), || {
+                    format!("{question} of {turn} is decided again, or was never asked: {ruling:?}")
+                });
+                if let Some(asked) = open {
+                    asked.ruling = Some(*ruling);
+                }
+            }
+            Record::QuestionClosed { question, .. } => {
+                let asked = self.questions.remove(question);
+                checks.holds(Invariant::Consent, asked.is_some(), || format!("{question} is closed and was not asked"));
             }
             Record::TurnEnded { turn, conclusion, .. } => self.turn_ended(checks, *turn, *conclusion),
             Record::DeliveryOwed { delivery, session, content } => {
@@ -114,6 +139,9 @@ impl Witness {
                 format!("{session} is not told that the answer of {turn} may be missing")
             });
         }
+        if let Some((question, _)) = self.questions.iter().find(|(_, asked)| !asked.put) {
+            checks.holds(Invariant::Consent, false, || format!("{question} is on disk and nobody is asked"));
+        }
         if let Some(turn) = self.replies.pop_first() {
             checks.holds(Invariant::Reply, false, || format!("{turn} has a reply on disk and has not ended"));
         }
@@ -149,6 +177,8 @@ impl Witness {
         let Some(turn) = self.turns.remove(&id) else {
             return checks.holds(Invariant::Once, false, || format!("{id} ends and was not open"));
         };
+        let left = self.questions.iter().find(|(_, asked)| asked.turn == id).map(|(question, _)| *question);
+        checks.holds(Invariant::Hygiene, left.is_none(), || format!("{id} ends and leaves {left:?} behind"));
         let replied = self.replies.remove(&id);
         if conclusion == Conclusion::Answered {
             checks.holds(Invariant::Reply, replied, || {
@@ -190,6 +220,13 @@ impl Witness {
                 checks.holds(Invariant::Rate, told.is_none_or(|told| told == session), || {
                     format!("{told:?} was told of {request}")
                 });
+            }
+            Content::Notice(Notice::Asks { question, .. }) => {
+                let asked = self.questions.get_mut(question).filter(|asked| !asked.put);
+                checks.holds(Invariant::Rate, asked.is_some(), || format!("{session} is asked {question} again"));
+                if let Some(asked) = asked {
+                    asked.put = true;
+                }
             }
             Content::Notice(Notice::MayBeMissing { turn }) => {
                 let due = self.missing_due.remove(turn);

@@ -70,6 +70,15 @@ impl World {
                 );
                 assert!(!self.settled.contains_key(request), "{effect:?} twice");
             }
+            Effect::Decided { turn, key, decision } => {
+                let asked = self.journal.history.iter().find_map(|record| match record {
+                    Record::QuestionAsked { question, turn: by, key: of } if (by, of) == (turn, key) => Some(*question),
+                    _ => None,
+                });
+                has(
+                    &|record| matches!(record, Record::QuestionDecided { question, ruling, .. } if Some(*question) == asked && ruling.decision() == *decision),
+                );
+            }
             Effect::Ready => {
                 let generation = self.up().generation();
                 has(
@@ -133,6 +142,12 @@ impl World {
                     }
                     _ => false,
                 },
+                Record::QuestionAsked { turn, key, .. } => {
+                    &move |other| matches!(other, Record::QuestionAsked { turn: by, key: of, .. } if (by, of) == (turn, key))
+                }
+                Record::QuestionDecided { question, .. } => {
+                    &move |other| matches!(other, Record::QuestionDecided { question: of, .. } if of == question)
+                }
                 Record::TurnEnded { turn, .. } => {
                     &move |other| matches!(other, Record::TurnEnded { turn: same, .. } if same == turn)
                 }

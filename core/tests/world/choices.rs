@@ -5,6 +5,7 @@ use super::{Ended, Fitness, World};
 use evergate_core::gateway::{Gateway, Pending};
 use evergate_core::id::{DeliveryId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input, Partial, Standing, TurnEnd};
+use evergate_core::question::{Decision, QuestionKey};
 use evergate_core::recovery::Start;
 use evergate_core::request::{Mode, Signal, Wish};
 use evergate_core::session::Quarantine;
@@ -23,6 +24,7 @@ pub enum Choice {
     Say(u64, Asked, Standing),
     Deliver(usize),
     Progress(TurnId),
+    Question(TurnId, QuestionKey),
     End(TurnId, TurnEnd),
     Sent(DeliveryId),
     SendFailed(DeliveryId),
@@ -144,6 +146,9 @@ impl World {
                 Choice::Say(3, Asked::Restart(Mode::Graceful), Standing::Guest),
             ]);
         }
+        if self.said.len() < MESSAGES {
+            choices.extend(self.answers_of_people(gateway));
+        }
         choices.extend(self.said.len().checked_sub(1).map(Choice::Deliver));
         choices.extend([
             Choice::Ask(Wish::Restart, Mode::Graceful),
@@ -158,6 +163,20 @@ impl World {
         }
     }
 
+    /// Whoever sees a question may answer it, also late, and also without saying which.
+    fn answers_of_people(&self, gateway: &Gateway) -> Vec<Choice> {
+        let mut choices = Vec::new();
+        for turn in gateway.turns().values() {
+            let Some(question) = turn.questions.keys().next_back().copied() else { continue };
+            for (question, decision) in
+                [(Some(question), Decision::Allow), (Some(question), Decision::Deny), (None, Decision::Deny)]
+            {
+                choices.push(Choice::Say(turn.session.0, Asked::Decide { question, decision }, Standing::Guest));
+            }
+        }
+        choices
+    }
+
     fn choices_of_agents(&self, gateway: &Gateway, choices: &mut Vec<Choice>) {
         for (turn, agent) in self.agents.iter().filter(|(_, agent)| agent.generation == gateway.generation()) {
             if agent.interrupted || agent.killed {
@@ -165,6 +184,7 @@ impl World {
                 choices.push(Choice::End(*turn, TurnEnd::Interrupted { partial: Partial::Nothing }));
             } else {
                 choices.extend([Choice::Progress(*turn), Choice::End(*turn, TurnEnd::Failed)]);
+                choices.extend([1, 2].map(|key| Choice::Question(*turn, QuestionKey(key))));
                 choices.extend([Choice::AskFromTurn(*turn, Wish::Restart), Choice::AskFromTurn(*turn, Wish::Stop)]);
             }
         }
@@ -181,6 +201,7 @@ impl World {
             Choice::Say(session, asked, standing) => drop(self.say_as(session, asked, standing)),
             Choice::Deliver(index) => self.deliver(index),
             Choice::Progress(turn) => self.tell(Input::TurnProgressed { turn }),
+            Choice::Question(turn, key) => self.question(turn, key),
             Choice::End(turn, end) => self.end_turn(turn, end),
             Choice::Sent(delivery) => self.sent(delivery),
             Choice::SendFailed(delivery) => {

@@ -1,6 +1,7 @@
 //! The world's journal: batches that stand or fall together, of which only the synced ones outlive a death.
 
-use evergate_core::id::{MessageId, Position};
+use evergate_core::id::{MessageId, Position, QuestionId};
+use evergate_core::question::Ruling;
 use evergate_core::record::{Record, Unfinished};
 use evergate_core::recovery::Recovered;
 use std::collections::VecDeque;
@@ -58,6 +59,15 @@ impl Journal {
     /// The last synced batch.
     pub fn last_batch(&self) -> &[Record] {
         &self.history[self.batches.last().copied().unwrap_or(0)..]
+    }
+
+    /// The outcomes of questions, in order.
+    pub fn decisions(&self) -> Vec<(QuestionId, Ruling)> {
+        let decided = self.history.iter().filter_map(|record| match record {
+            Record::QuestionDecided { question, ruling, .. } => Some((*question, *ruling)),
+            _ => None,
+        });
+        decided.collect()
     }
 
     /// Whether a message was written, or is being written.

@@ -16,6 +16,7 @@ use evergate_core::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionI
 use evergate_core::input::{Asked, Input, Partial, Standing, TurnEnd};
 use evergate_core::limits::Limits;
 use evergate_core::outbox::{Content, Notice, Repeat};
+use evergate_core::question::{Decision, QuestionKey};
 use evergate_core::record::Record;
 use evergate_core::recovery::{Recovered, Start};
 use evergate_core::request::{Mode, Origin, Outcome, Signal, Wish};
@@ -46,6 +47,8 @@ pub struct Agent {
     pub attempt: u32,
     pub interrupted: bool,
     pub killed: bool,
+    /// What it was told about its questions; `None` where nobody is asked.
+    pub told: Vec<(QuestionKey, Option<Decision>)>,
 }
 
 /// A text that its chat has.
@@ -249,7 +252,8 @@ impl World {
             }
             Effect::Start { turn, session, attempt, .. } => {
                 let generation = self.up().generation();
-                self.agents.insert(turn, Agent { session, generation, attempt, interrupted: false, killed: false });
+                let (interrupted, killed, told) = (false, false, Vec::new());
+                self.agents.insert(turn, Agent { session, generation, attempt, interrupted, killed, told });
             }
             Effect::Interrupt { turn } => {
                 if let Some(agent) = self.agents.get_mut(&turn) {
@@ -259,6 +263,8 @@ impl World {
             Effect::Kill { turn } => {
                 self.agents.get_mut(&turn).expect("only what runs is killed").killed = true;
             }
+            Effect::Decided { turn, key, decision } => self.tell_agent(turn, key, Some(decision)),
+            Effect::Unasked { turn, key } => self.tell_agent(turn, key, None),
             Effect::Reclaim { turn } => self.reclaims.push(turn),
             Effect::Send { delivery, session, .. } if self.blind.contains(&session.0) => self.intended.push(delivery),
             Effect::Send { delivery, session, content, .. } => {
@@ -384,6 +390,18 @@ impl World {
     /// The disk refuses what was appended.
     pub fn fail_write(&mut self) {
         self.tell(Input::SyncFailed);
+    }
+
+    /// The agent of a turn asks its chat.
+    pub fn question(&mut self, turn: TurnId, key: QuestionKey) {
+        self.tell(Input::Question { turn, key });
+    }
+
+    /// A run that is told something after it has ended does not hear it.
+    fn tell_agent(&mut self, turn: TurnId, key: QuestionKey, decision: Option<Decision>) {
+        if let Some(agent) = self.agents.get_mut(&turn) {
+            agent.told.push((key, decision));
+        }
     }
 
     pub fn answer(&mut self, turn: TurnId) {

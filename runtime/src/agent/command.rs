@@ -2,7 +2,8 @@
 //! child from start to reaping and what its ending means; it never decides how long an interrupted child may take (the
 //! driver does, by raising its wish) and never reads the child's complaints for anything but the failure's report.
 
-use super::{Agent, Assignment, End, Report, Wish, group::Group, program, report_end};
+use super::{Agent, Assignment, End, Report, Wish, group::Group, program, report_end, report_files};
+use crate::files::Outbox;
 use failure::Failure;
 use std::{future::Future, pin::Pin, time::Duration};
 use tokio::sync::{mpsc, watch};
@@ -26,6 +27,8 @@ pub struct CommandAgent {
     pub silence: Duration,
     /// The most that a child may print on stdout.
     pub max_reply_bytes: usize,
+    /// The largest file in bytes that it may hand out.
+    pub max_file_bytes: u64,
 }
 
 impl Agent for CommandAgent {
@@ -49,12 +52,24 @@ impl CommandAgent {
         if *wish.borrow() != Wish::Run {
             return End::Interrupted { partial: String::new() };
         }
-        match self.start(&assignment) {
-            Ok(group) => Run::new(self, assignment, group, wish, reports.clone()).play().await,
-            Err(failure) => End::Failed { why: failure.to_string(), partial: String::new() },
+        let (turn, limit) = (assignment.turn, self.max_file_bytes);
+        let outbox = Outbox::open(&assignment.state_dir, turn)
+            .inspect_err(|error| {
+                tracing::warn!(turn, %error, "the folder for the agent's files cannot be made; it runs without one")
+            })
+            .ok();
+        let group = match self.start(&assignment, outbox.as_ref()) {
+            Ok(group) => group,
+            Err(failure) => return End::Failed { why: failure.to_string(), partial: String::new() },
+        };
+        let mut end = Run::new(self, assignment, group, wish, reports.clone()).play().await;
+        if let (End::Answered { reply }, Some(outbox)) = (&mut end, outbox) {
+            report_files(reports, turn, outbox.take(limit).await, reply).await;
         }
+        end
     }
-    fn start(&self, assignment: &Assignment) -> Result<Group, Failure> {
+
+    fn start(&self, assignment: &Assignment, outbox: Option<&Outbox>) -> Result<Group, Failure> {
         let mut command = program::command(&self.argv, ARGV)?;
         command
             .env("EVERGATE_SESSION", &assignment.session)
@@ -64,6 +79,9 @@ impl CommandAgent {
             .env("EVERGATE_STATE_DIR", &assignment.state_dir)
             .env("EVERGATE_GENERATION", assignment.generation.to_string())
             .env("EVERGATE_CONVERSATION", assignment.conversation.to_string());
+        if let Some(outbox) = outbox {
+            command.env("EVERGATE_OUTBOX", outbox.path());
+        }
         if let Some(resume) = assignment.resume {
             command.env("EVERGATE_RESUME", resume.as_str());
         }

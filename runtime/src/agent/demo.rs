@@ -159,6 +159,7 @@ mod tests {
             match report.what {
                 What::Progress(Progress::Began) => assert!(texts.is_empty()),
                 What::Progress(Progress::Text(text)) => texts.push(text),
+                What::Progress(Progress::File(_)) => {}
                 What::Ended(end) => {
                     assert_eq!(reports.recv().await, None, "the end is the last report");
                     return (texts, end);
@@ -242,6 +243,7 @@ mod tests {
                 match tokio::time::timeout(Duration::from_secs(5), reports.recv()).await.unwrap().unwrap().what {
                     What::Progress(Progress::Began) => {}
                     What::Progress(Progress::Text(text)) => texts += &text,
+                    What::Progress(Progress::File(_)) => {}
                     What::Ended(End::Interrupted { partial }) => break partial,
                     What::Ended(end) => panic!("{end:?}"),
                 }

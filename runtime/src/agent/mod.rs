@@ -3,6 +3,7 @@
 
 use crate::driver::handle::Handle;
 use crate::environment::BoxFuture;
+use crate::files::Handed;
 use crate::platform::Attachment;
 use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -108,6 +109,8 @@ pub enum Progress {
     Began,
     /// The next piece of the answer.
     Text(String),
+    /// A file that goes with the reply, in the state directory and synced. It counts only if the run answers.
+    File(Attachment),
 }
 
 /// Where a run reports to: `progress` must not lose the order; text may be coalesced.
@@ -152,6 +155,21 @@ pub trait Agent: Send + Sync {
     /// pace, and handed to the next attempt, so that a restart costs neither its words nor the work behind them.
     fn continues(&self) -> bool {
         false
+    }
+}
+
+/// Reports the files that go with a reply; the lines about those that do not are put behind it.
+async fn report_files(reports: &mpsc::Sender<Report>, turn: u64, handed: Handed, reply: &mut String) {
+    for file in handed.files {
+        if reports.send(Report { turn, what: What::Progress(Progress::File(file)) }).await.is_err() {
+            return tracing::debug!(turn, "nobody listens to this turn any more");
+        }
+    }
+    for note in handed.notes {
+        if !reply.is_empty() {
+            reply.push_str("\n\n");
+        }
+        reply.push_str(&note);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The gateway's answers as these commands read them. Every field may be missing and unknown ones are passed over, so that
 //! a client of one version can still watch a gateway of another; the whole answer is what `--json` prints.
 
+use evergate_core::id::GenerationId;
+use evergate_core::life::{self, Process};
 use serde::Deserialize;
 
 use super::events::Event;
@@ -12,6 +14,8 @@ pub struct Status {
     pub generation: u64,
     pub phase: String,
     pub pid: u64,
+    /// When its process was started, in the kernel's ticks; older gateways do not say.
+    pub start_time: Option<u64>,
     pub version: String,
     pub on_disk: OnDisk,
     pub rolled_back: Option<String>,
@@ -30,7 +34,18 @@ pub struct Status {
     pub platforms: Vec<Platform>,
 }
 
-/// A platform beside the local one.
+impl Status {
+    /// The life that answered.
+    pub fn life(&self) -> life::Life {
+        let process = i32::try_from(self.pid).ok().zip(self.start_time);
+        life::Life {
+            generation: Some(GenerationId(self.generation)),
+            process: process.map(|(pid, started)| Process { pid, started }),
+        }
+    }
+}
+
+/// A platform.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Platform {
@@ -357,6 +372,21 @@ pub struct ReplyEvent {
     pub turn: u64,
     pub messages: Vec<u64>,
     pub text: String,
+    #[serde(default)]
+    pub files: Vec<FileOfReply>,
+}
+
+/// A file that goes with a reply.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct FileOfReply {
+    pub path: String,
+    pub media_type: String,
+}
+
+impl std::fmt::Display for FileOfReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[file: {} ({})]", self.path, self.media_type)
+    }
 }
 
 /// The gateway's own words.

@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn reply(message: u64) -> SessionEvent {
-        SessionEvent::Reply(ReplyEvent { turn: 5, messages: vec![message], text: "so".to_owned() })
+        SessionEvent::Reply(ReplyEvent { turn: 5, messages: vec![message], text: "so".to_owned(), files: Vec::new() })
     }
 
     #[test]

@@ -212,7 +212,9 @@ impl Watch {
 
     fn take_reply(&mut self, event: ReplyEvent) {
         if event.messages.contains(&self.message) {
-            self.reply = Some(event.text);
+            let files = event.files.iter().map(ToString::to_string);
+            let lines = std::iter::once(event.text).chain(files).filter(|line| !line.is_empty());
+            self.reply = Some(lines.collect::<Vec<_>>().join("\n"));
         }
     }
 

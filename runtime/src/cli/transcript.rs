@@ -196,6 +196,10 @@ impl Transcript {
             self.answer_text(&event.text, true);
         }
         self.fresh_line();
+        for file in &event.files {
+            self.write(&file.to_string());
+            self.fresh_line();
+        }
     }
 
     fn answer_text(&mut self, text: &str, is_first: bool) {

@@ -44,8 +44,8 @@ const AT_RESTART: [&str; 7] = [
     "log.format",
 ];
 
-/// The sections of which none can be changed while a gateway runs: a platform is entered once.
-const SECTIONS_AT_RESTART: [&str; 2] = ["telegram", "matrix"];
+/// The sections of which none can be changed while a gateway runs: a platform is entered once, with its limits.
+const SECTIONS_AT_RESTART: [&str; 3] = ["files", "telegram", "matrix"];
 
 impl Key {
     /// When a change of it takes effect.
@@ -401,6 +401,14 @@ sections! {
         max_reply_bytes: usize = "1048576", Form::Count { most: LARGEST_REPLY };
     }
 
+    /// `[files]`: files that come with messages and go with answers.
+    pub Files "files" {
+        /// The largest file in bytes that is taken from a chat or from an agent. Platforms have limits of their own.
+        limit: u64 = "20971520", Form::Count { most: 1 << 30 };
+        /// How long files are kept in the state directory; what is unanswered or not sent yet keeps its files.
+        age: Duration = "7d", Form::Duration { zero: Zero::Refused };
+    }
+
     /// `[local]`: the local platform.
     pub Local "local" {
         /// Where the chat page and the API listen; loopback only; port 0 takes any free port.
@@ -423,10 +431,10 @@ sections! {
         stranger_reply: String = "", Form::Text;
         /// How long one poll for messages waits at the server, in whole seconds from 1s to 50s.
         poll: Duration = "25s", Form::Duration { zero: Zero::Refused };
-        /// The largest file in bytes that is taken; the server gives out 20 MiB at most.
-        file_limit: usize = "20971520", Form::Count { most: 20 << 20 };
-        /// How long files that came with messages are kept in the state directory.
-        file_age: Duration = "7d", Form::Duration { zero: Zero::Refused };
+        /// The public address, "https://…", to which the server is to bring messages instead of being polled for them; "" polls.
+        webhook: String = "", Form::Url;
+        /// Where the gateway listens for them, behind whatever answers at that address.
+        webhook_listen: SocketAddr = "127.0.0.1:8788", Form::Listen;
     }
 
     /// `[matrix]`: chats on a Matrix homeserver.

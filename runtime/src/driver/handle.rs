@@ -11,6 +11,7 @@ use crate::pulse::Pulse;
 use evergate_core::effect::{Answer, Place, Refusal};
 use evergate_core::id::{DeliveryId, MessageId, RequestId, SessionId};
 use evergate_core::input::Standing;
+use evergate_core::question::Decision;
 use evergate_core::request::{Mode, Wish};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -20,6 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Calls that may wait for the driver. Above that callers are told to come again.
 pub const CALLS: usize = 1024;
+
+/// How long a message may take to reach the disk before its sender is told to come again.
+const ON_DISK: Duration = Duration::from_secs(20);
 
 /// One call, with the place for its answer.
 pub enum Call {
@@ -43,6 +47,13 @@ pub enum Call {
         delivery: DeliveryId,
         /// What.
         outcome: Outcome,
+    },
+    /// The run of a turn asks its chat.
+    Ask {
+        /// What.
+        question: NewQuestion,
+        /// What was decided. Nothing comes where nobody is asked.
+        answer: oneshot::Sender<Decision>,
     },
     /// Facts beside the records are to be written.
     Keep {
@@ -101,6 +112,21 @@ pub struct NewMessage {
     pub standing: Standing,
     /// The files that came with it.
     pub attachments: Vec<Attachment>,
+}
+
+impl NewMessage {
+    /// The longest text of one, in bytes.
+    pub const LONGEST: usize = 64 * 1024;
+}
+
+/// A question of an agent to its chat.
+pub struct NewQuestion {
+    /// The turn that asks.
+    pub turn: u64,
+    /// What it is about: the same over all attempts of the turn.
+    pub key: u64,
+    /// What is asked, for people.
+    pub text: String,
 }
 
 /// A wish on its way in.
@@ -182,6 +208,11 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// Says something in a session; the answer comes when it is on disk. Every platform's messages come in here.
+    pub async fn say(&self, message: NewMessage) -> Result<MessageAnswer, Unavailable> {
+        self.call(ON_DISK, |answer| Call::Message { message, answer }).await
+    }
+
     /// Makes a call and waits for its answer.
     pub async fn call<T>(
         &self,

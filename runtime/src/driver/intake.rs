@@ -25,6 +25,7 @@ impl Driver {
                 let (request, origin) = (self.new_request(answer), self.origin(by));
                 self.take(Input::ResetBreaker { request, origin });
             }
+            Call::Ask { question, answer } => self.ask(question, answer),
             Call::Delivery { delivery, outcome } => self.delivery_came_to(delivery, outcome),
             Call::Keep { rows, answer } => {
                 self.batch.rows.extend(rows);

@@ -3,6 +3,7 @@
 use crate::command::HELP;
 use evergate_core::id::RequestId;
 use evergate_core::outbox::Notice;
+use evergate_core::question::Ruling;
 use evergate_core::request::{Mode, Outcome};
 use serde_json::Value;
 
@@ -12,6 +13,8 @@ pub struct Facts<'a> {
     pub failure: Option<&'a str>,
     /// Why what would be started next could not take over.
     pub unfit: Option<&'a str>,
+    /// What the agent asks.
+    pub question: Option<&'a str>,
     /// The status, for `/status`.
     pub status: &'a Value,
 }
@@ -54,6 +57,19 @@ pub fn text(notice: Notice, facts: &Facts<'_>) -> String {
              Ask again if it did not.",
             turn.0
         ),
+        Notice::Asks { question, .. } => {
+            let asked = facts.question.unwrap_or("a step that it does not name");
+            format!("The agent asks before it does this: {asked}\nAnswer /allow {0} or /deny {0}.", question.0)
+        }
+        Notice::Ruled { question, ruling, .. } => match ruling {
+            Ruling::Allowed => format!("Allowed (question {}).", question.0),
+            Ruling::Denied => format!("Denied (question {}).", question.0),
+            Ruling::Expired => {
+                format!("Nobody has answered in time, so the agent was told no (question {}).", question.0)
+            }
+        },
+        Notice::NoQuestion => "No such question is open here.".into(),
+        Notice::WhichQuestion => "It is not clear which question that answers: say its number, as in /allow 7.".into(),
         Notice::NotAllowed => "Only operators may do that.".into(),
         Notice::UnknownCommand => format!("There is no such command. These there are:\n{HELP}"),
     }

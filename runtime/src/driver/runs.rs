@@ -49,6 +49,8 @@ pub struct Run {
     said: String,
     /// When that was kept last.
     kept_at: Instant,
+    /// The files that go with its reply.
+    files: Vec<Attachment>,
 }
 
 /// What to start.
@@ -100,6 +102,8 @@ pub enum Done {
         /// Why it could not.
         fit: Result<(), String>,
     },
+    /// Nothing of an earlier generation is alive any more.
+    Reclaimed,
     /// The program on disk has been asked for its version.
     Version {
         /// Which.
@@ -145,6 +149,8 @@ pub enum News {
         end: TurnEnd,
         /// What it said, if that is to be kept.
         reply: Option<String>,
+        /// The files that go with that.
+        files: Vec<Attachment>,
         /// Why it failed.
         failure: Option<String>,
     },
@@ -187,7 +193,7 @@ impl Runs {
             Done::Run
         });
         self.turns.insert(task.id(), turn);
-        self.open.insert(turn, Run { wish, session, started: now, said, kept_at: now });
+        self.open.insert(turn, Run { wish, session, started: now, said, kept_at: now, files: Vec::new() });
     }
 
     /// Whether an attempt of this agent goes on from what an earlier one has said.
@@ -315,19 +321,24 @@ impl Runs {
     /// Takes in a report.
     pub fn take_in(&mut self, report: Report) -> News {
         let turn = TurnId(report.turn);
-        let Some(run) = self.open.get(&turn) else { return News::Nothing };
+        let Some(run) = self.open.get_mut(&turn) else { return News::Nothing };
         match report.what {
             What::Progress(Progress::Began) => News::Began,
             What::Progress(Progress::Text(text)) => News::Text { session: Arc::clone(&run.session), text },
+            What::Progress(Progress::File(file)) => {
+                run.files.push(file);
+                News::Nothing
+            }
             What::Ended(end) => {
-                let session = Arc::clone(&run.session);
+                let (session, files) = (Arc::clone(&run.session), std::mem::take(&mut run.files));
                 self.open.remove(&turn);
                 match end {
                     End::Answered { reply } => {
-                        News::Ended { session, end: TurnEnd::Answered, reply: Some(reply), failure: None }
+                        News::Ended { session, end: TurnEnd::Answered, reply: Some(reply), files, failure: None }
                     }
                     End::Failed { why, .. } => {
-                        News::Ended { session, end: TurnEnd::Failed, reply: None, failure: Some(why) }
+                        let files = Vec::new();
+                        News::Ended { session, end: TurnEnd::Failed, reply: None, files, failure: Some(why) }
                     }
                     End::Interrupted { partial } => {
                         let left = if partial.is_empty() { Partial::Nothing } else { Partial::Text };
@@ -335,6 +346,7 @@ impl Runs {
                             session,
                             end: TurnEnd::Interrupted { partial: left },
                             reply: Some(partial),
+                            files: Vec::new(),
                             failure: None,
                         }
                     }

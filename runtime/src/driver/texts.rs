@@ -2,10 +2,11 @@
 //! can be done again; the core itself carries ids only.
 
 use super::notice::{Facts, text};
-use crate::journal::{Body, MessageBody, RequestBody};
+use crate::journal::{Body, MessageBody, Parcel, RequestBody};
 use evergate_core::effect::Place;
-use evergate_core::id::{MessageId, RequestId, TurnId};
+use evergate_core::id::{MessageId, QuestionId, RequestId, TurnId};
 use evergate_core::outbox::{Content, Notice};
+use evergate_core::question::QuestionKey;
 use evergate_core::record::Record;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -18,9 +19,13 @@ const CHECKS: usize = 16;
 #[derive(Default)]
 pub struct Texts {
     messages: HashMap<MessageId, Arc<MessageBody>>,
-    replies: HashMap<TurnId, Arc<str>>,
+    replies: HashMap<TurnId, Parcel>,
     failures: HashMap<TurnId, Arc<str>>,
     requests: HashMap<RequestId, Arc<RequestBody>>,
+    /// What running turns ask and the core has not numbered.
+    questions: HashMap<(TurnId, QuestionKey), Arc<str>>,
+    /// The same, since it has.
+    asked: HashMap<QuestionId, Arc<str>>,
     /// What the last checks of a candidate found, by check.
     unfit: BTreeMap<RequestId, Arc<str>>,
     /// Messages that are on disk and whose turn is about to start.
@@ -34,8 +39,8 @@ impl Texts {
     }
 
     /// Keeps what an agent answered.
-    pub fn set_reply(&mut self, turn: TurnId, reply: String) {
-        self.replies.insert(turn, reply.into());
+    pub fn set_reply(&mut self, turn: TurnId, reply: Parcel) {
+        self.replies.insert(turn, reply);
     }
 
     /// Keeps why an agent failed.
@@ -46,6 +51,23 @@ impl Texts {
     /// Keeps what a request says.
     pub fn set_request(&mut self, request: RequestId, body: RequestBody) {
         self.requests.insert(request, Arc::new(body));
+    }
+
+    /// Keeps what a turn asks.
+    pub fn set_question(&mut self, turn: TurnId, key: QuestionKey, text: String) {
+        self.questions.insert((turn, key), text.into());
+    }
+
+    /// Its question has a number from now on.
+    pub fn name_question(&mut self, question: QuestionId, turn: TurnId, key: QuestionKey) {
+        if let Some(text) = self.questions.remove(&(turn, key)) {
+            self.asked.insert(question, text);
+        }
+    }
+
+    /// Nobody is to be asked this, or has been asked before.
+    pub fn forget_question(&mut self, turn: TurnId, key: QuestionKey) {
+        self.questions.remove(&(turn, key));
     }
 
     /// Keeps why a candidate could not take over. Of checks long past nobody asks any more.
@@ -100,8 +122,8 @@ impl Texts {
         }
     }
 
-    /// The text of a delivery.
-    pub fn of_content(&self, content: &Content, status: &Value) -> Arc<str> {
+    /// The text of a delivery, with its files.
+    pub fn of_content(&self, content: &Content, status: &Value) -> Parcel {
         match content {
             Content::Reply { turn, .. } => self.replies.get(turn).cloned().unwrap_or_default(),
             Content::Notice(notice) => {
@@ -113,7 +135,11 @@ impl Texts {
                     Notice::RestartRefused { check, .. } => Some(self.unfit(*check)),
                     _ => None,
                 };
-                text(*notice, &Facts { failure, unfit: unfit.as_deref(), status }).into()
+                let question = match notice {
+                    Notice::Asks { question, .. } => self.asked.get(question).map(|asked| &**asked),
+                    _ => None,
+                };
+                text(*notice, &Facts { failure, unfit: unfit.as_deref(), question, status }).into()
             }
         }
     }
@@ -131,6 +157,9 @@ impl Texts {
             Record::RequestMade { request, .. } => {
                 self.requests.remove(request);
             }
+            Record::DeliveryOwed { content: Content::Notice(Notice::Asks { question, .. }), .. } => {
+                self.asked.remove(question);
+            }
             Record::CommandDone { message } => {
                 self.fresh.remove(message);
             }
@@ -138,6 +167,7 @@ impl Texts {
                 messages.iter().for_each(|message| drop(self.fresh.remove(message)));
                 self.replies.remove(turn);
                 self.failures.remove(turn);
+                self.questions.retain(|(asking, _), _| asking != turn);
             }
             _ => {}
         }

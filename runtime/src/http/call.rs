@@ -1,12 +1,14 @@
 //! One call: what is asked of a server, and how long it may take.
 
 use super::form::{self, Part};
+use super::upload::Piece;
 use crate::secret::Secret;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
+use std::path::Path;
 use std::time::Duration;
 
 /// What a segment of a path or a query may hold as it is (RFC 3986, 2.3).
@@ -54,7 +56,7 @@ pub struct Call {
 /// What a call carries.
 #[derive(Clone)]
 pub(super) enum Content {
-    Bytes(Bytes),
+    Piece(Piece),
     /// Written when the call is sent: its boundary is random.
     Form(Vec<Part>),
 }
@@ -69,7 +71,7 @@ impl Call {
             name,
             target: path.to_owned(),
             headers: HeaderMap::new(),
-            body: Content::Bytes(Bytes::new()),
+            body: Content::Piece(Piece::Bytes(Bytes::new())),
             patience: Patience::default(),
             repeatable,
             fault: None,
@@ -124,7 +126,7 @@ impl Call {
     pub fn json(mut self, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
             Ok(bytes) => {
-                self.body = Content::Bytes(bytes.into());
+                self.body = Content::Piece(Piece::Bytes(bytes.into()));
                 self.header(CONTENT_TYPE, "application/json")
             }
             Err(error) => {
@@ -137,7 +139,14 @@ impl Call {
     /// With a body of these bytes.
     #[must_use]
     pub fn bytes(mut self, content_type: &str, body: Bytes) -> Self {
-        self.body = Content::Bytes(body);
+        self.body = Content::Piece(Piece::Bytes(body));
+        self.header(CONTENT_TYPE, content_type)
+    }
+
+    /// With a file of so many bytes as its body, which is read while it is sent.
+    #[must_use]
+    pub fn file(mut self, content_type: &str, path: &Path, size: u64) -> Self {
+        self.body = Content::Piece(Piece::File(path.into(), size));
         self.header(CONTENT_TYPE, content_type)
     }
 
@@ -163,13 +172,13 @@ impl Call {
         self
     }
 
-    /// The bytes of the body, and with a form its content type.
-    pub(super) fn content(&self, random: impl FnOnce(&mut [u8])) -> (Bytes, Option<HeaderValue>) {
+    /// The body, and with a form its content type.
+    pub(super) fn content(&self, random: impl FnOnce(&mut [u8])) -> (Vec<Piece>, Option<HeaderValue>) {
         match &self.body {
-            Content::Bytes(bytes) => (bytes.clone(), None),
+            Content::Piece(piece) => (vec![piece.clone()], None),
             Content::Form(parts) => {
-                let (bytes, content_type) = form::write(parts, random);
-                (bytes, HeaderValue::from_str(&content_type).ok())
+                let (pieces, content_type) = form::write(parts, random);
+                (pieces, HeaderValue::from_str(&content_type).ok())
             }
         }
     }

@@ -6,11 +6,10 @@ use super::call::{Call, own_headers};
 use super::error::{Error, Place, Stage};
 use super::link::{Link, Lost};
 use super::tls::Trust;
+use super::upload::Upload;
 use crate::environment::Environment;
 use crate::secret::Secret;
 use evergate_core::time::Instant;
-use http_body_util::Full;
-use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Request, Response, Version};
 use serde::de::DeserializeOwned;
@@ -100,7 +99,7 @@ impl Client {
         Ok(Answer { status, headers: head.headers, body })
     }
 
-    fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, String> {
+    fn request(&self, call: &Call) -> Result<Request<Upload>, String> {
         if let Some(fault) = &call.fault {
             return Err(fault.clone());
         }
@@ -110,7 +109,7 @@ impl Client {
             .uri(self.base.target(&call.target))
             .version(Version::HTTP_11)
             .header(HOST, self.base.authority())
-            .body(Full::new(body))
+            .body(Upload::new(body))
             .map_err(|_| "its path is no path".to_owned())?;
         let headers = request.headers_mut();
         headers.extend(own_headers());
@@ -124,7 +123,7 @@ impl Client {
     async fn exchange(
         &self,
         call: &Call,
-        request: Request<Full<Bytes>>,
+        request: Request<Upload>,
         place: &Place,
         end: Option<(Instant, Duration)>,
     ) -> Result<(Link, Response<hyper::body::Incoming>), Error> {

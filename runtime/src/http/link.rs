@@ -3,8 +3,8 @@
 use super::base::Base;
 use super::error::chain;
 use super::tls::Trust;
+use super::upload::Upload;
 use crate::environment::{Environment, Stream};
-use http_body_util::Full;
 use hyper::body::{Body as _, Bytes, Frame, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper::{Request, Response};
@@ -14,11 +14,11 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 /// The end of a connection that has to be driven.
-type Driven = Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+type Driven = Connection<TokioIo<Box<dyn Stream>>, Upload>;
 
 /// One connection.
 pub(super) struct Link {
-    requests: SendRequest<Full<Bytes>>,
+    requests: SendRequest<Upload>,
     /// `None` once it has ended.
     connection: Option<Driven>,
 }
@@ -60,7 +60,7 @@ impl Link {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Lost> {
+    pub async fn exchange(&mut self, request: Request<Upload>) -> Result<Response<Incoming>, Lost> {
         if let Err(error) = self.ready().await {
             return Err(Lost { reason: chain(&error), sent: false });
         }

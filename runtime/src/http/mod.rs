@@ -17,6 +17,7 @@ mod link;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upload;
 
 pub use base::{Base, NoBase};
 pub use body::{Answer, Body};

@@ -86,13 +86,17 @@ impl Event {
     }
 
     fn delivery(session: SessionId, content: &Content, body: &Body) -> Self {
-        let text = match body {
-            Body::Text(text) | Body::Owed(text) => text,
-            _ => "",
+        let (text, files) = match body {
+            Body::Text(parcel) | Body::Owed(parcel) => (&*parcel.text, &*parcel.files),
+            _ => ("", &[] as &[_]),
         };
         match content {
             Content::Reply { turn, messages } => {
-                Self::new(session, "reply", &json!({"turn": turn, "messages": messages, "text": text}))
+                let mut data = json!({"turn": turn, "messages": messages, "text": text});
+                if !files.is_empty() {
+                    data["files"] = json!(files);
+                }
+                Self::new(session, "reply", &data)
             }
             Content::Notice(
                 Notice::RestartAccepted { request, .. }
@@ -106,6 +110,14 @@ impl Event {
                 | Notice::MayBeMissing { turn }
                 | Notice::Quarantined { turn, .. },
             ) => Self::new(session, "notice", &json!({"text": text, "turn": turn})),
+            Content::Notice(Notice::Asks { question, turn }) => {
+                Self::new(session, "notice", &json!({"text": text, "turn": turn, "question": question}))
+            }
+            Content::Notice(Notice::Ruled { question, turn, ruling }) => Self::new(
+                session,
+                "notice",
+                &json!({"text": text, "turn": turn, "question": question, "ruling": ruling}),
+            ),
             Content::Notice(Notice::Renewed { conversation }) => {
                 Self::new(session, "notice", &json!({"text": text, "conversation": conversation}))
             }

@@ -42,13 +42,40 @@ pub enum Body {
     /// For an accepted message.
     Message(Arc<MessageBody>),
     /// For an owed delivery: its text, which is delivered with its event.
-    Text(Arc<str>),
+    Text(Parcel),
     /// For an owed delivery whose platform has to send it: its text, kept until it is settled.
-    Owed(Arc<str>),
+    Owed(Parcel),
     /// For a request.
     Request(Arc<RequestBody>),
     /// For the beginning of a generation.
     Owner(Box<Owner>),
+}
+
+/// A text that a chat is owed, with the files that go along.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parcel {
+    /// The text.
+    pub text: Arc<str>,
+    /// The files, in the state directory and synced.
+    pub files: Arc<[Attachment]>,
+}
+
+impl From<Arc<str>> for Parcel {
+    fn from(text: Arc<str>) -> Self {
+        Self { text, files: Arc::default() }
+    }
+}
+
+impl From<String> for Parcel {
+    fn from(text: String) -> Self {
+        Arc::<str>::from(text).into()
+    }
+}
+
+impl From<&str> for Parcel {
+    fn from(text: &str) -> Self {
+        Arc::<str>::from(text).into()
+    }
 }
 
 /// A message as its platform gave it.
@@ -184,6 +211,15 @@ pub type Rows = BTreeMap<(String, String), Option<String>>;
 
 /// The scope of what running answers say so far, by turn; a row goes in the commit that ends its turn.
 pub const SAID: &str = "said";
+
+/// The scope of the files that go with replies, by turn; a row is written with the record that owes the reply.
+pub const FILES: &str = "files";
+
+/// The files that such a row names.
+#[must_use]
+pub fn attachments(row: Option<&str>) -> Vec<Attachment> {
+    row.and_then(|row| serde_json::from_str(row).ok()).unwrap_or_default()
+}
 
 /// Records that go to disk together or not at all.
 #[derive(Debug, Default)]

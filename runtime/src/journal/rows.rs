@@ -2,8 +2,9 @@
 //! and failing are the business of `store`.
 
 use super::event::TurnFacts;
-use super::{Batch, Body, Event, Logged, StoredGeneration, StoredMessage, StoredRequest, Write};
-use evergate_core::id::{GenerationId, MessageId, RequestId, SessionId, TurnId};
+use super::{Batch, Body, Event, FILES, Logged, StoredGeneration, StoredMessage, StoredRequest, Write};
+use evergate_core::id::{GenerationId, MessageId, QuestionId, RequestId, SessionId, TurnId};
+use evergate_core::outbox::Content;
 use evergate_core::record::{Highest, Record, Slot, Subject};
 use redb::{Database, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
@@ -163,8 +164,14 @@ fn write_nouns(transaction: &WriteTransaction, write: &Write, at_ms: u64, line: 
             };
             transaction.open_table(MESSAGES)?.insert(message.0, to_json(&stored).as_slice())?;
         }
-        (Record::DeliveryOwed { delivery, .. }, Body::Owed(text)) => {
-            transaction.open_table(OWED)?.insert(delivery.0, &**text)?;
+        (Record::DeliveryOwed { delivery, content, .. }, Body::Owed(parcel) | Body::Text(parcel)) => {
+            if matches!(write.body, Body::Owed(_)) {
+                transaction.open_table(OWED)?.insert(delivery.0, &*parcel.text)?;
+            }
+            if let (Content::Reply { turn, .. }, false) = (content, parcel.files.is_empty()) {
+                let files = String::from_utf8_lossy(&to_json(&parcel.files.to_vec())).into_owned();
+                transaction.open_table(ROWS)?.insert((FILES, turn.0.to_string().as_str()), files.as_str())?;
+            }
         }
         (Record::DeliverySettled { delivery, .. }, _) => {
             transaction.open_table(OWED)?.remove(delivery.0)?;
@@ -254,6 +261,7 @@ const fn key_of((subject, fact): Slot) -> (u8, u64, u8) {
         Subject::Turn(id) => (3, id.0, fact),
         Subject::Delivery(id) => (4, id.0, fact),
         Subject::Request(id) => (5, id.0, fact),
+        Subject::Question(id) => (6, id.0, fact),
     }
 }
 
@@ -267,6 +275,7 @@ pub const fn slot_of((kind, id, fact): (u8, u64, u8)) -> Option<Slot> {
         3 => Subject::Turn(TurnId(id)),
         4 => Subject::Delivery(DeliveryId(id)),
         5 => Subject::Request(RequestId(id)),
+        6 => Subject::Question(QuestionId(id)),
         _ => return None,
     };
     Some((subject, fact))

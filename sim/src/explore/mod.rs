@@ -1,6 +1,8 @@
 //! The explorer: every state that a world within the bounds of a scope can come to, looked at with every rule. What it
 //! finds is the shortest way there, as steps that can be taken again.
 
+#[cfg(test)]
+mod alike;
 pub mod graph;
 pub mod liveness;
 pub mod scope;

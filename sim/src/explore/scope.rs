@@ -59,17 +59,16 @@ const fn shape(states: usize, edges: usize) -> Shape {
     Shape { states, edges }
 }
 
-/// The rooms of `ci`, but for those in which somebody climbs: how many states those have is not the same with every number of threads,
-/// since two states count as one there that are not quite alike.
-const CI: [Shape; 37] = [
-    shape(146_607, 314_232),
-    shape(83_618, 172_560),
-    shape(83_618, 172_560),
-    shape(83_618, 172_560),
-    shape(83_618, 172_560),
-    shape(83_618, 172_560),
-    shape(86_812, 181_040),
-    shape(83_883, 172_825),
+/// The rooms of `ci`.
+const CI: [Shape; 40] = [
+    shape(146_212, 313_616),
+    shape(83_230, 171_949),
+    shape(83_230, 171_949),
+    shape(83_230, 171_949),
+    shape(83_230, 171_949),
+    shape(83_230, 171_949),
+    shape(86_424, 180_429),
+    shape(83_495, 172_214),
     shape(54_089, 99_295),
     shape(40_038, 67_011),
     shape(40_038, 67_011),
@@ -87,22 +86,31 @@ const CI: [Shape; 37] = [
     shape(15_797, 27_293),
     shape(15_797, 27_293),
     shape(40_583, 69_111),
-    shape(564_799, 995_657),
-    shape(2_796_889, 6_057_215),
+    shape(562_080, 991_191),
+    shape(2_749_146, 5_965_270),
     shape(20_015, 34_780),
-    shape(235_222, 422_021),
-    shape(1_088_295, 2_289_625),
+    shape(235_023, 421_713),
+    shape(1_072_674, 2_259_907),
     shape(13_018, 23_390),
-    shape(208_581, 537_826),
-    shape(64_208, 118_923),
-    shape(22_444, 49_152),
-    shape(272_722, 747_821),
-    shape(681_039, 1_595_326),
-    shape(36_862, 71_398),
+    shape(201_824, 523_134),
+    shape(63_995, 118_594),
+    shape(21_593, 47_576),
+    shape(268_664, 737_937),
+    shape(678_410, 1_590_250),
+    shape(36_765, 71_243),
+    shape(471_471, 1_430_565),
+    shape(539_480, 1_874_043),
+    shape(423_230, 1_194_526),
 ];
 /// The rooms of `seed`.
-const SEED: [Shape; 5] =
-    [shape(10_159, 19_229), shape(18_953, 32_781), shape(2_521, 4_385), shape(4_058, 7_389), shape(9_484, 16_140)];
+const SEED: [Shape; 6] = [
+    shape(10_090, 19_129),
+    shape(18_953, 32_781),
+    shape(2_521, 4_385),
+    shape(4_004, 7_310),
+    shape(9_457, 16_101),
+    shape(12_907, 37_946),
+];
 
 impl Room {
     fn uncertain(&self) -> Uncertain {
@@ -138,6 +146,7 @@ pub fn limits() -> Limits {
         queued_per_session: 2,
         turns: 2,
         unknown_sends: 2,
+        question_expiry: Duration::from_secs(7),
         ..Limits::default()
     }
 }
@@ -172,6 +181,17 @@ const UNFIT: [Manner; 6] = [
 
 /// A platform that cannot tell a repeat, and how the process that sends may be ended.
 const BLIND: [Manner; 4] = [Manner::Restart, Manner::Force, Manner::ChatRestart, Manner::Blind];
+
+/// Agents that ask their chat, which may answer, and how what waits for that may be ended.
+const ASKS: [Manner; 7] = [
+    Manner::Questions,
+    Manner::Decides,
+    Manner::Restart,
+    Manner::Force,
+    Manner::Terminate,
+    Manner::ChatStop,
+    Manner::ChatRestart,
+];
 
 /// The same, where what may have arrived is not sent again.
 const DROPS: [Manner; 4] = [Manner::Force, Manner::Terminate, Manner::Blind, Manner::DropsUncertain];
@@ -239,17 +259,20 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 35 | systemd | X |
 /// | 36 | systemd | R, K, J and X on a platform that cannot tell a repeat |
 /// | 37 | supervise | the same, where what may have arrived is not sent again |
-/// | 38–40 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
+/// | 38 | systemd | M, R, K and J with agents that ask their chat |
+/// | 39–41 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
     let supervisors = || Contract::TABLE.iter().map(|contract| contract.supervisor);
+    let climbs = [Manner::Climb, Manner::ClimbForced, Manner::Unwatched];
     let seed = vec![
         room(Evergate, Size(1, 1, 1, 1, 0), &ALL),
         room(Systemd, Size(1, 1, 1, 0, 1), &ALL),
         room(Nobody, Size(2, 2, 0, 1, 0), &[]),
         room(Nobody, Size(1, 1, 1, 1, 0), &UNFIT),
         with(room(Evergate, Size(1, 1, 1, 1, 0), &BLIND), |budget| budget.lost_sends = 2),
+        climbed(room(Evergate, Size(1, 0, 0, 1, 0), &climbs), 1),
     ];
     let mut ci: Vec<Room> = supervisors().map(|who| room(who, Size(1, 1, 1, 1, 1), &ALL)).collect();
     ci.extend(supervisors().map(|who| room(who, Size(3, 3, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));
@@ -270,8 +293,8 @@ pub fn table() -> Vec<Scope> {
         }),
         with(room(Systemd, Size(1, 1, 1, 1, 1), &BLIND), |budget| (budget.lost_sends, budget.freezes) = (2, 1)),
         with(room(Evergate, Size(1, 1, 1, 1, 1), &DROPS), |budget| budget.lost_sends = 1),
+        room(Systemd, Size(1, 2, 1, 1, 1), &ASKS),
     ]);
-    let climbs = [Manner::Climb, Manner::ClimbForced, Manner::Unwatched];
     let watched = [Manner::Climb, Manner::ClimbForced, Manner::Terminate];
     ci.extend([
         climbed(room(Nobody, Size(1, 1, 0, 1, 0), &climbs), 1),

@@ -19,6 +19,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// One life of the process, as `main` has it.
@@ -96,6 +97,7 @@ async fn generation(
             oracle: Arc::clone(&world.oracle),
         }),
         signals,
+        file_age: Duration::MAX,
         owner: Owner {
             version: String::new(),
             rolled_back: None,

@@ -237,6 +237,7 @@ impl Subject for Naive {
             Input::Known { message } => self.message_known(message),
             Input::TurnBegan { .. } | Input::TurnProgressed { .. } | Input::Elapsed => {}
             Input::TurnEnded { turn, end } => self.turn_ended(turn, end),
+            Input::Question { turn, key } => self.effects.push_back(Effect::Unasked { turn, key }),
             Input::TurnGone { turn } => self.turn_gone(turn),
             Input::DeliverySent { delivery } => self.delivery_settled(delivery, Fate::Sent),
             Input::DeliveryRejected { delivery } => self.delivery_settled(delivery, Fate::Rejected),
@@ -251,7 +252,7 @@ impl Subject for Naive {
             | Input::SupervisorStays { .. }
             | Input::CandidateFit { .. }
             | Input::CandidateUnfit { .. } => self.effects.push_back(Effect::Ignored),
-            Input::Limits(limits) => self.limits = limits,
+            Input::Limits(limits) => self.limits = *limits,
             Input::Synced { through } => self.synced(now, through),
             Input::SyncFailed => self.sync_failed(),
             Input::PlatformsOpen => {

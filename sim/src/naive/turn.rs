@@ -110,6 +110,7 @@ impl Naive {
             }
             Asked::StopTurn => Notice::NothingToStop,
             Asked::Status => Notice::Status,
+            Asked::Decide { .. } => Notice::NoQuestion,
             Asked::Help => Notice::Help,
             Asked::Prompt | Asked::Renew | Asked::UnknownCommand => Notice::UnknownCommand,
         };

@@ -193,7 +193,12 @@ impl World<'_> {
                     *kill_at = until.max(*kill_at);
                 }
             }
-            Effect::ClosePlatforms | Effect::Stopping | Effect::Phase(_) | Effect::Ignored => {}
+            Effect::Decided { .. }
+            | Effect::Unasked { .. }
+            | Effect::ClosePlatforms
+            | Effect::Stopping
+            | Effect::Phase(_)
+            | Effect::Ignored => {}
         }
         None
     }

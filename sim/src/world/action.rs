@@ -52,6 +52,11 @@ pub enum Action {
         /// Whether it waits for the outcome.
         waits: bool,
     },
+    /// An agent asks its chat.
+    AgentQuestions {
+        /// Its turn.
+        turn: TurnId,
+    },
     /// Nothing of an earlier generation's turn is alive any more.
     Reclaimed {
         /// Which.

@@ -2,12 +2,13 @@
 
 use super::action::{Action, Fate, Nature, Step};
 use super::memory::{Desk, Memory};
-use super::{Agent, Manner, Offer, Process, World};
+use super::{Agent, Asks, Manner, Offer, Process, World};
 use crate::subject::{Rescue, Subject};
 use evergate_core::gateway::{Pending, Phase};
-use evergate_core::id::{SessionId, TurnId};
+use evergate_core::id::{QuestionId, SessionId, TurnId};
 use evergate_core::input::{Asked, Partial, Standing, TurnEnd};
 use evergate_core::invariant::{Checks, Invariant};
+use evergate_core::question::Decision;
 use evergate_core::recovery::Start;
 use evergate_core::request::{Mode, Signal, Wish};
 
@@ -122,7 +123,10 @@ impl<S: Subject> World<S> {
         let agents = memory.hands(self.hands).agents.iter();
         for (turn, agent) in agents.filter(|(_, agent)| agent.generation == generation) {
             agent.ends(*turn, manner(Manner::AgentFails), actions);
-            if agent.interrupted || agent.killed || agent.waits_for.is_some() || self.left.requests == 0 {
+            if manner(Manner::Questions) && agent.may_ask() {
+                actions.push(Action::AgentQuestions { turn: *turn });
+            }
+            if agent.interrupted || agent.killed || agent.waits() || self.left.requests == 0 {
                 continue;
             }
             if manner(Manner::TurnRestart) {
@@ -165,6 +169,12 @@ impl<S: Subject> World<S> {
         for session in (1..=sessions).map(SessionId) {
             let mut say = |asked: Asked, standing: Standing| actions.push(Action::Say { session, asked, standing });
             say(Asked::Prompt, Standing::Operator);
+            if memory.setting.manners.contains(&Manner::Decides) {
+                for question in self.questions_in(memory, session) {
+                    say(Asked::Decide { question: Some(question), decision: Decision::Allow }, Standing::Guest);
+                    say(Asked::Decide { question: None, decision: Decision::Deny }, Standing::Guest);
+                }
+            }
             for manner in &memory.setting.manners {
                 match manner {
                     Manner::ChatRestart if self.left.requests > 0 => {
@@ -179,6 +189,12 @@ impl<S: Subject> World<S> {
                 }
             }
         }
+    }
+
+    /// The questions that a chat may know, decided or not.
+    fn questions_in(&self, memory: &Memory<S>, session: SessionId) -> Vec<QuestionId> {
+        let turns = memory.journal(self.durable).turns.values().filter(|turn| turn.session == session);
+        turns.flat_map(|turn| turn.questions.keys().copied()).collect()
     }
 
     fn what_breaks(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
@@ -270,6 +286,15 @@ impl<S: Subject> World<S> {
 }
 
 impl Agent {
+    /// Whether it goes on only when it is told something.
+    fn waits(&self) -> bool {
+        self.waits_for.is_some() || self.question == Asks::Waits
+    }
+
+    fn may_ask(&self) -> bool {
+        !self.interrupted && !self.killed && self.waits_for.is_none() && self.question == Asks::Nothing
+    }
+
     fn ends(&self, turn: TurnId, fails: bool, actions: &mut Vec<Action>) {
         let mut end = |end: TurnEnd| actions.push(Action::AgentEnds { turn, end });
         if self.killed {
@@ -277,7 +302,7 @@ impl Agent {
         } else if self.interrupted {
             end(TurnEnd::Interrupted { partial: Partial::Text });
             end(TurnEnd::Answered);
-        } else if self.waits_for.is_none() {
+        } else if !self.waits() {
             end(TurnEnd::Answered);
             if fails {
                 end(TurnEnd::Failed);

@@ -177,6 +177,8 @@ impl Hasher for Encoder {
     fn write_u128(&mut self, hashed: u128) {
         match Kind::of(hashed) {
             Some((Kind::Instant, at)) => self.instant(at),
+            // None has this number: how far it is from the newest says nothing.
+            Some((Kind::Generation, 0)) => self.bytes.push(u8::MAX),
             Some((kind, id)) => {
                 let kind = kind as usize - 1;
                 self.ids.add(kind, id);
@@ -225,6 +227,9 @@ mod tests {
         let far = [GenerationId(1), GenerationId(5)];
         assert_ne!(bytes(0, &far), bytes(0, &[GenerationId(4), GenerationId(5)]));
         assert_eq!(bytes(0, &far), bytes(0, &[GenerationId(11), GenerationId(15)]));
+        let none = GenerationId(0);
+        assert_eq!(bytes(0, &[none, GenerationId(5)]), bytes(0, &[none, GenerationId(6)]));
+        assert_ne!(bytes(0, &[none, GenerationId(5)]), bytes(0, &[GenerationId(5), GenerationId(5)]));
         let ids = |generation: u64| Encoder::default().encode(BEGINNING, &GenerationId(generation)).ids;
         let between = |a: u64, b: u64| {
             let mut bytes = Vec::new();

@@ -54,7 +54,23 @@ pub(super) struct Kept<T> {
     shape: Option<u32>,
 }
 
-pub(super) type Store<T> = Table<Kept<T>>;
+/// All parts of a kind, and the shapes that those with times in them had.
+pub(super) struct Store<T> {
+    kept: Table<Kept<T>>,
+    timed: Table<Timed<T>>,
+}
+
+impl<T> Default for Store<T> {
+    fn default() -> Self {
+        Self { kept: Table::default(), timed: Table::default() }
+    }
+}
+
+impl<T> Store<T> {
+    fn get(&self, part: Part<T>) -> &Kept<T> {
+        self.kept.get(part.number())
+    }
+}
 
 /// Something that two parts become together.
 struct Union<A, B> {
@@ -63,8 +79,8 @@ struct Union<A, B> {
 }
 
 /// The shape of a part at a time.
-struct Timed {
-    part: u32,
+struct Timed<T> {
+    part: Part<T>,
     now: Instant,
     shape: u32,
 }
@@ -79,7 +95,6 @@ pub struct Memory<S: Subject> {
     said: Store<Vec<Said>>,
     hands: Store<Hands>,
     shapes: Table<Box<[u8]>>,
-    timed: Table<Timed>,
     pub(super) doings: Table<Doing>,
     pub(super) reactions: Table<Reaction<S>>,
     pub(super) judgements: Table<Judgement>,
@@ -93,14 +108,13 @@ impl<S: Subject> Memory<S> {
     pub fn new(setting: Setting<S>) -> Self {
         let memory = Self {
             setting,
-            subjects: Table::default(),
-            witnesses: Table::default(),
-            journals: Table::default(),
-            commits: Table::default(),
-            said: Table::default(),
-            hands: Table::default(),
+            subjects: Store::default(),
+            witnesses: Store::default(),
+            journals: Store::default(),
+            commits: Store::default(),
+            said: Store::default(),
+            hands: Store::default(),
             shapes: Table::default(),
-            timed: Table::default(),
             doings: Table::default(),
             reactions: Table::default(),
             judgements: Table::default(),
@@ -116,27 +130,27 @@ impl<S: Subject> Memory<S> {
     pub(super) const NOTHING: Part<Commit> = Part::numbered(0);
 
     pub(super) fn instance(&self, part: Part<Instance<S>>) -> &Instance<S> {
-        &self.subjects.get(part.number()).value
+        &self.subjects.get(part).value
     }
 
     pub(super) fn witness(&self, part: Part<Witness>) -> &Witness {
-        &self.witnesses.get(part.number()).value
+        &self.witnesses.get(part).value
     }
 
     pub(super) fn journal(&self, part: Part<Recovered>) -> &Recovered {
-        &self.journals.get(part.number()).value
+        &self.journals.get(part).value
     }
 
     pub(super) fn commit(&self, part: Part<Commit>) -> &Commit {
-        &self.commits.get(part.number()).value
+        &self.commits.get(part).value
     }
 
     pub(super) fn said(&self, part: Part<Vec<Said>>) -> &[Said] {
-        &self.said.get(part.number()).value
+        &self.said.get(part).value
     }
 
     pub(super) fn hands(&self, part: Part<Hands>) -> &Hands {
-        &self.hands.get(part.number()).value
+        &self.hands.get(part).value
     }
 
     pub(super) fn doing(&self, number: u32) -> &Doing {
@@ -146,7 +160,7 @@ impl<S: Subject> Memory<S> {
     /// Keeps a value.
     pub(super) fn keep<T: Clone + Hash + Eq>(&self, store: &Store<T>, encoder: &mut Encoder, value: T) -> Part<T> {
         let hash = hash_of(&value);
-        if let Some(number) = store.find(hash, |kept| kept.value == value) {
+        if let Some(number) = store.kept.find(hash, |kept| kept.value == value) {
             return Part::numbered(number);
         }
         let encoded = encoder.encode(BEGINNING, &value);
@@ -154,7 +168,7 @@ impl<S: Subject> Memory<S> {
         let shape = (!encoded.timed).then(|| self.shape(encoded.bytes));
         // A copy holds no more memory than it needs.
         let value = value.clone();
-        Part::numbered(store.add(hash, Kept { value, ids, shape }, |known, new| known.value == new.value))
+        Part::numbered(store.kept.add(hash, Kept { value, ids, shape }, |known, new| known.value == new.value))
     }
 
     /// Keeps a gateway.
@@ -163,14 +177,14 @@ impl<S: Subject> Memory<S> {
         let same = |now: Instant, subject: &S, kept: &Kept<Instance<S>>| {
             kept.value.now == now && kept.value.subject == *subject
         };
-        if let Some(number) = self.subjects.find(hash, |kept| same(now, subject, kept)) {
+        if let Some(number) = self.subjects.kept.find(hash, |kept| same(now, subject, kept)) {
             return Part::numbered(number);
         }
         let encoded = encoder.encode(now, subject);
         let (ids, shape) = (encoded.ids, Some(self.shape(encoded.bytes)));
         let value = Instance::new(now, subject.clone());
         let kept = Kept { value, ids, shape };
-        Part::numbered(self.subjects.add(hash, kept, |known, new| same(new.value.now, &new.value.subject, known)))
+        Part::numbered(self.subjects.kept.add(hash, kept, |known, new| same(new.value.now, &new.value.subject, known)))
     }
 
     fn shape(&self, bytes: &[u8]) -> u32 {
@@ -187,17 +201,17 @@ impl<S: Subject> Memory<S> {
         now: Instant,
         part: Part<T>,
     ) -> (u32, Ids) {
-        let kept = store.get(part.number());
+        let kept = store.get(part);
         let shape = kept.shape.unwrap_or_else(|| {
             let hash = hash_of(&(part, now));
-            let same = |timed: &Timed| timed.part == part.number() && timed.now == now;
-            let number = self.timed.find(hash, same).unwrap_or_else(|| {
+            let same = |timed: &Timed<T>| timed.part == part && timed.now == now;
+            let number = store.timed.find(hash, same).unwrap_or_else(|| {
                 let shape = self.shape(encoder.encode(now, &kept.value).bytes);
-                self.timed.add(hash, Timed { part: part.number(), now, shape }, |known, new| {
-                    known.part == new.part && known.now == new.now
-                })
+                store
+                    .timed
+                    .add(hash, Timed { part, now, shape }, |known, new| known.part == new.part && known.now == new.now)
             });
-            self.timed.get(number).shape
+            store.timed.get(number).shape
         });
         (shape, kept.ids)
     }
@@ -274,6 +288,12 @@ impl<'m, S: Subject> Desk<'m, S> {
         let Setting { limits, contract, .. } = &self.memory.setting;
         let witness = Witness::new(limits.clone(), *contract);
         self.memory.keep(&self.memory.witnesses, &mut self.encoder, witness)
+    }
+
+    /// A gateway as it is at a later time.
+    pub(super) fn later(&mut self, now: Instant, part: Part<Instance<S>>) -> Part<Instance<S>> {
+        let memory = self.memory;
+        memory.keep_instance(&mut self.encoder, now, &memory.instance(part).subject)
     }
 
     pub(super) fn keep_journal(&mut self, journal: Recovered) -> Part<Recovered> {

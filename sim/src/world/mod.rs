@@ -113,6 +113,10 @@ pub enum Manner {
     Interrupt,
     /// The supervisor is told to stop the gateway.
     SupervisorStop,
+    /// An agent asks its chat, once in each of its starts and always the same.
+    Questions,
+    /// Somebody there may answer, or may not.
+    Decides,
     /// An agent fails.
     AgentFails,
     /// People speak to the first generation only: a narrower room, for dimensions that are large together.
@@ -183,6 +187,18 @@ pub struct Agent {
     killed: bool,
     /// The request whose outcome its child waits for.
     waits_for: Option<RequestId>,
+    question: Asks,
+}
+
+/// How far an agent has come with its question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Asks {
+    /// It has asked nothing.
+    Nothing,
+    /// It has asked, and waits.
+    Waits,
+    /// It was told.
+    Heard,
 }
 
 /// What others have in their hands.

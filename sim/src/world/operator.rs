@@ -282,7 +282,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             _ => false,
         };
         world.left.slow -= u8::from(answers && world.left.slow > 0);
-        world.now = at;
+        self.waits_until(world, at);
         self.operator_looks(world, index);
     }
 

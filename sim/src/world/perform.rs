@@ -5,16 +5,18 @@ use super::action::{Action, Fate, Step};
 use super::judgement::Sight;
 use super::memory::{Desk, Memory};
 use super::reaction::{Before, Reaction, Writes};
-use super::{Agent, Hands, Manner, Offer, Process, Said, World};
+use super::{Agent, Asks, Hands, Manner, Offer, Process, Said, World};
 use crate::subject::Subject;
 use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::Phase;
 use evergate_core::id::{MessageId, RequestId, TurnId};
 use evergate_core::input::{Asked, Input};
 use evergate_core::invariant::Checks;
+use evergate_core::question::QuestionKey;
 use evergate_core::record::Record;
 use evergate_core::recovery::Start;
 use evergate_core::request::{Mode, Origin, Signal, Wish};
+use evergate_core::time::Instant;
 
 /// Who wants to know what happens inside of a step.
 pub trait Observer {
@@ -49,6 +51,7 @@ const fn is_visible(effect: &Effect) -> bool {
             | Effect::Start { .. }
             | Effect::Interrupt { .. }
             | Effect::Kill { .. }
+            | Effect::Decided { .. }
             | Effect::Send { .. }
             | Effect::Transmit { .. }
             | Effect::Answer { .. }
@@ -163,6 +166,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
                 self.tell(world, Input::TurnEnded { turn, end });
             }
             Action::AgentAsks { turn, waits } => self.agent_asks(world, turn, waits),
+            Action::AgentQuestions { turn } => {
+                self.change_agent(world, turn, |agent| agent.question = Asks::Waits);
+                self.tell(world, Input::Question { turn, key: QuestionKey::default() });
+            }
             Action::Reclaimed { turn } => {
                 self.change_hands(world, |hands| {
                     hands.reclaims.remove(&turn);
@@ -317,6 +324,12 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         self.tell(world, if fit { Input::CandidateFit { request } } else { Input::CandidateUnfit { request } });
     }
 
+    /// Time passes, and the gateway is told nothing: it is the same, and its deadlines are nearer.
+    pub(super) fn waits_until(&mut self, world: &mut World<S>, at: Instant) {
+        world.now = at;
+        world.subject = world.subject.map(|part| self.desk.later(at, part));
+    }
+
     pub(super) fn tell(&mut self, world: &mut World<S>, input: Input) {
         let Some(subject) = world.subject else { return };
         self.observer.input(&input);
@@ -372,11 +385,15 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Effect::Refuse { message, .. } => self.offered(world, message, Offer::Refused),
             Effect::Start { turn, session, .. } => {
                 let generation = self.memory.journal(world.durable).highest.generation;
-                let agent = Agent { session, generation, interrupted: false, killed: false, waits_for: None };
+                let (waits_for, question) = (None, Asks::Nothing);
+                let agent = Agent { session, generation, interrupted: false, killed: false, waits_for, question };
                 self.change_hands(world, |hands| _ = hands.agents.insert(turn, agent));
             }
             Effect::Interrupt { turn } => self.change_agent(world, turn, |agent| agent.interrupted = true),
             Effect::Kill { turn } => self.change_agent(world, turn, |agent| agent.killed = true),
+            Effect::Decided { turn, .. } | Effect::Unasked { turn, .. } => {
+                self.change_agent(world, turn, |agent| agent.question = Asks::Heard);
+            }
             Effect::Reclaim { turn } => self.change_hands(world, |hands| _ = hands.reclaims.insert(turn)),
             Effect::Send { delivery, .. } if self.memory.setting.manners.contains(&Manner::Blind) => {
                 self.change_hands(world, |hands| _ = hands.intended.insert(delivery));

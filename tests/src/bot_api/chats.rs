@@ -147,11 +147,10 @@ impl Chats {
             .iter()
             .map(|(id, said)| {
                 let edits: Vec<_> = said.edits.iter().map(|(at, text)| json!({"at_ms": at, "text": text})).collect();
-                let file = said
-                    .wanted
-                    .file
-                    .as_ref()
-                    .map(|(field, name, bytes)| json!({"field": field, "name": name, "size": bytes.len()}));
+                let file = said.wanted.file.as_ref().map(|(field, name, bytes)| {
+                    let beginning = String::from_utf8_lossy(&bytes[..bytes.len().min(64)]);
+                    json!({"field": field, "name": name, "size": bytes.len(), "beginning": beginning})
+                });
                 json!({
                     "message_id": id, "text": said.wanted.text, "thread": said.wanted.thread,
                     "reply_to": said.wanted.reply_to, "at_ms": said.at_ms, "edits": edits, "file": file,

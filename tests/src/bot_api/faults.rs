@@ -16,6 +16,8 @@ pub enum Kind {
     Garble,
     /// 500; nothing is done.
     Broken,
+    /// 400, as for a picture that the server cannot show; nothing is done.
+    Refuse,
     /// It is done and answered, this many milliseconds later.
     Stall(u64),
 }
@@ -44,6 +46,7 @@ impl Faults {
             "cut_before" => Kind::CutBefore,
             "garble" => Kind::Garble,
             "broken" => Kind::Broken,
+            "refuse" => Kind::Refuse,
             "stall" => Kind::Stall(order["ms"].as_u64().unwrap_or(1000)),
             unknown => return Err(format!("there is no fault {unknown:?}")),
         };
@@ -89,6 +92,7 @@ impl Kind {
             Self::SlowDown(seconds) => Some(Answer::slow_down(seconds)),
             Self::CutBefore => Some(Answer::Cut),
             Self::Broken => Some(Answer::refused(500, "Internal Server Error")),
+            Self::Refuse => Some(Answer::bad_request("PHOTO_INVALID_DIMENSIONS")),
             Self::LoseAnswer | Self::Garble | Self::Stall(_) => None,
         }
     }

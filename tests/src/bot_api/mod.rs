@@ -14,6 +14,7 @@ pub mod methods;
 pub mod operator;
 pub mod params;
 pub mod polling;
+pub mod push;
 pub mod server;
 pub mod silence;
 pub mod updates;

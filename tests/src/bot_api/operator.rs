@@ -36,6 +36,8 @@ pub struct Said {
     pub edits: Vec<(u64, String)>,
     /// The name of the file that it carries.
     pub file: Option<String>,
+    /// How that was sent (`photo`, `document`), its size, and how it begins.
+    pub content: (String, u64, String),
 }
 
 impl BotApi {
@@ -157,5 +159,10 @@ fn said(message: &Value) -> Said {
         at_ms: message["at_ms"].as_u64().unwrap_or_default(),
         edits: edits.iter().map(edit).collect(),
         file: message["file"]["name"].as_str().map(str::to_owned),
+        content: (
+            message["file"]["field"].as_str().unwrap_or_default().to_owned(),
+            message["file"]["size"].as_u64().unwrap_or_default(),
+            message["file"]["beginning"].as_str().unwrap_or_default().to_owned(),
+        ),
     }
 }

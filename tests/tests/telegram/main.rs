@@ -4,8 +4,11 @@ use evergate_tests::bot_api::operator::{BotApi, Said, TOKEN};
 use evergate_tests::gateway::{Builder, Gateway};
 
 mod answers;
+mod files;
 mod restarts;
+mod tour;
 mod troubles;
+mod webhook;
 
 /// Who may talk to the agent in these tests, and restart the gateway.
 const OPERATOR: i64 = 11;

@@ -165,6 +165,7 @@ impl Played {
             match self.next().await {
                 What::Progress(Progress::Began) => {}
                 What::Progress(Progress::Text(text)) => return text,
+                What::Progress(Progress::File(_)) => {}
                 What::Ended(end) => panic!("ended instead of saying something: {end:?}"),
             }
         }
@@ -177,6 +178,7 @@ impl Played {
             match self.next().await {
                 What::Progress(Progress::Began) => {}
                 What::Progress(Progress::Text(text)) => texts.push_str(&text),
+                What::Progress(Progress::File(_)) => {}
                 What::Ended(end) => {
                     assert_eq!(self.reports.recv().await, None, "the end is the last report");
                     self.task.await.expect("the run does not panic");

@@ -21,6 +21,7 @@ fn agent(argv: &[&str]) -> CommandAgent {
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),
         silence: PATIENCE,
         max_reply_bytes: 1 << 20,
+        max_file_bytes: 1000,
     }
 }
 
@@ -67,6 +68,7 @@ impl Played {
             match self.next().await {
                 What::Progress(Progress::Began) => {}
                 What::Progress(Progress::Text(text)) => texts.push(text),
+                What::Progress(Progress::File(file)) => panic!("nobody asked for {file:?}"),
                 What::Ended(end) => {
                     assert_eq!(self.reports.recv().await, None, "the end is the last report");
                     self.task.await.expect("the run does not panic");
@@ -82,6 +84,7 @@ impl Played {
             match self.next().await {
                 What::Progress(Progress::Began) => {}
                 What::Progress(Progress::Text(text)) => return text,
+                What::Progress(Progress::File(file)) => panic!("nobody asked for {file:?}"),
                 What::Ended(end) => panic!("ended instead of saying something: {end:?}"),
             }
         }
@@ -393,4 +396,44 @@ async fn a_run_whose_driver_is_gone_ends_and_takes_its_group_along() {
     drop(played.reports);
     tokio::time::timeout(PATIENCE, &mut played.task).await.expect("the run ends").unwrap();
     assert!(!lives(&pid));
+}
+
+#[tokio::test]
+async fn files_that_it_puts_into_its_outbox_go_with_the_reply_and_the_folder_goes() {
+    let state = tempfile::tempdir().unwrap();
+    let script =
+        "echo look; cd \"$EVERGATE_OUTBOX\"; echo pixels > pic.png; head -c 2000 /dev/zero > large; echo $PWD >&2";
+    let (wish, wished) = watch::channel(Wish::Run);
+    let (sender, mut reports) = mpsc::channel(8);
+    let assignment = Assignment { state_dir: state.path().into(), ..assignment("") };
+    let task = tokio::spawn(shell(script).run(assignment, wished, sender));
+    let (mut files, mut end) = (Vec::new(), None);
+    while let Some(report) = tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap() {
+        match report.what {
+            What::Progress(Progress::File(file)) => files.push(file),
+            What::Progress(_) => {}
+            What::Ended(ended) => end = Some(ended),
+        }
+    }
+    task.await.unwrap();
+    drop(wish);
+    let Some(End::Answered { reply }) = end else { panic!("no answer: {end:?}") };
+    assert_eq!(reply, "look\n\n[large was left out: it has 2000 bytes, and 1000 are the most (files.limit)]");
+    assert_eq!(files.len(), 1, "{files:?}");
+    assert_eq!((files[0].media_type.as_str(), files[0].name.as_deref()), ("image/png", Some("pic.png")));
+    assert_eq!(fs::read_to_string(&files[0].path).unwrap(), "pixels\n");
+    assert!(!state.path().join("outbox/5").exists());
+}
+
+#[tokio::test]
+async fn a_run_that_fails_hands_out_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let (_wish, wished) = watch::channel(Wish::Run);
+    let (sender, mut reports) = mpsc::channel(8);
+    let assignment = Assignment { state_dir: state.path().into(), ..assignment("") };
+    shell("echo 1 > \"$EVERGATE_OUTBOX/a\"; exit 3").run(assignment, wished, sender).await;
+    while let Some(report) = reports.recv().await {
+        assert!(!matches!(report.what, What::Progress(Progress::File(_))), "{report:?}");
+    }
+    assert!(!state.path().join("files").exists() && !state.path().join("outbox/5").exists());
 }

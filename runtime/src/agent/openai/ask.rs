@@ -2,6 +2,7 @@
 //! handed back with the next try, so nothing is said twice.
 
 use super::super::Assignment;
+use super::remarks::Remarks;
 use super::stream::{Frames, Saying, read};
 use super::{Settings, World, conversation};
 use crate::http::{Body, Call, Client, Error, Patience, Trust};
@@ -35,13 +36,13 @@ struct Finish {
     done: bool,
 }
 
-/// Asks until the answer is whole; its pieces go to `say`. An error says why there is none, and what to do.
+/// Asks until the answer is whole; its pieces go to `say`. What is to be put behind it comes back. An error says why there is none, and what to do.
 pub(super) async fn ask(
     settings: &Settings,
     world: &World,
     assignment: &Assignment,
     say: mpsc::Sender<String>,
-) -> Result<(), String> {
+) -> Result<Remarks, String> {
     let end = world.environment.now() + settings.turn;
     let whole = Asking::begin(settings, world, assignment, say, end);
     tokio::select! {
@@ -61,6 +62,8 @@ struct Asking<'a> {
     key: Option<Secret>,
     /// What the model is told before what it has said itself.
     told: Vec<Value>,
+    /// What its reader has to know beside the answer.
+    remarks: Remarks,
     /// What the answer says so far, over all attempts.
     said: String,
     turn: u64,
@@ -74,15 +77,9 @@ impl<'a> Asking<'a> {
         assignment: &Assignment,
         say: mpsc::Sender<String>,
         end: Instant,
-    ) -> Result<(), String> {
-        let key = settings.key.read()?;
-        let system = match &settings.system_file {
-            None => settings.system.clone(),
-            Some(path) => std::fs::read_to_string(path).map_err(|error| {
-                format!("{} cannot be read: {error}; correct agent.openai.system_file", path.display())
-            })?,
-        };
-        let told = conversation::messages(&*world.journal, settings, system.trim(), assignment)
+    ) -> Result<Remarks, String> {
+        let (key, system) = (settings.key.read()?, settings.read_system()?);
+        let (told, remarks) = conversation::messages(&*world.journal, settings, system.trim(), assignment)
             .await
             .map_err(|error| error.to_string())?;
         let client = Client::new(Arc::clone(&world.environment), settings.base.clone(), Trust::system());
@@ -91,11 +88,11 @@ impl<'a> Asking<'a> {
             None => client,
         };
         let (said, turn) = (assignment.said.clone(), assignment.turn);
-        Self { settings, world, client, key, told, said, turn, say }.insist(end).await
+        Self { settings, world, client, key, told, remarks, said, turn, say }.insist(end).await
     }
 
     /// Tries until it has worked, cannot work, or has been tried often enough.
-    async fn insist(&mut self, end: Instant) -> Result<(), String> {
+    async fn insist(&mut self, end: Instant) -> Result<Remarks, String> {
         let mut tries = 0;
         loop {
             let (why, pause) = match self.once().await {
@@ -120,13 +117,13 @@ impl<'a> Asking<'a> {
     }
 
     /// What a stream that ended in good order means.
-    fn finished(&self, finish: &Finish) -> Result<(), String> {
+    fn finished(&self, finish: &Finish) -> Result<Remarks, String> {
         let reason = finish.reason.as_deref();
         if !self.said.is_empty() {
             if let Some("length" | "content_filter") = reason {
                 tracing::warn!(turn = self.turn, reason, "the model's answer ends early");
             }
-            return Ok(());
+            return Ok(self.remarks.ended(reason));
         }
         Err(if finish.tools || reason == Some("tool_calls") {
             "the model wants to call a tool, and none was offered to it; use another model, or an agent that has tools"

@@ -3,6 +3,7 @@
 
 use super::super::Assignment;
 use super::Settings;
+use super::remarks::{self, Remarks};
 use crate::journal::{Journal, JournalError};
 use evergate_core::id::MessageId;
 use serde_json::{Value, json};
@@ -32,6 +33,8 @@ pub(super) struct Past {
     tokens: u64,
     /// Exchanges before these, which do not fit.
     left_out: usize,
+    /// Whether a reply has said that the conversation is cut.
+    cut_told: bool,
 }
 
 impl Past {
@@ -60,7 +63,10 @@ impl Past {
         }
     }
 
-    fn add(&mut self, exchange: (String, String), room: u64) {
+    fn add(&mut self, (question, reply): (String, String), room: u64) {
+        let (answer, cut_told) = remarks::without(&reply);
+        self.cut_told |= cut_told;
+        let exchange = (question, answer.to_owned());
         self.tokens += tokens(&exchange.0) + tokens(&exchange.1);
         self.exchanges.push_back(exchange);
         while self.tokens > room {
@@ -79,17 +85,18 @@ fn exchange(journal: &dyn Journal, reply: &Value) -> Result<(String, String), Jo
     Ok((questions.join("\n"), reply["text"].as_str().unwrap_or_default().to_owned()))
 }
 
-/// The messages of a request: the past, the question, and what has been said of the answer.
+/// The messages of a request: the past, the question, and what has been said of the answer; and what the reader of the answer
+/// has to know about them.
 pub(super) async fn messages(
     journal: &dyn Journal,
     settings: &Settings,
     system: &str,
     assignment: &Assignment,
-) -> Result<Vec<Value>, JournalError> {
+) -> Result<(Vec<Value>, Remarks), JournalError> {
     let fixed = tokens(system) + tokens(&assignment.prompt) + tokens(&assignment.said) + tokens(GO_ON);
     let room = settings.context_tokens.saturating_sub(fixed);
     let past = Past::read(journal, assignment, room).await?;
-    let mut messages = Vec::new();
+    let (mut messages, mut remarks) = (Vec::new(), Remarks::default());
     let mut say = |role: &str, text: &str| messages.push(json!({"role": role, "content": text}));
     if !system.is_empty() {
         say("system", system);
@@ -103,13 +110,16 @@ pub(super) async fn messages(
             "the beginning of the conversation does not fit and is not told to the model"
         );
         say("system", &left_out(past.left_out));
+        if !past.cut_told {
+            remarks = remarks.cut_begins();
+        }
     }
     for (question, answer) in &past.exchanges {
         say("user", question);
         say("assistant", answer);
     }
     say("user", &assignment.prompt);
-    Ok(messages)
+    Ok((messages, remarks))
 }
 
 /// How the model is told that it does not know everything.

@@ -6,6 +6,7 @@
 
 mod ask;
 mod conversation;
+mod remarks;
 mod stream;
 
 use super::printed::Reply;
@@ -24,6 +25,8 @@ use tokio::sync::{mpsc, watch};
 
 /// Pieces of an answer that may wait for their run.
 const PIECES: usize = 64;
+/// How much of a failed answer is told, in bytes.
+const PARTIAL: usize = 8 * 1024;
 
 /// How a model is asked.
 #[derive(Clone, Debug)]
@@ -65,6 +68,23 @@ pub enum Key {
     File(PathBuf),
     /// In an environment variable.
     Environment(String),
+}
+
+impl Settings {
+    /// What the model is told before everything else. An error says what is missing.
+    fn read_system(&self) -> Result<String, String> {
+        match &self.system_file {
+            None => Ok(self.system.clone()),
+            Some(path) => std::fs::read_to_string(path).map_err(|error| {
+                format!("{} cannot be read: {error}; correct agent.openai.system_file", path.display())
+            }),
+        }
+    }
+
+    /// Why no turn could be answered with these settings, as far as that is seen without asking the model.
+    pub(crate) fn missing(&self) -> Option<String> {
+        self.key.read().err().or_else(|| self.read_system().err())
+    }
 }
 
 impl Key {
@@ -130,6 +150,17 @@ impl Agent for OpenAiAgent {
     }
 }
 
+/// What had been said when a run failed: nobody else keeps it, so it is told with the reason.
+fn with_what_was_said(why: &str, partial: &str) -> String {
+    let said = partial.trim();
+    if said.is_empty() {
+        return why.to_owned();
+    }
+    let end = said.floor_char_boundary(PARTIAL);
+    let more = if end < said.len() { "…" } else { "" };
+    format!("{why}\n\nBy then it had said:\n\n{}{more}", &said[..end])
+}
+
 /// One run: the asking, and the telling beside it. Dropping the asking ends the request.
 async fn answer(
     settings: &Settings,
@@ -146,6 +177,10 @@ async fn answer(
         "the model's answer is longer than {} bytes; raise agent.openai.max_reply_bytes or lower agent.openai.max_tokens",
         settings.max_reply_bytes
     );
+    let failed = |why: &str, reply: Reply| {
+        let partial = reply.into_text();
+        End::Failed { why: with_what_was_said(why, &partial), partial }
+    };
     let asked = loop {
         teller.queue(&reply);
         tokio::select! {
@@ -158,16 +193,16 @@ async fn answer(
             asked = asking.as_mut() => break asked,
         }
         if reply.is_too_long() {
-            return End::Failed { why: too_long, partial: reply.into_text() };
+            return failed(&too_long, reply);
         }
     };
     while let Ok(text) = heard.try_recv() {
         reply.hear(text.as_bytes());
     }
     match asked {
-        Ok(()) if reply.is_too_long() => End::Failed { why: too_long, partial: reply.into_text() },
-        Ok(()) => End::Answered { reply: reply.into_text() },
-        Err(why) => End::Failed { why, partial: reply.into_text() },
+        Ok(_) if reply.is_too_long() => failed(&too_long, reply),
+        Ok(remarks) => End::Answered { reply: remarks.behind(reply.into_text()) },
+        Err(why) => failed(&why, reply),
     }
 }
 

@@ -31,6 +31,8 @@ fn each_key_that_waits_for_a_restart_is_one() {
     assert_eq!(
         waits,
         [
+            "files.limit",
+            "files.age",
             "local.listen",
             "watchdog.freeze",
             "watchdog.start",

@@ -3,10 +3,13 @@
 
 use super::sync::{Page, Synced};
 use crate::environment::Environment;
+use crate::files::Fresh;
 use crate::http::{Base, Call, Client, Error, Fate, Patience, Refusal, Trust, encode};
 use crate::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +17,8 @@ use std::time::Duration;
 const LONG_POLL: Duration = Duration::from_secs(30);
 /// Events of one room in one sync; what lies before is fetched page by page.
 const TIMELINE: usize = 50;
+/// How long a file may take to the homeserver, or from it.
+const FILE: Duration = Duration::from_secs(600);
 /// Events in a page.
 const PAGE: usize = 100;
 
@@ -46,6 +51,8 @@ pub struct Api {
     /// For calls that take long; the others must not wait behind them.
     polls: Client,
     calls: Client,
+    /// For files.
+    media: Client,
     token: Secret,
     /// The full user id, `@name:server`.
     pub user: String,
@@ -68,6 +75,12 @@ pub fn client(environment: &Arc<dyn Environment>, base: &Base, trust: &Trust) ->
     Client::new(Arc::clone(environment), base.join("_matrix/client/v3"), trust.clone())
 }
 
+/// A client of the homeserver's whole API: files are beside the rest of it.
+#[must_use]
+pub fn media(environment: &Arc<dyn Environment>, base: &Base, trust: &Trust) -> Client {
+    Client::new(Arc::clone(environment), base.join("_matrix"), trust.clone())
+}
+
 /// Signs in with a password, as the device that was there before if there was one.
 pub async fn login(client: &Client, user: &str, password: &Secret, device: Option<&str>) -> Result<Login, Trouble> {
     let body = json!({
@@ -86,13 +99,13 @@ pub async fn login(client: &Client, user: &str, password: &Secret, device: Optio
 
 impl Api {
     /// Speaks for an account; its user id is asked for where it is not known.
-    pub async fn open(client: &Client, token: Secret, user: Option<String>) -> Result<Self, Trouble> {
+    pub async fn open(client: &Client, media: &Client, token: Secret, user: Option<String>) -> Result<Self, Trouble> {
         #[derive(Deserialize)]
         struct WhoAmI {
             user_id: String,
         }
         let calls = client.clone().hiding(&token);
-        let polls = calls.clone();
+        let (polls, media) = (calls.clone(), media.clone().hiding(&token));
         let user = match user {
             Some(user) => user,
             None => {
@@ -100,7 +113,7 @@ impl Api {
                 who.user_id
             }
         };
-        Ok(Self { polls, calls, token, user })
+        Ok(Self { polls, calls, media, token, user })
     }
 
     /// What has happened since; the server waits a while for news.
@@ -145,6 +158,45 @@ impl Api {
         let path = format!("/rooms/{}/send/m.room.message/{}", encode(room), encode(transaction));
         let sent: Sent = self.ask(Call::new(hyper::Method::PUT, "send", &path).json(content)).await?;
         Ok(sent.event_id)
+    }
+
+    /// Brings a file of so many bytes to the homeserver; gives its address. Before an event names it nobody sees it.
+    pub async fn upload(&self, name: &str, media_type: &str, path: &Path, size: u64) -> Result<String, Trouble> {
+        #[derive(Deserialize)]
+        struct Uploaded {
+            content_uri: String,
+        }
+        let call = Call::post("upload", "/media/v3/upload")
+            .query("filename", name)
+            .file(media_type, path, size)
+            .patience(Patience { answer: FILE, whole: Some(FILE), ..Patience::default() });
+        let uploaded: Uploaded = read(self.media.json(call.bearer(&self.token)).await)?;
+        Ok(uploaded.content_uri)
+    }
+
+    /// Writes a file's bytes into `fresh`, which limits them.
+    pub async fn download(&self, server: &str, id: &str, fresh: &mut Fresh) -> Result<(), Trouble> {
+        let place = format!("download/{}/{}", encode(server), encode(id));
+        match self.get_file(&format!("/client/v1/media/{place}"), fresh).await {
+            // A server from before version 1.11 of the specification.
+            Err(Trouble::Refused { why }) if why.contains("M_UNRECOGNIZED") => {
+                self.get_file(&format!("/media/v3/{place}"), fresh).await
+            }
+            other => other,
+        }
+    }
+
+    async fn get_file(&self, path: &str, fresh: &mut Fresh) -> Result<(), Trouble> {
+        let call = Call::get("download", path).patience(Patience { whole: Some(FILE), ..Patience::default() });
+        let answer = read(self.media.send(call.bearer(&self.token)).await)?;
+        let mut body = read(answer.successful().await)?.body;
+        while let Some(bytes) = read(body.next().await)? {
+            fresh.write(&bytes).map_err(|error| match error.kind() {
+                ErrorKind::FileTooLarge => Trouble::Refused { why: "it is larger than files may be".into() },
+                _ => Trouble::Refused { why: format!("it cannot be written: {error}") },
+            })?;
+        }
+        Ok(())
     }
 
     /// Enters a room that it was invited to.

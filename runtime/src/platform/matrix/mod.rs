@@ -4,10 +4,11 @@
 //!
 //! What is kept, by key: `login` (token and device, where we signed in with a password), `instance` (a random prefix of
 //! transaction ids: a state directory that is begun anew must not repeat those of the old one), `since` (the token of the last
-//! sync whose messages are all on disk), `shown.TURN` (the event that shows a running answer, and how much
+//! sync whose messages are all on disk), `turn.TURN` (the event that shows a running answer, and how much
 //! of it).
 
 mod api;
+mod media;
 mod receive;
 mod show;
 mod speak;
@@ -53,6 +54,8 @@ pub struct Matrix {
     pub allowed_users: Vec<String>,
     /// Who may use the life-cycle commands, by full user id; they may also talk.
     pub operators: Vec<String>,
+    /// The largest file in bytes that is taken.
+    pub file_limit: u64,
 }
 
 impl Platform for Matrix {
@@ -66,7 +69,8 @@ impl Platform for Matrix {
             replay: Replay::Cursor,
             edits: Edits::Yes,
             threads: Threads::Yes,
-            text_limit: TEXT_LIMIT,
+            text_limit: Some(TEXT_LIMIT),
+            pace: None,
         }
     }
 
@@ -99,6 +103,7 @@ impl Matrix {
                 Ok(session) => session,
                 Err(why) => return why,
             };
+            port.forget_settled().await;
             let why = tokio::select! {
                 biased;
                 why = session.receive() => why,
@@ -121,6 +126,7 @@ impl Matrix {
     async fn sign_in<'a>(&'a self, port: &'a Port) -> Result<Session<'a>, String> {
         let credential = self.credential.clone()?;
         let client = api::client(port.environment(), &self.homeserver, &self.trust);
+        let media = api::media(port.environment(), &self.homeserver, &self.trust);
         let mut pause = Pause::default();
         loop {
             let opened = async {
@@ -134,7 +140,7 @@ impl Matrix {
                         (token, Some(login.user_id))
                     }
                 };
-                let api = Api::open(&client, token, user).await?;
+                let api = Api::open(&client, &media, token, user).await?;
                 Ok(Session { matrix: self, port, api, instance, shown: show::Shown::default() })
             };
             match opened.await {

@@ -90,15 +90,24 @@ impl Session<'_> {
             tracing::debug!(platform = "matrix", room, "a stranger said something");
             return Ok(());
         };
+        let mut attachments = Vec::new();
         let text = match what {
             What::Text(text) => text,
+            What::File(media, caption) => match self.fetch(&event, &media).await? {
+                Ok(file) => {
+                    attachments.push(file);
+                    caption
+                }
+                Err(line) if caption.is_empty() => line,
+                Err(line) => format!("{caption}\n\n{line}"),
+            },
             What::Encrypted => {
                 let sentence = "This room is encrypted, so I cannot read what is said in it. Please write to me in a room without encryption.";
                 return self.remark(room, &format!("encrypted.{room}"), sentence).await;
             }
         };
         let chat = Chat { platform: "matrix".into(), chat: room.to_owned(), thread };
-        let inbound = Inbound { chat, native: event.clone(), text, from: sender, standing, attachments: Vec::new() };
+        let inbound = Inbound { chat, native: event.clone(), text, from: sender, standing, attachments };
         loop {
             match self.port.accept(inbound.clone()).await {
                 Ok(_) => return Ok(()),

@@ -2,6 +2,7 @@
 //! running answer is shown already becomes the last edit of that.
 
 use super::api::Trouble;
+use super::media::Brought;
 use super::{Pause, Session, TEXT_LIMIT};
 use crate::platform::{Outcome, Outgoing, Saying};
 use futures_util::StreamExt;
@@ -31,14 +32,15 @@ impl Session<'_> {
     /// Sends one delivery, however often that takes.
     async fn deliver(&self, outgoing: Outgoing) -> Result<(), String> {
         let mut pause = Pause::default();
+        let mut brought = vec![Brought::default(); outgoing.files.len()];
         loop {
-            match self.say_all(&outgoing).await {
+            match self.say_all(&outgoing, &mut brought).await {
                 Ok(()) => {
-                    self.port.settle(outgoing.delivery, Outcome::Sent).await;
+                    self.settle(&outgoing, Outcome::Sent).await;
                     return Ok(());
                 }
                 Err(Trouble::Refused { why }) => {
-                    self.port.settle(outgoing.delivery, Outcome::Rejected { why }).await;
+                    self.settle(&outgoing, Outcome::Rejected { why }).await;
                     return Ok(());
                 }
                 Err(Trouble::Passing { why, after, .. }) => pause.wait(self.port, &why, after).await,
@@ -51,41 +53,50 @@ impl Session<'_> {
         }
     }
 
-    async fn say_all(&self, outgoing: &Outgoing) -> Result<(), Trouble> {
-        let Outgoing { delivery, chat, what, text, .. } = outgoing;
+    async fn say_all(&self, outgoing: &Outgoing, brought: &mut [Brought]) -> Result<(), Trouble> {
+        let Outgoing { delivery, chat, what, text, files, .. } = outgoing;
         let (message_type, shown) = match what {
-            Saying::Reply { turn, .. } => {
-                ("m.text", self.shown_in(&chat.session(), *turn).await?.map(|event| (*turn, event)))
-            }
-            Saying::Notice { .. } => ("m.notice", None),
+            Saying::Reply { turn, .. } => ("m.text", self.shown_in(&chat.session(), *turn).await?),
+            Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => ("m.notice", None),
         };
-        let mut editing = shown.as_ref().map(|(_, event)| event);
-        for (part, text) in parts(text, TEXT_LIMIT).into_iter().enumerate() {
+        let mut editing = shown.as_ref();
+        // A file is an answer without words.
+        let texts = if text.is_empty() && !files.is_empty() { Vec::new() } else { parts(text, TEXT_LIMIT) };
+        for (part, text) in texts.iter().enumerate() {
             let content = match editing.take() {
                 Some(event) => edit(event, text),
-                None => self.fresh(outgoing, message_type, text),
+                None => related(json!({"msgtype": message_type, "body": text}), outgoing),
             };
             self.api.say(&chat.chat, &format!("{}.d{delivery}.{part}", self.instance), &content).await?;
             self.port.progress();
         }
-        if let Some((turn, _)) = shown {
-            self.forget_shown(turn).await;
+        for (place, (file, brought)) in files.iter().zip(brought).enumerate() {
+            let content = related(self.content_of(file, brought).await?, outgoing);
+            self.api.say(&chat.chat, &format!("{}.d{delivery}.f{place}", self.instance), &content).await?;
+            self.port.progress();
         }
         Ok(())
     }
 
-    /// A new event, in its thread, or as a reply to what it answers.
-    fn fresh(&self, outgoing: &Outgoing, message_type: &str, text: &str) -> Value {
-        let answered = match &outgoing.what {
-            Saying::Reply { to, .. } => to.last(),
-            Saying::Notice { .. } => None,
-        };
-        let mut content = json!({"msgtype": message_type, "body": text});
-        if let Some(relation) = relation(outgoing.chat.thread.as_deref(), answered.map(String::as_str)) {
-            content["m.relates_to"] = relation;
+    /// Says that a delivery is over, and forgets what was kept of its turn.
+    async fn settle(&self, outgoing: &Outgoing, outcome: Outcome) {
+        self.port.settle(outgoing.delivery, outcome).await;
+        if let Saying::Reply { turn, .. } | Saying::Notice { turn: Some(turn) } = outgoing.what {
+            self.forget_shown(turn).await;
         }
-        content
     }
+}
+
+/// A new event, in its thread, or as a reply to what it answers.
+fn related(mut content: Value, outgoing: &Outgoing) -> Value {
+    let answered = match &outgoing.what {
+        Saying::Reply { to, .. } => to.last(),
+        Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => None,
+    };
+    if let Some(relation) = relation(outgoing.chat.thread.as_deref(), answered.map(String::as_str)) {
+        content["m.relates_to"] = relation;
+    }
+    content
 }
 
 /// How an event stands to others.

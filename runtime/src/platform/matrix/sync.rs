@@ -1,5 +1,6 @@
 //! What a homeserver tells in a sync, and what of it is meant for us. It only reads.
 
+use crate::files::media_type;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -90,8 +91,38 @@ pub struct Said {
 pub enum What {
     /// A text.
     Text(String),
+    /// A file, and what is said about it.
+    File(Media, String),
     /// Something that only who has the room's keys could read.
     Encrypted,
+}
+
+/// A file that waits on the homeserver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// The server that has it, and its id there; `None` when it is encrypted or nowhere.
+    pub place: Option<(String, String)>,
+    /// What its sender called it.
+    pub name: String,
+    /// Its media type.
+    pub media_type: String,
+    /// Its size in bytes, as its sender says.
+    pub size: Option<u64>,
+}
+
+impl Media {
+    /// The file of an event, and what is said about it.
+    fn read(content: &Value) -> (Self, String) {
+        let body = content["body"].as_str().unwrap_or_default();
+        let name = content["filename"].as_str().unwrap_or(body);
+        // Where a name stands beside it, the body is what is said about the file.
+        let caption = if content["filename"].is_string() && name != body { body.trim() } else { "" };
+        let info = &content["info"];
+        let media_type = info["mimetype"].as_str().map_or_else(|| media_type(name).to_owned(), str::to_owned);
+        let place = content["url"].as_str().and_then(|url| url.strip_prefix("mxc://")?.split_once('/'));
+        let place = place.map(|(server, id)| (server.to_owned(), id.to_owned()));
+        (Self { place, name: name.to_owned(), media_type, size: info["size"].as_u64() }, caption.to_owned())
+    }
 }
 
 impl Invited {
@@ -139,6 +170,12 @@ pub fn said(event: &Value, us: &str) -> Option<Said> {
             let body = if relation["m.in_reply_to"].is_object() { without_quotation(body) } else { body };
             What::Text(body.trim().to_owned()).non_empty()?
         }
+        "m.room.message"
+            if matches!(content["msgtype"].as_str(), Some("m.image" | "m.file" | "m.audio" | "m.video")) =>
+        {
+            let (media, caption) = Media::read(content);
+            What::File(media, caption)
+        }
         _ => return None,
     };
     Some(Said { event: id, sender, thread: thread.flatten(), what })
@@ -178,7 +215,7 @@ mod tests {
     fn text_of(content: &Value) -> Option<String> {
         match said(&message("@ann:example.org", content), "@bot:example.org")?.what {
             What::Text(text) => Some(text),
-            What::Encrypted => None,
+            What::Encrypted | What::File(..) => None,
         }
     }
 
@@ -199,6 +236,27 @@ mod tests {
         }
         assert_eq!(said(&json!({"sender": 1, "type": {}}), "@bot:example.org"), None);
         assert_eq!(said(&json!("nothing"), "@bot:example.org"), None);
+    }
+
+    #[test]
+    fn a_file_is_told_with_its_name_its_type_and_what_is_said_about_it() {
+        let file = |content: Value| match said(&message("@ann:example.org", &content), "@bot:example.org").unwrap().what
+        {
+            What::File(media, caption) => (media, caption),
+            other => panic!("{other:?}"),
+        };
+        let info = json!({"mimetype": "image/png", "size": 7});
+        let (media, caption) =
+            file(json!({"msgtype": "m.image", "body": "pic.png", "url": "mxc://example.org/abc", "info": info}));
+        let place = Some(("example.org".to_owned(), "abc".to_owned()));
+        assert_eq!((media.place, media.name.as_str(), media.size, caption.as_str()), (place, "pic.png", Some(7), ""));
+        let (media, caption) = file(
+            json!({"msgtype": "m.file", "body": "look at this", "filename": "a.csv", "file": {"url": "mxc://x/y"}}),
+        );
+        let told = (media.place, media.name.as_str(), media.media_type.as_str(), caption.as_str());
+        assert_eq!(told, (None, "a.csv", "text/csv", "look at this"), "an encrypted one has no place");
+        let (media, _) = file(json!({"msgtype": "m.audio", "url": 3, "info": []}));
+        assert_eq!((media.place, media.name.as_str()), (None, ""));
     }
 
     #[test]

@@ -2,10 +2,13 @@
 //! never waits out a limit; who calls decides that.
 
 use crate::environment::Environment;
-use crate::http::{Answer, Base, Call, Client, Error, Fate, Patience, Trust, encode};
+use crate::files::Fresh;
+use crate::http::{Answer, Base, Call, Client, Error, Fate, Part, Patience, Trust, encode};
+use crate::platform::Attachment;
 use crate::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +18,26 @@ const ANSWER: usize = 16 << 20;
 const GRACE: Duration = Duration::from_secs(15);
 /// How long every other call may take.
 const SHORT: Duration = Duration::from_secs(30);
+/// How long a file may take to the server.
+const UPLOAD: Duration = Duration::from_secs(600);
+/// The largest file that the server takes from a bot, in bytes.
+pub const LARGEST: u64 = 50_000_000;
+/// The largest that it takes as a picture.
+const PICTURE: u64 = 10_000_000;
+
+/// The kinds of updates that are wanted.
+const ALLOWED: [&str; 2] = ["message", "callback_query"];
+
+/// How the server gets on with bringing updates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where to.
+    pub url: String,
+    /// How many wait.
+    pub waiting: u64,
+    /// Why one could not be brought last; it stays when later ones could.
+    pub last_error: Option<String>,
+}
 
 /// Why a call brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +124,18 @@ impl Address {
         }
         parameters
     }
+
+    /// The same as parts of a form, where what is no text is JSON.
+    fn parts(&self) -> Vec<Part> {
+        let parameters = self.parameters();
+        let fields = parameters.as_object().into_iter().flatten();
+        fields.map(|(name, value)| Part::value(name, value.to_string())).collect()
+    }
+}
+
+/// Whether chats show it as a picture: the server takes these up to 10 MB.
+fn is_picture(media_type: &str, size: u64) -> bool {
+    matches!(media_type, "image/jpeg" | "image/png" | "image/webp") && size <= PICTURE
 }
 
 impl Api {
@@ -119,7 +154,7 @@ impl Api {
     /// Waits up to `timeout` for updates from `offset` on, which confirms everything below it.
     pub async fn updates(&self, offset: Option<i64>, timeout: Duration) -> Result<Vec<Value>, Trouble> {
         let mut parameters = json!({
-            "timeout": timeout.as_secs(), "allowed_updates": ["message", "callback_query"],
+            "timeout": timeout.as_secs(), "allowed_updates": ALLOWED,
         });
         if let Some(offset) = offset {
             parameters["offset"] = offset.into();
@@ -179,14 +214,73 @@ impl Api {
         self.call("deleteWebhook", &json!({"drop_pending_updates": false}), SHORT).await.map(drop)
     }
 
-    /// A file's bytes, if they are not more than `limit`.
-    pub async fn file(&self, id: &str, limit: usize) -> Result<Vec<u8>, Trouble> {
+    /// From now on the server brings updates there, one at a time, and shows the secret with each. What waits is brought, too.
+    pub async fn set_webhook(&self, url: &str, secret: &Secret) -> Result<(), Trouble> {
+        let parameters = json!({
+            "url": url, "secret_token": secret.reveal(), "max_connections": 1, "allowed_updates": ALLOWED,
+        });
+        self.call("setWebhook", &parameters, SHORT).await.map(drop)
+    }
+
+    /// How the server gets on with bringing updates.
+    pub async fn webhook(&self) -> Result<Webhook, Trouble> {
+        let seen = self.call("getWebhookInfo", &json!({}), SHORT).await?;
+        Ok(Webhook {
+            url: seen["url"].as_str().unwrap_or_default().to_owned(),
+            waiting: seen["pending_update_count"].as_u64().unwrap_or(0),
+            last_error: seen["last_error_message"].as_str().map(excerpt),
+        })
+    }
+
+    /// Says something with a file of so many bytes; gives the message's id. What the server does not take as a picture it may
+    /// take as a document.
+    pub async fn send_file(&self, to: Address, file: &Attachment, size: u64, caption: &str) -> Result<i64, Trouble> {
+        if is_picture(&file.media_type, size) {
+            match self.upload("sendPhoto", "photo", to, file, size, caption).await {
+                Err(Trouble::Refused { why }) if why.contains("PHOTO") || why.contains("IMAGE") => {
+                    tracing::debug!(platform = super::NAME, why, "a picture is sent as a document");
+                }
+                other => return other,
+            }
+        }
+        self.upload("sendDocument", "document", to, file, size, caption).await
+    }
+
+    async fn upload(
+        &self,
+        method: &'static str,
+        field: &str,
+        to: Address,
+        file: &Attachment,
+        size: u64,
+        caption: &str,
+    ) -> Result<i64, Trouble> {
+        let mut parts = to.parts();
+        if !caption.is_empty() {
+            parts.push(Part::value("caption", caption.to_owned()));
+        }
+        let name = file.name.as_deref().unwrap_or("file");
+        parts.push(Part::on_disk(field, name, &file.media_type, &file.path, size));
+        let call = Call::post(method, &format!("/{method}")).form(parts).patience(patience(UPLOAD));
+        let message = self.done(method, call).await?;
+        message["message_id"].as_i64().ok_or_else(|| Trouble::Garbled("the message has no id".into()))
+    }
+
+    /// Writes a file's bytes into `fresh`, which limits them.
+    pub async fn file(&self, id: &str, fresh: &mut Fresh) -> Result<(), Trouble> {
         let file = self.call("getFile", &json!({"file_id": id}), SHORT).await?;
         let path = file["file_path"].as_str().ok_or_else(|| Trouble::Garbled("the file has no path".into()))?;
         let path: Vec<_> = path.split('/').map(encode).collect();
         let call = Call::get("file", &format!("/{}", path.join("/"))).patience(patience(SHORT * 4));
         let answer = self.files.send(call).await.map_err(|error| trouble(&error))?;
-        Ok(answer.bytes(limit).await.map_err(|error| trouble(&error))?.to_vec())
+        let mut body = answer.successful().await.map_err(|error| trouble(&error))?.body;
+        while let Some(bytes) = body.next().await.map_err(|error| trouble(&error))? {
+            fresh.write(&bytes).map_err(|error| match error.kind() {
+                ErrorKind::FileTooLarge => Trouble::Refused { why: "it is larger than its server said".into() },
+                _ => Trouble::Refused { why: format!("it cannot be written: {error}") },
+            })?;
+        }
+        Ok(())
     }
 
     async fn call(&self, method: &'static str, parameters: &Value, limit: Duration) -> Result<Value, Trouble> {

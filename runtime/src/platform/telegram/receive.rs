@@ -105,7 +105,7 @@ impl<'a> Receiver<'a> {
     }
 
     /// Takes in one update; `false` when this generation takes nothing more.
-    async fn take(&mut self, update: &Value) -> bool {
+    pub async fn take(&mut self, update: &Value) -> bool {
         let Some(number) = update::number(update) else {
             tracing::warn!(platform = "telegram", "an update without a number is passed over");
             return true;

@@ -3,9 +3,10 @@
 
 use super::api::{Address, Api, Trouble};
 use super::pace::Pace;
+use super::parts::{Part, Slot, parts};
 use super::show::{Show, Shown};
-use super::{files, split};
-use crate::platform::{Chat, Outcome, Outgoing, Port, Repeat, Saying};
+use super::split;
+use crate::platform::{Chat, Outcome, Outgoing, Port, Repeat, Saying, missing};
 use crate::watched::Watcher;
 use evergate_core::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,15 +18,11 @@ use tokio::task::JoinSet;
 pub const PART: usize = split::LONGEST - 64;
 /// Stands before a text that may be there already.
 const TWICE: &str = "(possibly sent twice)\n";
-/// A turn that ended well and said nothing.
-const NOTHING: &str = "(The agent ended without an answer.)";
 /// The first pause while the server cannot be reached; doubled up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How long what is on its way may take when the gateway ends.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
-/// How often old files are looked for.
-const CLEANING: Duration = Duration::from_secs(6 * 3600);
 
 /// What all sends share.
 pub struct Desk {
@@ -51,8 +48,6 @@ pub struct Sender {
     held: BTreeMap<String, Outgoing>,
     /// Running answers, by session.
     shows: BTreeMap<String, Show>,
-    clean_at: Instant,
-    file_age: Duration,
 }
 
 /// What a task has done.
@@ -67,26 +62,25 @@ enum Done {
 
 impl Sender {
     /// A sender that owes nobody anything; it stops when `over` says so.
-    pub fn new(api: Api, port: Port, over: Watcher<bool>, file_age: Duration) -> Self {
-        let clean_at = port.environment().now();
+    pub fn new(api: Api, port: Port, over: Watcher<bool>) -> Self {
         let desk = Arc::new(Desk { api, port, pace: Mutex::default(), over });
         let (tasks, busy, held, shows) = (JoinSet::new(), BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-        Self { desk, tasks, busy, held, shows, clean_at, file_age }
+        Self { desk, tasks, busy, held, shows }
     }
 
     /// Sends until it is over, and then gives back what could not be sent.
     pub async fn run(mut self) {
         let desk = Arc::clone(&self.desk);
-        self.tasks.spawn(register(Arc::clone(&desk)));
+        self.tasks.spawn(prepare(Arc::clone(&desk)));
         loop {
-            let due = self.shows.values().map(Show::due).chain([self.clean_at]).min().unwrap_or(self.clean_at);
+            let due = self.shows.values().map(Show::due).min();
             tokio::select! {
                 biased;
                 () = desk.over() => break,
                 Some(done) = self.tasks.join_next() => self.done(done),
                 outgoing = desk.port.outgoing() => self.deliver(outgoing),
                 stirred = desk.port.stirred() => stirred.iter().for_each(|session| self.stirred(session)),
-                () = desk.port.environment().sleep_until(due) => self.due(),
+                () = desk.at(due) => self.due(),
             }
         }
         for outgoing in std::mem::take(&mut self.held).into_values() {
@@ -161,10 +155,6 @@ impl Sender {
     /// Shows what is due.
     fn due(&mut self) {
         let now = self.desk.port.environment().now();
-        if self.clean_at <= now {
-            self.clean_at = now + CLEANING;
-            files::clean(self.desk.port.state_dir(), self.file_age);
-        }
         let due: Vec<_> =
             self.shows.iter().filter(|(_, show)| show.due() <= now).map(|(name, _)| name.clone()).collect();
         for session in due {
@@ -193,8 +183,9 @@ impl Sender {
     }
 }
 
-/// Tells the server which commands there are, unless it knows.
-async fn register(desk: Arc<Desk>) -> Done {
+/// Forgets what nobody needs any more, and tells the server which commands there are, unless it knows.
+async fn prepare(desk: Arc<Desk>) -> Done {
+    desk.port.forget_settled().await;
     let known = super::COMMANDS.map(|(name, does)| format!("{name} {does}")).join("\n");
     if !matches!(desk.port.kept("commands"), Ok(Some(kept)) if kept == known) {
         match desk.api.set_commands(&super::COMMANDS).await {
@@ -225,6 +216,14 @@ impl Desk {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner).hold(chat, now, length);
     }
 
+    /// Ends at that time; never when there is none.
+    async fn at(&self, time: Option<Instant>) {
+        match time {
+            Some(time) => self.port.environment().sleep_until(time).await,
+            None => std::future::pending().await,
+        }
+    }
+
     async fn over(&self) {
         let mut over = self.over.clone();
         while !over.now() && over.changed().await.is_some() {}
@@ -252,16 +251,21 @@ impl Desk {
             Some(shown) => shown,
             None => Shown::kept(&self.port, &row),
         };
-        let had = !shown.ids.is_empty();
+        let had = !shown.is_nothing();
         let mut letter = Letter { desk: self, outgoing: &outgoing, row: &row, shown, kept_more: false };
         let outcome = letter.send().await.unwrap_or(Outcome::Failed);
-        let rows = had || letter.kept_more;
+        let mut rows: Vec<_> = (had || letter.kept_more).then_some(row).into_iter().collect();
+        if let Saying::Notice { turn: Some(turn) } = outgoing.what {
+            // What was shown of an answer that never came stays as it is.
+            let row = Shown::row_of_turn(turn);
+            rows.extend(Some(row).filter(|row| !matches!(self.port.kept(row), Ok(None))));
+        }
         let over = matches!(outcome, Outcome::Sent | Outcome::Rejected { .. });
         self.port.settle(outgoing.delivery, outcome).await;
         // In the same commit as the end of the delivery, or a later one.
-        if rows
-            && over
-            && let Err(why) = self.port.keep([(row, None)]).await
+        if over
+            && !rows.is_empty()
+            && let Err(why) = self.port.keep(rows.into_iter().map(|row| (row, None))).await
         {
             tracing::debug!(platform = super::NAME, why, "a row that nobody needs any more stays");
         }
@@ -293,47 +297,70 @@ impl Letter<'_> {
         let Some(to) = address(&self.outgoing.chat, &self.outgoing.what) else {
             return Ok(Outcome::Rejected { why: "its chat has no number".into() });
         };
-        let mut parts = split::split(&self.outgoing.text, PART);
-        if parts.is_empty() {
-            parts.push(NOTHING.to_owned());
-        }
+        let parts = parts(self.outgoing);
         let mut unsure = self.outgoing.repeat == Repeat::Possible;
-        let last = parts.len() - 1;
-        for (place, part) in parts.iter().enumerate() {
-            let to = if place == 0 { to } else { Address { reply_to: None, ..to } };
-            let mut pause = PAUSE;
-            loop {
-                self.desk.turn(to.chat).await?;
-                let known = self.shown.ids.get(place).copied();
-                let result = match known {
-                    Some(id) => self.desk.api.edit(to.chat, id, part).await.map(|()| id),
-                    None if unsure => self.desk.api.send(to, &format!("{TWICE}{part}")).await,
-                    None => self.desk.api.send(to, part).await,
-                };
-                match self.judge(result, place, known, &mut pause).await? {
-                    // What may be there already is the first part of which no id is known.
-                    Step::Done => {
-                        unsure &= known.is_some();
-                        break;
-                    }
-                    Step::Again => {}
-                    Step::End(outcome) => return Ok(outcome),
-                }
+        for (number, (slot, part)) in parts.iter().enumerate() {
+            let to = if number == 0 { to } else { Address { reply_to: None, ..to } };
+            if let Some(outcome) = self.bring(to, *slot, part, &mut unsure).await? {
+                return Ok(outcome);
             }
-            if place < last && !self.keep().await {
+            if number + 1 < parts.len() && !self.keep().await {
                 return Ok(Outcome::Unknown);
             }
         }
-        for id in self.shown.ids.split_off(parts.len().min(self.shown.ids.len())) {
+        let texts = parts.iter().filter(|(slot, _)| matches!(slot, Slot::Text(_))).count();
+        for id in self.shown.ids.split_off(texts.min(self.shown.ids.len())) {
             self.desk.api.delete(to.chat, id).await;
         }
         Ok(Outcome::Sent)
     }
 
+    /// Brings one part, however often that takes; an outcome ends the delivery.
+    async fn bring(
+        &mut self,
+        to: Address,
+        slot: Slot,
+        part: &Part,
+        unsure: &mut bool,
+    ) -> Result<Option<Outcome>, Over> {
+        let mut pause = PAUSE;
+        // A file that the server does not take becomes a line in its place.
+        let mut instead = None;
+        loop {
+            let known = self.shown.id(slot);
+            if known.is_some() && matches!(slot, Slot::File(_)) {
+                return Ok(None);
+            }
+            self.desk.turn(to.chat).await?;
+            let twice = if *unsure { TWICE } else { "" };
+            let result = match (instead.as_ref().unwrap_or(part), known) {
+                (Part::Text(text), Some(id)) => self.desk.api.edit(to.chat, id, text).await.map(|()| id),
+                (Part::Text(text), None) => self.desk.api.send(to, &format!("{twice}{text}")).await,
+                (Part::File(file, size), _) => self.desk.api.send_file(to, file, *size, twice.trim_end()).await,
+            };
+            if let (Part::File(file, _), Err(Trouble::Refused { why }), None) = (part, &result, &instead)
+                && !ends_the_chat(why)
+            {
+                tracing::warn!(platform = super::NAME, delivery = self.outgoing.delivery, why, "a file is not taken");
+                instead = Some(Part::Text(missing(file, "the server does not take it")));
+                continue;
+            }
+            match self.judge(result, slot, known, &mut pause).await? {
+                // What may be there already is the first part of which no id is known.
+                Step::Done => {
+                    *unsure &= known.is_some();
+                    return Ok(None);
+                }
+                Step::Again => {}
+                Step::End(outcome) => return Ok(Some(outcome)),
+            }
+        }
+    }
+
     async fn judge(
         &mut self,
         result: Result<i64, Trouble>,
-        place: usize,
+        slot: Slot,
         known: Option<i64>,
         pause: &mut Duration,
     ) -> Result<Step, Over> {
@@ -341,7 +368,7 @@ impl Letter<'_> {
         Ok(match result {
             Ok(id) => {
                 if known.is_none() {
-                    self.shown.ids.push(id);
+                    self.shown.add(slot, id);
                 }
                 Step::Done
             }
@@ -362,12 +389,12 @@ impl Letter<'_> {
                 Step::Again
             }
             Err(Trouble::Refused { why }) if known.is_some() && gone(&why) => {
-                self.shown.ids.truncate(place);
+                self.shown.forget_from(slot);
                 Step::Again
             }
             Err(Trouble::Garbled(why)) => {
                 tracing::warn!(platform = super::NAME, why, "a message was taken, and its number cannot be read");
-                self.shown.ids.push(0);
+                self.shown.add(slot, 0);
                 Step::Done
             }
             Err(Trouble::Refused { why }) => Step::End(Outcome::Rejected { why }),
@@ -397,11 +424,18 @@ pub fn gone(why: &str) -> bool {
     why.contains("message to edit not found") || why.contains("message can't be edited")
 }
 
+/// Whether the server means that nothing arrives in this chat any more, rather than that it dislikes what is sent.
+fn ends_the_chat(why: &str) -> bool {
+    ["Forbidden", "chat not found", "deactivated", "kicked", "not enough rights"]
+        .iter()
+        .any(|words| why.contains(words))
+}
+
 /// Where a delivery goes; `None` when the session is no chat of this server.
 fn address(chat: &Chat, what: &Saying) -> Option<Address> {
     let reply_to = match what {
         Saying::Reply { to, .. } => to.iter().rev().find_map(|native| native.parse().ok()),
-        Saying::Notice { .. } => None,
+        Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => None,
     };
     place(chat).map(|to| Address { reply_to, ..to })
 }

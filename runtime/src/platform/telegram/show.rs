@@ -3,10 +3,13 @@
 //! here is owed to anybody, so what goes wrong is left out.
 
 use super::api::{Address, Trouble};
+use super::parts::Slot;
 use super::send::{Desk, PART, gone, place};
 use super::split;
 use crate::platform::{Chat, Outgoing, Port, Saying};
 use evergate_core::time::Instant;
+use serde::Deserialize;
+use serde_json::json;
 use std::time::Duration;
 
 /// How long an answer may run before it is shown: one that is done by then comes as a whole, and at once.
@@ -20,17 +23,34 @@ const TYPING: Duration = Duration::from_millis(4500);
 /// The messages that a text has become, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// Their ids.
+    /// The ids of its texts.
     pub ids: Vec<i64>,
+    /// The ids of its files.
+    files: Vec<i64>,
+}
+
+/// The same as it is kept.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Kept {
+    Texts(Vec<i64>),
+    Both { ids: Vec<i64>, files: Vec<i64> },
 }
 
 impl Shown {
     /// Under which key they are kept: a turn's answer has the same over all its attempts, shown and sent.
     pub fn row(outgoing: &Outgoing) -> String {
         match outgoing.what {
-            Saying::Reply { turn, .. } => format!("turn.{turn}"),
-            Saying::Notice { .. } => format!("delivery.{}", outgoing.delivery),
+            Saying::Reply { turn, .. } => Self::row_of_turn(turn),
+            Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => {
+                format!("delivery.{}", outgoing.delivery)
+            }
         }
+    }
+
+    /// Under which key the messages of a turn's answer are kept.
+    pub fn row_of_turn(turn: u64) -> String {
+        format!("turn.{turn}")
     }
 
     /// What is kept under a key.
@@ -39,12 +59,48 @@ impl Shown {
             tracing::warn!(platform = super::NAME, %error, "what is shown already cannot be read, and is said anew");
             None
         });
-        Self { ids: text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default() }
+        match text.and_then(|text| serde_json::from_str(&text).ok()) {
+            Some(Kept::Texts(ids)) => Self { ids, files: Vec::new() },
+            Some(Kept::Both { ids, files }) => Self { ids, files },
+            None => Self::default(),
+        }
     }
 
     /// As it is kept.
     pub fn text(&self) -> String {
-        serde_json::json!(self.ids).to_string()
+        if self.files.is_empty() {
+            return json!(self.ids).to_string();
+        }
+        json!({"ids": self.ids, "files": self.files}).to_string()
+    }
+
+    /// Whether nothing of it is there.
+    pub const fn is_nothing(&self) -> bool {
+        self.ids.is_empty() && self.files.is_empty()
+    }
+
+    /// The message in this place.
+    pub fn id(&self, slot: Slot) -> Option<i64> {
+        match slot {
+            Slot::Text(place) => self.ids.get(place).copied(),
+            Slot::File(place) => self.files.get(place).copied(),
+        }
+    }
+
+    /// The message in this place, the first that is not there yet, is this.
+    pub fn add(&mut self, slot: Slot, id: i64) {
+        match slot {
+            Slot::Text(_) => self.ids.push(id),
+            Slot::File(_) => self.files.push(id),
+        }
+    }
+
+    /// The message in this place is gone, and those behind it are sent anew.
+    pub fn forget_from(&mut self, slot: Slot) {
+        match slot {
+            Slot::Text(place) => self.ids.truncate(place),
+            Slot::File(place) => self.files.truncate(place),
+        }
     }
 }
 
@@ -72,7 +128,7 @@ impl Show {
         Some(Self {
             turn,
             to,
-            shown: Shown::kept(&desk.port, &format!("turn.{turn}")),
+            shown: Shown::kept(&desk.port, &Shown::row_of_turn(turn)),
             texts: Vec::new(),
             next_at: now + FIRST,
             typing_at: now + TYPING_FIRST,
@@ -125,7 +181,7 @@ impl Show {
                 let to = if number == 0 { self.to } else { Address { reply_to: None, ..self.to } };
                 let id = desk.api.send(to, &part).await?;
                 self.shown.ids.push(id);
-                let row = (format!("turn.{}", self.turn), Some(self.shown.text()));
+                let row = (Shown::row_of_turn(self.turn), Some(self.shown.text()));
                 if let Err(why) = desk.port.keep([row]).await {
                     tracing::debug!(
                         platform = super::NAME,
