@@ -44,7 +44,7 @@ pub fn adapter(plan: &Telegram) -> Adapter {
             stranger_reply: None,
             poll: Duration::from_secs(plan.poll_s),
             file_limit: 0,
-            file_age: Duration::from_secs(3600),
+            webhook: None,
         })
     };
     let settings: Result<Settings, String> = settings();
