@@ -24,6 +24,8 @@ const PROBE: Duration = Duration::from_secs(1);
 const TOLD: u32 = 8;
 /// Under which key the updates are kept that were not taken.
 const REFUSED: &str = "refused";
+/// How many of them are kept; a server that brings its updates forgets the older ones by itself.
+const REFUSALS: usize = 200;
 /// Strangers that are remembered as told.
 const STRANGERS: usize = 10_000;
 
@@ -206,6 +208,9 @@ impl<'a> Receiver<'a> {
 
     /// Writes down that an update is not taken; `false` if that is not on disk.
     async fn refuse(&mut self, number: i64) -> bool {
+        if self.refused.len() >= REFUSALS {
+            self.refused.pop_first();
+        }
         self.refused.insert(number);
         let kept = self.keep_refused().await;
         if !kept {
