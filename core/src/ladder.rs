@@ -10,7 +10,8 @@
 //! | [`Rung::Start`] | that it is gone | another generation is there; after [`Patience::revive`] the ladder starts it itself |
 //! | [`Rung::Wait`] | – | it is ready |
 //!
-//! A gateway that answers and gets on is never climbed upon: its own deadlines end it. One that refuses ends the climb.
+//! A gateway that answers and gets on is never climbed upon: its own deadlines end it. Neither is a start, which its own
+//! watchdog ends, unless the restart is forced. One that refuses ends the climb.
 
 use crate::request::Mode;
 use crate::supervisor::StartsAgain;
@@ -51,6 +52,8 @@ impl Rung {
 pub struct Patience {
     /// For an answer, or for a loop that stands still to go on.
     pub answer: Duration,
+    /// For a start that has not come to serve; `None` leaves it to its own deadline.
+    pub start: Option<Duration>,
     /// For a process that was sent SIGTERM while its loop stood still.
     pub terminate: Duration,
     /// For a process that was sent SIGKILL to be gone.
@@ -67,6 +70,7 @@ impl Patience {
         let patience = match mode {
             Mode::Graceful => Self {
                 answer: Duration::from_secs(5),
+                start: None,
                 terminate: Duration::from_secs(5),
                 kill: Duration::from_secs(10),
                 revive: Duration::from_secs(5),
@@ -74,6 +78,7 @@ impl Patience {
             // Asking first costs little, and spares turns that could be interrupted in order a death on their account.
             Mode::Force => Self {
                 answer: Duration::from_secs(2),
+                start: Some(Duration::from_secs(2)),
                 terminate: Duration::ZERO,
                 kill: Duration::from_secs(5),
                 revive: Duration::from_secs(2),
@@ -95,9 +100,11 @@ pub enum Sight {
     Stuck,
     /// A process owns the state directory, and nothing answers.
     Silent,
+    /// The process that is to be replaced is a start which has no number yet: nothing answers, and nothing should.
+    Starting,
     /// Nobody owns the state directory.
     Gone,
-    /// Another generation than the one that was asked is there.
+    /// Another life than the one that was asked is there (see [`Life`](crate::life::Life)).
     Next {
         /// Whether it serves.
         ready: bool,
@@ -172,7 +179,8 @@ impl Ladder {
             Sight::Next { ready: false } => self.climb(now, Rung::Wait),
             Sight::Gone => self.climb(now, Rung::Start),
             Sight::GettingOn if self.rung <= Rung::Terminate => self.since = now,
-            Sight::GettingOn | Sight::Stuck | Sight::Silent => {}
+            Sight::Starting if self.rung <= Rung::Terminate && self.patience.start.is_none() => self.since = now,
+            Sight::GettingOn | Sight::Stuck | Sight::Silent | Sight::Starting => {}
         }
         if self.give_up_at.is_some_and(|at| at <= now) {
             return Step::GiveUp(self.rung);
@@ -284,6 +292,18 @@ mod tests {
     }
 
     #[test]
+    fn a_start_is_left_to_its_own_deadline_and_killed_by_a_forced_restart() {
+        let world = |ms: u64, steps: &[Step]| match steps.last() {
+            None if ms < 90_000 => Sight::Starting,
+            Some(Step::Kill) => Sight::Gone,
+            _ => Sight::Next { ready: true },
+        };
+        assert_eq!(climb(Mode::Graceful, None, world), [(90_000, Step::Done)]);
+        let forced = climb(Mode::Force, None, world);
+        assert_eq!(forced, [(2_000, Step::Kill), (4_100, Step::Start), (4_200, Step::Done)]);
+    }
+
+    #[test]
     fn where_nobody_would_start_it_nobody_is_waited_for() {
         assert_eq!(Patience::of(Mode::Graceful, StartsAgain::Never).revive, Duration::ZERO);
     }
@@ -331,6 +351,7 @@ mod tests {
             Just(Sight::GettingOn),
             Just(Sight::Stuck),
             Just(Sight::Silent),
+            Just(Sight::Starting),
             Just(Sight::Gone),
             Just(Sight::Next { ready: false }),
         ]

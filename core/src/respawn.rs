@@ -9,6 +9,7 @@
 //! | crashed: other status, a signal              | start after the pause, revived             | end 0            |
 //! | never started (the program cannot be run)    | start after the pause, revived as before   | end 0            |
 //! | is not running: the pause is on              | start when the pause is over               | end 0            |
+//! | never served, like so many before it in a row ([`Respawn::giving_up_after`]) | end 78              | end 0            |
 //! | gets on no more: it had been heard, and is not heard for [`Respawn::watching`]'s time | kill it, start at once, revived | kill it, end 0 |
 //!
 //! The pause is 100 ms after the first crash, doubles with each further one up to 30 s, and begins anew at 100 ms
@@ -76,6 +77,8 @@ pub enum Reason {
     KilledAtLimit,
     /// The child got on no more and was killed.
     Silent,
+    /// Too many children in a row died before they served.
+    NeverServed,
 }
 
 impl Reason {
@@ -89,6 +92,7 @@ impl Reason {
             Self::StopWanted => "a stop was wanted",
             Self::KilledAtLimit => "a stop was wanted and it was killed at the limit",
             Self::Silent => "it gave no sign of life and was killed",
+            Self::NeverServed => "it died before it served, like each before it: no more starts are made",
         }
     }
 }
@@ -124,6 +128,19 @@ pub struct Respawn {
     /// How long a child that has been heard may not be heard.
     silence: Option<Duration>,
     watch: Watch,
+    /// How many children in a row may die before they serve.
+    attempts: Option<u32>,
+    /// How many have.
+    unserved: u32,
+    /// Whether the running child has served.
+    served: Served,
+}
+
+/// Whether the running child has come to serve.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Served {
+    NotYet,
+    Served,
 }
 
 /// Whether the running child is heard.
@@ -157,7 +174,28 @@ impl Respawn {
             stop: Stop::NotWanted,
             silence: None,
             watch: Watch::Unheard,
+            attempts: None,
+            unserved: 0,
+            served: Served::NotYet,
         }
+    }
+
+    /// A supervisor that gives up when so many children in a row have died before they served. One that is never heard and lives
+    /// for [`HEALTHY_LIFE`] counts as one that has: perhaps it cannot say so.
+    #[must_use]
+    pub const fn giving_up_after(self, attempts: u32) -> Self {
+        Self { attempts: Some(attempts), ..self }
+    }
+
+    /// The child has come to serve.
+    pub const fn serves(&mut self) {
+        (self.served, self.unserved) = (Served::Served, 0);
+    }
+
+    /// How many children in a row have died before they served.
+    #[must_use]
+    pub const fn unserved(&self) -> u32 {
+        self.unserved
     }
 
     /// A supervisor that kills a child which has been heard and is not heard again for `silence`.
@@ -179,6 +217,7 @@ impl Respawn {
     pub const fn started(&mut self, now: Instant) {
         self.started_at = Some(now);
         self.watch = Watch::Unheard;
+        self.served = Served::NotYet;
     }
 
     /// The child ended at `now`, or could not be started; answers what comes next.
@@ -191,6 +230,11 @@ impl Respawn {
             Stop::Wanted { .. } => return end(0, Reason::StopWanted),
             Stop::Killed => return end(0, Reason::KilledAtLimit),
             Stop::NotWanted => {}
+        }
+        // Who asks to be started again before it has served was ended by its own watchdog.
+        let stopped = self.watch != Watch::Killed && ended == ChildEnd::Exited(0);
+        if !stopped && self.gives_up(lived) {
+            return end(PARK, Reason::NeverServed);
         }
         if self.watch == Watch::Killed {
             self.revived = true;
@@ -259,6 +303,17 @@ impl Respawn {
         Some(Kill::Silent)
     }
 
+    /// Counts a child that died after this life; whether it was the last.
+    fn gives_up(&mut self, lived: Option<Duration>) -> bool {
+        let cannot_say = self.watch == Watch::Unheard && lived.is_some_and(|lived| lived >= HEALTHY_LIFE);
+        if self.served == Served::Served || cannot_say {
+            self.unserved = 0;
+            return false;
+        }
+        self.unserved = self.unserved.saturating_add(1);
+        self.attempts.is_some_and(|attempts| self.unserved >= attempts)
+    }
+
     const fn start(&self, at: Instant, reason: Reason) -> Decision {
         Decision { next: Next::Start { at, revived: self.revived }, reason }
     }
@@ -285,15 +340,58 @@ mod tests {
 
     #[test]
     fn no_two_reasons_read_alike_and_none_is_silent() {
-        use Reason::{Crash, KilledAtLimit, Park, Restart, Silent, Stop, StopWanted};
+        use Reason::{Crash, KilledAtLimit, NeverServed, Park, Restart, Silent, Stop, StopWanted};
         let sentences: BTreeSet<&str> =
-            [Restart, Crash, Stop, Park, StopWanted, KilledAtLimit, Silent].map(Reason::sentence).into();
-        assert_eq!(sentences.len(), 7);
+            [Restart, Crash, Stop, Park, StopWanted, KilledAtLimit, Silent, NeverServed].map(Reason::sentence).into();
+        assert_eq!(sentences.len(), 8);
         assert!(sentences.iter().all(|sentence| sentence.contains(' ')), "{sentences:?}");
     }
 
     fn at(ms: u64) -> Instant {
         Instant::from_millis(ms)
+    }
+
+    /// Lives a child from one time to another; gives what follows.
+    fn lives(respawn: &mut Respawn, (from, to): (u64, u64), ended: ChildEnd) -> Next {
+        respawn.started(at(from));
+        respawn.ended(at(to), ended).next
+    }
+
+    #[test]
+    fn children_that_die_before_they_serve_are_started_so_often_and_then_parked_whatever_they_die_of() {
+        let ends = [ChildEnd::Signalled(9), ChildEnd::Exited(1), ChildEnd::NeverStarted, ChildEnd::Exited(RESTART)];
+        let mut respawn = Respawn::new(KILL_LIMIT).giving_up_after(4);
+        for (index, ended) in ends.into_iter().enumerate() {
+            let ms = index as u64 * 100;
+            let next = lives(&mut respawn, (ms, ms), ended);
+            assert_eq!(next == Next::End { status: PARK }, index == 3, "{ended:?}: {next:?}");
+        }
+        assert_eq!(respawn.unserved(), 4);
+    }
+
+    #[test]
+    fn one_that_served_or_cannot_say_so_begins_the_count_anew() {
+        let minute = 60_000;
+        let mut respawn = Respawn::new(KILL_LIMIT).watching(Duration::from_secs(1)).giving_up_after(2);
+        for round in 0..5 {
+            let ms = round * 4 * minute;
+            lives(&mut respawn, (ms, ms), ChildEnd::Signalled(9));
+            let next = match round % 2 {
+                0 => {
+                    respawn.started(at(ms));
+                    respawn.serves();
+                    respawn.ended(at(ms + 1), ChildEnd::Signalled(9)).next
+                }
+                _ => lives(&mut respawn, (ms, ms + minute), ChildEnd::Signalled(9)),
+            };
+            assert!(matches!(next, Next::Start { .. }), "{round}");
+            assert_eq!(respawn.unserved(), 0);
+        }
+        // One that is heard for long and never served is no better than one that dies at once.
+        lives(&mut respawn, (0, 0), ChildEnd::Signalled(9));
+        respawn.started(at(0));
+        respawn.heard(at(1));
+        assert_eq!(respawn.ended(at(minute), ChildEnd::Exited(75 - 1)).next, Next::End { status: PARK });
     }
 
     fn start(ms: u64, revived: bool, reason: Reason) -> Decision {

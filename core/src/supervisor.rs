@@ -254,11 +254,13 @@ impl Supervisor {
     }
 
     /// From an end to the next start: launchd's throttle and s6's second are their own; under systemd it is the `RestartSec`
-    /// of our unit, so that a gateway that dies at once does not keep the machine busy.
+    /// of our unit. That is short, since a gateway that dies again and again pauses by itself ([`starts`](crate::starts)), and not
+    /// nothing, for programs that do not come so far.
     #[must_use]
     pub const fn pause(self) -> Duration {
         match self {
-            Self::Systemd | Self::S6 => Duration::from_secs(1),
+            Self::Systemd => Duration::from_millis(250),
+            Self::S6 => Duration::from_secs(1),
             Self::LaunchdKeepAlive | Self::LaunchdSuccessfulExit => Duration::from_secs(10),
             Self::Container | Self::Kubernetes | Self::Evergate | Self::Nobody => Duration::ZERO,
         }

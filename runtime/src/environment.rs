@@ -35,8 +35,10 @@ pub trait Listener: Send {
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// A loopback address.
+    /// The loopback address of the local platform. Its socket outlives the process.
     Network(SocketAddr),
+    /// Another address of this machine, to which a platform's server comes. It is bound anew in each process.
+    Platform(SocketAddr),
     /// A path that only our own user can reach. What a dead owner left there is replaced.
     Control(PathBuf),
 }

@@ -9,8 +9,8 @@ use crate::files::clean::keep_clean;
 use crate::flight::{Head, Recorder};
 use crate::journal::store::Store;
 use crate::journal::{Journal, Owner, StoredGeneration};
-use crate::local::{Access, Door, Local, router, serve};
-use crate::platform::{Platform, Switchboard, keep_running};
+use crate::local::{self, Access, Door, Local, router, serve};
+use crate::platform::{Health, Platform, Switchboard, keep_running};
 use crate::pulse::Pulse;
 use crate::run::StartError;
 use crate::watched::Watcher;
@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// How long a start waits for a dying predecessor to let go of the state directory or of the port.
@@ -123,7 +123,10 @@ impl Opened {
         let flight = record(&head).with_ring(pulse.ring.clone());
         let core = head.boot();
         let state_dir = self.state_dir.clone();
-        let switchboard = Arc::new(Switchboard::new(&adapters, environment.now(), environment.unix_ms()));
+        let (now, now_ms) = (environment.now(), environment.unix_ms());
+        let switchboard =
+            Switchboard::new(&adapters, now, now_ms).beside(local::NAME, local::CAPABILITIES, now, now_ms);
+        let switchboard = Arc::new(switchboard);
         let parts = Parts {
             environment: Arc::clone(&environment),
             core,
@@ -149,13 +152,14 @@ impl Opened {
             let (handle, environment) = (local.handle.clone(), Arc::clone(&local.environment));
             servers.spawn(keep_running(adapter, line, handle, environment, platforms.clone(), state_dir.clone()));
         }
-        drive(driver, local, [self.listener, self.control], platforms, &self.control_path, servers)
+        drive(driver, local, [self.listener, self.control], platforms, &self.control_path, servers, &switchboard)
             .await
             .map_err(|error| StartError::System { what: "a thread cannot be started", error })
     }
 }
 
-/// Runs the driver beside its servers; the control socket's where a stuck loop cannot hold it up, and again if it hangs.
+/// Runs the driver beside its servers, which have threads of their own: what people read of the journal holds up no loop, and a
+/// stuck loop holds up no door. The control socket's is served again if it hangs.
 async fn drive(
     driver: Driver,
     local: Local,
@@ -163,24 +167,34 @@ async fn drive(
     platforms: Watcher<Platforms>,
     control_path: &Path,
     mut servers: JoinSet<()>,
+    switchboard: &Switchboard,
 ) -> std::io::Result<Verdict> {
-    let (metrics, pulse) = (Arc::clone(&local.handle.metrics), Arc::clone(&local.handle.pulse));
+    let pulse = Arc::clone(&local.handle.pulse);
     let environment = Arc::clone(&local.environment);
     let inside = Local { door: Door::Control, ..local.clone() };
-    let mut gone = serve_control(control, inside.clone(), platforms.clone())?;
-    servers.spawn(serve(listener, router(local), platforms.clone(), metrics));
+    let mut gone = serve_apart("control", control, inside.clone(), platforms.clone())?;
+    let mut door = Some(serve_apart("door", listener, local, platforms.clone())?);
     let mut driving = std::pin::pin!(driver.run());
     let verdict = loop {
         tokio::select! {
             biased;
             verdict = driving.as_mut() => break verdict,
             Some(ended) = servers.join_next() => if let Err(error) = ended {
-                tracing::error!(%error, "the server broke; chats are served again after a restart");
+                tracing::error!(%error, "a platform's adapter broke; its chats are served again after a restart");
+            },
+            left = left(&mut door) => {
+                door = None;
+                if left.is_err() && platforms.now() == Platforms::Open {
+                    let why = "its server broke; the local chats are served again after a restart".to_owned();
+                    if let Some(line) = switchboard.line(local::NAME) {
+                        line.set_health(Health::Parked { why }, environment.unix_ms());
+                    }
+                }
             },
             () = pulse.starts_again(Part::Control) => {
                 // The thread that hangs is left behind: nobody can end it, and nobody waits for it.
                 match environment.listen(&Address::Control(control_path.to_owned())).await {
-                    Ok(control) => match serve_control(control, inside.clone(), platforms.clone()) {
+                    Ok(control) => match serve_apart("control", control, inside.clone(), platforms.clone()) {
                         Ok(fresh) => gone = fresh,
                         Err(error) => tracing::error!(%error, "the control socket cannot be served again"),
                     },
@@ -191,41 +205,52 @@ async fn drive(
     };
     pulse.is_over();
     while servers.join_next().await.is_some() {}
-    // The sender is dropped when the control thread is done; that error is the news.
-    let _gone = gone.await;
+    if door.is_some() {
+        let _broken_or_not = left(&mut door).await;
+    }
+    // A control thread that hangs has been left behind; the one that is waited for is the last.
+    let _broken_or_not = gone.await;
     Ok(verdict)
 }
 
-/// Serves the control socket on a thread of its own, which counts what it does; the answer ends when that thread does.
-fn serve_control(
-    control: Box<dyn Listener>,
-    inside: Local,
+/// Ends with the thread that serves, if there is one: well, or with an error where it broke.
+async fn left(serving: &mut Option<oneshot::Receiver<()>>) -> Result<(), oneshot::error::RecvError> {
+    match serving {
+        Some(serving) => serving.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Serves a door on a thread of its own; that of the control socket counts what it does. The answer comes when the thread is done.
+fn serve_apart(
+    name: &'static str,
+    listener: Box<dyn Listener>,
+    local: Local,
     closing: Watcher<Platforms>,
-) -> std::io::Result<tokio::sync::oneshot::Receiver<()>> {
-    let (left, gone) = tokio::sync::oneshot::channel::<()>();
-    let (metrics, pulse) = (Arc::clone(&inside.handle.metrics), Arc::clone(&inside.handle.pulse));
-    let environment = Arc::clone(&inside.environment);
-    environment.isolate(
-        "control",
-        Box::new(move || {
-            Box::pin(async move {
-                let beats = async {
-                    loop {
-                        pulse.asked(Part::Control).await;
-                        pulse.nap(Part::Control);
-                        pulse.done(Part::Control);
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    () = serve(control, router(inside), closing, metrics) => {}
-                    () = beats => {}
-                }
-                drop(left);
-            })
-        }),
-    )?;
-    Ok(gone)
+) -> std::io::Result<oneshot::Receiver<()>> {
+    let (leave, left) = oneshot::channel();
+    let (metrics, pulse) = (Arc::clone(&local.handle.metrics), Arc::clone(&local.handle.pulse));
+    let (environment, door) = (Arc::clone(&local.environment), local.door);
+    let serving = move || async move {
+        let beats = async {
+            if door == Door::Network {
+                return std::future::pending().await;
+            }
+            loop {
+                pulse.asked(Part::Control).await;
+                pulse.nap(Part::Control);
+                pulse.done(Part::Control);
+            }
+        };
+        tokio::select! {
+            biased;
+            () = serve(listener, router(local), closing, metrics) => {}
+            () = beats => {}
+        }
+        let _nobody_waits = leave.send(());
+    };
+    environment.isolate(name, Box::new(move || Box::pin(serving())))?;
+    Ok(left)
 }
 
 /// Listens, waiting a while for a dying predecessor to let go of the port.

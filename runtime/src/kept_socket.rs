@@ -145,7 +145,8 @@ fn serves(kept: SocketAddr, wanted: SocketAddr) -> bool {
     kept.ip() == wanted.ip() && (kept.port() == wanted.port() || wanted.port() == 0)
 }
 
-fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+/// Listens at `address` with a socket that is nobody else's.
+pub fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Connections of a predecessor that linger in TIME_WAIT are no reason to wait.
     socket.set_reuseaddr(true)?;

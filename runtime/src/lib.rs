@@ -31,6 +31,7 @@ pub mod logging;
 pub mod metrics;
 pub mod native;
 pub mod platform;
+pub mod process_handle;
 pub mod program;
 pub mod pulse;
 pub mod reload;

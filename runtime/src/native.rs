@@ -3,6 +3,7 @@
 use crate::candidate::{Candidate, OnDisk};
 use crate::environment::{Accepting, Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
 use crate::journal::store::SCHEMA;
+use crate::kept_socket;
 use crate::program::{self, Successor};
 use crate::reload::{Reload, Reloaded};
 use crate::systemd::{self, KEEPER, Notify};
@@ -149,6 +150,7 @@ impl Environment for Native {
         Box::pin(async move {
             Ok(match address {
                 Address::Network(address) => Box::new(Network(socket.listen(address)?)) as Box<dyn Listener>,
+                Address::Platform(address) => Box::new(Network(kept_socket::bind(address)?)),
                 Address::Control(path) => Box::new(Control(listen_at(&path)?)),
             })
         })

@@ -7,7 +7,7 @@ use crate::config::{Config, FileSource, Sources, evergate_environment};
 use crate::journal::claim::ClaimError;
 use crate::kept_socket::KeptSocket;
 use crate::run::StartError;
-use crate::trial::Trial;
+use crate::trial::{Entry, Trial};
 use crate::versions::ROLLED_BACK;
 use crate::{doctor, install, last_words, logging, run, signals, supervise, takeover};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -18,6 +18,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Evergate connects chat platforms to agents, and can be restarted, upgraded or killed at any instant without losing a
 /// message, a conversation, or its own way back.
@@ -153,7 +154,14 @@ pub fn main() -> ExitCode {
             let trial = enter(&arguments.global);
             let program = std::env::var_os(candidate::SUPERVISOR_PROGRAM).map(PathBuf::from).or(program);
             let socket = KeptSocket::from_environment();
-            gateway(&arguments.global, run, &Successor { program, socket, trial })
+            match trial {
+                Ok(trial) => gateway(&arguments.global, run, &Successor { program, socket, trial }),
+                Err(why) => {
+                    logging::complain(&why);
+                    crate::systemd::Notify::from_environment("NOTIFY_SOCKET").status(&why);
+                    park(&socket)
+                }
+            }
         }
         Command::Supervise { arguments: child } => {
             let socket = KeptSocket::from_environment();
@@ -254,18 +262,36 @@ fn answer_for_takeover(global: &Global, listen: Option<String>, schema: Option<u
     }
 }
 
-/// Puts this start on trial. Comes back when it is this build that is to run.
-fn enter(global: &Global) -> Trial {
-    let Ok(state_dir) = global.state_dir() else { return Trial::none() };
-    let (trial, in_place) = Trial::begin(&state_dir);
-    if let Some(in_place) = in_place {
-        logging::complain(&in_place.why);
-        let mut command = again(&in_place.program);
-        in_place.tell(&mut command);
-        let error = command.exec();
-        logging::complain(&format_args!("{} cannot be started: {error}", in_place.program.display()));
+/// What systemd is asked to wait for a start after its pause, as far as its own limit is not longer: the configuration, which
+/// may ask for more, is not read yet.
+const START_AFTER_PAUSE: Duration = Duration::from_secs(310);
+
+/// Puts this start on trial. Comes back when it is this build that is to run, or with why no start is made.
+fn enter(global: &Global) -> Result<Trial, String> {
+    let Ok(state_dir) = global.state_dir() else { return Ok(Trial::none()) };
+    let (trial, entry) = Trial::enter(&state_dir);
+    match entry {
+        Entry::Begin => {}
+        Entry::InPlace(in_place) => {
+            logging::complain(&in_place.why);
+            let mut command = again(&in_place.program);
+            in_place.tell(&mut command);
+            let error = command.exec();
+            logging::complain(&format_args!("{} cannot be started: {error}", in_place.program.display()));
+        }
+        Entry::Pause { pause, why } => {
+            logging::complain(&why);
+            let systemd = crate::systemd::Notify::from_environment("NOTIFY_SOCKET");
+            systemd.status(&why);
+            systemd.extend(pause + START_AFTER_PAUSE);
+            // Whoever ends it meanwhile is not to wait for that.
+            unblock();
+            std::thread::sleep(pause);
+        }
+        Entry::Park { why } => return Err(why),
     }
-    trial
+    trial.begun();
+    Ok(trial)
 }
 
 fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> ExitCode {

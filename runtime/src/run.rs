@@ -99,6 +99,7 @@ impl StartError {
         match self {
             Self::System { .. } => Some(OUT_OF_RESOURCES),
             Self::Journal(JournalError::OutOfReach { .. }) => Some(DISK),
+            Self::Claim(ClaimError::Read { .. }) => Some(OUT_OF_RESOURCES),
             _ => None,
         }
     }
@@ -123,7 +124,9 @@ pub fn run(
     let faults = Faults::new(&config.debug);
     let outside = Outside::new(config, load, &state_dir, successor)?;
     faults.passed(StartStage::BeforeLock);
-    let claim = Claim::take(&state_dir, PREDECESSOR)?;
+    let mut claim = Claim::take(&state_dir, PREDECESSOR)?;
+    // From here on whoever wants it gone knows whom that means, though it has no number yet.
+    claim.record(&starting()).map_err(unusable)?;
     faults.passed(StartStage::AfterLock);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -137,6 +140,17 @@ pub fn run(
     // Whatever still runs on the loop (a name look-up, say) must not hold up the end.
     runtime.shutdown_background();
     Ok(verdict)
+}
+
+/// This process as the owner of a state directory in which it has no number yet.
+fn starting() -> Owner {
+    let supervisor = detect::supervisor();
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Owner {
+        supervisor: Some(supervisor),
+        unit: Unit::of_this_process().filter(|_| supervisor == Supervisor::Systemd),
+        ..Owner::this_process(GenerationId(0), u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 /// What stands around a generation before it claims anything: a start that hangs is ended from here.

@@ -37,6 +37,12 @@ impl Secret {
         &self.0
     }
 
+    /// Whether this is it; how much of a wrong one is right cannot be told from the time that it takes.
+    pub fn is(&self, said: &[u8]) -> bool {
+        let difference = self.0.bytes().zip(said).fold(0, |sum, (ours, theirs)| sum | (ours ^ theirs));
+        self.0.len() == said.len() && difference == 0
+    }
+
     /// `text` with this secret blotted out.
     pub fn hide_in(&self, text: &str) -> String {
         text.replace(&*self.0, "[secret]")
@@ -60,6 +66,10 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "[secret]");
         assert_eq!(secret.hide_in("no bot 12:abc, 12:abcd"), "no bot [secret], [secret]d");
         assert!(Secret::new(" \n").is_none(), "an empty one would hide everything");
+        assert!(secret.is(b"12:abc"));
+        for wrong in [&b""[..], b"12:ab", b"12:abcd", b"12:abd", b"x"] {
+            assert!(!secret.is(wrong), "{wrong:?}");
+        }
     }
 
     #[test]

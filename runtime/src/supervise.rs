@@ -12,13 +12,18 @@
 //! a dead service. `NOTIFY_SOCKET` stays with the child, so its `READY=1` is the unit's; a unit with `Type=notify`
 //! needs `NotifyAccess=all` for that, since the child is not the main process.
 
+mod caught;
+mod child;
+mod keeper;
+#[cfg(test)]
+mod tests;
+
 use std::{
     env,
     ffi::OsString,
-    fs, io,
-    os::unix::process::ExitStatusExt,
+    io,
     path::{Path, PathBuf},
-    process::{self, ExitCode, ExitStatus, Stdio},
+    process::{self, ExitCode, Stdio},
     time::Duration,
 };
 
@@ -27,28 +32,28 @@ use evergate_core::{
     time::Instant,
 };
 use nix::{
-    errno::Errno,
-    sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask},
+    sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask},
     unistd::Pid,
 };
 use tokio::{
-    net::UnixDatagram,
     process::{Child, Command},
-    runtime,
-    signal::unix::{self, SignalKind},
-    time,
+    runtime, time,
 };
 use tracing::{error, info, warn};
 
+use self::{
+    caught::{Signals, means_stop},
+    child::{Running, end_of, kill_group, pass_on},
+    keeper::{Heard, Keeper},
+};
 use crate::{
     candidate::{self, SUPERVISOR_PROGRAM},
     last_words::DIED_OF,
     systemd::{self, KEEPER},
+    trial,
     versions::{ROLLED_BACK, Versions},
 };
 
-/// How long systemd may take to say whether a SIGTERM was a stop of our unit.
-const ASK_SYSTEMD: Duration = Duration::from_secs(5);
 /// How much longer than its own watchdog a child is given to say that it gets on.
 pub const AFTER_THE_WATCHDOG: Duration = Duration::from_secs(5);
 /// The running program itself, which can be executed even after its file was removed (Linux).
@@ -101,7 +106,7 @@ fn run(
         sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&all), None)?;
         info!(pid = process::id(), program = %program.display(), ?arguments, "supervising");
         let mut supervisor = Supervisor::new(program, arguments, state_dir, kill_limit);
-        supervisor.respawn = supervisor.respawn.clone().watching(silence);
+        supervisor.respawn = supervisor.respawn.clone().watching(silence).giving_up_after(trial::attempts());
         supervisor.endow = endow;
         supervisor.keeper =
             Keeper::open().inspect_err(|error| warn!(%error, "cannot hear whether the child gets on")).ok();
@@ -109,62 +114,11 @@ fn run(
     })
 }
 
-/// The signals that are passed on, as they arrive.
-struct Signals {
-    terminate: unix::Signal,
-    interrupt: unix::Signal,
-    hang_up: Option<unix::Signal>,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        let hang_up = match ignores_hang_up() {
-            true => None,
-            false => Some(unix::signal(SignalKind::hangup())?),
-        };
-        Ok(Self {
-            terminate: unix::signal(SignalKind::terminate())?,
-            interrupt: unix::signal(SignalKind::interrupt())?,
-            hang_up,
-        })
-    }
-
-    async fn next(&mut self) -> Signal {
-        let hang_up = async {
-            match &mut self.hang_up {
-                Some(hang_up) => hang_up.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => Signal::SIGTERM,
-            _ = self.interrupt.recv() => Signal::SIGINT,
-            _ = hang_up => Signal::SIGHUP,
-        }
-    }
-}
-
-/// Whether `nohup` or the like started us. A handler would undo that for the child too: an ignored signal stays ignored
-/// over an exec, a handled one does not.
-fn ignores_hang_up() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & (1 << (Signal::SIGHUP as i32 - 1)) != 0)
-}
-
-/// A child process at the head of its own process group.
-struct Running {
-    child: Child,
-    pid: Pid,
-    started_at: Instant,
-}
-
 /// Gives a child what it inherits.
 type Endow = Box<dyn FnMut(&mut process::Command)>;
 
 struct Supervisor {
+    state_dir: PathBuf,
     versions: Versions,
     arguments: Vec<OsString>,
     respawn: Respawn,
@@ -175,45 +129,11 @@ struct Supervisor {
     died_of: Option<String>,
 }
 
-/// Where the child says that it gets on.
-struct Keeper {
-    socket: UnixDatagram,
-    name: String,
-}
-
-impl Keeper {
-    /// A socket under a name that nobody can guess: it is the only thing that keeps others from speaking for the child.
-    fn open() -> io::Result<Self> {
-        let mut secret = [0; 16];
-        getrandom::fill(&mut secret).map_err(io::Error::other)?;
-        let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("evergate-{}-{secret}", process::id());
-        let socket = std::os::unix::net::UnixDatagram::bind_addr(&systemd::abstract_address(name.as_bytes())?)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket: UnixDatagram::from_std(socket)?, name: format!("@{name}") })
-    }
-
-    /// Waits until the child says that it gets on.
-    async fn heard(keeper: &Option<Self>) {
-        let Some(keeper) = keeper else { return std::future::pending().await };
-        let mut told = [0; 64];
-        loop {
-            match keeper.socket.recv(&mut told).await {
-                Ok(length) if told[..length].starts_with(b"WATCHDOG=1") => return,
-                Ok(_) => {}
-                Err(error) => {
-                    warn!(%error, "whether the child gets on can no longer be heard");
-                    return std::future::pending().await;
-                }
-            }
-        }
-    }
-}
-
 impl Supervisor {
     fn new(program: PathBuf, arguments: Vec<OsString>, state_dir: &Path, kill_limit: Duration) -> Self {
         let begun_at = time::Instant::now();
         Self {
+            state_dir: state_dir.to_owned(),
             versions: Versions::new(program, state_dir, begun_at),
             arguments,
             respawn: Respawn::new(kill_limit),
@@ -278,6 +198,7 @@ impl Supervisor {
                 let lived = self.now() - running.started_at;
                 let taken = self.versions.ended(ended);
                 let decision = self.respawn.ended(self.now(), taken);
+                self.say_parked(decision);
                 self.report(running.pid, ended, lived, decision);
                 decision.next
             }
@@ -285,6 +206,7 @@ impl Supervisor {
                 let taken = self.versions.ended(ChildEnd::NeverStarted);
                 let decision = self.respawn.ended(self.now(), taken);
                 let next_in_ms = self.until(decision.next);
+                self.say_parked(decision);
                 error!(%error, program = %self.versions.installed().display(), next_in_ms, "cannot start the child; trying again");
                 decision.next
             }
@@ -349,7 +271,10 @@ impl Supervisor {
                         return ChildEnd::Signalled(Signal::SIGKILL as i32);
                     }
                 },
-                () = Keeper::heard(&self.keeper) => self.respawn.heard(self.now()),
+                heard = Keeper::heard(&self.keeper) => match heard {
+                    Heard::GetsOn => self.respawn.heard(self.now()),
+                    Heard::Serves => self.respawn.serves(),
+                },
                 () = self.versions.overdue() => {
                     error!(pid = running.pid.as_raw(), "a new program was not ready in time; killing its process group");
                     kill_group(running.pid);
@@ -363,6 +288,15 @@ impl Supervisor {
                     kill_group(running.pid);
                 }
             }
+        }
+    }
+
+    /// Tells those who look why no more starts are made.
+    fn say_parked(&self, decision: Decision) {
+        if decision.reason == Reason::NeverServed {
+            let why = trial::parked(self.respawn.unserved());
+            trial::say_parked(&self.state_dir, &why);
+            systemd::Notify::from_environment("NOTIFY_SOCKET").status(&why);
         }
     }
 
@@ -398,166 +332,10 @@ impl Supervisor {
             (Next::Start { .. }, _) => {
                 warn!(pid, status, lived_ms, next_in_ms, reason, "child ended; starting the next")
             }
-            (Next::End { status: own }, Reason::Park | Reason::KilledAtLimit) => {
+            (Next::End { status: own }, Reason::Park | Reason::KilledAtLimit | Reason::NeverServed) => {
                 error!(pid, status, lived_ms, reason, "child ended; ending with {own}");
             }
             (Next::End { status: own }, _) => info!(pid, status, lived_ms, reason, "child ended; ending with {own}"),
         }
-    }
-}
-
-/// Whether a signal to the supervisor means that it shall stop. One that systemd did not send with a stop of the unit
-/// does not, see the top of this file.
-async fn means_stop(caught: Signal) -> bool {
-    match caught {
-        Signal::SIGTERM if systemd::is_our_supervisor() => {
-            let stray = systemd::stop_job_pending(ASK_SYSTEMD).await == Some(false);
-            if stray {
-                warn!(
-                    "SIGTERM, but systemd does not stop this unit: the child is told, and started again when it leaves"
-                );
-            }
-            !stray
-        }
-        Signal::SIGTERM | Signal::SIGINT => true,
-        _ => false,
-    }
-}
-
-/// Sends a signal to the child's main process, which knows what to do about the rest of its group.
-fn pass_on(running: &Running, caught: Signal) {
-    let pid = running.pid.as_raw();
-    // Once the child was awaited its id is gone, and the number may be somebody else's.
-    if running.child.id().is_none() {
-        return;
-    }
-    match kill(running.pid, caught) {
-        Ok(()) => info!(pid, signal = caught.as_str(), "signal passed to the child"),
-        Err(error) => warn!(pid, signal = caught.as_str(), %error, "cannot pass the signal to the child"),
-    }
-}
-
-/// Kills whatever is left of the child's process group. While a member lives the number cannot be given to anybody
-/// else, and without members there is nobody to kill.
-fn kill_group(leader: Pid) {
-    match killpg(leader, Signal::SIGKILL) {
-        Ok(()) | Err(Errno::ESRCH) => {}
-        Err(error) => warn!(group = leader.as_raw(), %error, "cannot kill what is left of the child's process group"),
-    }
-}
-
-fn end_of(status: ExitStatus) -> ChildEnd {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => ChildEnd::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
-        (None, Some(signal)) => ChildEnd::Signalled(signal),
-        (None, None) => ChildEnd::Exited(u8::MAX),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::sync::mpsc;
-
-    use super::*;
-
-    /// Supervises a shell script whose `$0` is a folder of its own; `signals` are handed in as they come.
-    async fn status_of(folder: &Path, script: &str, kill_limit: Duration, mut signals: mpsc::Receiver<Signal>) -> u8 {
-        let arguments = ["-c".into(), script.into(), folder.as_os_str().to_owned()].to_vec();
-        let mut supervisor = Supervisor::new("/bin/sh".into(), arguments, folder, kill_limit);
-        let caught = async || match signals.recv().await {
-            Some(signal) => signal,
-            None => std::future::pending().await,
-        };
-        time::timeout(Duration::from_secs(30), supervisor.watch(caught)).await.expect("it ends")
-    }
-
-    async fn appears(path: &Path) {
-        for _ in 0..1000 {
-            if path.exists() {
-                return;
-            }
-            time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{} never appeared", path.display());
-    }
-
-    #[tokio::test]
-    async fn a_restart_a_crash_and_a_stop_each_start_the_next_child_as_it_should_be() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = r#"
-            echo "$EVERGATE_SUPERVISOR $EVERGATE_SUPERVISOR_PID ${EVERGATE_REVIVED-planned}" >> "$0/lives"
-            case $(wc -l < "$0/lives") in 1) exit 75;; 2) kill -KILL $$;; 3) exit 1;; 4) exit 75;; *) exit 0;; esac"#;
-        let (_sender, signals) = mpsc::channel(1);
-        assert_eq!(status_of(folder.path(), script, KILL_LIMIT, signals).await, 0);
-        let lives = fs::read_to_string(folder.path().join("lives")).unwrap();
-        let expected =
-            ["planned", "planned", "1", "1", "planned"].map(|how| format!("supervise {} {how}", process::id()));
-        assert_eq!(lives.lines().collect::<Vec<_>>(), expected);
-    }
-
-    #[tokio::test]
-    async fn a_child_that_parks_itself_is_not_started_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let (_sender, signals) = mpsc::channel(1);
-        assert_eq!(status_of(folder.path(), "exit 78", KILL_LIMIT, signals).await, 78);
-    }
-
-    #[tokio::test]
-    async fn a_signal_reaches_the_child_and_only_one_that_means_stop_ends_the_supervisor() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = r#"
-            trap 'echo HUP >> "$0/caught"' HUP; trap 'echo TERM >> "$0/caught"; exit 75' TERM
-            : > "$0/up"; while :; do sleep 0.01; done"#;
-        let (sender, signals) = mpsc::channel(1);
-        let (status, ()) = tokio::join!(status_of(folder.path(), script, KILL_LIMIT, signals), async {
-            appears(&folder.path().join("up")).await;
-            sender.send(Signal::SIGHUP).await.unwrap();
-            appears(&folder.path().join("caught")).await;
-            sender.send(Signal::SIGTERM).await.unwrap();
-        });
-        assert_eq!(status, 0);
-        assert_eq!(fs::read_to_string(folder.path().join("caught")).unwrap(), "HUP\nTERM\n");
-    }
-
-    #[tokio::test]
-    async fn a_child_that_ignores_the_stop_is_killed_at_the_limit_with_its_group() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = r#"trap '' TERM; (while :; do sleep 0.01; echo x >> "$0/beat"; done) & : > "$0/up"; wait"#;
-        let (sender, signals) = mpsc::channel(1);
-        let limit = Duration::from_millis(300);
-        let begun_at = time::Instant::now();
-        let (status, ()) = tokio::join!(status_of(folder.path(), script, limit, signals), async {
-            appears(&folder.path().join("up")).await;
-            sender.send(Signal::SIGTERM).await.unwrap();
-        });
-        assert_eq!(status, 0);
-        assert!(begun_at.elapsed() >= limit);
-        time::sleep(Duration::from_millis(50)).await;
-        let beats = fs::metadata(folder.path().join("beat")).unwrap().len();
-        time::sleep(Duration::from_millis(200)).await;
-        assert_eq!(fs::metadata(folder.path().join("beat")).unwrap().len(), beats, "the group is gone");
-    }
-
-    #[tokio::test]
-    async fn a_stop_between_two_children_ends_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = r#"echo x >> "$0/lives"; exit 1"#;
-        let (sender, signals) = mpsc::channel(1);
-        let (status, ()) = tokio::join!(status_of(folder.path(), script, KILL_LIMIT, signals), async {
-            appears(&folder.path().join("lives")).await;
-            sender.send(Signal::SIGINT).await.unwrap();
-        });
-        assert_eq!(status, 0);
-    }
-
-    #[tokio::test]
-    async fn a_program_that_is_gone_is_started_from_the_running_image() {
-        let mut supervisor = Supervisor::new(
-            "/nonexistent/evergate".into(),
-            ["--list", "--exact", "none"].map(OsString::from).to_vec(),
-            Path::new("/nonexistent"),
-            KILL_LIMIT,
-        );
-        assert_eq!(supervisor.watch(std::future::pending).await, 0, "this very test program lists no test");
     }
 }

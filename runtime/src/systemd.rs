@@ -32,7 +32,7 @@ use crate::unit_state::{POLICY, UnitState};
 use evergate_core::{supervisor::Death, verdict::RESTART};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::{Deserialize, Serialize};
-use tokio::{process::Command, time};
+use tokio::{process::Command, runtime, time};
 use tracing::{debug, warn};
 
 /// Names the socket at which `evergate supervise` hears from its child that it gets on.
@@ -187,6 +187,12 @@ pub async fn stop_job_pending(timeout: Duration) -> Option<bool> {
 /// that we were revived; it stays so after a re-exec in place. `None` when systemd cannot be asked.
 pub async fn restarts() -> Option<u32> {
     ask(RESTARTS_TIMEOUT).await?.get("NRestarts").parse().ok()
+}
+
+/// [`restarts`], asked before there is any loop.
+#[must_use]
+pub fn starts_by_itself() -> Option<u32> {
+    runtime::Builder::new_current_thread().enable_all().build().ok()?.block_on(restarts())
 }
 
 /// How long systemd leaves a unit between SIGTERM and SIGKILL (`TimeoutStopSec=`).

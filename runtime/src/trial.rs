@@ -1,14 +1,18 @@
 //! A start on trial: what is known of the starts of a program that has not proven itself yet, in the file `trial.json` of the
 //! state directory. It is read and written at the entry of the process, before anything that could go wrong, so that a new
 //! build that dies twice, parks or does not get ready gives way to the copy of the last good one under every supervisor that
-//! starts the unit's program again. `evergate_core::rollback` decides, as it does for `evergate supervise`, which outlives
-//! its children and so needs no file: of its child only what people are told is written down.
+//! starts the unit's program again, and starts that die one after the other come to an end. `evergate_core::rollback` and
+//! `evergate_core::starts` decide. `evergate supervise` outlives its children and so needs no file: of its child only what people are
+//! told is written down.
 
+use crate::agent::orphan;
 use crate::candidate::{self, SUPERVISOR_PROGRAM};
 use crate::detect;
+use crate::systemd;
 use crate::versions::{FOLDER, GoodCopy, ROLLED_BACK, build_of, rolled_back};
 use evergate_core::respawn::ChildEnd;
-use evergate_core::rollback::{Failure, Program, Rollback};
+use evergate_core::rollback::{Build, Failure, Program, Rollback};
+use evergate_core::starts::{self, Permit, Starter, Starts};
 use evergate_core::supervisor::Supervisor;
 use evergate_core::time::Instant;
 use evergate_core::verdict::{PARK, RESTART, STOP, Verdict};
@@ -19,10 +23,12 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Set to `off`, it has the installed program run whatever became of it.
 const SWITCH: &str = "EVERGATE_ROLLBACK";
+/// Set to a number, it has so many starts in a row die before no more are made.
+const ATTEMPTS_VARIABLE: &str = "EVERGATE_START_ATTEMPTS";
 const FILE: &str = "trial.json";
 const OWN_PROGRAM: &str = "/proc/self/exe";
 /// Within one process only its own steps are told apart, and those by their order.
@@ -40,6 +46,12 @@ struct Record {
     /// Why it gave up, if it said so.
     gave_up: Option<String>,
     rollback: Rollback,
+    /// The row that this start is in.
+    #[serde(default)]
+    row: Starts,
+    /// The process of the last start.
+    #[serde(default)]
+    process: Option<(i32, u64)>,
 }
 
 /// The start of this process.
@@ -52,6 +64,27 @@ struct Open {
     decides: bool,
     installed: Option<PathBuf>,
     record: Mutex<Record>,
+}
+
+/// What comes of a start at its entry.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It goes on.
+    Begin,
+    /// Another program runs in its place.
+    InPlace(InPlace),
+    /// It waits first: starts before it have come to nothing.
+    Pause {
+        /// How long.
+        pause: Duration,
+        /// Why, for those who look.
+        why: String,
+    },
+    /// It is not made: too many before it have died.
+    Park {
+        /// Why, for those who look.
+        why: String,
+    },
 }
 
 /// What is to run in place of the program that was started.
@@ -72,15 +105,15 @@ impl Trial {
         Self(None)
     }
 
-    /// Begins, and says what is to run in place of this program. A directory that somebody holds is left alone: whoever starts there
-    /// beside a gateway that lives is on no trial.
+    /// Enters, and says what comes of this start; unless that is a park, [`Self::begun`] is to follow. A directory that somebody
+    /// holds is left alone: whoever starts there beside a gateway that lives is on no trial.
     #[must_use]
-    pub fn begin(state_dir: &Path) -> (Self, Option<InPlace>) {
+    pub fn enter(state_dir: &Path) -> (Self, Entry) {
         let lock = File::open(state_dir.join("lock")).ok();
         // Let go at the end of this function.
         let held = lock.map(|lock| Flock::lock(lock, FlockArg::LockSharedNonblock));
         if held.as_ref().is_some_and(Result::is_err) {
-            return (Self::none(), None);
+            return (Self::none(), Entry::Begin);
         }
         let disabled = std::env::var_os(SWITCH).is_some_and(|said| said == "off");
         let open = Open {
@@ -92,14 +125,33 @@ impl Trial {
                 .or_else(candidate::program_of_this_process),
             record: Mutex::new(read(state_dir).unwrap_or_default()),
         };
-        let in_place = open.enter();
-        (Self(Some(Arc::new(open))), in_place)
+        let entry = open.enter();
+        (Self(Some(Arc::new(open))), entry)
+    }
+
+    /// The start is made.
+    pub fn begun(&self) {
+        let Some(open) = self.0.as_deref() else { return };
+        // Where the first start dies, the second is to know.
+        open.make_folder();
+        let own = open.own_build();
+        open.change(|record| {
+            record.starts = record.starts.saturating_add(1);
+            record.at_ms = u64::try_from(UNIX_EPOCH.elapsed().unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+            record.gave_up = None;
+            record.process = this_process();
+            record.row.begun();
+            if let Some(own) = own {
+                record.rollback.started(NOW, own);
+            }
+        });
     }
 
     /// The gateway serves.
     pub fn ready(&self) {
         self.change(|record| {
             record.starts = 0;
+            record.row.served();
             record.rollback.ready(NOW);
         });
     }
@@ -145,7 +197,10 @@ impl Trial {
             Verdict::ReExec => RESTART,
             Verdict::StayUp => STOP,
         };
-        self.change(|record| record.rollback.ended(ChildEnd::Exited(status)));
+        self.change(|record| {
+            record.row.ended();
+            record.rollback.ended(ChildEnd::Exited(status))
+        });
     }
 
     /// The start gives up: with [`PARK`] for good. Says whether its build is rolled back for that: then another start follows.
@@ -154,12 +209,14 @@ impl Trial {
         let ended = ChildEnd::Exited(status.unwrap_or(PARK));
         let decides = self.0.as_deref().is_some_and(|open| open.decides);
         if let Some(open) = self.0.as_deref() {
-            // A first start may give up before it has made the folder.
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&open.state_dir);
-            let _told_by_the_write = made;
+            open.make_folder();
         }
         let failure = self.change(|record| {
             record.gave_up = Some(why.to_owned());
+            match status {
+                Some(_) => record.row.gave_up(),
+                None => record.row = Starts::default(),
+            }
             record.rollback.ended(ended).1
         });
         decides && failure.flatten().is_some()
@@ -184,34 +241,98 @@ impl Open {
         given
     }
 
-    fn enter(&self) -> Option<InPlace> {
-        let kept = self.good.find();
+    fn make_folder(&self) {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state_dir);
+        let _told_by_the_write = made;
+    }
+
+    /// The build that this process runs.
+    fn own_build(&self) -> Option<Build> {
         let own = fs::read_link(OWN_PROGRAM).ok();
-        let own = match &kept {
-            Some((build, path)) if own.as_ref() == Some(path) => Some(*build),
+        match self.good.find() {
+            Some((build, path)) if own.as_ref() == Some(&path) => Some(build),
             _ => build_of(Path::new(OWN_PROGRAM)),
-        };
+        }
+    }
+
+    fn enter(&self) -> Entry {
+        let (kept, own) = (self.good.find(), self.own_build());
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let before = self.lock().clone();
+        let same_boot = before.boot_id == boot_id;
+        // Asking costs something, and changes nothing where all is well.
+        let starter = if before.row == Starts::default() { Starter::Person } else { starter(before.process) };
         self.change(|record| {
             record.rollback.has_good(kept.as_ref().map(|(build, _)| *build));
             // Whoever ended in order has said so.
-            let died = if record.boot_id == boot_id { ChildEnd::Signalled(9) } else { ChildEnd::Exited(STOP) };
+            let died = if same_boot { ChildEnd::Signalled(9) } else { ChildEnd::Exited(STOP) };
             let _told_below = record.rollback.ended(died);
             record.boot_id = boot_id;
             let (program, failure) =
                 if self.decides { record.rollback.choose(own) } else { (Program::Installed, None) };
             if let (Program::Good, Some((_, program))) = (program, kept) {
-                return Some(in_place(program, self.installed.clone(), failure));
+                return Entry::InPlace(in_place(program, self.installed.clone(), failure));
             }
-            record.starts = record.starts.saturating_add(1);
-            record.at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-            record.gave_up = None;
-            if let Some(own) = own {
-                record.rollback.started(NOW, own);
+            let attempts = attempts();
+            match record.row.wanted(starter, same_boot, attempts) {
+                _ if detect::supervisor() == Supervisor::Evergate => Entry::Begin,
+                Permit::Start { before: 0, .. } => Entry::Begin,
+                Permit::Start { pause, before } => Entry::Pause { pause, why: waits(pause, before, attempts) },
+                Permit::Park { died } => {
+                    let why = parked(died);
+                    record.gave_up = Some(why.clone());
+                    Entry::Park { why }
+                }
             }
-            None
         })
+    }
+}
+
+/// Who wants this start, as far as that can be told, after one in this process came to nothing.
+fn starter(before: Option<(i32, u64)>) -> Starter {
+    // Who replaces itself is no person.
+    if before.is_some() && before == this_process() {
+        return Starter::Supervisor;
+    }
+    match detect::supervisor() {
+        Supervisor::Nobody => Starter::Person,
+        Supervisor::Systemd if systemd::starts_by_itself() == Some(0) => Starter::Person,
+        _ => Starter::Supervisor,
+    }
+}
+
+fn this_process() -> Option<(i32, u64)> {
+    let pid = nix::unistd::getpid().as_raw();
+    orphan::started(pid).map(|started| (pid, started))
+}
+
+/// How many starts in a row may die before they serve.
+#[must_use]
+pub fn attempts() -> u32 {
+    let said = std::env::var(ATTEMPTS_VARIABLE).ok().and_then(|said| said.parse().ok());
+    said.filter(|attempts| *attempts > 0).unwrap_or(starts::ATTEMPTS)
+}
+
+fn waits(pause: Duration, before: u32, attempts: u32) -> String {
+    let pause = humantime::format_duration(pause);
+    format!("waiting for {pause} before the next start: {before} in a row came to nothing, of {attempts} at most")
+}
+
+/// Why no more starts are made.
+#[must_use]
+pub fn parked(died: u32) -> String {
+    format!(
+        "{died} starts in a row died before they served, so no more are made by themselves. Its log tells what they died of; then start it again"
+    )
+}
+
+/// Writes down for people why `evergate supervise` makes no more starts.
+pub fn say_parked(state_dir: &Path, why: &str) {
+    let mut record = read(state_dir).unwrap_or_default();
+    record.starts = record.starts.max(1);
+    record.gave_up = Some(why.to_owned());
+    if let Err(error) = write(state_dir, &record) {
+        tracing::warn!(%error, "why it is parked cannot be written down");
     }
 }
 
@@ -256,11 +377,41 @@ fn write(state_dir: &Path, record: &Record) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evergate_core::rollback::Build;
 
     /// Like a process of this very program, of which a copy of another build is kept.
     fn begin(state_dir: &Path) -> (Trial, Option<InPlace>) {
-        Trial::begin(state_dir)
+        let (trial, entry) = Trial::enter(state_dir);
+        match entry {
+            Entry::InPlace(in_place) => (trial, Some(in_place)),
+            _ => {
+                trial.begun();
+                (trial, None)
+            }
+        }
+    }
+
+    #[test]
+    fn starts_of_one_process_that_die_are_paused_then_parked_with_the_reason_and_a_person_begins_anew() {
+        let room = tempfile::tempdir().unwrap();
+        assert_eq!(Trial::enter(room.path()).1, Entry::Begin);
+        begin(room.path());
+        for before in 1..starts::ATTEMPTS {
+            let (trial, entry) = Trial::enter(room.path());
+            assert!(matches!(&entry, Entry::Pause { why, .. } if why.contains("in a row")), "{before}: {entry:?}");
+            trial.begun();
+        }
+        let (_, entry) = Trial::enter(room.path());
+        assert_eq!(entry, Entry::Park { why: parked(starts::ATTEMPTS) });
+        let told = last_starts(room.path());
+        assert!(told.contains("gave up: 20 starts in a row died"), "{told}");
+        assert_eq!(Trial::enter(room.path()).1, Entry::Begin, "whoever starts it now wants that");
+
+        begin(room.path());
+        begin(room.path());
+        let mut record = read(room.path()).unwrap();
+        record.process = Some((1, 1));
+        write(room.path(), &record).unwrap();
+        assert_eq!(Trial::enter(room.path()).1, Entry::Begin, "nobody supervises, and it is another process");
     }
 
     fn keep_another(state_dir: &Path) -> PathBuf {

@@ -7,6 +7,7 @@
 //! generous, because they are there to end a hung test and not to measure anything.
 #![forbid(unsafe_code)]
 
+pub mod between;
 pub mod bot_api;
 pub mod chat;
 pub mod contract;
@@ -15,6 +16,7 @@ pub mod flight;
 pub mod gateway;
 pub mod hooks;
 pub mod http;
+pub mod line;
 pub mod matrix;
 pub mod model;
 pub mod oracle;
@@ -47,7 +49,12 @@ pub fn eventually<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) ->
 
 /// Says on the terminal, past the capture of the test runner, that a test could not run here and why.
 pub fn skipped(test: &str, why: &str) {
+    aside(&format!("SKIPPED {test}: {why}"));
+}
+
+/// Says something on the terminal, past the capture of the test runner.
+pub fn aside(sentence: &str) {
     use std::io::Write;
     let mut terminal = std::io::stderr().lock();
-    let _ = writeln!(terminal, "\nSKIPPED {test}: {why}\n");
+    let _ = writeln!(terminal, "\n{sentence}\n");
 }

@@ -1,7 +1,7 @@
 //! A real homeserver (Synapse) in a process of its own, and a person on it who talks to the gateway's user. It installs Synapse from
 //! its package into the build's folder the first time, and says so when that is not possible here.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -13,8 +13,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::between::{Between, Fault};
 use crate::contract::Venue;
-use crate::gateway::free_address;
+use crate::gateway::{Builder, Gateway, free_address};
 use crate::http::{Answer, Client};
 use crate::{PATIENCE, eventually};
 
@@ -148,11 +149,20 @@ impl Synapse {
     /// When the room cannot be written.
     #[must_use]
     pub fn section(&self) -> String {
+        self.section_at(self.address, "bot")
+    }
+
+    /// The same, of another user and with the homeserver at another address.
+    ///
+    /// # Panics
+    /// When the room cannot be written.
+    #[must_use]
+    pub fn section_at(&self, address: SocketAddr, user: &str) -> String {
         fs::write(self.path("password"), PASSWORD).expect("the room is writable");
         format!(
-            "[matrix]\nhomeserver = \"http://{}\"\nuser = \"bot\"\npassword_file = {:?}\nallowed_users = [\"@ann:localhost\"]\n\
+            "[matrix]\nhomeserver = \"http://{}\"\nuser = {user:?}\npassword_file = {:?}\nallowed_users = [\"@ann:localhost\"]\n\
              operators = [\"@ann:localhost\"]\n",
-            self.address,
+            address,
             self.path("password")
         )
     }
@@ -320,8 +330,8 @@ pub struct Rooms {
     pub ann: Person,
     /// The rooms.
     pub rooms: Vec<String>,
-    /// How many texts were said, so that each is its own.
-    said: Cell<usize>,
+    /// What lies between the gateway and the server.
+    between: Between,
 }
 
 impl Rooms {
@@ -330,7 +340,8 @@ impl Rooms {
     pub fn new(synapse: Synapse, rooms: usize) -> Self {
         let ann = synapse.person("ann");
         let rooms = (0..rooms).map(|_| ann.invite_bot()).collect();
-        Self { synapse: RefCell::new(synapse), ann, rooms, said: Cell::new(0) }
+        let between = Between::new(synapse.address);
+        Self { synapse: RefCell::new(synapse), ann, rooms, between }
     }
 
     /// Waits until the gateway's user has come into all rooms.
@@ -348,26 +359,71 @@ impl Rooms {
     }
 }
 
+impl Rooms {
+    /// The answers of the agent that a room shows right now, oldest first.
+    #[must_use]
+    pub fn answers(&self, room: usize) -> Vec<String> {
+        self.ann.shown(&self.rooms[room], "m.text").into_iter().map(|(text, _)| text).collect()
+    }
+}
+
 impl Venue for Rooms {
-    fn chats(&self) -> usize {
-        self.rooms.len()
+    fn platform(&self) -> &'static str {
+        "matrix"
     }
 
-    fn say(&self, chat: usize, text: &str) {
-        self.said.set(self.said.get() + 1);
+    fn gateway(&self) -> Builder {
+        let section = self.synapse.borrow().section_at(self.between.address, "bot");
+        Gateway::builder().config("[agent.demo]\nwords_per_second = 0\n").config(&section)
+    }
+
+    fn await_heard(&self, _gateway: &Gateway) {
+        self.await_bot();
+    }
+
+    fn say(&self, _gateway: &Gateway, chat: usize, text: &str) {
         self.ann.say(&self.rooms[chat], text, None);
     }
 
-    fn answers(&self, chat: usize) -> Vec<String> {
-        self.ann.shown(&self.rooms[chat], "m.text").into_iter().map(|(text, _)| text).collect()
+    fn answers(&self, _gateway: &Gateway, chat: usize) -> Vec<String> {
+        Self::answers(self, chat)
     }
 
-    fn server_goes(&mut self) -> bool {
+    fn gives_again(&self, _gateway: &Gateway) {
+        // The homeserver has done all of it, and the gateway does not hear so: it asks from the same token again.
+        self.between.order("/sync?", Fault::LoseAnswer);
+        self.between.break_all();
+    }
+
+    fn server_goes(&mut self) {
         self.synapse.get_mut().end();
-        true
     }
 
     fn server_comes(&mut self) {
         self.synapse.get_mut().run();
+    }
+
+    fn breaks_connections(&self) {
+        self.between.break_all();
+    }
+
+    fn loses_an_answer(&self) {
+        self.between.order("/send/m.room.message/", Fault::LoseAnswer);
+    }
+
+    fn holds_an_answer(&self, length: Duration) {
+        self.between.order("/send/m.room.message/", Fault::Hold(length));
+    }
+
+    fn asks_for_quiet(&self, seconds: u64) {
+        let body =
+            json!({"errcode": "M_LIMIT_EXCEEDED", "error": "too many", "retry_after_ms": seconds * 1000}).to_string();
+        let head = "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json";
+        let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        self.between.order("/send/m.room.message/", Fault::Instead(answer));
+    }
+
+    fn stranger(&self) -> Builder {
+        Gateway::builder().config(&self.synapse.borrow().section_at(self.between.address, "nobody"))
     }
 }

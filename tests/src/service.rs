@@ -21,7 +21,7 @@ use crate::{
     http::Client,
     process::binary,
     skipped,
-    systemd::{Output, Systemd},
+    systemd::{Output, Skipped, Systemd},
 };
 
 /// The unit's name.
@@ -39,6 +39,14 @@ pub struct Service {
     pub state: PathBuf,
     /// Where it listens.
     pub address: SocketAddr,
+    flight: Flight,
+}
+
+/// Whether its life is recorded, and compared with the core at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flight {
+    Recorded,
+    Unrecorded,
 }
 
 impl Service {
@@ -90,23 +98,36 @@ impl Service {
     /// `change` has had its way with it; `config` is the configuration file but for the address.
     pub fn installed(test: &str, config: &str, change: impl Fn(String) -> String) -> Option<Self> {
         let service = Self::boot(test)?;
-        let file = service.systemd.folder().join("config.toml");
-        fs::write(&file, format!("{config}\n[local]\nlisten = \"{}\"\n", service.address))
-            .expect("it is the test's folder");
-        let unit = change(service.printed_unit(&file));
-        let log = service.log();
-        let (log, flight_log) = (log.display(), service.flight_log());
-        let around = service.systemd.folder().join("units").join(format!("{UNIT}.d"));
-        fs::create_dir(&around).expect("it is the test's folder");
-        let further = format!(
-            "[Service]\nStandardOutput=append:{log}\nStandardError=append:{log}\nEnvironment=EVERGATE_FLIGHT_LOG={}\n",
-            flight_log.display()
-        );
-        fs::write(around.join("test.conf"), further).expect("it is the test's folder");
-        service.systemd.write_unit(UNIT, &unit);
-        service.control("start");
-        service.await_generation_after(0);
+        service.install(config, change);
         Some(service)
+    }
+
+    /// The same for a measurement: it records its flight only as every gateway does, and nothing is compared.
+    pub fn measured(config: &str) -> Result<Self, Skipped> {
+        let mut service = Self::bare()?;
+        service.flight = Flight::Unrecorded;
+        service.install(config, |unit| unit);
+        Ok(service)
+    }
+
+    fn install(&self, config: &str, change: impl Fn(String) -> String) {
+        let file = self.systemd.folder().join("config.toml");
+        fs::write(&file, format!("{config}\n[local]\nlisten = \"{}\"\n", self.address))
+            .expect("it is the test's folder");
+        let unit = change(self.printed_unit(&file));
+        let log = self.log();
+        let log = log.display();
+        let around = self.systemd.folder().join("units").join(format!("{UNIT}.d"));
+        fs::create_dir(&around).expect("it is the test's folder");
+        let recorded = match self.flight {
+            Flight::Recorded => format!("Environment=EVERGATE_FLIGHT_LOG={}\n", self.flight_log().display()),
+            Flight::Unrecorded => String::new(),
+        };
+        let further = format!("[Service]\nStandardOutput=append:{log}\nStandardError=append:{log}\n{recorded}");
+        fs::write(around.join("test.conf"), further).expect("it is the test's folder");
+        self.systemd.write_unit(UNIT, &unit);
+        self.control("start");
+        self.await_generation_after(0);
     }
 
     fn printed_unit(&self, config: &Path) -> String {
@@ -123,13 +144,13 @@ impl Service {
 
     /// Boots systemd for `test`, without any unit yet.
     pub fn boot(test: &str) -> Option<Self> {
-        match Systemd::boot() {
-            Ok(systemd) => Some(Self { state: systemd.folder().join("state"), systemd, address: free_address() }),
-            Err(why) => {
-                skipped(test, &why.to_string());
-                None
-            }
-        }
+        Self::bare().inspect_err(|why| skipped(test, &why.to_string())).ok()
+    }
+
+    fn bare() -> Result<Self, Skipped> {
+        let systemd = Systemd::boot()?;
+        let state = systemd.folder().join("state");
+        Ok(Self { state, systemd, address: free_address(), flight: Flight::Recorded })
     }
 
     /// What the gateway logged.
@@ -232,7 +253,7 @@ impl Drop for Service {
         if thread::panicking() {
             let log = fs::read_to_string(self.systemd.folder().join("log")).unwrap_or_default();
             eprintln!("---- the unit\n{}\n---- its log\n{log}", self.systemd.systemctl(&["status", UNIT]).text);
-        } else {
+        } else if self.flight == Flight::Recorded {
             assert_conformant(&self.flight_log(), self.serving().unwrap_or(1));
         }
     }

@@ -172,3 +172,25 @@ fn everything_sent_through_drain_and_gap_is_answered_once_under_supervise() {
 fn everything_sent_through_drain_and_gap_is_answered_once_when_nobody_supervises() {
     everything_sent_over_a_restart_is_answered(false);
 }
+
+/// The agent has answered, and the disk takes its time over the commit that holds the answer.
+#[test]
+fn an_answer_that_was_produced_is_kept_by_a_forced_restart_and_not_produced_again() {
+    let builder = Gateway::builder().supervised(true);
+    let room = builder.room().display().to_string();
+    let script = format!("cat; echo x >> '{room}/runs'\n");
+    let gateway = builder.command_agent(&script, "").config("[debug]\nhooks = \"on\"").start();
+    let before = gateway.generation();
+    let runs = || std::fs::read_to_string(format!("{room}/runs")).unwrap_or_default().lines().count();
+    for round in 1..=5 {
+        let prompt = gateway.send("main", "what was that?", &round.to_string());
+        gateway.wait_for("the agent to have answered", PATIENCE, || (runs() == round).then_some(()));
+        gateway.freeze("journal", Duration::from_secs(1));
+        let restarted = gateway.cli(&["restart", "--force"]);
+        assert!(restarted.status.success(), "{}", String::from_utf8_lossy(&restarted.stderr));
+        gateway.await_reply("main", prompt, PATIENCE);
+        assert_eq!(runs(), round, "it is not asked again for what it has said");
+    }
+    assert_eq!(gateway.generation(), before + 5);
+    gateway.assert_answered_once(&[], Words::Any);
+}

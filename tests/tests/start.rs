@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 const STAGES: [&str; 5] = ["before-lock", "after-lock", "after-binding", "after-journal", "before-ready"];
 /// A unit as `evergate install` has it, in short.
-const TERMS: &str = "Type=notify\nNotifyAccess=main\nRestartSec=1\nRestartForceExitStatus=75\nSuccessExitStatus=75\n\
+const TERMS: &str = "Type=notify\nNotifyAccess=main\nRestartSec=250ms\nRestartForceExitStatus=75\nSuccessExitStatus=75\n\
                      RestartPreventExitStatus=78\nFileDescriptorStoreMax=1\n[Unit]\nStartLimitIntervalSec=0";
 
 fn faulty(stage: &str, fault: &str) -> String {
@@ -66,7 +66,7 @@ fn a_start_that_hangs_in_any_stage_is_ended_by_its_watchdog_and_comes_to_serve_o
 }
 
 #[test]
-fn under_systemd_a_start_that_dies_in_any_stage_is_tried_once_a_second_and_systemctl_says_so() {
+fn under_systemd_a_start_that_dies_in_any_stage_is_tried_again_and_systemctl_says_so() {
     let Some(service) = Service::boot("starts that die under systemd") else { return };
     let config = service.systemd.folder().join("config.toml");
     let further = format!("Environment=EVERGATE_CONFIG={}\n{TERMS}", config.display());
@@ -116,6 +116,122 @@ fn under_systemd_a_start_that_cannot_succeed_is_parked_at_once_with_the_reason_i
     service.await_generation_after(0);
     let said = service.evergate(&["status"]).text;
     assert!(said.contains("serving") && !said.contains("gave up"), "{said}");
+}
+
+/// Its watchdog would give it five minutes.
+#[test]
+fn a_start_that_hangs_is_ended_by_a_forced_restart_and_left_alone_by_any_other() {
+    for supervised in [true, false] {
+        for stage in ["after-lock", "after-journal"] {
+            let hang = format!("[debug]\nhooks = \"on\"\nstart_fails = \"{stage}\"\nstart_fault = \"hang\"\n");
+            let gateway = Gateway::builder().supervised(supervised).config(&hang).spawn();
+            let owner = || {
+                let owner = fs::read_to_string(gateway.state_dir().join("lock")).ok()?;
+                serde_json::from_str::<Value>(&owner).ok()?["pid"].as_i64()
+            };
+            let first = gateway.wait_for("its owner", PATIENCE, owner);
+            fs::write(gateway.config(), "").expect("the room is writable");
+            let asked = gateway.cli(&["restart", "--wait", "7s"]);
+            assert!(!asked.status.success());
+            assert_eq!(owner(), Some(first), "{stage}, supervised: {supervised}");
+            let forced = gateway.cli(&["restart", "--force", "--wait", "30s"]);
+            assert!(forced.status.success(), "{stage}: {}", String::from_utf8_lossy(&forced.stderr));
+            let status = gateway.status();
+            assert_eq!((&status["phase"], &status["generation"]), (&json!("serving"), &json!(1)), "{status}");
+            assert_ne!(status["pid"], first, "{stage}, supervised: {supervised}");
+        }
+    }
+}
+
+/// So many starts in a row may die here.
+const ATTEMPTS: &str = "EVERGATE_START_ATTEMPTS";
+const GIVEN_UP: &str = "4 starts in a row died before they served";
+
+/// What `evergate status` says where no gateway runs.
+fn status_of_nobody(gateway: &Gateway) -> String {
+    let status = gateway.cli(&["status"]);
+    assert_eq!(status.status.code(), Some(69));
+    String::from_utf8_lossy(&status.stderr).into_owned()
+}
+
+/// By our supervisor, or in place by its own watchdog: parked after the fourth, and begun anew by whoever starts it then.
+fn is_parked(stage: &str, fault: &str, supervised: bool) {
+    let gateway = Gateway::builder().supervised(supervised).env(ATTEMPTS, "4").config(&faulty(stage, fault)).spawn();
+    let what = format!("{fault} at {stage}, supervised: {supervised}");
+    for round in 1..=2 {
+        assert_eq!(gateway.exit_code(Duration::from_secs(60)), 78, "{what}: {}", gateway.log());
+        let made = match supervised {
+            true => starts(&gateway),
+            false => gateway.log().matches("it was not ready 2s after its start").count(),
+        };
+        assert_eq!(made, 4 * round, "{what}: {}", gateway.log());
+        let said = status_of_nobody(&gateway);
+        assert!(said.contains(GIVEN_UP), "{what}: {said}");
+        if round == 2 {
+            fs::write(gateway.config(), "").expect("the room is writable");
+        }
+        gateway.restart_process();
+    }
+    gateway.await_ready();
+}
+
+#[test]
+fn starts_that_die_in_any_stage_are_parked_by_supervise_with_the_reason_in_the_status() {
+    thread::scope(|scope| {
+        STAGES
+            .map(|stage| scope.spawn(move || is_parked(stage, "die", true)))
+            .map(|stage| stage.join().expect("it holds"))
+    });
+}
+
+#[test]
+fn starts_that_hang_in_any_stage_are_parked_where_nobody_supervises_and_under_supervise() {
+    thread::scope(|scope| {
+        let alone = STAGES.map(|stage| scope.spawn(move || is_parked(stage, "hang", false)));
+        let supervised = scope.spawn(|| is_parked("after-journal", "hang", true));
+        for stage in alone {
+            stage.join().expect("it holds");
+        }
+        supervised.join().expect("it holds");
+    });
+}
+
+#[test]
+fn a_start_that_dies_where_nobody_supervises_is_one_start_and_the_status_tells_of_it() {
+    for stage in STAGES {
+        let gateway = Gateway::builder().config(&faulty(stage, "die")).spawn();
+        let ended = gateway.wait_for("its end", PATIENCE, || gateway.ended());
+        assert!(!ended.success());
+        let said = status_of_nobody(&gateway);
+        assert!(said.contains("The last start"), "{stage}: {said}");
+        fs::write(gateway.config(), "").expect("the room is writable");
+        gateway.restart_process();
+        gateway.await_ready();
+    }
+}
+
+#[test]
+fn under_systemd_starts_that_die_in_any_stage_are_parked_with_the_reason_in_every_status() {
+    let Some(service) = Service::boot("starts that die and are parked under systemd") else { return };
+    let config = service.systemd.folder().join("config.toml");
+    service.write_unit(&format!("Environment=EVERGATE_CONFIG={} {ATTEMPTS}=4\n{TERMS}", config.display()));
+    for (round, stage) in STAGES.into_iter().enumerate() {
+        fs::write(&config, faulty(stage, "die")).expect("it is the test's folder");
+        for by_hand in 1..=2 {
+            service.systemd.systemctl(&["start", "--no-block", UNIT]);
+            service.systemd.wait_for_state(UNIT, "failed", PATIENCE);
+            let shown = ["ExecMainStatus", "NRestarts"].map(|property| service.systemd.show(UNIT, property));
+            assert_eq!(shown, ["78", "4"], "{stage}, by hand for the {by_hand}. time");
+            let told = service.systemd.systemctl(&["status", UNIT]).text;
+            assert!(told.contains(GIVEN_UP), "{stage}: {told}");
+            let said = service.evergate(&["status"]).text;
+            assert!(said.contains(GIVEN_UP), "{stage}: {said}");
+        }
+        fs::write(&config, "").expect("it is the test's folder");
+        service.control("start");
+        service.await_generation_after(u64::try_from(round).unwrap_or(0));
+        service.control("stop");
+    }
 }
 
 /// Puts a fresh build of the program in its place: the same bytes in another file, as far as anybody can tell.

@@ -157,6 +157,69 @@ fn a_frozen_gateway_comes_back_by_its_own_watchdog_or_by_systemds() {
     assert_eq!(service.systemd.show(UNIT, "ActiveState"), "active");
 }
 
+/// No watchdog helps here: the one inside waits for ten minutes, and systemd has none.
+#[test]
+fn a_restart_climbs_past_a_frozen_gateway_and_systemd_starts_it_again() {
+    let further = "Environment=EVERGATE_WATCHDOG_FREEZE=10m EVERGATE_DEBUG_HOOKS=on\nNotifyAccess=main\n\
+                   RestartForceExitStatus=75\nStartLimitIntervalSec=0";
+    let Some(service) = Service::start("the ladder under systemd", further) else { return };
+    for (arguments, seconds) in [(&["restart", "--force"][..], 10), (&["restart"], 20)] {
+        let generation = service.serving().expect("it serves");
+        let session = arguments.concat();
+        let question = service.send(&session, &session, "take 3s to say what hit you");
+        service.await_running(&session, question);
+        freeze(&service.state, "loop", Duration::from_secs(600));
+        let begun_at = Instant::now();
+        let restarted = service.evergate(arguments);
+        let took = begun_at.elapsed();
+        assert!(restarted.status.success(), "{}", restarted.text);
+        eprintln!("{arguments:?} of a frozen loop under systemd: {took:?}");
+        assert!(took < Duration::from_secs(seconds), "{arguments:?} took {took:?}");
+        assert_eq!(service.serving(), Some(generation + 1));
+        let events = service.await_only_reply(&session, question);
+        assert!(was_resumed(&events, question), "{events:#?}");
+        assert_eq!(service.systemd.show(UNIT, "ActiveState"), "active");
+    }
+}
+
+/// systemd's watchdog is more impatient than the drain is long, and so is its limit for a stop: a gateway that drains says that
+/// it gets on, and that it needs longer.
+#[test]
+fn a_drain_that_outlasts_systemds_watchdog_is_taken_for_no_freeze() {
+    let further = "Environment=EVERGATE_DRAIN_BUDGET=30s\nNotifyAccess=main\nWatchdogSec=2\nWatchdogSignal=SIGKILL\n\
+                   TimeoutStopSec=5";
+    let Some(service) = Service::start("a long drain under systemd's watchdog", further) else { return };
+    let pid = service.systemd.main_pid(UNIT);
+    let shown = || ["ActiveState", "NRestarts"].map(|property| service.systemd.show(UNIT, property));
+    let long = "take 10s to say one two three four five six seven eight nine ten";
+
+    // While the unit runs, for a restart in place.
+    let generation = service.serving().expect("it serves");
+    let question = service.send("main", "restart", long);
+    service.await_running("main", question);
+    let begun_at = Instant::now();
+    service.send("operator", "command", "/restart");
+    service.await_generation_after(generation);
+    let took = begun_at.elapsed();
+    assert!(took > Duration::from_secs(6), "the drain did not wait for the turn: {took:?}");
+    let events = service.await_only_reply("main", question);
+    assert!(!was_resumed(&events, question), "{events:#?}");
+    assert_eq!((service.systemd.main_pid(UNIT), shown()), (pid, ["active", "0"].map(str::to_owned)));
+
+    // And while it is being stopped.
+    let question = service.send("main", "stop", long);
+    service.await_running("main", question);
+    let begun_at = Instant::now();
+    service.control("stop");
+    let took = begun_at.elapsed();
+    assert!(took > Duration::from_secs(6), "the stop did not wait for the turn: {took:?}");
+    assert_eq!(service.systemd.show(UNIT, "Result"), "success", "neither its watchdog nor its limit struck");
+    service.control("start");
+    service.await_generation_after(generation);
+    let events = service.await_only_reply("main", question);
+    assert!(!was_resumed(&events, question), "{events:#?}");
+}
+
 #[test]
 fn a_unit_that_waits_to_be_notified_is_ready_survives_kills_of_an_idle_gateway_and_stops_in_order() {
     let Some(service) = Service::start("notify under systemd", "Type=notify\nNotifyAccess=main") else { return };

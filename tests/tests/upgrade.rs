@@ -121,8 +121,11 @@ fn a_kill_during_the_check_neither_repeats_nor_loses_a_chats_restart() {
     let good = fs::read(evergate_tests::process::binary()).expect("the program was just built");
     let gateway = Gateway::builder().own_program().supervised(true).start();
     let before = gateway.generation();
-    gateway.install(b"#!/bin/sh\nsleep 1000\n");
+    let asked = gateway.room().join("asked");
+    gateway.install(format!("#!/bin/sh\n: > '{}'\nsleep 1000\n", asked.display()).as_bytes());
     gateway.send("main", "/restart", "once");
+    // Before that the check might come upon the good program.
+    gateway.wait_for("the check to begin", PATIENCE, || asked.exists().then_some(()));
     gateway.install(&good);
     gateway.signal(Signal::SIGKILL);
     gateway.await_generation(before + 1);

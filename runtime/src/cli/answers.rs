@@ -1,6 +1,8 @@
 //! The gateway's answers as these commands read them. Every field may be missing and unknown ones are passed over, so that
 //! a client of one version can still watch a gateway of another; the whole answer is what `--json` prints.
 
+use evergate_core::id::GenerationId;
+use evergate_core::life::{self, Process};
 use serde::Deserialize;
 
 use super::events::Event;
@@ -12,6 +14,8 @@ pub struct Status {
     pub generation: u64,
     pub phase: String,
     pub pid: u64,
+    /// When its process was started, in the kernel's ticks; older gateways do not say.
+    pub start_time: Option<u64>,
     pub version: String,
     pub on_disk: OnDisk,
     pub rolled_back: Option<String>,
@@ -30,7 +34,18 @@ pub struct Status {
     pub platforms: Vec<Platform>,
 }
 
-/// A platform beside the local one.
+impl Status {
+    /// The life that answered.
+    pub fn life(&self) -> life::Life {
+        let process = i32::try_from(self.pid).ok().zip(self.start_time);
+        life::Life {
+            generation: Some(GenerationId(self.generation)),
+            process: process.map(|(pid, started)| Process { pid, started }),
+        }
+    }
+}
+
+/// A platform.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Platform {

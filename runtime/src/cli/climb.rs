@@ -1,11 +1,14 @@
 //! Carries out the ladder of [`evergate_core::ladder`]: looks at the gateway, signals its process, starts it again. It owns
 //! the reading of what it sees (the socket gone for a while is the restart itself) and decides nothing.
 
+use crate::journal::Owner;
 use crate::trial;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use evergate_core::id::GenerationId;
 use evergate_core::ladder::{Ladder, Patience, Rung, Sight, Step};
+use evergate_core::life::Life;
 use evergate_core::request::Mode;
 use evergate_core::supervisor::{Contract, Supervisor};
 use nix::sys::signal::Signal;
@@ -55,7 +58,8 @@ pub struct Climb<'a> {
     ladder: Ladder,
     begun: Instant,
     wait: Option<Duration>,
-    from: Option<u64>,
+    /// The life that is to be replaced.
+    old: Life,
     patient: Option<Patient>,
     request: Option<u64>,
     /// What went wrong on the way up.
@@ -88,7 +92,7 @@ impl<'a> Climb<'a> {
             ladder: Ladder::new(patience, now, wait),
             begun: Instant::now(),
             wait,
-            from: owner.as_ref().map(|owner| owner.generation.0),
+            old: owner.as_ref().map(Owner::life).unwrap_or_default(),
             patient: owner.map(|owner| Patient::new(&state_dir, owner)),
             state_dir,
             request: None,
@@ -97,8 +101,8 @@ impl<'a> Climb<'a> {
     }
 
     /// The generation that is to be replaced, once it is known.
-    pub const fn from(&self) -> Option<u64> {
-        self.from
+    pub fn from(&self) -> Option<u64> {
+        self.old.generation.map(|generation| generation.0)
     }
 
     /// How far it has come.
@@ -108,7 +112,9 @@ impl<'a> Climb<'a> {
 
     /// The gateway has the request on disk.
     pub fn accepted(&mut self, ticket: &Ticket) {
-        (self.request, self.from) = (Some(ticket.request), Some(ticket.from));
+        self.request = Some(ticket.request);
+        // What is accepted is on disk, and so is the beginning of who has accepted it: no successor gets that number.
+        self.old = Life { generation: Some(GenerationId(ticket.from)), process: None };
     }
 
     /// Whether it can be brought about although asking has failed so.
@@ -163,7 +169,7 @@ impl<'a> Climb<'a> {
     /// Reads what was seen: the status, and the request unless the gateway does not know it.
     fn judge(&self, status: &Status, request: Option<Request>) -> Look {
         let generation = status.generation;
-        let next = self.from.is_some_and(|from| from != generation);
+        let next = status.life().is_another_than(self.old);
         let serves = next && status.phase == "serving";
         let known = request.is_some();
         let outcome = request.and_then(|request| request.outcome);
@@ -191,22 +197,27 @@ impl<'a> Climb<'a> {
             CallError::TimedOut { .. } => Look::Shows(Sight::Silent, named("silent")),
             CallError::NobodyRuns { .. } | CallError::Lost { .. } => match presence(&self.state_dir) {
                 Ok(Presence::Nobody(_)) => Look::Shows(Sight::Gone, named("gone")),
-                Ok(Presence::Process(owner)) if Some(owner.generation.0) == self.from => {
-                    Look::Shows(Sight::Silent, named("silent"))
-                }
-                Ok(Presence::Process(_) | Presence::Newcomer) => {
-                    Look::Shows(Sight::Next { ready: false }, named("starting"))
-                }
+                Ok(Presence::Process(owner)) => self.unheard(owner.life()),
+                Ok(Presence::Newcomer) => Look::Shows(Sight::Next { ready: false }, named("starting")),
                 Err(_) => Look::Shows(Sight::Silent, named("silent")),
             },
             other => Look::Fails(other.into()),
         }
     }
 
+    /// What a life stands for that owns the state directory and answers nobody.
+    fn unheard(&self, life: Life) -> Look {
+        match life.generation {
+            _ if life.is_another_than(self.old) => Look::Shows(Sight::Next { ready: false }, named("starting")),
+            None => Look::Shows(Sight::Starting, named("starting")),
+            Some(_) => Look::Shows(Sight::Silent, named("silent")),
+        }
+    }
+
     fn signal(&mut self, signal: Signal, name: &str, progress: &mut Progress) -> Stood {
         let Some(patient) = &self.patient else { return Stood::Climbed };
         let waiting_for = vec![format!("process {}", patient.owner().pid)];
-        progress.show(Stage { name: name.to_owned(), generation: self.from, waiting_for, ..Stage::default() });
+        progress.show(Stage { name: name.to_owned(), generation: self.from(), waiting_for, ..Stage::default() });
         if let Err(trouble) = patient.signal(signal) {
             progress.say(&trouble);
             self.trouble = Some(trouble);
@@ -260,6 +271,7 @@ fn named(name: &str) -> Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evergate_core::life::Process;
     use evergate_core::supervisor::StartsAgain;
 
     fn status(generation: u64, phase: &str) -> Status {
@@ -280,7 +292,7 @@ mod tests {
             ladder: Ladder::new(Patience::of(Mode::Graceful, StartsAgain::Always), now, None),
             begun: Instant::now(),
             wait: None,
-            from: Some(3),
+            old: Life { generation: Some(GenerationId(3)), process: Some(Process { pid: 7, started: 100 }) },
             patient: None,
             request: Some(12),
             trouble: None,
@@ -305,6 +317,35 @@ mod tests {
             None,
             "a journal that knows nothing of the request is another one"
         );
+    }
+
+    #[tokio::test]
+    async fn a_successor_that_got_the_number_of_one_that_died_before_its_beginning_was_on_disk_is_another() {
+        let client = Client::new(PathBuf::from("/x/control.sock")).unwrap();
+        let climb = Climb { request: None, ..climb(&client) };
+        let seen = |pid: u64, start_time: Option<u64>, phase: &str| {
+            let status = Status { pid, start_time, ..status(3, phase) };
+            match climb.judge(&status, None) {
+                Look::Shows(sight, _) => sight,
+                _ => panic!("it shows something"),
+            }
+        };
+        assert_eq!(seen(7, Some(100), "serving"), Sight::GettingOn);
+        assert_eq!(seen(8, Some(300), "starting"), Sight::Next { ready: false });
+        assert_eq!(seen(8, Some(300), "serving"), Sight::Next { ready: true });
+        assert_eq!(seen(7, Some(101), "serving"), Sight::Next { ready: true }, "process 1 of a container, again");
+        assert_eq!(seen(8, None, "serving"), Sight::GettingOn, "an older gateway does not say enough");
+        let life = |pid, generation: Option<u64>| {
+            let process = Some(Process { pid, started: 100 });
+            let Look::Shows(sight, _) = climb.unheard(Life { generation: generation.map(GenerationId), process })
+            else {
+                panic!("it shows something")
+            };
+            sight
+        };
+        assert_eq!(life(7, Some(3)), Sight::Silent);
+        assert_eq!(life(7, None), Sight::Starting);
+        assert_eq!(life(8, None), Sight::Next { ready: false });
     }
 
     #[tokio::test]

@@ -1,14 +1,13 @@
-//! The journal of a state directory in which no gateway runs: claimed for as long as this value lives, so that none can
-//! begin meanwhile. Nothing in it is changed.
+//! The journal of a state directory in which no gateway runs: held for as long as this value lives, and a gateway that is
+//! started meanwhile waits. So it is kept no longer than it takes to read. Nothing in it is changed.
 
 use super::{CommandError, Global, exit};
 use crate::journal::claim::Claim;
 use crate::journal::store::Store;
 use crate::journal::{Journal, JournalError};
 use crate::native::journal_disk;
-use std::time::Duration;
 
-/// A claimed journal.
+/// A journal that is held.
 pub struct Offline {
     /// The journal.
     pub journal: Store,
@@ -16,15 +15,15 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// Claims the state directory and opens its journal; fails when there is none, or when a process owns it.
+    /// Holds the state directory and opens its journal; fails when there is none, or when a process owns it.
     pub fn open(global: &Global) -> Result<Self, CommandError> {
         let state_dir = global.state_dir()?;
         if !state_dir.join("journal.redb").exists() {
             let sentence = format!("there is no journal in {}; `evergate run` begins one", state_dir.display());
             return Err(CommandError::ended(exit::UNAVAILABLE, sentence));
         }
-        let claim = Claim::take(&state_dir, Duration::ZERO)
-            .map_err(|error| CommandError::ended(exit::CONFIGURATION, error.to_string()))?;
+        let claim =
+            Claim::borrow(&state_dir).map_err(|error| CommandError::ended(exit::CONFIGURATION, error.to_string()))?;
         let journal = Store::open(journal_disk(&state_dir)).map_err(unusable)?;
         Ok(Self { journal, _claim: claim })
     }

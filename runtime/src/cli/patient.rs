@@ -2,15 +2,14 @@
 //! (boot, process id, start time, generation), so that a signal never reaches a stranger that got its number, and how it is
 //! started again. It talks to nobody over the control socket.
 
-use crate::agent::orphan;
 use crate::journal::Owner;
 use crate::kept_socket;
 use crate::last_words::LastWords;
+use crate::process_handle::Handle;
 use crate::systemd::{Manager, Unit};
 use evergate_core::supervisor::Supervisor;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::OsStringExt;
@@ -39,7 +38,7 @@ pub enum Presence {
 pub fn presence(state_dir: &Path) -> std::io::Result<Presence> {
     let path = state_dir.join("lock");
     let record = || std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Owner>(&text).ok());
-    if let Some(owner) = record().filter(is_alive) {
+    if let Some(owner) = record().filter(Owner::lives) {
         return Ok(Presence::Process(owner));
     }
     let file = match File::open(&path) {
@@ -53,12 +52,6 @@ pub fn presence(state_dir: &Path) -> std::io::Result<Presence> {
     }
 }
 
-/// Whether this very process lives: a number alone may be somebody else's by now.
-fn is_alive(owner: &Owner) -> bool {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    boot_id.trim() == owner.boot_id && orphan::lives(owner.pid, owner.start_time)
-}
-
 /// The process that is to be replaced.
 pub struct Patient {
     state_dir: PathBuf,
@@ -70,7 +63,7 @@ pub struct Patient {
 impl Patient {
     /// The owner of `state_dir`, and how it would be started again.
     pub fn new(state_dir: &Path, owner: Owner) -> Self {
-        let command = is_alive(&owner).then(|| like(owner.pid)).flatten();
+        let command = owner.lives().then(|| like(owner.pid)).flatten();
         Self { state_dir: state_dir.to_owned(), owner, command }
     }
 
@@ -90,21 +83,24 @@ impl Patient {
         {
             return Err(format!("the gateway belongs to user {user}, and nobody supervises it: run this as that user"));
         }
-        let identity = |owner: &Owner| (owner.pid, owner.start_time, owner.generation);
-        let same = |owner: &Owner| identity(owner) == identity(&self.owner);
+        // Held before it is looked at: what is signalled in the end is what was looked at, whatever its number is by then.
+        let process = Handle::of(self.owner.pid);
+        // A start that has got its number meanwhile is the same life; one that has replaced itself is not.
         match presence(&self.state_dir) {
-            Ok(Presence::Process(owner)) if same(&owner) => {}
+            Ok(Presence::Process(owner)) if !owner.life().is_another_than(self.owner.life()) => {}
             Ok(_) => return Err(format!("process {} is no longer the gateway; it is left alone", self.owner.pid)),
             Err(error) => return Err(format!("the lock of {} cannot be read: {error}", self.state_dir.display())),
         }
-        if signal == Signal::SIGKILL {
+        // One that had no number has no place in anybody's history.
+        if signal == Signal::SIGKILL && self.owner.generation.0 > 0 {
             let why = "killed by `evergate restart`: it got nowhere".to_owned();
             let words = LastWords { generation: self.owner.generation, why, diagnosis: None };
             if let Err(error) = words.write(&self.state_dir) {
                 tracing::warn!(%error, "its successor cannot be told why it died");
             }
         }
-        kill(Pid::from_raw(self.owner.pid), signal)
+        process
+            .signal(signal)
             .map_err(|error| format!("{signal} cannot be sent to process {}: {error}", self.owner.pid))
     }
 
@@ -193,6 +189,7 @@ async fn start_unit(unit: &Unit) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::orphan;
     use crate::journal::claim::Claim;
     use evergate_core::id::GenerationId;
 
@@ -214,6 +211,41 @@ mod tests {
         let dead = Owner { start_time: owner.start_time + 1, ..owner };
         std::fs::write(folder.path().join("lock"), serde_json::to_vec(&dead).unwrap()).unwrap();
         assert_eq!(presence(folder.path()).unwrap(), Presence::Nobody(Some(dead)));
+    }
+
+    #[test]
+    fn a_start_without_a_number_is_told_from_strangers_and_killed_with_its_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut claim = Claim::take(folder.path(), Duration::ZERO).unwrap();
+        let script = "sleep 60 & echo $! > \"$0\"; wait";
+        let mut start = Command::new("sh");
+        let mut start = start.args(["-c", script]).arg(folder.path().join("child")).process_group(0).spawn().unwrap();
+        let pid = i32::try_from(start.id()).unwrap();
+        let child = loop {
+            let text = std::fs::read_to_string(folder.path().join("child")).unwrap_or_default();
+            match text.trim().parse::<i32>() {
+                Ok(child) => break child,
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        let owner = |generation| Owner {
+            pid,
+            start_time: orphan::started(pid).unwrap(),
+            ..Owner::this_process(GenerationId(generation), 1_000)
+        };
+        claim.record(&owner(0)).unwrap();
+        let patient = Patient::new(folder.path(), owner(0));
+        claim.record(&owner(4)).unwrap();
+        patient.signal(Signal::SIGKILL).expect("it has its number by now and is the same");
+        start.wait().unwrap();
+        let began = orphan::started(child);
+        for _ in 0..500 {
+            if !began.is_some_and(|began| orphan::lives(child, began)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("what it has started is in its group and lives");
     }
 
     #[test]

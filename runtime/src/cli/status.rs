@@ -113,7 +113,10 @@ fn facts(status: &Status, now_ms: u64) -> Vec<(&'static str, String)> {
     if let Some(listen) = &status.listen {
         facts.push(("listens on", format!("http://{}/", one_line(listen))));
     }
-    for platform in &status.platforms {
+    // Where the local one listens has been said.
+    for platform in
+        status.platforms.iter().filter(|platform| (&*platform.platform, &*platform.state) != ("local", "up"))
+    {
         let why = platform.why.as_ref().map_or_else(String::new, |why| format!(": {}", one_line(why)));
         facts.push(("platform", format!("{} {}{why}", one_line(&platform.platform), one_line(&platform.state))));
     }

@@ -447,6 +447,10 @@ sections! {
         stranger_reply: String = "", Form::Text;
         /// How long one poll for messages waits at the server, in whole seconds from 1s to 50s.
         poll: Duration = "25s", Form::Duration { zero: Zero::Refused };
+        /// The public address, "https://…", to which the server is to bring messages instead of being polled for them; "" polls.
+        webhook: String = "", Form::Url;
+        /// Where the gateway listens for them, behind whatever answers at that address.
+        webhook_listen: SocketAddr = "127.0.0.1:8788", Form::Listen;
     }
 
     /// `[matrix]`: chats on a Matrix homeserver.

@@ -50,6 +50,8 @@ pub enum Form {
     Word(&'static [&'static str]),
     /// IP address and port of the loopback interface.
     Loopback,
+    /// IP address and port of any interface of this machine.
+    Listen,
     /// An array of strings; in an environment variable a JSON array.
     Argv,
     /// The same, of variables as `NAME=value`.
@@ -89,6 +91,7 @@ impl Form {
                 format!("one of {}", words.join(", "))
             }
             Self::Loopback => "a loopback IP address with a port".to_owned(),
+            Self::Listen => "an IP address with a port".to_owned(),
             Self::Argv => "an array of strings, the program first".to_owned(),
             Self::Variables => "an array of strings of the form NAME=value".to_owned(),
             Self::Folder => "the absolute path of a folder, or an empty string".to_owned(),
@@ -119,6 +122,7 @@ impl Form {
                 None => Err(refuse("this word is unknown here".to_owned())),
             },
             Self::Loopback => loopback_value(text).map_err(refuse),
+            Self::Listen => address_value(text).map(Value::Address).map_err(refuse),
             Self::Folder => folder_value(text).map_err(refuse),
             Self::Text => text_value(text).map_err(refuse),
             // An address may hold a password.
@@ -142,7 +146,13 @@ impl Form {
     pub(super) fn read_toml(&self, value: &DeValue<'_>) -> Result<Value, String> {
         match (self, value) {
             (
-                Self::Duration { .. } | Self::Word(_) | Self::Loopback | Self::Text | Self::Url | Self::Folder,
+                Self::Duration { .. }
+                | Self::Word(_)
+                | Self::Loopback
+                | Self::Listen
+                | Self::Text
+                | Self::Url
+                | Self::Folder,
                 DeValue::String(text),
             ) => self.read_text(text),
             (Self::Count { most }, DeValue::Integer(number)) => {
@@ -209,12 +219,16 @@ fn rate_value(number: f64) -> Result<Value, String> {
     }
 }
 
-fn loopback_value(text: &str) -> Result<Value, String> {
-    let address: SocketAddr = text.trim().parse().map_err(|_| {
+fn address_value(text: &str) -> Result<SocketAddr, String> {
+    text.trim().parse().map_err(|_| {
         let name = text.contains("localhost");
         let hint = if name { " (a name such as localhost is none)" } else { "" };
         format!("this is not an IP address with a port{hint}")
-    })?;
+    })
+}
+
+fn loopback_value(text: &str) -> Result<Value, String> {
+    let address = address_value(text)?;
     if address.ip().is_loopback() {
         Ok(Value::Address(address))
     } else {

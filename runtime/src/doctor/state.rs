@@ -90,7 +90,7 @@ fn journal(state_dir: &Path) -> Option<Finding> {
     if !state_dir.join("journal.redb").exists() {
         return None;
     }
-    let claim = Claim::take(state_dir, Duration::ZERO).ok()?;
+    let claim = Claim::borrow(state_dir).ok()?;
     let last = Store::open(journal_disk(state_dir)).and_then(|store| {
         let last = store.generations(1);
         store.close();

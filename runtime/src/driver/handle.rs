@@ -22,6 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 /// Calls that may wait for the driver. Above that callers are told to come again.
 pub const CALLS: usize = 1024;
 
+/// How long a message may take to reach the disk before its sender is told to come again.
+const ON_DISK: Duration = Duration::from_secs(20);
+
 /// One call, with the place for its answer.
 pub enum Call {
     /// Somebody says something.
@@ -109,6 +112,11 @@ pub struct NewMessage {
     pub standing: Standing,
     /// The files that came with it.
     pub attachments: Vec<Attachment>,
+}
+
+impl NewMessage {
+    /// The longest text of one, in bytes.
+    pub const LONGEST: usize = 64 * 1024;
 }
 
 /// A question of an agent to its chat.
@@ -200,6 +208,11 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// Says something in a session; the answer comes when it is on disk. Every platform's messages come in here.
+    pub async fn say(&self, message: NewMessage) -> Result<MessageAnswer, Unavailable> {
+        self.call(ON_DISK, |answer| Call::Message { message, answer }).await
+    }
+
     /// Makes a call and waits for its answer.
     pub async fn call<T>(
         &self,

@@ -7,6 +7,7 @@ mod names;
 mod notice;
 mod outgoing;
 mod questions;
+mod reclaim;
 mod reload;
 mod runs;
 mod status;
@@ -38,8 +39,9 @@ use evergate_core::verdict::Verdict;
 use evergate_core::watchdog::Part;
 use handle::{Call, Handle, MessageAnswer, RequestAnswer};
 use names::Names;
+use reclaim::Reclaim;
 use runs::{Done, Runs};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -110,7 +112,7 @@ pub struct Driver {
     last_message: MessageId,
     last_request: RequestId,
     owner: Owner,
-    reclaim: Option<Box<dyn FnOnce() + Send>>,
+    reclaim: Reclaim,
     /// Open while the platforms may receive.
     platforms: Watched<Platforms>,
     started: Instant,
@@ -119,6 +121,8 @@ pub struct Driver {
     /// When the guard ends the process.
     guarded: Option<Instant>,
     switchboard: Arc<Switchboard>,
+    /// Platforms that something is owed on and that are not configured.
+    unserved: BTreeSet<String>,
     /// Who waits for the facts of the batch that is gathered, and of the one that is being written.
     keeping: Vec<oneshot::Sender<Result<(), String>>>,
     being_kept: Vec<oneshot::Sender<Result<(), String>>>,
@@ -168,7 +172,9 @@ impl Driver {
             journal: Arc::clone(&journal),
             metrics,
             pulse: Arc::clone(&pulse),
-            last_status: Arc::new(Mutex::new(serde_json::json!({"generation": generation, "pid": owner.pid}))),
+            last_status: Arc::new(Mutex::new(
+                serde_json::json!({"generation": generation, "pid": owner.pid, "start_time": owner.start_time}),
+            )),
         };
         agent.meet(&handle);
         let platforms = Watched::new(Platforms::Open);
@@ -197,12 +203,13 @@ impl Driver {
             last_message: highest.message,
             last_request: highest.request,
             owner,
-            reclaim: Some(reclaim),
+            reclaim: Reclaim::Due(reclaim),
             platforms,
             listen,
             pulse,
             guarded: None,
             switchboard,
+            unserved: BTreeSet::new(),
             keeping: Vec::new(),
             being_kept: Vec::new(),
             asking: HashMap::new(),
@@ -423,6 +430,7 @@ impl Driver {
             }
             Done::Supervisor { request, stops: Some(true) } => self.take(Input::SupervisorStops { request }),
             Done::Supervisor { request, .. } => self.take(Input::SupervisorStays { request }),
+            Done::Reclaimed => self.reclaimed(),
             Done::Version { build, version } => self.on_disk = Some((build, version)),
             Done::Configuration { read, answer } => self.configuration_read(read, answer),
             Done::Candidate { request, fit: Ok(()) } => self.take(Input::CandidateFit { request }),
@@ -436,16 +444,17 @@ impl Driver {
 
     /// Does one effect; the end comes back as a value.
     fn act(&mut self, effect: Effect) -> Option<Verdict> {
+        // An agent of many turns may have been left behind without any of them.
+        let effect = match effect {
+            Effect::Start { .. } | Effect::Reclaim { .. } => self.once_reclaimed(effect)?,
+            effect => effect,
+        };
         match effect {
             Effect::Append { position, record } => self.append(position, record),
             Effect::Discard => self.batch.writes.clear(),
             Effect::Ack { message } => self.ack(message),
             Effect::Refuse { message, refusal } => self.refuse(message, refusal),
             Effect::Start { turn, session, messages, attempt, resume, conversation } => {
-                // An agent of many turns may have been left behind without any of them.
-                if let Some(reclaim) = self.reclaim.take() {
-                    reclaim();
-                }
                 Metrics::count(&self.handle.metrics.turns_started_total);
                 if resume.is_some() {
                     Metrics::count(&self.handle.metrics.turns_resumed_total);
@@ -459,12 +468,7 @@ impl Driver {
             Effect::Kill { turn } => self.wish(turn, crate::agent::Wish::Kill),
             Effect::Decided { turn, key, decision } => self.decided(turn, key, Some(decision)),
             Effect::Unasked { turn, key } => self.decided(turn, key, None),
-            Effect::Reclaim { turn } => {
-                if let Some(reclaim) = self.reclaim.take() {
-                    reclaim();
-                }
-                self.take(Input::TurnGone { turn });
-            }
+            Effect::Reclaim { turn } => self.take(Input::TurnGone { turn }),
             Effect::Send { delivery, session, content, repeat } => self.send(delivery, session, &content, repeat),
             Effect::Transmit { delivery, session, content, repeat } => {
                 self.transmit(delivery, session, &content, repeat);
@@ -564,6 +568,7 @@ impl Driver {
     }
 
     fn wish(&mut self, turn: TurnId, wish: crate::agent::Wish) {
+        self.forget_start(turn);
         if !self.runs.wish(turn, wish) {
             let partial = evergate_core::input::Partial::Nothing;
             self.take(Input::TurnEnded { turn, end: TurnEnd::Interrupted { partial } });

@@ -19,9 +19,17 @@ impl Driver {
     /// Hands out a delivery, unless its platform is blind: then it is handed out when that is on disk.
     pub(super) fn send(&mut self, delivery: DeliveryId, session: SessionId, content: &Content, repeat: Repeat) {
         let name = self.session_name(session);
-        let line = name.as_deref().and_then(|name| self.switchboard.route(name)).and_then(|(_, line)| line);
-        if line.is_some_and(|line| line.capabilities.outbound == Outbound::Blind) {
-            return self.take(Input::DeliveryIntended { delivery });
+        let name = name.as_deref().unwrap_or_default();
+        let line = self.switchboard.route(name).and_then(|(_, line)| line);
+        match line {
+            // It stays owed, and nothing is written about attempts that nobody makes.
+            Some(line) if line.is_parked() || !line.may_try(name, self.environment.now()) => {
+                return self.take(Input::DeliveryFailed { delivery });
+            }
+            Some(line) if line.capabilities.outbound == Outbound::Blind => {
+                return self.take(Input::DeliveryIntended { delivery });
+            }
+            _ => {}
         }
         self.transmit(delivery, session, content, repeat);
     }
@@ -33,11 +41,14 @@ impl Driver {
             return self.take(Input::DeliverySent { delivery });
         };
         let Some(line) = line.map(Arc::clone) else {
-            tracing::warn!(
-                platform = chat.platform,
-                delivery = delivery.0,
-                "something is owed on a platform that is not configured (any more); it stays owed"
-            );
+            // Once; it is looked at again every second.
+            if self.unserved.insert(chat.platform.clone()) {
+                tracing::warn!(
+                    platform = chat.platform,
+                    delivery = delivery.0,
+                    "something is owed on a platform that is not configured (any more); it stays owed"
+                );
+            }
             return self.take(Input::DeliveryFailed { delivery });
         };
         match self.outgoing(delivery, chat, content, repeat) {
@@ -79,7 +90,7 @@ impl Driver {
             Content::Notice(Notice::Ruled { question, turn, .. }) => {
                 Saying::Ruled { turn: turn.0, question: question.0 }
             }
-            Content::Notice(notice) => Saying::Notice { turn: turn_of(*notice) },
+            Content::Notice(notice) => Saying::Notice { turn: ended_turn(*notice) },
         };
         Ok(Some(Outgoing { delivery: delivery.0, chat, what, text, files, repeat }))
     }
@@ -134,12 +145,11 @@ impl Driver {
     }
 }
 
-/// The turn that a notice is about.
-const fn turn_of(notice: Notice) -> Option<u64> {
+/// The turn whose end without a settled answer a notice tells.
+const fn ended_turn(notice: Notice) -> Option<u64> {
     match notice {
         Notice::TurnFailed { turn }
         | Notice::TurnStopped { turn }
-        | Notice::Stopping { turn }
         | Notice::MayBeMissing { turn }
         | Notice::Quarantined { turn, .. } => Some(turn.0),
         _ => None,

@@ -102,6 +102,8 @@ pub enum Done {
         /// Why it could not.
         fit: Result<(), String>,
     },
+    /// Nothing of an earlier generation is alive any more.
+    Reclaimed,
     /// The program on disk has been asked for its version.
     Version {
         /// Which.

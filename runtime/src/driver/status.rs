@@ -59,6 +59,7 @@ impl Driver {
             "generation": generation,
             "phase": self.core.phase().name(),
             "pid": self.owner.pid,
+            "start_time": self.owner.start_time,
             "version": env!("CARGO_PKG_VERSION"),
             "on_disk": on_disk,
             "rolled_back": self.owner.rolled_back,

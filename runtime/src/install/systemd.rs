@@ -82,7 +82,7 @@ ExecReload={reload}
 # 0 is a stop that somebody asked for, {RESTART} asks for another start, 78 is a mistake that a start cannot mend.
 # With Restart=always an `evergate stop` would be undone at once.
 Restart=on-failure
-RestartSec={pause}
+RestartSec={pause}ms
 RestartForceExitStatus={RESTART}
 SuccessExitStatus={RESTART}
 {park}# SIGTERM goes to the gateway alone; its agents live through the drain, and what is left at the end is killed.
@@ -104,7 +104,7 @@ WantedBy={target}
         command = words.join(" "),
         // The same options, another command.
         reload = words.join(" ").replacen(" run ", " reload ", 1),
-        pause = unit.pause.as_secs(),
+        pause = unit.pause.as_millis(),
         room = unit.room.as_secs(),
         kill_after = unit.kill_after.map_or_else(|| "infinity".to_owned(), |limit| limit.as_secs().to_string()),
         start = unit.start.as_secs(),

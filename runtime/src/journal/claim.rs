@@ -4,6 +4,7 @@
 use super::Owner;
 use crate::agent::orphan;
 use evergate_core::id::GenerationId;
+use evergate_core::life::{Life, Process};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -13,6 +14,10 @@ use std::time::Duration;
 
 /// How often a start looks again whether a dying predecessor has let go.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a start waits for somebody who reads.
+const READERS: Duration = Duration::from_secs(60);
+/// How long one who reads waits for another.
+const OTHER_READER: Duration = Duration::from_secs(2);
 
 /// The lock on a state directory. Dropping it lets another process in.
 #[derive(Debug)]
@@ -40,14 +45,40 @@ pub enum ClaimError {
     Owned {
         /// Which.
         path: PathBuf,
-        /// ` (PID 12, since …)`, as far as it is known.
+        /// ` (PID 12, since …)`.
         owner: String,
+    },
+    /// Somebody who only reads it does not come to an end.
+    #[error(
+        "the state directory {path} is being read by another command (`evergate doctor`, `audit`, `journal dump`), and that takes long. Let it end, or end it"
+    )]
+    Read {
+        /// Which.
+        path: PathBuf,
     },
 }
 
 impl Claim {
-    /// Claims a state directory, waiting up to `patience` for a dying predecessor.
+    /// Claims a state directory for a gateway, waiting up to `patience` for a dying predecessor and longer for those who only
+    /// read.
     pub fn take(state_dir: &Path, patience: Duration) -> Result<Self, ClaimError> {
+        let unusable = |error| ClaimError::Unusable { path: state_dir.to_owned(), error };
+        let claim = match Self::lock(state_dir, patience) {
+            Err(ClaimError::Read { .. }) => Self::lock(state_dir, READERS)?,
+            claim => claim?,
+        };
+        // What stands there is of the last owner, which may well have been this very process.
+        claim.lock.set_len(0).map_err(unusable)?;
+        Ok(claim)
+    }
+
+    /// Holds a state directory in which no gateway runs for as long as it is read, and changes nothing in it. A gateway that is
+    /// started meanwhile waits.
+    pub fn borrow(state_dir: &Path) -> Result<Self, ClaimError> {
+        Self::lock(state_dir, OTHER_READER)
+    }
+
+    fn lock(state_dir: &Path, patience: Duration) -> Result<Self, ClaimError> {
         let unusable = |error| ClaimError::Unusable { path: state_dir.to_owned(), error };
         let path = state_dir.join("lock");
         let mut waited = Duration::ZERO;
@@ -61,14 +92,14 @@ impl Claim {
             .map_err(unusable)?;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => {
-                    // What stands there is of the last owner, which may well have been this very process.
-                    lock.set_len(0).map_err(unusable)?;
-                    return Ok(Self { lock });
-                }
+                Ok(lock) => return Ok(Self { lock }),
                 Err((mut back, nix::errno::Errno::EWOULDBLOCK)) if waited >= patience => {
-                    let owner = read_owner(&mut back).map_or_else(String::new, |owner| describe(&owner));
-                    return Err(ClaimError::Owned { path: state_dir.to_owned(), owner });
+                    let path = state_dir.to_owned();
+                    // A gateway writes down who it is as soon as it has the lock.
+                    return Err(match read_owner(&mut back).filter(Owner::lives) {
+                        Some(owner) => ClaimError::Owned { path, owner: describe(&owner) },
+                        None => ClaimError::Read { path },
+                    });
                 }
                 Err((back, nix::errno::Errno::EWOULDBLOCK | nix::errno::Errno::EINTR)) => file = back,
                 Err((_, errno)) => return Err(unusable(errno.into())),
@@ -87,6 +118,11 @@ impl Claim {
     }
 }
 
+/// Which boot of the machine this is.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
 fn read_owner(file: &mut File) -> Option<Owner> {
     let mut text = String::new();
     file.rewind().ok()?;
@@ -96,14 +132,31 @@ fn read_owner(file: &mut File) -> Option<Owner> {
 
 fn describe(owner: &Owner) -> String {
     let since = std::time::UNIX_EPOCH + Duration::from_millis(owner.since_ms.min(u64::from(u32::MAX) * 1000));
-    format!(" (PID {}, {}, since {})", owner.pid, owner.generation, humantime::format_rfc3339_seconds(since))
+    let life = match owner.generation {
+        GenerationId(0) => "starting".to_owned(),
+        generation => generation.to_string(),
+    };
+    format!(" (PID {}, {life}, since {})", owner.pid, humantime::format_rfc3339_seconds(since))
 }
 
 impl Owner {
+    /// Whether this very process lives: a number alone may be somebody else's by now.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        boot_id() == self.boot_id && orphan::lives(self.pid, self.start_time)
+    }
+
+    /// The life that it is, as one tells it from others.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        let generation = Some(self.generation).filter(|generation| generation.0 > 0);
+        Life { generation, process: Some(Process { pid: self.pid, started: self.start_time }) }
+    }
+
     /// This process, as the owner since `since_ms` (milliseconds since 1970).
     #[must_use]
     pub fn this_process(generation: GenerationId, since_ms: u64) -> Self {
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        let boot_id = boot_id();
         let pid = nix::unistd::getpid().as_raw();
         let session_id = orphan::session_id();
         Self {
@@ -135,5 +188,23 @@ mod tests {
         assert!(refused.contains(&format!("PID {}", std::process::id())), "{refused}");
         drop(first);
         Claim::take(folder.path(), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn who_reads_leaves_the_last_owners_words_and_is_waited_for_by_a_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let dead = Owner { start_time: 1, ..Owner::this_process(GenerationId(3), 1_000) };
+        Claim::take(folder.path(), Duration::ZERO).unwrap().record(&dead).unwrap();
+        let reader = Claim::borrow(folder.path()).unwrap();
+        let refused = Claim::lock(folder.path(), Duration::from_millis(30)).unwrap_err();
+        assert!(matches!(refused, ClaimError::Read { .. }), "{refused}");
+        let words = std::fs::read(folder.path().join("lock")).unwrap();
+        assert_eq!(serde_json::from_slice::<Owner>(&words).unwrap(), dead);
+        std::thread::scope(|scope| {
+            let start = scope.spawn(|| Claim::take(folder.path(), Duration::ZERO).is_ok());
+            std::thread::sleep(Duration::from_millis(200));
+            drop(reader);
+            assert!(start.join().unwrap(), "the start has waited");
+        });
     }
 }

@@ -18,12 +18,8 @@ use std::time::Duration;
 const BODY: usize = 80 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// The longest text of a message, in bytes.
-const TEXT: usize = 64 * 1024;
 /// The longest id that a client may give a message, in bytes.
 const NATIVE: usize = 256;
-/// How long a message may take to reach the disk before its sender is told to come again.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Sessions in one list at most.
 const SESSIONS: usize = 10_000;
 
@@ -33,7 +29,7 @@ pub async fn post(State(local): State<Local>, Path(session): Path<String>, body:
         Ok(new) => new,
         Err(refused) => return *refused,
     };
-    match local.handle.call(PATIENCE, |answer| Call::Message { message: new, answer }).await {
+    match local.handle.say(new).await {
         Err(unavailable) => answer::unavailable(unavailable),
         Ok(MessageAnswer::Refused(refusal)) => answer::refused(refusal),
         Ok(MessageAnswer::Accepted { message, place, again }) => {
@@ -62,7 +58,7 @@ async fn read(local: &Local, session: String, body: Body) -> Result<NewMessage, 
     if text.trim().is_empty() {
         return bad("\"text\" is empty: there is nothing to answer");
     }
-    if text.len() > TEXT {
+    if text.len() > NewMessage::LONGEST {
         return Err(Box::new(answer::error(
             StatusCode::PAYLOAD_TOO_LARGE,
             "the text is longer than 64 KiB; send it in parts",

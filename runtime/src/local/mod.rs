@@ -15,6 +15,7 @@ pub use connection::serve;
 pub use messages::is_session_name;
 
 use crate::driver::handle::{Call, Handle};
+use crate::platform::{Capabilities, Edits, Outbound, Replay, Threads};
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -26,6 +27,20 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The platform's name.
+pub const NAME: &str = "local";
+
+/// What it can do. Its clients come over HTTP and are answered there, each refusal with a status of its own, so it takes
+/// messages to the driver itself; and there is nothing to send, since clients read what is kept.
+pub const CAPABILITIES: Capabilities = Capabilities {
+    outbound: Outbound::Kept,
+    replay: Replay::Sender,
+    edits: Edits::No,
+    threads: Threads::No,
+    text_limit: None,
+    pace: None,
+};
 
 /// What the routes share.
 #[derive(Clone)]

@@ -2,13 +2,13 @@
 
 use super::Platform;
 use super::matrix::{Credential, Matrix};
-use super::telegram::{Settings, Telegram};
+use super::telegram::{Hook, Settings, Telegram};
 use crate::config::{self, Config};
 use crate::http::Trust;
 use crate::secret::Secret;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The platforms beside the local one. What is wrong with the files that they need is told by the platform itself when it
@@ -18,7 +18,20 @@ pub fn configured(config: &Config) -> Vec<Arc<dyn Platform>> {
     let limit = config.files.limit;
     let telegram = telegram(&config.telegram, limit).map(|telegram| Arc::new(telegram) as Arc<dyn Platform>);
     let matrix = matrix(&config.matrix, limit).map(|matrix| Arc::new(matrix) as Arc<dyn Platform>);
-    telegram.into_iter().chain(matrix).collect()
+    telegram.into_iter().chain(matrix).chain(OWN.get().into_iter().flat_map(|make| make())).collect()
+}
+
+/// Makes platforms.
+type Make = fn() -> Vec<Arc<dyn Platform>>;
+
+/// Makes the platforms of whoever builds a gateway of their own around this library.
+static OWN: OnceLock<Make> = OnceLock::new();
+
+/// Has every gateway of this process serve these platforms as well. Said once, before [`crate::program::main`].
+pub fn serve_also(make: Make) {
+    if OWN.set(make).is_err() {
+        tracing::warn!("platforms of one's own are named once; these are left out");
+    }
 }
 
 fn telegram(section: &config::Telegram, file_limit: u64) -> Option<Telegram> {
@@ -34,6 +47,9 @@ fn telegram(section: &config::Telegram, file_limit: u64) -> Option<Telegram> {
             allowed: numbers("telegram.allowed_users", &section.allowed_users)?,
             operators: numbers("telegram.operators", &section.operators)?,
             stranger_reply: Some(section.stranger_reply.clone()).filter(|reply| !reply.is_empty()),
+            webhook: Some(&section.webhook)
+                .filter(|url| !url.is_empty())
+                .map(|url| Hook { url: url.clone(), listen: section.webhook_listen }),
             // The server answers no later than after 50 s, and counts whole seconds.
             poll: section.poll.clamp(Duration::from_secs(1), Duration::from_secs(50)),
             file_limit,

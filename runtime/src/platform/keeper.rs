@@ -3,7 +3,7 @@
 
 use super::port::Port;
 use super::switchboard::Line;
-use super::{Ended, Health, Outbound, Outcome, Platform};
+use super::{Ended, Health, Outcome, Platform};
 use crate::driver::Platforms;
 use crate::driver::handle::Handle;
 use crate::environment::Environment;
@@ -42,13 +42,13 @@ pub async fn keep_running(
                 Ok(Ended::Closed) => return,
                 Ok(Ended::Parked { why }) => {
                     port.health(Health::Parked { why });
-                    return speak_for_parked(&*platform, &port).await;
+                    return speak_for_parked(&port).await;
                 }
                 Err(_) => "a mistake in its adapter ended it; the log has the place".to_owned(),
             },
             () = stuck(&port) => format!("it got nowhere for {} s", STUCK.as_secs()),
         };
-        give_back(&*platform, &port).await;
+        port.give_back().await;
         if environment.now() >= begun + LONGEST_PAUSE {
             pause = PAUSE;
         }
@@ -81,21 +81,9 @@ async fn stuck(port: &Port) {
     }
 }
 
-/// What an adapter that is no more had in hand: on a platform that can tell a repetition it is sent again.
-async fn give_back(platform: &dyn Platform, port: &Port) {
-    let in_hand: Vec<u64> = port.line().account().in_hand.iter().copied().collect();
-    for delivery in in_hand {
-        let outcome = match platform.capabilities().outbound {
-            Outbound::Idempotent => Outcome::Failed,
-            Outbound::Blind => Outcome::Unknown,
-        };
-        port.settle(delivery, outcome).await;
-    }
-}
-
 /// A platform that waits for a person sends nothing; what it is owed stays owed.
-async fn speak_for_parked(platform: &dyn Platform, port: &Port) {
-    give_back(platform, port).await;
+async fn speak_for_parked(port: &Port) {
+    port.give_back().await;
     loop {
         tokio::select! {
             biased;

@@ -1,9 +1,10 @@
-//! Chat platforms beside the local one: the contract between the gateway and whatever brings messages in over a network and
-//! takes replies out. An adapter lives in a folder of its own below this one and knows its server's protocol; it never
-//! decides when a turn starts, whether a message counts, or what a restart means. All that it has of the gateway is its
-//! [`Port`].
+//! Chat platforms: the contract between the gateway and whatever brings messages in and takes replies out. An adapter lives in
+//! a folder of its own below this one and knows its server's protocol; it never decides when a turn starts, whether a message
+//! counts, or what a restart means. All that it has of the gateway is its [`Port`]. The local platform declares what it can
+//! do ([`crate::local::CAPABILITIES`]) and needs no adapter: what is kept of a session is what its people see.
 //!
-//! How an adapter works, in short ([`matrix`] is the smallest one; `tests/src/contract.rs` is what each has to hold to):
+//! To write one, begin with `runtime/examples/line.rs`: a whole adapter in a hundred lines, and a gateway that serves it.
+//! `tests/src/contract.rs` is what each has to hold to. How an adapter works, in short:
 //!
 //! 1. *In*: read from the server, hand each message to [`Port::accept`], and move the server's cursor (or ack) only after that
 //!    has returned: then the message is on disk. What comes twice is known by its native id and does nothing.
@@ -12,6 +13,7 @@
 //! 3. *While a turn runs*: [`Port::stirred`] tells which chats have news, [`Port::said`] what the running answer says so far.
 //!    Showing it is a courtesy: the reply itself comes as a delivery.
 //! 4. *State of its own* (a sync token, the id of a message that is being edited): [`Port::keep`] and [`Port::kept`], durable.
+//!    What is kept of a turn or a delivery, as `turn.N` or `delivery.N`, goes when that is settled: [`Port::forget_settled`].
 //! 5. *Health*: [`Port::health`] says how it goes. No state is silent: one that waits says for what and until when.
 //! 6. *The end*: when [`Port::closing`] returns, nothing more is accepted; `run` returns. It may also be dropped at any
 //!    `await`; whatever it was handed and had not settled by then counts as unknown.
@@ -25,7 +27,7 @@ mod switchboard;
 pub mod telegram;
 
 pub use chat::Chat;
-pub use configured::configured;
+pub use configured::{configured, serve_also};
 pub use keeper::keep_running;
 pub use port::{Accepted, Inbound, Port, Refused};
 pub use switchboard::{Line, Switchboard};
@@ -33,9 +35,11 @@ pub use switchboard::{Line, Switchboard};
 pub use evergate_core::outbox::Repeat;
 use evergate_core::time::Instant;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::time::Duration;
 
 /// A chat platform.
 pub trait Platform: Send + Sync {
@@ -72,13 +76,38 @@ pub struct Capabilities {
     pub edits: Edits,
     /// Whether a chat has threads of its own.
     pub threads: Threads,
-    /// The longest text of one message, in the platform's own units; longer replies are sent in parts.
-    pub text_limit: usize,
+    /// The longest text of one message, in the platform's own units; longer replies are sent in parts. `None` where any fits.
+    pub text_limit: Option<usize>,
+    /// The least time between two messages in one chat, where the platform asks for one.
+    pub pace: Option<Duration>,
+}
+
+impl Capabilities {
+    /// For the status.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({
+            "outbound": match self.outbound {
+                Outbound::Kept => "kept",
+                Outbound::Idempotent => "idempotent",
+                Outbound::Blind => "blind",
+            },
+            "replay": match self.replay {
+                Replay::Cursor => "cursor",
+                Replay::Sender => "sender",
+                Replay::None => "none",
+            },
+            "edits": self.edits == Edits::Yes, "threads": self.threads == Threads::Yes, "text_limit": self.text_limit,
+            "pace_ms": self.pace.map(|pace| u64::try_from(pace.as_millis()).unwrap_or(u64::MAX)),
+        })
+    }
 }
 
 /// What a repeated send does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outbound {
+    /// There is none: what the journal keeps of a session is what its people see, and a delivery is there as soon as it is kept.
+    Kept,
     /// Nothing: the platform knows the delivery by an id of ours.
     Idempotent,
     /// It shows the text twice. So an attempt is written down before it is made, and an unknown outcome is never repeated in silence.
@@ -90,6 +119,8 @@ pub enum Outbound {
 pub enum Replay {
     /// They do, from a cursor on.
     Cursor,
+    /// They do: whoever sends one keeps it, and sends it again until it is acked.
+    Sender,
     /// They are lost.
     None,
 }
@@ -167,7 +198,7 @@ pub enum Saying {
     },
     /// A word of the gateway itself.
     Notice {
-        /// The turn that it is about.
+        /// The turn that it tells the end of; no answer of that is still to come, and what was shown of it stays as it is.
         turn: Option<u64>,
     },
     /// A question of an agent. Its text says how to answer it in words; buttons may say `/allow QUESTION` and `/deny QUESTION`

@@ -1,24 +1,24 @@
 //! All that an adapter has of the gateway. It may be cloned; every clone is the same port.
 
 use super::switchboard::Line;
-use super::{Attachment, Chat, Health, Outcome, Outgoing};
+use super::{Attachment, Chat, Health, Outbound, Outcome, Outgoing};
 use crate::driver::Platforms;
 use crate::driver::handle::{Call, Handle, MessageAnswer, NewMessage, Unavailable};
-use crate::environment::Environment;
+use crate::environment::{Environment, Listener};
 use crate::journal::{JournalError, Rows};
 use crate::watched::Watcher;
 use evergate_core::effect::{Place, Refusal};
 use evergate_core::id::DeliveryId;
 use evergate_core::input::Standing;
+use evergate_core::outbox::Content;
+use evergate_core::record::{Record, Subject, Unfinished};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the driver may take for a call.
+/// How long the driver may take to write facts.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The longest text of a message, in bytes.
-const TEXT: usize = 64 * 1024;
 
 /// An adapter's way to the gateway.
 #[derive(Clone)]
@@ -84,13 +84,13 @@ impl Port {
 
     /// Hands in a message; returns when it is on disk.
     pub async fn accept(&self, inbound: Inbound) -> Result<Accepted, Refused> {
-        if inbound.text.len() > TEXT {
+        if inbound.text.len() > NewMessage::LONGEST {
             return Err(Refused::TooLong);
         }
         let Inbound { chat, native, text, from, standing, attachments } = inbound;
         let session = chat.session();
         let message = NewMessage { session, native: Some(native), text, from, standing, attachments };
-        match self.handle.call(PATIENCE, |answer| Call::Message { message, answer }).await {
+        match self.handle.say(message).await {
             Ok(MessageAnswer::Accepted { place, again, .. }) => {
                 self.progress();
                 Ok(Accepted { place, again })
@@ -106,7 +106,7 @@ impl Port {
         let mut waiting = self.line.waiting.lock().await;
         match waiting.recv().await {
             Some(outgoing) => {
-                self.line.account().in_hand.insert(outgoing.delivery);
+                self.line.account().in_hand.insert(outgoing.delivery, outgoing.chat.session());
                 outgoing
             }
             // The sender is a part of the line, which this port holds.
@@ -116,7 +116,7 @@ impl Port {
 
     /// Says what became of a delivery.
     pub async fn settle(&self, delivery: u64, outcome: Outcome) {
-        if !self.line.account().in_hand.remove(&delivery) {
+        if self.line.note_outcome(delivery, &outcome, self.environment.now()).is_none() {
             return tracing::debug!(platform = self.line.name, delivery, "this delivery was settled before");
         }
         if let Outcome::Rejected { why } = &outcome {
@@ -135,6 +135,20 @@ impl Port {
                 delivery,
                 "the driver is gone; the next one looks after this delivery"
             );
+        }
+    }
+
+    /// Gives back what was taken and is not settled: on a platform that can tell a repetition it is handed out again; on a
+    /// blind one nobody knows whether it has arrived.
+    pub async fn give_back(&self) {
+        let in_hand: Vec<u64> = self.line.account().in_hand.keys().copied().collect();
+        for delivery in in_hand {
+            let outcome = match self.line.capabilities.outbound {
+                // What is kept is never handed out.
+                Outbound::Idempotent | Outbound::Kept => Outcome::Failed,
+                Outbound::Blind => Outcome::Unknown,
+            };
+            self.settle(delivery, outcome).await;
         }
     }
 
@@ -191,27 +205,34 @@ impl Port {
         self.handle.journal.rows(&self.scope())
     }
 
+    /// Removes what is kept under `turn.N` and `delivery.N` of turns and deliveries that are settled, however they ended. An
+    /// adapter does this when it begins; what it sees ending it forgets by itself.
+    pub async fn forget_settled(&self) {
+        // The rows first: what is kept of something that begins meanwhile is not looked at.
+        let rows = self.all_kept().and_then(|rows| Ok((rows, open(&self.handle.journal.unfinished()?))));
+        let settled: Vec<_> = match rows {
+            Ok((rows, open)) => {
+                rows.into_keys().filter(|key| subject(key).is_some_and(|of| !open.contains(&of))).collect()
+            }
+            Err(error) => {
+                return tracing::warn!(platform = self.line.name, %error, "what is kept of settled turns stays for now");
+            }
+        };
+        if !settled.is_empty()
+            && let Err(why) = self.keep(settled.into_iter().map(|key| (key, None))).await
+        {
+            tracing::debug!(platform = self.line.name, why, "what is kept of settled turns stays for now");
+        }
+    }
+
     fn scope(&self) -> String {
         format!("platform.{}", self.line.name)
     }
 
     /// Says how the platform is doing. What is new is logged, and `status` shows it.
     pub fn health(&self, health: Health) {
-        let mut account = self.line.account();
-        account.progress_at = self.environment.now();
-        if account.health == health {
-            return;
-        }
-        let (platform, state) = (self.line.name, health.word());
-        match health.why() {
-            None => tracing::info!(platform, state, "platform"),
-            Some(why) => tracing::warn!(platform, state, why, "platform"),
-        }
-        // A wait that is only prolonged is the same wait.
-        if account.health.word() != health.word() {
-            account.since_ms = self.environment.unix_ms();
-        }
-        account.health = health;
+        self.progress();
+        self.line.set_health(health, self.environment.unix_ms());
     }
 
     /// The adapter got somewhere: an exchange with its server is over, however it ended. One that gets nowhere for minutes is
@@ -224,6 +245,11 @@ impl Port {
     pub async fn closing(&self) {
         let mut closing = self.closing.clone();
         while closing.now() == Platforms::Open && closing.changed().await.is_some() {}
+    }
+
+    /// Serves HTTP to whoever comes, until nothing more is to be received; each may finish the answer that it is getting.
+    pub async fn serve(&self, listener: Box<dyn Listener>, router: axum::Router) {
+        crate::local::serve(listener, router, self.closing.clone(), Arc::clone(&self.handle.metrics)).await;
     }
 
     /// The world: time, and connections to servers.
@@ -240,5 +266,77 @@ impl Port {
 
     pub(super) fn line(&self) -> &Line {
         &self.line
+    }
+}
+
+/// What a row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum About {
+    Turn(u64),
+    Delivery(u64),
+}
+
+fn subject(key: &str) -> Option<About> {
+    match key.split_once('.')? {
+        ("turn", number) => Some(About::Turn(number.parse().ok()?)),
+        ("delivery", number) => Some(About::Delivery(number.parse().ok()?)),
+        _ => None,
+    }
+}
+
+/// What is not settled yet: deliveries that are owed, and turns that are to end, or whose answer is owed.
+fn open(unfinished: &Unfinished) -> BTreeSet<About> {
+    let mut open = BTreeSet::new();
+    for ((subject, _), record) in &unfinished.rows {
+        match subject {
+            Subject::Turn(turn) => drop(open.insert(About::Turn(turn.0))),
+            Subject::Delivery(delivery) => {
+                open.insert(About::Delivery(delivery.0));
+                if let Record::DeliveryOwed { content: Content::Reply { turn, .. }, .. } = record {
+                    open.insert(About::Turn(turn.0));
+                }
+            }
+            _ => {}
+        }
+    }
+    open
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evergate_core::id::{MessageId, SessionId, TurnId};
+    use evergate_core::turn::Conclusion;
+
+    #[test]
+    fn what_is_kept_of_a_turn_counts_until_its_answer_is_settled() {
+        let (turn, session, messages) = (TurnId(7), SessionId(1), vec![MessageId(3)]);
+        let content = Content::Reply { turn, messages: messages.clone() };
+        let steps = [
+            (Record::TurnOpened { turn, session, messages: messages.clone(), conversation: 1 }, vec![About::Turn(7)]),
+            (
+                Record::DeliveryOwed { delivery: DeliveryId(9), session, content },
+                vec![About::Turn(7), About::Delivery(9)],
+            ),
+            (
+                Record::TurnEnded { turn, session, messages, attempt: 1, conclusion: Conclusion::Answered },
+                vec![About::Turn(7), About::Delivery(9)],
+            ),
+            (Record::DeliverySettled { delivery: DeliveryId(9), fate: evergate_core::outbox::Fate::Sent }, vec![]),
+        ];
+        let mut unfinished = Unfinished::default();
+        for (record, expected) in steps {
+            unfinished.absorb(&record);
+            assert_eq!(open(&unfinished).into_iter().collect::<Vec<_>>(), expected, "after {record:?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_other_kinds_are_about_nothing_that_ends() {
+        assert_eq!(subject("turn.12"), Some(About::Turn(12)));
+        assert_eq!(subject("delivery.3"), Some(About::Delivery(3)));
+        for key in ["since", "turn", "turn.x", "bot.12", "turn.1.2", ""] {
+            assert_eq!(subject(key), None, "{key}");
+        }
     }
 }

@@ -1,15 +1,20 @@
 //! The lines between the driver and the platforms: what each platform has in hand, which of its chats have news, and how it
 //! is doing. The driver hands out and never waits; an adapter takes at its own pace. Nothing here decides anything.
 
-use super::{Capabilities, Chat, Health, Outgoing, Platform};
+use super::{Capabilities, Chat, Health, Outbound, Outcome, Outgoing, Platform};
 use evergate_core::time::Instant;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 /// Deliveries that may wait for one platform; of each chat there is one at a time. Above that they are tried again later.
 const OUTGOING: usize = 1024;
+
+/// The pause in a chat after a try that came to nothing; doubled up to [`LONGEST_PAUSE`] as long as none comes to more.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// All platforms of one generation, by name.
 #[derive(Default)]
@@ -38,18 +43,39 @@ pub(super) struct Account {
     pub(super) since_ms: u64,
     /// When it last got anywhere.
     pub(super) progress_at: Instant,
-    /// The deliveries that it took and has not settled.
-    pub(super) in_hand: BTreeSet<u64>,
+    /// The deliveries that it took and has not settled, with their sessions.
+    pub(super) in_hand: BTreeMap<u64, String>,
+    /// Sessions in which the last try came to nothing.
+    failing: BTreeMap<String, Failing>,
     /// Sessions whose running answer has changed.
     pub(super) stirred: BTreeSet<String>,
+}
+
+/// Tries in one chat that came to nothing.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    /// How many in a row.
+    times: u32,
+    /// When the next may be made.
+    again_at: Instant,
 }
 
 impl Switchboard {
     /// Lines to these platforms.
     #[must_use]
     pub fn new(platforms: &[Arc<dyn Platform>], now: Instant, now_ms: u64) -> Self {
-        let lines = platforms.iter().map(|platform| (platform.name(), Arc::new(Line::new(&**platform, now, now_ms))));
-        Self { lines: lines.collect() }
+        let line = |platform: &Arc<dyn Platform>| {
+            let (name, capabilities) = (platform.name(), platform.capabilities());
+            (name, Arc::new(Line::new(name, capabilities, Health::Connecting, now, now_ms)))
+        };
+        Self { lines: platforms.iter().map(line).collect() }
+    }
+
+    /// Beside these a platform without an adapter, which is up as long as the gateway is.
+    #[must_use]
+    pub fn beside(mut self, name: &'static str, capabilities: Capabilities, now: Instant, now_ms: u64) -> Self {
+        self.lines.insert(name, Arc::new(Line::new(name, capabilities, Health::Up, now, now_ms)));
+        self
     }
 
     /// The line to this platform.
@@ -68,14 +94,16 @@ impl Switchboard {
         }
     }
 
-    /// How the platforms are doing, as a JSON list.
+    /// How the platforms are doing, as a JSON list; what needs no adapter comes last.
     #[must_use]
     pub fn status(&self) -> Value {
-        let platforms = self.lines.values().map(|line| {
+        let kept = |line: &&Arc<Line>| line.capabilities.outbound == Outbound::Kept;
+        let (here, remote): (Vec<_>, Vec<_>) = self.lines.values().partition(kept);
+        let platforms = remote.into_iter().chain(here).map(|line| {
             let account = line.account();
             json!({
                 "platform": line.name, "state": account.health.word(), "why": account.health.why(),
-                "since_ms": account.since_ms, "in_hand": account.in_hand.len(),
+                "since_ms": account.since_ms, "in_hand": account.in_hand.len(), "capabilities": line.capabilities.json(),
             })
         });
         platforms.collect()
@@ -83,23 +111,74 @@ impl Switchboard {
 }
 
 impl Line {
-    fn new(platform: &dyn Platform, now: Instant, now_ms: u64) -> Self {
+    fn new(name: &'static str, capabilities: Capabilities, health: Health, now: Instant, now_ms: u64) -> Self {
         let (outgoing, waiting) = mpsc::channel(OUTGOING);
         let account = Account {
-            health: Health::Connecting,
+            health,
             since_ms: now_ms,
             progress_at: now,
-            in_hand: BTreeSet::new(),
+            in_hand: BTreeMap::new(),
+            failing: BTreeMap::new(),
             stirred: BTreeSet::new(),
         };
         Self {
-            name: platform.name(),
-            capabilities: platform.capabilities(),
+            name,
+            capabilities,
             outgoing,
             waiting: tokio::sync::Mutex::new(waiting),
             account: Mutex::new(account),
             news: Notify::new(),
         }
+    }
+
+    /// Says how the platform is doing: what is new is logged.
+    pub fn set_health(&self, health: Health, now_ms: u64) {
+        let mut account = self.account();
+        if account.health == health {
+            return;
+        }
+        let (platform, state) = (self.name, health.word());
+        match health.why() {
+            None => tracing::info!(platform, state, "platform"),
+            Some(why) => tracing::warn!(platform, state, why, "platform"),
+        }
+        // A wait that is only prolonged is the same wait.
+        if account.health.word() != health.word() {
+            account.since_ms = now_ms;
+        }
+        account.health = health;
+    }
+
+    /// Whether it waits for a person: then nothing is to be sent there.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        matches!(self.account().health, Health::Parked { .. })
+    }
+
+    /// Whether something may be tried in a session now: the more often in a row it came to nothing, the longer that waits. So a
+    /// network that is down for a night costs no attempt a second, each of them written down.
+    #[must_use]
+    pub fn may_try(&self, session: &str, now: Instant) -> bool {
+        self.account().failing.get(session).is_none_or(|failing| failing.again_at <= now)
+    }
+
+    /// A delivery is no longer in the platform's hands; `None` if it was not.
+    pub(super) fn note_outcome(&self, delivery: u64, outcome: &Outcome, now: Instant) -> Option<()> {
+        let mut account = self.account();
+        let session = account.in_hand.remove(&delivery)?;
+        // What may have arrived is not hurried.
+        let doubled = match outcome {
+            Outcome::Sent | Outcome::Rejected { .. } => {
+                account.failing.remove(&session);
+                return Some(());
+            }
+            Outcome::Failed => 0,
+            Outcome::Unknown => 1,
+        };
+        let times = account.failing.get(&session).map_or(0, |failing| failing.times);
+        let pause = FIRST_PAUSE.saturating_mul(1 << (times + doubled).min(16)).min(LONGEST_PAUSE);
+        account.failing.insert(session, Failing { times: times.saturating_add(1).min(16), again_at: now + pause });
+        Some(())
     }
 
     /// Hands a delivery to the platform; false if too many wait there.

@@ -73,6 +73,7 @@ impl Environment for Simulated {
     fn listen(&self, address: &Address) -> BoxFuture<io::Result<Box<dyn Listener>>> {
         let (port, shown) = match address {
             Address::Network(address) => (NETWORK_PORT, Some(*address)),
+            Address::Platform(address) => (address.port(), Some(*address)),
             Address::Control(_) => (CONTROL_PORT, None),
         };
         let berths = Arc::clone(&self.berths);

@@ -49,7 +49,8 @@ impl World<'_> {
 
     fn sight(&self, operator: &Operator) -> Sight {
         match (&self.gateway, self.frozen) {
-            (Some(gateway), frozen) if gateway.generation() != operator.generation => {
+            // A generation that dies before its beginning is on disk leaves its number to the next process.
+            (Some(gateway), frozen) if gateway.generation() != operator.generation || self.life != operator.life => {
                 Sight::Next { ready: frozen.is_none() && gateway.phase() == Phase::Serving }
             }
             (Some(_), None) => Sight::GettingOn,
@@ -75,7 +76,7 @@ impl World<'_> {
             Step::Done => {
                 self.operators.remove(index);
                 let ready = self.gateway.as_ref().filter(|gateway| gateway.phase() == Phase::Serving);
-                let new = ready.is_some_and(|gateway| gateway.generation() > generation);
+                let new = ready.is_some_and(|gateway| gateway.generation() > generation || self.life != life);
                 self.checks.holds(Invariant::Ready, new, || format!("restarted is said of {generation}, too early"));
                 return self.marks.hit(Mark::Climbed);
             }

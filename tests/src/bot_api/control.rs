@@ -43,6 +43,10 @@ pub fn order(shared: &Shared, path: &str, body: &Value) -> (Value, Then) {
             then = Then::End;
             json!({})
         }
+        "/give_again" => {
+            world.updates.give_again();
+            json!({})
+        }
         "/delete" => {
             let number = |key: &str| body[key].as_i64().unwrap_or(0);
             let gone = world.chats.delete(number("chat"), number("message_id"));
@@ -51,6 +55,10 @@ pub fn order(shared: &Shared, path: &str, body: &Value) -> (Value, Then) {
         "/chat" => world.chats.account(body["chat"].as_i64().unwrap_or(0)),
         "/calls" => json!({"calls": world.calls}),
         "/commands" => world.commands.clone(),
+        "/webhook" => {
+            let hook = world.webhook.clone().unwrap_or_default();
+            json!({"url": hook.url, "secret": hook.secret})
+        }
         "/silence" => {
             let account = world.silence.account(now_ms());
             if body["reset"] == true {

@@ -3,6 +3,7 @@
 use super::answer::Answer;
 use super::chats::Wanted;
 use super::params::Params;
+use super::push::Webhook;
 use super::world::{World, now_ms};
 use serde_json::json;
 
@@ -19,7 +20,9 @@ pub fn call(world: &mut World, method: &str, params: Params) -> Answer {
         }
         "getmycommands" => Answer::Done(world.commands.clone()),
         "setwebhook" => {
-            world.webhook = params.text("url").filter(|url| !url.is_empty());
+            let url = params.text("url").filter(|url| !url.is_empty());
+            let secret = params.text("secret_token").unwrap_or_default();
+            world.webhook = url.map(|url| Webhook { url, secret, last_error: None });
             Answer::Done(true.into())
         }
         "deletewebhook" => {
@@ -29,10 +32,15 @@ pub fn call(world: &mut World, method: &str, params: Params) -> Answer {
             }
             Answer::Done(true.into())
         }
-        "getwebhookinfo" => Answer::Done(json!({
-            "url": world.webhook.clone().unwrap_or_default(), "has_custom_certificate": false,
-            "pending_update_count": world.updates.account()["waiting"],
-        })),
+        "getwebhookinfo" => {
+            let Webhook { url, last_error, .. } = world.webhook.clone().unwrap_or_default();
+            let waiting = world.updates.account()["waiting"].clone();
+            let mut seen = json!({"url": url, "has_custom_certificate": false, "pending_update_count": waiting});
+            if let Some(error) = last_error {
+                seen["last_error_message"] = error.into();
+            }
+            Answer::Done(seen)
+        }
         "answercallbackquery" | "logout" | "close" => Answer::Done(true.into()),
         "sendchataction" => with_chat(&params, |chat| world.chats.act(chat, now_ms())),
         "sendmessage" => with_chat(&params, |chat| {

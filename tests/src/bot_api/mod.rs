@@ -7,12 +7,14 @@
 
 pub mod answer;
 pub mod chats;
+pub mod command_line;
 pub mod control;
 pub mod faults;
 pub mod methods;
 pub mod operator;
 pub mod params;
 pub mod polling;
+pub mod push;
 pub mod server;
 pub mod silence;
 pub mod updates;

@@ -4,7 +4,7 @@ use super::answer::Answer;
 use super::control::{self, Then};
 use super::params::{Params, decoded};
 use super::world::{Shared, now_ms};
-use super::{faults::Kind, methods, polling};
+use super::{faults::Kind, methods, polling, push};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -60,7 +60,8 @@ pub async fn serve(start: Start) -> io::Result<()> {
     let (mut bots, mut tests) = (JoinSet::new(), JoinSet::new());
     let end = tokio::time::sleep(start.life);
     let orphaned = orphaned(start.follows_stdin);
-    tokio::pin!(end, orphaned);
+    let bringing = push::bring(shared.clone());
+    tokio::pin!(end, orphaned, bringing);
     let mut back_at = tokio::time::Instant::now();
     loop {
         tokio::select! {
@@ -72,13 +73,16 @@ pub async fn serve(start: Start) -> io::Result<()> {
                 Then::End => return Ok(()),
                 Then::Down(length) => {
                     api = None;
+                    shared.lock().down = true;
                     bots.shutdown().await;
                     back_at = tokio::time::Instant::now() + length;
                 }
             },
             () = tokio::time::sleep_until(back_at), if api.is_none() => {
                 api = Some(TcpListener::bind(api_address).await?);
+                shared.lock().down = false;
             }
+            () = &mut bringing => {}
             Some(_) = bots.join_next() => {}
             Some(_) = tests.join_next() => {}
             accepted = accept(api.as_ref()) => {

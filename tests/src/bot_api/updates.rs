@@ -4,11 +4,16 @@
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 
+/// Confirmed updates that could be given again.
+const RECENT: usize = 20;
+
 /// Updates that are not confirmed.
 #[derive(Debug, Default)]
 pub struct Updates {
     last: i64,
     waiting: VecDeque<(i64, Value)>,
+    /// The last that were confirmed.
+    recent: VecDeque<(i64, Value)>,
     confirmed: usize,
     given_again: usize,
     highest_given: i64,
@@ -28,6 +33,11 @@ impl Updates {
         self.last
     }
 
+    /// The oldest that waits.
+    pub fn first(&self) -> Option<Value> {
+        self.waiting.front().map(|(_, update)| update.clone())
+    }
+
     /// What a poll is given: everything below the offset is confirmed; a negative offset counts from the end.
     pub fn take(&mut self, offset: i64, limit: usize) -> Vec<Value> {
         let offset = match offset {
@@ -36,7 +46,10 @@ impl Updates {
             offset => offset,
         };
         while self.waiting.front().is_some_and(|(id, _)| *id < offset) {
-            self.waiting.pop_front();
+            self.recent.extend(self.waiting.pop_front());
+            if self.recent.len() > RECENT {
+                self.recent.pop_front();
+            }
             self.confirmed += 1;
         }
         let given: Vec<_> = self.waiting.iter().take(limit).map(|(_, update)| update.clone()).collect();
@@ -48,6 +61,13 @@ impl Updates {
             self.highest_given = self.highest_given.max(id);
         }
         given
+    }
+
+    /// Hands out again what was confirmed lately, under new numbers: the real server does so when it has lost its memory.
+    pub fn give_again(&mut self) {
+        for (_, update) in std::mem::take(&mut self.recent) {
+            self.push(update);
+        }
     }
 
     /// Forgets all that wait, as `drop_pending_updates` does.

@@ -3,6 +3,7 @@
 use super::chats::Chats;
 use super::faults::Faults;
 use super::polling::Polling;
+use super::push::Webhook;
 use super::silence::Silence;
 use super::updates::Updates;
 use serde_json::{Value, json};
@@ -32,7 +33,9 @@ pub struct World {
     /// When nobody polled.
     pub silence: Silence,
     /// Where updates are pushed to instead.
-    pub webhook: Option<String>,
+    pub webhook: Option<Webhook>,
+    /// Whether the server is away.
+    pub down: bool,
     /// `setMyCommands`.
     pub commands: Value,
     /// Files that people sent: by id, the path and the bytes.
@@ -61,6 +64,7 @@ impl Shared {
             polling: Polling::default(),
             silence: Silence::default(),
             webhook: None,
+            down: false,
             commands: json!([]),
             files: BTreeMap::new(),
             calls: Vec::new(),

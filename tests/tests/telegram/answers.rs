@@ -120,3 +120,30 @@ fn unknown_and_broken_updates_are_passed_over() {
     let said = server.await_said(GUESTS[0], "an answer", |said| !said.is_empty());
     assert_eq!(texts(&said), ["You said: still there?"]);
 }
+
+#[test]
+fn nothing_is_kept_of_an_answer_that_ended_however_it_ended() {
+    let server = bot_api();
+    let script = "read -r prompt; printf 'one two'; sleep 3; case $prompt in *well*) exit 0;; *) exit 1;; esac";
+    let gateway = gateway(&server, "").command_agent(script, "").start();
+    for (number, (prompt, words)) in
+        [("end well", "one two"), ("fail", "no answer"), ("be stopped", "stop")].into_iter().enumerate()
+    {
+        let chat = GUESTS[number % 2];
+        let before = server.said(chat).len();
+        server.say(chat, prompt);
+        server.await_said(chat, "a draft", |said| said.len() > before);
+        if prompt.contains("stopped") {
+            server.say(chat, "/stop");
+        }
+        let told = |said: &[super::Said]| said[before..].iter().any(|said| said.text.to_lowercase().contains(words));
+        server.await_said(chat, words, told);
+    }
+    gateway.await_rest(Duration::from_secs(20));
+    // The row goes a moment after the delivery.
+    std::thread::sleep(Duration::from_millis(300));
+    gateway.kill();
+    let kept = gateway.kept_by("telegram");
+    assert!(!kept.is_empty(), "the adapter keeps its own name, at least");
+    assert!(kept.keys().all(|key| !key.starts_with("turn.") && !key.starts_with("delivery.")), "{kept:?}");
+}

@@ -6,7 +6,9 @@ use evergate_tests::gateway::{Builder, Gateway};
 mod answers;
 mod files;
 mod restarts;
+mod tour;
 mod troubles;
+mod webhook;
 
 /// Who may talk to the agent in these tests, and restart the gateway.
 const OPERATOR: i64 = 11;

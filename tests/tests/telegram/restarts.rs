@@ -68,6 +68,37 @@ fn an_answer_that_a_restart_cuts_goes_on_in_the_same_message() {
     assert!(gateway.generation() > 1);
 }
 
+/// The server has refused it for now and it waits in the adapter: the successor sends it, once; with a word about a possible
+/// repetition, since it cannot know that. Once after a gateway that obeys, once after one that has to be killed.
+#[test]
+fn an_answer_that_is_owed_at_a_forced_restart_is_sent_once_by_the_successor() {
+    for loop_turns in [true, false] {
+        let server = bot_api();
+        let gateway = gateway(&server, &format!("{QUICK}\n[debug]\nhooks = \"on\"")).supervised(true).start();
+        server.fault(&json!({"kind": "slow_down", "method": "sendMessage", "chat": GUESTS[0], "retry_after": 60}));
+        server.say(GUESTS[0], "what do you owe me?");
+        let refused = |_: &[Said]| server.calls("sendMessage").iter().any(|call| call.2 == 429);
+        server.await_said(GUESTS[0], "the refusal", refused);
+        let owed = || gateway.try_status().filter(|status| status["owed"] == 1 && status["turns_open"] == 0);
+        gateway.wait_for("the answer to be owed", PATIENCE, owed);
+        assert_eq!(server.said(GUESTS[0]), []);
+        if !loop_turns {
+            gateway.freeze("loop", Duration::from_secs(600));
+        }
+        let begun = Instant::now();
+        let restarted = gateway.cli(&["restart", "--force"]);
+        assert!(restarted.status.success(), "{}", String::from_utf8_lossy(&restarted.stderr));
+        println!("restart --force with an answer owed, loop turns: {loop_turns}: {} ms", begun.elapsed().as_millis());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        server.await_said(GUESTS[0], "the answer", |said| !said.is_empty());
+        std::thread::sleep(Duration::from_secs(2));
+        let said = server.said(GUESTS[0]);
+        assert_eq!(said.len(), 1, "loop turns: {loop_turns}: {said:?}");
+        assert!(said[0].text.ends_with("You said: what do you owe me?"), "{said:?}");
+        assert_eq!(gateway.generation(), 2);
+    }
+}
+
 /// How the gateway is brought down in the middle.
 #[derive(Clone, Copy, Debug)]
 enum Blow {

@@ -172,7 +172,33 @@ fn a_person_who_blocked_the_bot_ends_the_delivery_and_the_others_are_served() {
     });
     gateway.await_rest(Duration::from_secs(10));
     assert_eq!(server.calls("sendMessage").iter().filter(|call| call.2 == 403).count(), 1, "it is not tried again");
+    let journal = String::from_utf8_lossy(&gateway.cli(&["journal", "dump"]).stdout).into_owned();
+    assert_eq!(journal.matches("\"rejected\"").count(), 1, "the end of the delivery is recorded");
     assert_eq!(health(&gateway).0, "up");
+}
+
+#[test]
+fn a_message_that_was_taken_with_an_answer_that_is_no_json_is_not_said_again() {
+    let server = bot_api();
+    let gateway = gateway(&server, QUICK).start();
+    server.fault(&json!({"kind": "garble", "method": "sendMessage"}));
+    server.say(GUESTS[0], "hello");
+    server.await_said(GUESTS[0], "an answer", |said| said.len() == 1);
+    gateway.await_rest(Duration::from_secs(20));
+    server.say(GUESTS[0], "and now?");
+    let said = server.await_said(GUESTS[0], "another", |said| said.len() == 2);
+    assert_eq!(texts(&said), ["You said: hello", "You said: and now?"]);
+}
+
+#[test]
+fn a_server_that_fails_may_have_done_it_all_the_same() {
+    let server = bot_api();
+    let gateway = gateway(&server, QUICK).start();
+    server.fault(&json!({"kind": "broken", "method": "sendMessage"}));
+    server.say(GUESTS[0], "hello");
+    let said = server.await_said(GUESTS[0], "an answer", |said| !said.is_empty());
+    assert_eq!(texts(&said), ["(possibly sent twice)\nYou said: hello"]);
+    gateway.await_rest(Duration::from_secs(20));
 }
 
 #[test]

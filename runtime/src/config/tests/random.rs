@@ -16,7 +16,7 @@ fn value(form: Form) -> BoxedStrategy<Value> {
         Form::Count { most } => (1..=most).prop_map(Value::Count).boxed(),
         Form::Rate => prop_oneof![Just(0.0), 0.001..=1_000_000.0].prop_map(Value::Rate).boxed(),
         Form::Word(words) => select(words).prop_map(Value::Word).boxed(),
-        Form::Loopback => {
+        Form::Loopback | Form::Listen => {
             let fourth = any::<[u8; 3]>().prop_map(|[b, c, d]| std::net::Ipv4Addr::new(127, b, c, d).into());
             let host = prop_oneof![fourth, Just(std::net::Ipv6Addr::LOCALHOST.into())];
             (host, any::<u16>()).prop_map(|address: (std::net::IpAddr, u16)| Value::Address(address.into())).boxed()

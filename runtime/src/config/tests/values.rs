@@ -120,6 +120,8 @@ fn names_that_others_rely_on_stay() {
             "telegram.operators EVERGATE_TELEGRAM_OPERATORS",
             "telegram.stranger_reply EVERGATE_TELEGRAM_STRANGER_REPLY",
             "telegram.poll EVERGATE_TELEGRAM_POLL",
+            "telegram.webhook EVERGATE_TELEGRAM_WEBHOOK",
+            "telegram.webhook_listen EVERGATE_TELEGRAM_WEBHOOK_LISTEN",
             "matrix.homeserver EVERGATE_MATRIX_HOMESERVER",
             "matrix.user EVERGATE_MATRIX_USER",
             "matrix.password_file EVERGATE_MATRIX_PASSWORD_FILE",

@@ -4,7 +4,7 @@
 //!
 //! What is kept, by key: `login` (token and device, where we signed in with a password), `instance` (a random prefix of
 //! transaction ids: a state directory that is begun anew must not repeat those of the old one), `since` (the token of the last
-//! sync whose messages are all on disk), `shown.TURN` (the event that shows a running answer, and how much
+//! sync whose messages are all on disk), `turn.TURN` (the event that shows a running answer, and how much
 //! of it).
 
 mod api;
@@ -69,7 +69,8 @@ impl Platform for Matrix {
             replay: Replay::Cursor,
             edits: Edits::Yes,
             threads: Threads::Yes,
-            text_limit: TEXT_LIMIT,
+            text_limit: Some(TEXT_LIMIT),
+            pace: None,
         }
     }
 
@@ -102,6 +103,7 @@ impl Matrix {
                 Ok(session) => session,
                 Err(why) => return why,
             };
+            port.forget_settled().await;
             let why = tokio::select! {
                 biased;
                 why = session.receive() => why,

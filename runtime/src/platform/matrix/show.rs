@@ -146,9 +146,11 @@ impl Session<'_> {
         }
     }
 
-    /// The reply stands there: the event is a message like others.
+    /// The turn is over: the event is a message like others.
     pub(super) async fn forget_shown(&self, turn: u64) {
-        if let Err(why) = self.port.keep([(key(turn), None)]).await {
+        if !matches!(self.port.kept(&key(turn)), Ok(None))
+            && let Err(why) = self.port.keep([(key(turn), None)]).await
+        {
             tracing::debug!(platform = "matrix", why, "the event of a finished answer is still kept");
         }
     }
@@ -161,7 +163,7 @@ fn read(row: &str) -> Option<(String, usize)> {
 }
 
 fn key(turn: u64) -> String {
-    format!("shown.{turn}")
+    format!("turn.{turn}")
 }
 
 /// As much of a text as one event shows.

@@ -36,11 +36,11 @@ impl Session<'_> {
         loop {
             match self.say_all(&outgoing, &mut brought).await {
                 Ok(()) => {
-                    self.port.settle(outgoing.delivery, Outcome::Sent).await;
+                    self.settle(&outgoing, Outcome::Sent).await;
                     return Ok(());
                 }
                 Err(Trouble::Refused { why }) => {
-                    self.port.settle(outgoing.delivery, Outcome::Rejected { why }).await;
+                    self.settle(&outgoing, Outcome::Rejected { why }).await;
                     return Ok(());
                 }
                 Err(Trouble::Passing { why, after, .. }) => pause.wait(self.port, &why, after).await,
@@ -56,12 +56,10 @@ impl Session<'_> {
     async fn say_all(&self, outgoing: &Outgoing, brought: &mut [Brought]) -> Result<(), Trouble> {
         let Outgoing { delivery, chat, what, text, files, .. } = outgoing;
         let (message_type, shown) = match what {
-            Saying::Reply { turn, .. } => {
-                ("m.text", self.shown_in(&chat.session(), *turn).await?.map(|event| (*turn, event)))
-            }
+            Saying::Reply { turn, .. } => ("m.text", self.shown_in(&chat.session(), *turn).await?),
             Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => ("m.notice", None),
         };
-        let mut editing = shown.as_ref().map(|(_, event)| event);
+        let mut editing = shown.as_ref();
         // A file is an answer without words.
         let texts = if text.is_empty() && !files.is_empty() { Vec::new() } else { parts(text, TEXT_LIMIT) };
         for (part, text) in texts.iter().enumerate() {
@@ -77,10 +75,15 @@ impl Session<'_> {
             self.api.say(&chat.chat, &format!("{}.d{delivery}.f{place}", self.instance), &content).await?;
             self.port.progress();
         }
-        if let Some((turn, _)) = shown {
+        Ok(())
+    }
+
+    /// Says that a delivery is over, and forgets what was kept of its turn.
+    async fn settle(&self, outgoing: &Outgoing, outcome: Outcome) {
+        self.port.settle(outgoing.delivery, outcome).await;
+        if let Saying::Reply { turn, .. } | Saying::Notice { turn: Some(turn) } = outgoing.what {
             self.forget_shown(turn).await;
         }
-        Ok(())
     }
 }
 

@@ -25,6 +25,20 @@ pub const LARGEST: u64 = 50_000_000;
 /// The largest that it takes as a picture.
 const PICTURE: u64 = 10_000_000;
 
+/// The kinds of updates that are wanted.
+const ALLOWED: [&str; 2] = ["message", "callback_query"];
+
+/// How the server gets on with bringing updates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where to.
+    pub url: String,
+    /// How many wait.
+    pub waiting: u64,
+    /// Why one could not be brought last; it stays when later ones could.
+    pub last_error: Option<String>,
+}
+
 /// Why a call brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -140,7 +154,7 @@ impl Api {
     /// Waits up to `timeout` for updates from `offset` on, which confirms everything below it.
     pub async fn updates(&self, offset: Option<i64>, timeout: Duration) -> Result<Vec<Value>, Trouble> {
         let mut parameters = json!({
-            "timeout": timeout.as_secs(), "allowed_updates": ["message", "callback_query"],
+            "timeout": timeout.as_secs(), "allowed_updates": ALLOWED,
         });
         if let Some(offset) = offset {
             parameters["offset"] = offset.into();
@@ -198,6 +212,24 @@ impl Api {
     /// From now on updates are polled for. What waits is kept.
     pub async fn delete_webhook(&self) -> Result<(), Trouble> {
         self.call("deleteWebhook", &json!({"drop_pending_updates": false}), SHORT).await.map(drop)
+    }
+
+    /// From now on the server brings updates there, one at a time, and shows the secret with each. What waits is brought, too.
+    pub async fn set_webhook(&self, url: &str, secret: &Secret) -> Result<(), Trouble> {
+        let parameters = json!({
+            "url": url, "secret_token": secret.reveal(), "max_connections": 1, "allowed_updates": ALLOWED,
+        });
+        self.call("setWebhook", &parameters, SHORT).await.map(drop)
+    }
+
+    /// How the server gets on with bringing updates.
+    pub async fn webhook(&self) -> Result<Webhook, Trouble> {
+        let seen = self.call("getWebhookInfo", &json!({}), SHORT).await?;
+        Ok(Webhook {
+            url: seen["url"].as_str().unwrap_or_default().to_owned(),
+            waiting: seen["pending_update_count"].as_u64().unwrap_or(0),
+            last_error: seen["last_error_message"].as_str().map(excerpt),
+        })
     }
 
     /// Says something with a file of so many bytes; gives the message's id. What the server does not take as a picture it may

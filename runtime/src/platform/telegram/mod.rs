@@ -1,5 +1,5 @@
 //! Telegram, over its Bot API. What comes in is polled for, one poll at a time, and the offset moves only over what is on
-//! disk ([`receive`]). What goes out is sent blind: the server knows no key that would make a send safe to repeat, so the
+//! disk ([`receive`]); or the server brings it, and is answered when it is on disk ([`webhook`]). What goes out is sent blind: the server knows no key that would make a send safe to repeat, so the
 //! gateway writes the attempt down first, and what may have arrived is marked when it is said again ([`send`]). A running
 //! answer is shown by changing one message ([`show`]); the reply is the last change of the same message, also over restarts,
 //! since the message's id is kept.
@@ -16,8 +16,10 @@ mod settings;
 mod show;
 mod split;
 mod update;
+mod webhook;
 
 pub use settings::Settings;
+pub use webhook::Hook;
 
 use super::{Capabilities, Edits, Ended, Health, Outbound, Platform, Port, Replay, Threads};
 use crate::watched::Watched;
@@ -67,8 +69,17 @@ impl Telegram {
         };
         let ending = Watched::new(false);
         let (_, over) = ending.watch();
-        let mut receiving = std::pin::pin!(receive::Receiver::new(settings, api.clone(), &port, bot).run());
-        let mut sending = std::pin::pin!(send::Sender::new(api, port.clone(), over).run());
+        let receiver = receive::Receiver::new(settings, api.clone(), &port, bot);
+        let mut receiving = std::pin::pin!(async {
+            match &settings.webhook {
+                Some(hook) => webhook::run(receiver, hook, &api, &port).await,
+                None => {
+                    webhook::forget(&api, &port).await;
+                    receiver.run().await
+                }
+            }
+        });
+        let mut sending = std::pin::pin!(send::Sender::new(api.clone(), port.clone(), over).run());
         let ended = tokio::select! {
             biased;
             () = port.closing() => Ended::Closed,
@@ -90,10 +101,14 @@ impl Platform for Telegram {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             outbound: Outbound::Blind,
-            replay: Replay::Cursor,
+            replay: match &self.settings {
+                Ok(Settings { webhook: Some(_), .. }) => Replay::Sender,
+                _ => Replay::Cursor,
+            },
             edits: Edits::Yes,
             threads: Threads::Yes,
-            text_limit: split::LONGEST,
+            text_limit: Some(split::LONGEST),
+            pace: Some(pace::IN_A_CHAT.within),
         }
     }
 

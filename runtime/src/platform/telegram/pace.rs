@@ -10,12 +10,14 @@ const CHATS: usize = 4096;
 
 /// So many within such a time.
 #[derive(Clone, Copy, Debug)]
-struct Limit {
+pub struct Limit {
     times: usize,
-    within: Duration,
+    /// Within this time.
+    pub within: Duration,
 }
 
-const IN_A_CHAT: Limit = Limit { times: 1, within: Duration::from_secs(1) };
+/// What one chat bears.
+pub const IN_A_CHAT: Limit = Limit { times: 1, within: Duration::from_secs(1) };
 const IN_A_GROUP: Limit = Limit { times: 20, within: Duration::from_secs(60) };
 const OVER_ALL: Limit = Limit { times: 30, within: Duration::from_secs(1) };
 

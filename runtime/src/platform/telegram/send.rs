@@ -71,7 +71,7 @@ impl Sender {
     /// Sends until it is over, and then gives back what could not be sent.
     pub async fn run(mut self) {
         let desk = Arc::clone(&self.desk);
-        self.tasks.spawn(register(Arc::clone(&desk)));
+        self.tasks.spawn(prepare(Arc::clone(&desk)));
         loop {
             let due = self.shows.values().map(Show::due).min();
             tokio::select! {
@@ -183,8 +183,9 @@ impl Sender {
     }
 }
 
-/// Tells the server which commands there are, unless it knows.
-async fn register(desk: Arc<Desk>) -> Done {
+/// Forgets what nobody needs any more, and tells the server which commands there are, unless it knows.
+async fn prepare(desk: Arc<Desk>) -> Done {
+    desk.port.forget_settled().await;
     let known = super::COMMANDS.map(|(name, does)| format!("{name} {does}")).join("\n");
     if !matches!(desk.port.kept("commands"), Ok(Some(kept)) if kept == known) {
         match desk.api.set_commands(&super::COMMANDS).await {
@@ -253,13 +254,18 @@ impl Desk {
         let had = !shown.is_nothing();
         let mut letter = Letter { desk: self, outgoing: &outgoing, row: &row, shown, kept_more: false };
         let outcome = letter.send().await.unwrap_or(Outcome::Failed);
-        let rows = had || letter.kept_more;
+        let mut rows: Vec<_> = (had || letter.kept_more).then_some(row).into_iter().collect();
+        if let Saying::Notice { turn: Some(turn) } = outgoing.what {
+            // What was shown of an answer that never came stays as it is.
+            let row = Shown::row_of_turn(turn);
+            rows.extend(Some(row).filter(|row| !matches!(self.port.kept(row), Ok(None))));
+        }
         let over = matches!(outcome, Outcome::Sent | Outcome::Rejected { .. });
         self.port.settle(outgoing.delivery, outcome).await;
         // In the same commit as the end of the delivery, or a later one.
-        if rows
-            && over
-            && let Err(why) = self.port.keep([(row, None)]).await
+        if over
+            && !rows.is_empty()
+            && let Err(why) = self.port.keep(rows.into_iter().map(|row| (row, None))).await
         {
             tracing::debug!(platform = super::NAME, why, "a row that nobody needs any more stays");
         }

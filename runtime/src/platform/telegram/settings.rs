@@ -1,5 +1,6 @@
 //! What an operator has decided about Telegram.
 
+use super::webhook::Hook;
 use crate::http::Base;
 use crate::secret::Secret;
 use std::collections::BTreeSet;
@@ -18,6 +19,8 @@ pub struct Settings {
     pub operators: BTreeSet<i64>,
     /// What anybody else is told, once; nothing when it is not set.
     pub stranger_reply: Option<String>,
+    /// Where the server brings updates; it is polled for them where there is none.
+    pub webhook: Option<Hook>,
     /// How long one poll waits at the server.
     pub poll: Duration,
     /// The largest file that is taken, in bytes.

@@ -41,11 +41,16 @@ impl Shown {
     /// Under which key they are kept: a turn's answer has the same over all its attempts, shown and sent.
     pub fn row(outgoing: &Outgoing) -> String {
         match outgoing.what {
-            Saying::Reply { turn, .. } => format!("turn.{turn}"),
+            Saying::Reply { turn, .. } => Self::row_of_turn(turn),
             Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => {
                 format!("delivery.{}", outgoing.delivery)
             }
         }
+    }
+
+    /// Under which key the messages of a turn's answer are kept.
+    pub fn row_of_turn(turn: u64) -> String {
+        format!("turn.{turn}")
     }
 
     /// What is kept under a key.
@@ -123,7 +128,7 @@ impl Show {
         Some(Self {
             turn,
             to,
-            shown: Shown::kept(&desk.port, &format!("turn.{turn}")),
+            shown: Shown::kept(&desk.port, &Shown::row_of_turn(turn)),
             texts: Vec::new(),
             next_at: now + FIRST,
             typing_at: now + TYPING_FIRST,
@@ -176,7 +181,7 @@ impl Show {
                 let to = if number == 0 { self.to } else { Address { reply_to: None, ..self.to } };
                 let id = desk.api.send(to, &part).await?;
                 self.shown.ids.push(id);
-                let row = (format!("turn.{}", self.turn), Some(self.shown.text()));
+                let row = (Shown::row_of_turn(self.turn), Some(self.shown.text()));
                 if let Err(why) = desk.port.keep([row]).await {
                     tracing::debug!(
                         platform = super::NAME,

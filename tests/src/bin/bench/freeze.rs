@@ -1,65 +1,91 @@
 //! How long it takes until a gateway that stands still serves again, each beside the bound after which it is taken for stuck:
-//! a frozen loop that nobody supervises, the same under `evergate supervise`, and a process that is stopped as a whole there.
+//! a frozen loop that nobody supervises, the same under `evergate supervise` and under systemd, and a process that is stopped
+//! as a whole under the latter two. The unit for systemd is the one that `evergate install` writes.
 
 use std::time::{Duration, Instant};
 
 use evergate_tests::gateway::Gateway;
+use evergate_tests::hooks;
+use evergate_tests::service::{Service, UNIT};
+use evergate_tests::systemd::Skipped;
 use nix::sys::signal::Signal;
 
 use crate::report::{Report, median, milliseconds};
 
 /// When a part is taken for stuck.
 const BOUND: Duration = Duration::from_secs(2);
-/// What a supervisor gives the watchdog inside before it kills a silent child.
+/// What `evergate supervise` gives the watchdog inside before it kills a silent child.
 const AFTER_THE_WATCHDOG: Duration = Duration::from_secs(5);
+/// The same of systemd, in the unit that is installed.
+const BEHIND_THE_WATCHDOG: Duration = Duration::from_secs(10);
 /// The goal: so much beyond the bound.
 const BEYOND: Duration = Duration::from_secs(1);
 /// How often each is measured.
 const RUNS: usize = 5;
+const FOR_EVER: Duration = Duration::from_secs(600);
 
 /// Measures it.
 pub fn measure() -> Report {
-    let frozen = |gateway: &Gateway| gateway.freeze("loop", Duration::from_secs(600));
-    let stopped = |gateway: &Gateway| gateway.signal(Signal::SIGSTOP);
-    let alone = back(false, frozen);
-    let supervised = back(true, frozen);
-    let whole = back(true, stopped);
-
     let mut report = Report::new("freeze");
-    report.durations(["frozen loop, nobody", "at least (nobody)", "at most (nobody)"], &alone);
-    report.durations(["frozen loop, supervise", "at least (supervise)", "at most (supervise)"], &supervised);
-    report.durations(["stopped process, supervise", "at least (stopped)", "at most (stopped)"], &whole);
     report.figure("bound of the watchdog inside", milliseconds(BOUND), "ms");
-    report.figure("bound of the supervisor", milliseconds(BOUND + AFTER_THE_WATCHDOG), "ms");
+    report.figure("bound of supervise", milliseconds(BOUND + AFTER_THE_WATCHDOG), "ms");
+    report.figure("bound of systemd", milliseconds(BOUND + BEHIND_THE_WATCHDOG), "ms");
     report.figure("runs of each", RUNS as f64, "");
-    let measured = [
-        ("a frozen loop under nobody", &alone, BOUND),
-        ("a frozen loop under supervise", &supervised, BOUND),
-        ("a stopped process under supervise", &whole, BOUND + AFTER_THE_WATCHDOG),
-    ];
-    for (what, durations, bound) in measured {
-        let limit = bound + BEYOND;
+    let mut judge = |[name, least, most]: [&'static str; 3], bound: Duration, durations: &[Duration]| {
+        report.durations([name, least, most], durations);
         report.at_most(
-            format!("{what} serves again within its bound and a second"),
+            format!("{name} serves again within its bound and a second"),
             milliseconds(median(durations)),
-            milliseconds(limit),
+            milliseconds(bound + BEYOND),
         );
+    };
+    let frozen = |gateway: &Gateway| gateway.freeze("loop", FOR_EVER);
+    let stopped = |gateway: &Gateway| gateway.signal(Signal::SIGSTOP);
+    judge(["frozen loop, nobody", "at least (nobody)", "at most (nobody)"], BOUND, &back(false, frozen));
+    judge(["frozen loop, supervise", "at least (supervise)", "at most (supervise)"], BOUND, &back(true, frozen));
+    let names = ["stopped process, supervise", "at least (stopped, supervise)", "at most (stopped, supervise)"];
+    judge(names, BOUND + AFTER_THE_WATCHDOG, &back(true, stopped));
+    match under_systemd() {
+        Ok([frozen, stopped]) => {
+            judge(["frozen loop, systemd", "at least (systemd)", "at most (systemd)"], BOUND, &frozen);
+            let names = ["stopped process, systemd", "at least (stopped, systemd)", "at most (stopped, systemd)"];
+            judge(names, BOUND + BEHIND_THE_WATCHDOG, &stopped);
+        }
+        Err(why) => report.skipped(format!("freezes under systemd: {why}")),
     }
     report
 }
 
+fn config() -> String {
+    format!("[watchdog]\nfreeze = \"{}ms\"\n[debug]\nhooks = \"on\"", BOUND.as_millis())
+}
+
 /// From the freeze to the readiness of another generation.
 fn back(supervised: bool, freeze: impl Fn(&Gateway)) -> Vec<Duration> {
-    let config = format!("[watchdog]\nfreeze = \"{}ms\"\n[debug]\nhooks = \"on\"", BOUND.as_millis());
-    let gateway = Gateway::builder().unrecorded().supervised(supervised).config(&config).start();
-    let once = || {
-        let before = gateway.generation();
-        // The watchdog and whoever hears it are at work by then.
-        std::thread::sleep(Duration::from_secs(1));
-        let begun = Instant::now();
-        freeze(&gateway);
-        gateway.await_generation(before + 1);
-        begun.elapsed()
+    let gateway = Gateway::builder().unrecorded().supervised(supervised).config(&config()).start();
+    let next = |before| gateway.await_generation(before + 1);
+    (0..RUNS).map(|_| once(gateway.generation(), || freeze(&gateway), next)).collect()
+}
+
+/// A frozen loop, and a stopped process.
+fn under_systemd() -> Result<[Vec<Duration>; 2], Skipped> {
+    let service = Service::measured(&config())?;
+    let next = |before| service.await_generation_after(before);
+    let frozen = || hooks::freeze(&service.state, "loop", FOR_EVER);
+    let stopped = || {
+        service.systemd.kill_main(UNIT, "STOP");
     };
-    (0..RUNS).map(|_| once()).collect()
+    let measured = |freeze: &dyn Fn()| {
+        (0..RUNS).map(|_| once(service.serving().expect("it serves"), freeze, next)).collect::<Vec<_>>()
+    };
+    Ok([measured(&frozen), measured(&stopped)])
+}
+
+fn once(before: u64, freeze: impl FnOnce(), next: impl FnOnce(u64) -> u64) -> Duration {
+    // The watchdog and whoever hears it are at work by then.
+    std::thread::sleep(Duration::from_secs(1));
+    let begun = Instant::now();
+    freeze();
+    next(before);
+    begun.elapsed()
 }

@@ -29,10 +29,15 @@ pub fn measure() -> Report {
         process::resident_bytes(pid) as f64 / 1e6
     };
     let idle = resident();
-    seed::say_in_each(&gateway, 0..SESSIONS, "hello there, how are you today?", "first");
+    seed::say_in_each((gateway.address(), &gateway.token()), 0..SESSIONS, "hello there, how are you today?", "first");
     gateway.await_rest(PATIENCE);
     let known = resident();
-    seed::say_in_each(&gateway, 0..TURNS, "take 1h for an answer of a few words", "second");
+    seed::say_in_each(
+        (gateway.address(), &gateway.token()),
+        0..TURNS,
+        "take 1h for an answer of a few words",
+        "second",
+    );
     gateway.wait_for("the turns to run", PATIENCE, || (gateway.try_status()?["turns_open"] == TURNS).then_some(()));
     let loaded = resident();
 

@@ -11,6 +11,8 @@ pub struct Report {
     name: &'static str,
     figures: Vec<Figure>,
     goals: Vec<Goal>,
+    /// What could not be measured here, and why.
+    skipped: Vec<String>,
 }
 
 struct Figure {
@@ -37,7 +39,7 @@ enum Side {
 impl Report {
     /// Nothing found yet.
     pub fn new(name: &'static str) -> Self {
-        Self { name, figures: Vec::new(), goals: Vec::new() }
+        Self { name, figures: Vec::new(), goals: Vec::new(), skipped: Vec::new() }
     }
 
     /// Adds a figure; the names are words joined by blanks.
@@ -64,6 +66,11 @@ impl Report {
         self.goals.push(Goal { sentence: sentence.into(), measured, limit, side: Side::AtLeast });
     }
 
+    /// Says that something could not be measured on this machine, and why.
+    pub fn skipped(&mut self, why: String) {
+        self.skipped.push(why);
+    }
+
     /// All of it as one JSON object.
     pub fn json(&self) -> Value {
         let figures: Map<String, Value> = self
@@ -81,7 +88,7 @@ impl Report {
                 })
             })
             .collect();
-        json!({"bench": self.name, "figures": figures, "goals": goals})
+        json!({"bench": self.name, "figures": figures, "goals": goals, "skipped": self.skipped})
     }
 }
 
@@ -104,6 +111,9 @@ impl fmt::Display for Report {
             let verdict = if goal.is_met() { "met" } else { "MISSED" };
             let Goal { sentence, measured, limit, .. } = goal;
             writeln!(formatter, "  goal: {sentence}: {measured:.2} against {limit:.2}, {verdict}")?;
+        }
+        for why in &self.skipped {
+            writeln!(formatter, "  SKIPPED {why}")?;
         }
         Ok(())
     }

@@ -1,27 +1,25 @@
 //! Bringing a gateway into the state that is to be measured: many sessions that have said something.
 
 use std::io;
+use std::net::SocketAddr;
 use std::thread;
-
-use evergate_tests::gateway::Gateway;
 
 use crate::connection::Connection;
 
 /// Messages on their way at once: as many as make large commits.
 const CLIENTS: usize = 64;
 
-/// Says `text` once in each of these sessions (`chat-0`, `chat-1`, …) and waits until all of it is accepted. `id` makes
+/// Says `text` once in each of these sessions (`chat-0`, `chat-1`, …) of the gateway at `address` and waits until all of it is accepted. `id` makes
 /// the messages different from those of an earlier call.
 ///
 /// # Panics
 /// When a message is not accepted.
-pub fn say_in_each(gateway: &Gateway, sessions: std::ops::Range<usize>, text: &str, id: &str) {
-    let token = gateway.token();
+pub fn say_in_each((address, token): (SocketAddr, &str), sessions: std::ops::Range<usize>, text: &str, id: &str) {
     thread::scope(|scope| {
         for client in 0..CLIENTS {
-            let (token, sessions) = (&token, sessions.clone());
+            let sessions = sessions.clone();
             scope.spawn(move || {
-                let mut connection = Connection::open(gateway.address(), token).expect("the gateway listens");
+                let mut connection = Connection::open(address, token).expect("the gateway listens");
                 for session in sessions.skip(client).step_by(CLIENTS) {
                     let status = say(&mut connection, &format!("chat-{session}"), text, id);
                     let status = status.expect("the gateway answers");
