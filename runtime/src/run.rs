@@ -27,6 +27,7 @@ use crate::start_stage::Faults;
 use crate::systemd::{self, Unit};
 use crate::trial::Trial;
 use crate::watchdog::Watch;
+use evergate_core::busy::Busy;
 use evergate_core::drain::TurnFate;
 use evergate_core::id::GenerationId;
 use evergate_core::limits::Limits;
@@ -343,6 +344,11 @@ pub fn limits(config: &Config) -> Limits {
         queued: config.limits.queued,
         queued_per_session: config.limits.queued_per_session,
         turns: config.limits.turns,
+        busy: match config.sessions.busy {
+            config::Busy::Queue => Busy::Queue,
+            config::Busy::Interrupt => Busy::Interrupt,
+            config::Busy::Collect => Busy::Collect,
+        },
         uncertain: match config.delivery.uncertain {
             config::Uncertain::Report => Uncertain::Report,
             config::Uncertain::Drop => Uncertain::Drop,

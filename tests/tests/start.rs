@@ -66,7 +66,7 @@ fn a_start_that_hangs_in_any_stage_is_ended_by_its_watchdog_and_comes_to_serve_o
 }
 
 #[test]
-fn under_systemd_a_start_that_dies_in_any_stage_is_tried_once_a_second_and_systemctl_says_so() {
+fn under_systemd_a_start_that_dies_in_any_stage_is_tried_again_and_systemctl_says_so() {
     let Some(service) = Service::boot("starts that die under systemd") else { return };
     let config = service.systemd.folder().join("config.toml");
     let further = format!("Environment=EVERGATE_CONFIG={}\n{TERMS}", config.display());
