@@ -1,6 +1,7 @@
 //! The sentences that the gateway itself says in a chat.
 
 use crate::command::HELP;
+use evergate_core::busy::Busy;
 use evergate_core::id::RequestId;
 use evergate_core::outbox::Notice;
 use evergate_core::question::Ruling;
@@ -51,6 +52,15 @@ pub fn text(notice: Notice, facts: &Facts<'_>) -> String {
         Notice::Help => HELP.into(),
         Notice::Renewed { conversation } => {
             format!("A new conversation has begun (number {}).", u64::from(conversation) + 1)
+        }
+        Notice::Busy { busy: Busy::Queue } => {
+            "Messages that arrive during an answer wait for one of their own (busy queue).".into()
+        }
+        Notice::Busy { busy: Busy::Interrupt } => {
+            "A message that arrives during an answer ends it, and is next (busy interrupt).".into()
+        }
+        Notice::Busy { busy: Busy::Collect } => {
+            "Messages that arrive during an answer are answered together in the next one (busy collect).".into()
         }
         Notice::MayBeMissing { turn } => format!(
             "An answer may be missing here (turn {}): its sending was cut off, and nobody can know whether it arrived. \
