@@ -19,9 +19,9 @@ use std::path::PathBuf;
 pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{
-    AcpAgent, AgentKind, AnsweredBy, CommandAgent, Debug, Delivery, DemoAgent, Drain, Files, Hooks, KEYS, Key, Limits,
-    Local, Log, LogFormat, LogLevel, Matrix, OpenAiAgent, Permission, Questions, Recovery, Takes, Telegram, Uncertain,
-    Watchdog,
+    AcpAgent, AgentKind, AnsweredBy, Busy, CommandAgent, Debug, Delivery, DemoAgent, Drain, Files, Hooks, KEYS, Key,
+    Limits, Local, Log, LogFormat, LogLevel, Matrix, OpenAiAgent, Permission, Questions, Recovery, Sessions, Takes,
+    Telegram, Uncertain, Watchdog,
 };
 pub use schema::{StartFault, StartStage};
 pub use value::{Form, Value, Zero};
@@ -41,6 +41,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// `[questions]`: what agents ask their chats.
     pub questions: Questions,
+    /// `[sessions]`: conversations.
+    pub sessions: Sessions,
     /// `[limits]`: where the gateway says "busy" instead of growing.
     pub limits: Limits,
     /// `[agent]`: what answers.
@@ -223,6 +225,7 @@ impl Config {
             recovery: Recovery::from_settings(&settings),
             delivery: Delivery::from_settings(&settings),
             questions: Questions::from_settings(&settings),
+            sessions: Sessions::from_settings(&settings),
             limits: Limits::from_settings(&settings),
             agent,
             files: Files::from_settings(&settings),

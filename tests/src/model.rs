@@ -1,12 +1,13 @@
 //! A model endpoint of our own: OpenAI's chat completions over plain HTTP on loopback, streaming at a pace, breaking on
-//! order, and counting. It answers `ü0 ü1 …`; where it is handed the beginning of an answer, it goes on behind that.
+//! order, and counting. It answers `ü0 ü1 …`, or repeats what it was asked; where it is handed the beginning of an answer, it
+//! goes on behind that.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -34,8 +35,23 @@ pub struct Model {
 /// One call: its messages as role and content.
 pub type Asked = Vec<(String, String)>;
 
+/// How often a question was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// From its beginning.
+    pub begun: usize,
+    /// To go on behind the beginning of an answer.
+    pub gone_on: usize,
+}
+
+/// How what asks a model to go on begins.
+const GO_ON: &str = "[Your answer was cut off";
+
 #[derive(Default)]
 struct Shared {
+    echoes: AtomicBool,
+    /// How long each call took that was answered to its end.
+    took: Mutex<Vec<Duration>>,
     asked: Mutex<Vec<Asked>>,
     faults: Mutex<VecDeque<Fault>>,
     words: AtomicUsize,
@@ -73,10 +89,45 @@ impl Model {
         Self { address, shared }
     }
 
+    /// One that answers `You said: …` and what it was asked: at once, or stretched over 12 seconds where that begins with
+    /// `take 12s`, as the demo agent does.
+    ///
+    /// # Panics
+    /// When no port is free.
+    #[must_use]
+    pub fn echoing() -> Self {
+        let model = Self::start(0, Duration::ZERO);
+        model.shared.echoes.store(true, SeqCst);
+        model
+    }
+
+    /// How often each question was asked so far.
+    #[must_use]
+    pub fn questions(&self) -> BTreeMap<String, Times> {
+        let mut questions = BTreeMap::<String, Times>::new();
+        for asked in self.asked() {
+            let times = questions.entry(question(&asked).to_owned()).or_default();
+            if is_to_go_on(&asked) { times.gone_on += 1 } else { times.begun += 1 }
+        }
+        questions
+    }
+
+    /// How long the calls took that were answered to their end, from the whole request to the last byte of the answer.
+    #[must_use]
+    pub fn took(&self) -> Vec<Duration> {
+        locked(&self.shared.took).clone()
+    }
+
     /// Where it is, for `agent.openai.base_url`.
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The whole answer to anything.
@@ -103,6 +154,30 @@ impl Model {
     }
 }
 
+fn is_to_go_on(asked: &[(String, String)]) -> bool {
+    asked.last().is_some_and(|(_, text)| text.starts_with(GO_ON))
+}
+
+/// What is to be answered.
+fn question(asked: &[(String, String)]) -> &str {
+    let question = asked.iter().rfind(|(role, text)| role == "user" && !text.starts_with(GO_ON));
+    question.map_or("", |(_, text)| text)
+}
+
+/// The words of an answer, and the time from one to the next.
+fn words(shared: &Shared, asked: &[(String, String)]) -> (Vec<String>, Duration) {
+    if !shared.echoes.load(SeqCst) {
+        let words = (0..shared.words.load(SeqCst)).map(word).collect();
+        return (words, Duration::from_millis(shared.pace_ms.load(SeqCst)));
+    }
+    let answer = format!("You said: {}", question(asked));
+    let spaced = |(number, word): (usize, &str)| if number == 0 { word.to_owned() } else { format!(" {word}") };
+    let words: Vec<_> = answer.split(' ').enumerate().map(spaced).collect();
+    let takes = if question(asked).starts_with("take 12s") { Duration::from_secs(12) } else { Duration::ZERO };
+    let pace = takes / u32::try_from(words.len()).unwrap_or(u32::MAX);
+    (words, pace)
+}
+
 fn word(number: usize) -> String {
     if number == 0 { "ü0".to_owned() } else { format!(" ü{number}") }
 }
@@ -115,7 +190,9 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         let asked: Asked = request["messages"].as_array().into_iter().flatten().map(said).collect();
         locked(&shared.asked).push(asked.clone());
         let fault = locked(&shared.faults).pop_front();
+        let begun = Instant::now();
         answer(stream, shared, &asked, fault)?;
+        locked(&shared.took).push(begun.elapsed());
     }
     Ok(())
 }
@@ -164,11 +241,10 @@ fn answer(mut stream: &TcpStream, shared: &Shared, asked: &[(String, String)], f
     }
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")?;
     let handed_back = asked.iter().rev().nth(1).filter(|(role, _)| role == "assistant");
-    let go_on = asked.last().is_some_and(|(_, text)| text.starts_with("[Your answer was cut off"));
-    let begin = handed_back.filter(|_| go_on).map_or(0, |(_, text)| text.split_whitespace().count());
-    for number in begin..shared.words.load(SeqCst) {
-        let spoken = number - begin;
-        let event = format!("data: {}\n\n", json!({"choices": [{"delta": {"content": word(number)}}]}));
+    let begin = handed_back.filter(|_| is_to_go_on(asked)).map_or(0, |(_, text)| text.split_whitespace().count());
+    let (words, pace) = words(shared, asked);
+    for (spoken, word) in words.iter().skip(begin).enumerate() {
+        let event = format!("data: {}\n\n", json!({"choices": [{"delta": {"content": word}}]}));
         match fault {
             Some(Fault::CutInCharacter(words)) if words == spoken => {
                 let within = event.find('ü').map_or(0, |at| at + 1);
@@ -187,7 +263,7 @@ fn answer(mut stream: &TcpStream, shared: &Shared, asked: &[(String, String)], f
             _ => {}
         }
         chunk(stream, &event)?;
-        std::thread::sleep(Duration::from_millis(shared.pace_ms.load(SeqCst)));
+        std::thread::sleep(pace);
     }
     chunk(stream, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n")?;
     stream.write_all(b"0\r\n\r\n")

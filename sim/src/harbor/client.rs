@@ -178,6 +178,7 @@ pub async fn operators(world: Arc<World>) {
             sleep(LOOK_AGAIN).await;
         }
     }
+    world.rested.store(true, Relaxed);
 }
 
 async fn wish(world: &World, act: Act) {

@@ -4,11 +4,13 @@
 use super::agent::SeededAgent;
 use super::environment::Simulated;
 use super::http::{NETWORK_PORT, TOKEN};
+use super::telegram;
 use super::world::World;
 use crate::story::{Kind, Lane};
 use evergate::generation::{Edge, Opened};
 use evergate::journal::{Journal, Owner};
 use evergate::local::Access;
+use evergate::platform::Platform;
 use evergate::run::StartError;
 use evergate_core::recovery::Start;
 use evergate_core::supervisor::{Contract, Park, Supervisor};
@@ -112,7 +114,12 @@ async fn generation(
         access: Arc::new(Access::new(TOKEN.into(), format!("http://{}", opened.listen))),
         // The agents of a simulated process die with it.
         reclaim: Box::new(|| {}),
-        platforms: Vec::new(),
+        platforms: world
+            .plan
+            .telegram
+            .iter()
+            .map(|plan| Arc::new(telegram::adapter(plan)) as Arc<dyn Platform>)
+            .collect(),
         pulse: Arc::new(evergate::pulse::Pulse::default()),
         record: Box::new(|_| evergate::flight::Recorder::off()),
     };

@@ -71,6 +71,14 @@ marks! {
     GuardEnded "guard ended the process" 0,
     SignalTerminate "stray SIGTERM" 35,
     SupervisorStopped "supervisor told to stop" 12,
+    UpdateGivenAgain "telegram: update given again" 50,
+    SendAnswerLost "telegram: answer to a send lost" 20,
+    ShownTwiceMarked "telegram: repeat shown and marked" 60,
+    DroppedWithAWord "telegram: text dropped with a word" 30,
+    ShownGrowing "telegram: shown answer changed" 1,
+    PollConflict "telegram: poll told 409" 15,
+    AskedForQuiet "telegram: send told 429" 2,
+    BotApiRestarted "telegram: server restarted" 25,
 }
 
 impl Logbook {

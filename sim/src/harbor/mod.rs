@@ -16,6 +16,7 @@ mod oracle;
 mod panics;
 mod plan;
 mod run;
+mod telegram;
 #[cfg(test)]
 mod tests;
 mod world;

@@ -3,10 +3,14 @@
 
 use super::dice::Dice;
 use super::disk::{Death, Honesty};
+use super::telegram::Telegram;
 use evergate_core::limits::Limits;
 use evergate_core::request::{Mode, Wish};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// What is said in one run, on all platforms together.
+const MESSAGES: usize = 20;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +39,9 @@ pub struct Plan {
     pub absence_ms: u64,
     /// Whether the disk keeps its word.
     pub disk: Honesty,
+    /// The bot, where there is one.
+    #[serde(default)]
+    pub telegram: Option<Telegram>,
 }
 
 /// One chat.
@@ -96,16 +103,21 @@ pub enum Breakage {
     },
     /// A town cannot reach the gateway, nor the other way round: what is sent is lost.
     Partition {
-        /// Which town; the number of towns means the operators.
+        /// Which town; the number of towns means the operators, and one more the Bot API's server.
         town: usize,
         /// For how long.
         for_ms: u64,
     },
     /// What is sent between a town and the gateway arrives only later.
     Hold {
-        /// Which town; the number of towns means the operators.
+        /// Which town; the number of towns means the operators, and one more the Bot API's server.
         town: usize,
         /// For how long.
+        for_ms: u64,
+    },
+    /// The Bot API's server dies, and is started again.
+    BotApiDown {
+        /// After how long.
         for_ms: u64,
     },
     /// The disk is full.
@@ -193,7 +205,7 @@ impl Plan {
         let towns = if weather.partitions { 2 } else { 1 };
         let tick_ms = dice.one_of(&[5, 10, 10]);
         let length = |dice: &mut Dice, low, high| Duration::from_millis(dice.between(low, high));
-        let limits = Limits {
+        let mut limits = Limits {
             drain: length(&mut dice, 200, 2000),
             requester_grace: length(&mut dice, 50, 400),
             interrupt_grace: length(&mut dice, 50, 400),
@@ -212,19 +224,28 @@ impl Plan {
             },
             false => Agents { longest_ms: dice.between(0, 300), fails: 0, vanishes: 0, stubborn: 0, last_words: 0 },
         };
+        let latency_ms = (0, dice.one_of(&[1, 10, 50, 150]));
+        let telegram = Telegram::draw(seed);
+        let sessions = chats(&mut dice, &weather, towns, MESSAGES - telegram.as_ref().map_or(0, Telegram::messages));
+        let operators = acts(&mut dice, &weather, heal_at_ms);
+        let mut faults = faults(&mut dice, &weather, towns, heal_at_ms);
+        if telegram.is_some() {
+            Telegram::draw_faults(seed, towns, heal_at_ms, &mut limits, &mut faults);
+        }
         Self {
             seed,
             tick_ms,
-            latency_ms: (0, dice.one_of(&[1, 10, 50, 150])),
+            latency_ms,
             limits,
             towns,
-            sessions: chats(&mut dice, &weather, towns),
-            operators: acts(&mut dice, &weather, heal_at_ms),
-            faults: faults(&mut dice, &weather, towns, heal_at_ms),
+            sessions,
+            operators,
+            faults,
             agents,
             heal_at_ms,
             absence_ms: dice.between(100, 600),
             disk: if weather.forgetful { Honesty::Forgets } else { Honesty::Honest },
+            telegram,
         }
     }
 }
@@ -241,9 +262,9 @@ pub fn native_id(chat: usize, say: usize) -> String {
     format!("c{chat}m{say}")
 }
 
-fn chats(dice: &mut Dice, weather: &Weather, towns: usize) -> Vec<Chat> {
+fn chats(dice: &mut Dice, weather: &Weather, towns: usize, messages: usize) -> Vec<Chat> {
     let count = usize::try_from(dice.between(2, 5)).unwrap_or(2);
-    let messages = 20 / count;
+    let messages = messages / count;
     (0..count)
         .map(|chat| Chat {
             town: chat % towns,

@@ -8,12 +8,14 @@ use super::http::GATEWAY;
 use super::logbook::{Mark, Pages};
 use super::panics;
 use super::plan::{Breakage, Plan};
+use super::telegram;
 use super::world::World;
 use crate::story::{Kind, Lane};
 use evergate_core::request::Signal;
 use evergate_core::respawn::{ChildEnd, Decision, KILL_LIMIT, Next, Reason, Respawn};
 use evergate_core::time::Instant;
 use evergate_core::verdict::{RESTART, Verdict};
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
@@ -81,6 +83,14 @@ impl Run<'_> {
             client::operators(operated).await;
             Ok(())
         });
+        if world.plan.telegram.is_some() {
+            let (served, written) = (Arc::clone(world), Arc::clone(world));
+            sim.host(telegram::HOST, move || telegram::host(Arc::clone(&served)));
+            sim.client(telegram::PEOPLE, async move {
+                telegram::people(written).await;
+                Ok(())
+            });
+        }
         let mut respawn = Respawn::new(KILL_LIMIT);
         respawn.started(Instant::from_millis(0));
         Self { world: Arc::clone(world), sim, respawn, due: None, begun: 0, ending: Vec::new() }
@@ -127,7 +137,7 @@ impl Run<'_> {
     }
 
     fn no_rest(&self) {
-        let waits_for = self.world.oracle().waits_for().unwrap_or_else(|| "nobody waits for anything".into());
+        let waits_for = self.world.waits_for().unwrap_or_else(|| "nobody waits for anything".into());
         let process = self.world.process();
         let seconds = REST_WITHIN_MS / 1000;
         let what = format!(
@@ -143,7 +153,7 @@ impl Run<'_> {
         if self.world.quiet.load(Relaxed) || self.world.speaking.load(Relaxed) > 0 {
             return;
         }
-        if self.due.is_none() && self.world.process().phase == "serving" && self.world.oracle().waits_for().is_none() {
+        if self.due.is_none() && self.world.process().phase == "serving" && self.world.waits_for().is_none() {
             self.world.logbook.note(Lane::People, Kind::Input, || "everybody has an answer".into());
             self.world.quiet.store(true, Relaxed);
         }
@@ -191,11 +201,19 @@ impl Run<'_> {
             }
             Breakage::Partition { town, for_ms } => {
                 self.world.logbook.mark(Mark::Partitioned);
+                self.disturbed(town);
                 self.sim.partition(self.town(town), GATEWAY);
                 for_ms
             }
             Breakage::Hold { town, for_ms } => {
                 self.sim.hold(self.town(town), GATEWAY);
+                for_ms
+            }
+            Breakage::BotApiDown { for_ms } => {
+                self.world.logbook.mark(Mark::BotApiRestarted);
+                self.world.books().alive.store(false, Relaxed);
+                self.sim.crash(telegram::HOST);
+                self.world.books().disturbed.push(now_ms);
                 for_ms
             }
             Breakage::DiskFull { for_ms } => {
@@ -219,13 +237,23 @@ impl Run<'_> {
         match breakage {
             Breakage::Partition { town, .. } => {
                 self.world.logbook.mark(Mark::PartitionHealed);
+                self.disturbed(town);
                 self.sim.repair(self.town(town), GATEWAY);
             }
             Breakage::Hold { town, .. } => self.sim.release(self.town(town), GATEWAY),
+            Breakage::BotApiDown { .. } => self.sim.bounce(telegram::HOST),
             Breakage::DiskFull { .. } => self.world.platter().full = false,
             Breakage::FailingSyncs { .. } => self.world.platter().failing_syncs = 0,
             Breakage::SlowSyncs { .. } => self.world.slow_ms.store(0, Relaxed),
             Breakage::Death(_) | Breakage::DeathAtWrite { .. } | Breakage::Terminate | Breakage::StopSupervisor => {}
+        }
+    }
+
+    /// What is lost on the way to or from the Bot API's server may be an answer.
+    fn disturbed(&self, town: usize) {
+        if town > self.world.plan.towns {
+            let now_ms = self.now_ms();
+            self.world.books().disturbed.push(now_ms);
         }
     }
 
@@ -259,6 +287,7 @@ impl Run<'_> {
             Death::Kill if self.due.is_none() => self.ended(now_ms, ChildEnd::Signalled(9)),
             Death::Kill => {}
             Death::PowerCut => {
+                self.world.books().disturbed.push(now_ms);
                 self.respawn = Respawn::new(KILL_LIMIT);
                 self.due = Some((now_ms + self.world.plan.absence_ms, false));
             }
@@ -307,6 +336,7 @@ impl Run<'_> {
     }
 
     fn ended(&mut self, now_ms: u64, end: ChildEnd) {
+        self.world.books().disturbed.push(now_ms);
         let decision = self.respawn.ended(self.now(), end);
         self.world.logbook.note(Lane::Supervisor, Kind::Input, || format!("{end:?}: {}", decision.reason.sentence()));
         self.decide(now_ms, decision);
@@ -334,5 +364,9 @@ impl Run<'_> {
 }
 
 fn town_name(town: usize, towns: usize) -> String {
-    if town < towns { format!("town-{town}") } else { OFFICE.into() }
+    match town.cmp(&towns) {
+        Ordering::Less => format!("town-{town}"),
+        Ordering::Equal => OFFICE.into(),
+        Ordering::Greater => telegram::HOST.into(),
+    }
 }

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use super::disk::{Death, Honesty};
-use super::plan::{Breakage, Fault};
+use super::plan::{Breakage, Fault, Say};
+use super::telegram::{Telegram, Troubles};
 use super::{Mark, Pages, Plan, replay, run};
 use crate::trace::{Kind, Trace};
+use evergate_core::outbox::Uncertain;
 
 /// What the judge has to say about a run.
 fn broken(pages: &Pages) -> Vec<&str> {
@@ -64,6 +66,65 @@ fn a_gateway_that_dies_on_a_full_disk_is_back_when_there_is_room_again() {
         assert_eq!(broken(&pages), [""; 0], "seed {seed}");
         assert!(pages.marks.contains_key(&Mark::DiskFullMet), "seed {seed} wrote nothing while the disk was full");
     }
+}
+
+/// A plan in which six messages come at once to a bot whose chat has room for two, and in which the server does this.
+fn crowded(seed: u64, troubles: Troubles, faults: Vec<Fault>) -> Plan {
+    let says = (0..6).map(|say| Say { after_ms: 0, text: format!("t0m{say}: how are you?"), again: false });
+    let telegram = Telegram { chats: vec![says.collect()], poll_s: 1, troubles, vanished_ms: 0 };
+    let mut plan = Plan { telegram: Some(telegram), heal_at_ms: 2000, ..only(seed, faults) };
+    plan.limits.queued_per_session = 2;
+    plan.agents.longest_ms = 1500;
+    plan
+}
+
+fn tells_of_no_room(pages: &Pages) -> bool {
+    pages.moments.iter().any(|moment| moment.what.contains("Too much waits here"))
+}
+
+#[test]
+fn a_message_that_finds_no_room_is_told_of_however_often_that_word_is_lost() {
+    let mut told = 0;
+    for seed in 1..=10 {
+        let pages = run(crowded(seed, Troubles { cut_before: 60, ..Troubles::default() }, Vec::new()));
+        assert_eq!(broken(&pages), [""; 0], "seed {seed}");
+        told += u64::from(tells_of_no_room(&pages));
+    }
+    assert!(told > 0, "there was always room");
+}
+
+#[test]
+fn a_message_that_was_refused_is_not_taken_when_it_is_given_again() {
+    let mut told = 0;
+    for (seed, at_ms) in (1..=4).flat_map(|seed| (100..=1000).step_by(60).map(move |at_ms| (seed, at_ms))) {
+        // By the time that the server is there again, there is room.
+        let faults = [Breakage::Death(Death::Kill), Breakage::BotApiDown { for_ms: 2000 }];
+        let faults = faults.map(|what| Fault { at_ms, what }).to_vec();
+        let mut plan = Plan { latency_ms: (0, 150), ..crowded(seed, Troubles::default(), faults) };
+        plan.heal_at_ms = 4000;
+        // A command always finds room; what was refused before it must not come behind it.
+        if let Some(telegram) = &mut plan.telegram {
+            telegram.chats[0][4].text = "/status".into();
+        }
+        let pages = run(plan);
+        assert_eq!(broken(&pages), [""; 0], "seed {seed}, killed after {at_ms} ms");
+        told += u64::from(tells_of_no_room(&pages));
+    }
+    assert!(told > 0, "there was always room");
+}
+
+#[test]
+fn a_bot_whose_sends_stay_unknown_says_nothing_twice_without_a_word_about_it() {
+    let mut lost = 0;
+    for (seed, uncertain) in (1..=10).flat_map(|seed| [(seed, Uncertain::Report), (seed, Uncertain::Drop)]) {
+        let mut plan = crowded(seed, Troubles { answer_lost: 50, ..Troubles::default() }, vec![power_cut(700)]);
+        plan.limits.uncertain = uncertain;
+        plan.limits.queued_per_session = 100;
+        let pages = run(plan);
+        assert_eq!(broken(&pages), [""; 0], "seed {seed}, {uncertain:?}");
+        lost += pages.marks.get(&Mark::SendAnswerLost).copied().unwrap_or(0);
+    }
+    assert!(lost > 0, "no answer was lost");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::disk::Platter;
 use super::logbook::Logbook;
 use super::oracle::Oracle;
 use super::plan::Plan;
+use super::telegram::Books;
 use evergate_core::request::Signal;
 use evergate_core::verdict::Verdict;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -28,6 +29,10 @@ pub struct World {
     pub healed: Arc<AtomicBool>,
     /// From now on nobody asks for anything; clients look once more at all that there is, and go.
     pub quiet: AtomicBool,
+    /// The operators have found the gateway at rest.
+    pub rested: AtomicBool,
+    /// What the Bot API's server knows.
+    pub books: Mutex<Books>,
     /// Chats that have more to say.
     pub speaking: AtomicUsize,
     /// How long a write may take at the longest, in milliseconds.
@@ -68,7 +73,11 @@ impl World {
             process: Mutex::default(),
             healed: Arc::default(),
             quiet: AtomicBool::default(),
-            speaking: AtomicUsize::new(plan.sessions.len()),
+            rested: AtomicBool::default(),
+            books: Mutex::default(),
+            speaking: AtomicUsize::new(
+                plan.sessions.len() + plan.telegram.as_ref().map_or(0, |telegram| telegram.chats.len()),
+            ),
             slow_ms: AtomicU64::default(),
             pace: Mutex::new(Dice::apart(plan.seed, "pace")),
             logbook,
@@ -84,6 +93,19 @@ impl World {
     /// The disk.
     pub fn platter(&self) -> MutexGuard<'_, Platter> {
         self.platter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the Bot API's server knows.
+    pub fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What somebody still waits for; `None` when nobody does.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        let waiting = self.books().waiting();
+        let on_telegram = || (waiting > 0).then(|| format!("telegram: {waiting} updates were not confirmed"));
+        self.oracle().waits_for().or_else(on_telegram)
     }
 
     /// The gateway's process.

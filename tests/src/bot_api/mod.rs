@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod chats;
+pub mod command_line;
 pub mod control;
 pub mod faults;
 pub mod methods;

@@ -48,7 +48,15 @@ impl BotApi {
     /// # Panics
     /// When it does not start.
     pub fn start(program: impl Into<PathBuf>) -> Self {
-        let mut process = Command::new(program.into())
+        Self::start_as(Command::new(program.into()))
+    }
+
+    /// Starts the server by this command, which is given the server's arguments.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_as(mut command: Command) -> Self {
+        let mut process = command
             .args(["--token", TOKEN, "--life-seconds", "300", "--follow-stdin"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -66,6 +74,14 @@ impl BotApi {
     /// What to configure as `api_base`.
     pub fn api_base(&self) -> String {
         format!("http://{}", self.api)
+    }
+
+    /// Where the bot's side of it is.
+    ///
+    /// # Panics
+    /// Never: it said so itself.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.api.parse().expect("it said an address")
     }
 
     /// Gives an order.

@@ -20,6 +20,12 @@ const LONGEST: Duration = Duration::from_secs(10);
 const OTHER_POLLER: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(5)];
 /// After trouble one short poll tells at once whether it is over.
 const PROBE: Duration = Duration::from_secs(1);
+/// How often the author of a message that was not taken is told so, as long as nobody knows whether that has arrived.
+const TOLD: u32 = 8;
+/// Under which key the updates are kept that were not taken.
+const REFUSED: &str = "refused";
+/// How many of them are kept; a server that brings its updates forgets the older ones by itself.
+const REFUSALS: usize = 200;
 /// Strangers that are remembered as told.
 const STRANGERS: usize = 10_000;
 
@@ -34,12 +40,20 @@ pub struct Receiver<'a> {
     offset: Option<i64>,
     pause: Duration,
     told: BTreeSet<i64>,
+    /// Updates whose authors are told that they were not taken, on disk before they are told: until the server has forgotten
+    /// them it gives them again, and by then there may be room.
+    refused: BTreeSet<i64>,
 }
 
 impl<'a> Receiver<'a> {
     /// A poller that has heard nothing yet: the server gives everything again that was not confirmed to it.
     pub fn new(settings: &'a Settings, api: Api, port: &'a Port, bot: String) -> Self {
-        Self { settings, api, port, bot, offset: None, pause: PAUSE, told: BTreeSet::new() }
+        let refused = port.kept(REFUSED).unwrap_or_else(|error| {
+            tracing::warn!(platform = "telegram", %error, "which messages were not taken cannot be read; they may be taken yet");
+            None
+        });
+        let refused = refused.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        Self { settings, api, port, bot, offset: None, pause: PAUSE, told: BTreeSet::new(), refused }
     }
 
     /// Polls until a person has to mend something.
@@ -52,6 +66,7 @@ impl<'a> Receiver<'a> {
                     self.port.progress();
                     self.port.health(Health::Up);
                     (self.pause, timeout) = (PAUSE, self.settings.poll);
+                    self.forget_refused().await;
                     for update in updates {
                         if !self.take(&update).await {
                             return std::future::pending().await;
@@ -99,7 +114,7 @@ impl<'a> Receiver<'a> {
         };
         match update::heard(update) {
             Ok(Some(heard)) => {
-                if !self.hear(heard).await {
+                if !self.hear(number, heard).await {
                     return false;
                 }
             }
@@ -112,7 +127,7 @@ impl<'a> Receiver<'a> {
         true
     }
 
-    async fn hear(&mut self, heard: Heard) -> bool {
+    async fn hear(&mut self, number: i64, heard: Heard) -> bool {
         let settings = self.settings;
         let standing = if settings.operators.contains(&heard.sender) {
             Standing::Operator
@@ -123,6 +138,10 @@ impl<'a> Receiver<'a> {
             return true;
         };
         let Some(text) = update::addressed(&heard.text, &self.bot) else { return true };
+        if self.refused.contains(&number) {
+            self.tell_full(heard.chat).await;
+            return true;
+        }
         let (chat, callback) = (heard.chat, heard.callback.clone());
         let fetched = files::fetch(&self.api, self.port.state_dir(), settings, &heard).await;
         let text =
@@ -139,7 +158,7 @@ impl<'a> Receiver<'a> {
             standing,
             attachments: fetched.files,
         };
-        if !self.accept(chat, inbound).await {
+        if !self.accept(number, chat, inbound).await {
             return false;
         }
         if let Some(callback) = callback
@@ -151,7 +170,7 @@ impl<'a> Receiver<'a> {
     }
 
     /// Hands a message in until it is on disk; `false` when this generation takes nothing more.
-    async fn accept(&mut self, chat: i64, inbound: Inbound) -> bool {
+    async fn accept(&mut self, number: i64, chat: i64, inbound: Inbound) -> bool {
         let mut pause = BEGINNING;
         loop {
             let refused = match self.port.accept(inbound.clone()).await {
@@ -165,7 +184,11 @@ impl<'a> Receiver<'a> {
             };
             match refused {
                 Refused::Over => return false,
-                Refused::Later => {
+                Refused::ChatFull if self.refuse(number).await => {
+                    self.tell_full(chat).await;
+                    return true;
+                }
+                Refused::Later | Refused::ChatFull => {
                     if pause < PAUSE {
                         // A gateway that is about to serve: not worth a word.
                         let environment = self.port.environment();
@@ -175,20 +198,57 @@ impl<'a> Receiver<'a> {
                     }
                     pause = (pause * 2).min(LONGEST);
                 }
-                Refused::ChatFull => {
-                    self.tell(
-                        chat,
-                        "Too much waits here already, so this message was not taken. Please say it again later.",
-                    )
-                    .await;
-                    return true;
-                }
                 Refused::TooLong => {
                     self.tell(chat, "This message is too long and was not taken.").await;
                     return true;
                 }
             }
         }
+    }
+
+    /// Writes down that an update is not taken; `false` if that is not on disk.
+    async fn refuse(&mut self, number: i64) -> bool {
+        if self.refused.len() >= REFUSALS {
+            self.refused.pop_first();
+        }
+        self.refused.insert(number);
+        let kept = self.keep_refused().await;
+        if !kept {
+            self.refused.remove(&number);
+        }
+        kept
+    }
+
+    /// The server has forgotten what is below the offset.
+    async fn forget_refused(&mut self) {
+        let before = self.refused.len();
+        self.refused.retain(|number| self.offset.is_none_or(|offset| *number >= offset));
+        if self.refused.len() < before && !self.keep_refused().await {
+            tracing::debug!(platform = "telegram", "a row that nobody needs any more stays");
+        }
+    }
+
+    async fn keep_refused(&self) -> bool {
+        let text = (!self.refused.is_empty()).then(|| serde_json::json!(self.refused).to_string());
+        self.port.keep([(REFUSED.to_owned(), text)]).await.is_ok()
+    }
+
+    /// Says that a message was not taken, until that has surely arrived; a word twice is better than none.
+    async fn tell_full(&self, chat: i64) {
+        const WORDS: &str = "Too much waits here already, so this message was not taken. Please say it again later.";
+        let to = super::api::Address { chat, thread: None, reply_to: None };
+        let mut pause = PAUSE;
+        for _ in 0..TOLD {
+            let length = match self.api.send(to, WORDS).await {
+                Ok(_) | Err(Trouble::Garbled(_)) => return,
+                Err(Trouble::NotDone(_) | Trouble::Unknown(_)) => pause,
+                Err(Trouble::SlowDown(length)) => length.min(LONGEST),
+                Err(Trouble::Refused { .. } | Trouble::Unauthorized | Trouble::Conflict { .. }) => break,
+            };
+            super::wait(self.port, "somebody has to be told that a message was not taken".into(), length).await;
+            pause = (pause * 2).min(LONGEST);
+        }
+        tracing::warn!(platform = "telegram", chat, "that a message was not taken could not be said");
     }
 
     /// A stranger gets nothing, or one polite line. The operator reads in the log whom to allow.

@@ -1,9 +1,10 @@
-//! `bench gap|freeze|throughput|recovery|memory [--json]`: how fast and how small the release build of `evergate` is, each
+//! `bench gap|freeze|throughput|recovery|memory|chat [--json]`: how fast and how small the release build of `evergate` is, each
 //! figure beside a yardstick that was measured in the same run on the same machine. It judges nothing by its exit
 //! status: that is 0 whenever there was something to measure.
 #![forbid(unsafe_code)]
 
 mod bare_server;
+mod chat;
 mod connection;
 mod freeze;
 mod gap;
@@ -20,7 +21,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: cargo run --release -p evergate-tests --bin bench -- gap|freeze|throughput|recovery|memory [--json]";
+    "usage: cargo run --release -p evergate-tests --bin bench -- gap|freeze|throughput|recovery|memory|chat [--json]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,7 +32,9 @@ fn main() -> ExitCode {
         ["throughput"] => throughput::measure,
         ["recovery"] => recovery::measure,
         ["memory"] => memory::measure,
+        ["chat"] => chat::measure,
         // What the benchmarks start as processes of their own.
+        [chat::COMMAND, ref arguments @ ..] => return chat::serve(arguments),
         [bare_server::COMMAND, port] => return bare_server::serve(port),
         [history::BUILD, path] => return history::build(Path::new(path)),
         [history::OPEN_BARE, path] => return history::open_bare(Path::new(path)),
