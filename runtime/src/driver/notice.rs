@@ -45,7 +45,8 @@ pub fn text(notice: Notice, facts: &Facts<'_>) -> String {
         Notice::NothingToStop => "Nothing is running here.".into(),
         Notice::Quarantined { turn, attempts } => format!(
             "This conversation is set aside: the gateway died {attempts} times while answering your last message (turn {}), \
-             so it is not tried again. Everything else goes on. Send another message to continue here.",
+             so that message is not tried again. What else was said here waits; other conversations go on. Send any message \
+             to bring this one back: what waits is then answered, in order.",
             turn.0
         ),
         Notice::Status => status(facts.status),
@@ -114,7 +115,8 @@ fn status(status: &Value) -> String {
         text.push_str(" The drain waits for: ");
         text.push_str(if waiting.is_empty() { "nothing" } else { "" });
         text.push_str(&waiting.join(", "));
-        text.push('.');
+        let seconds = status["drain"]["remaining_ms"].as_u64().unwrap_or(0).div_ceil(1_000);
+        text.push_str(&if waiting.is_empty() { ".".to_owned() } else { format!(", for {seconds} s at most.") });
     }
     text
 }
