@@ -22,6 +22,10 @@ pub enum Place {
     Running,
     /// It waits for its turn.
     Queued,
+    /// It waits, and is answered in one turn with all others that do.
+    Collected,
+    /// The running turn is interrupted for it, and the next one begins with it.
+    Interrupting,
 }
 
 /// Why a message was not accepted. Nothing of it is kept; its sender still has it.

@@ -1,5 +1,6 @@
 //! Everything that can happen to a gateway, as values. A driver turns the world into these and nothing else.
 
+use crate::busy::Busy;
 use crate::id::{DeliveryId, MessageId, Position, QuestionId, RequestId, SessionId, TurnId};
 use crate::limits::Limits;
 use crate::question::{Decision, QuestionKey};
@@ -20,6 +21,8 @@ pub enum Asked {
     Status,
     /// `/new`: begin a new conversation.
     Renew,
+    /// `/busy [queue|interrupt|collect]`: what messages do that arrive during a turn; without a word, only tell.
+    Busy(Option<Busy>),
     /// `/allow [N]` or `/deny [N]`: the answer to an agent's question.
     Decide {
         /// Which; without a number it is the only one that is open.

@@ -26,6 +26,7 @@
 #![deny(missing_docs)]
 
 pub mod budget;
+pub mod busy;
 pub mod candidate;
 pub mod drain;
 pub mod effect;

@@ -1,6 +1,7 @@
 //! The parsed configuration that the core acts upon. Every number that bounds something lives here; nothing here knows
 //! where it was configured.
 
+use crate::busy::Busy;
 use crate::outbox::Uncertain;
 use crate::question::Deciders;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,9 @@ pub struct Limits {
     /// What is done about a text of which nobody can know whether it arrived.
     #[serde(default)]
     pub uncertain: Uncertain,
+    /// What a message does that arrives during a turn, where its chat has not said otherwise.
+    #[serde(default)]
+    pub busy: Busy,
     /// Sends of one text that may have arrived, each of them unknown; after that it is sent no more.
     #[serde(default = "unknown_sends")]
     pub unknown_sends: u32,
@@ -109,6 +113,7 @@ impl Default for Limits {
             journal_retry: Duration::from_secs(1),
             delivery_retry: Duration::from_secs(1),
             uncertain: Uncertain::Report,
+            busy: Busy::Queue,
             unknown_sends: unknown_sends(),
             question_expiry: question_expiry(),
             deciders: Deciders::Everybody,

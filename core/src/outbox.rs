@@ -14,6 +14,7 @@
 //!                                 Retrying ◀──────────────────────────┘  (settled)
 //! ```
 
+use crate::busy::Busy;
 use crate::effect::Effect;
 use crate::gateway::{Gateway, Phase};
 use crate::id::{DeliveryId, MessageId, QuestionId, RequestId, SessionId, TurnId};
@@ -95,6 +96,11 @@ pub enum Notice {
     Renewed {
         /// Its number.
         conversation: u32,
+    },
+    /// What messages do here that arrive during a turn.
+    Busy {
+        /// From now on.
+        busy: Busy,
     },
     /// An answer may not have arrived, and is not sent again.
     MayBeMissing {

@@ -1,6 +1,7 @@
 //! The durable changes, and what of them still matters. A journal keeps, beside its full history, one row for each
 //! `slot` of unfinished business; replaying those rows gives the same [`Recovered`](crate::recovery::Recovered) as replaying the history.
 
+use crate::busy::Busy;
 use crate::drain::Report;
 use crate::effect::Place;
 use crate::id::{DeliveryId, GenerationId, MessageId, QuestionId, RequestId, SessionId, TurnId};
@@ -49,10 +50,14 @@ pub enum Record {
     TurnInterrupted { turn: TurnId },
     /// Somebody in the chat wants this turn ended for good.
     TurnStopAsked { turn: TurnId },
+    /// A message takes the place of this turn: it ends with what it has said so far.
+    TurnSuperseded { turn: TurnId },
     /// The restart that this turn asked for has happened.
     TurnGranted { turn: TurnId, request: RequestId },
     /// The turn is over.
     TurnEnded { turn: TurnId, session: SessionId, messages: Vec<MessageId>, attempt: u32, conclusion: Conclusion },
+    /// A turn that has said nothing gives this message back to the inbox, from where the next one takes it.
+    MessageReturned { message: MessageId, session: SessionId },
     /// The agent of this turn asks its chat.
     QuestionAsked { question: QuestionId, turn: TurnId, key: QuestionKey },
     /// The question has its outcome.
@@ -77,6 +82,8 @@ pub enum Record {
     SessionReleased { session: SessionId },
     /// A new conversation has begun in the session.
     SessionRenewed { session: SessionId, conversation: u32 },
+    /// The session has a policy of its own about messages that arrive during a turn.
+    SessionBusy { session: SessionId, busy: Busy },
 }
 
 /// What a row of unfinished business is about, in the order in which rows are replayed.
@@ -110,9 +117,9 @@ impl Record {
     /// | subject | 0 | 1 | 2 | 3 | 4 |
     /// |---|---|---|---|---|---|
     /// | generation | begun | ended | proven | reset | |
-    /// | session | renewed | quarantined | | | |
-    /// | message | accepted | | | | |
-    /// | turn | opened | resumed | interrupted | stop asked | granted |
+    /// | session | renewed | quarantined | busy | | |
+    /// | message | accepted, returned | | | | |
+    /// | turn | opened | resumed | interrupted | stop asked, superseded | granted |
     /// | delivery | owed | tried, missed | | | |
     /// | request | made | | | | |
     /// | question | asked | decided | | | |
@@ -125,11 +132,14 @@ impl Record {
             Self::BreakerReset { .. } => (Subject::Generation, 3),
             Self::SessionRenewed { session, .. } => (Subject::Session(*session), 0),
             Self::SessionQuarantined { session } => (Subject::Session(*session), 1),
-            Self::MessageAccepted { message, .. } => (Subject::Message(*message), 0),
+            Self::SessionBusy { session, .. } => (Subject::Session(*session), 2),
+            Self::MessageAccepted { message, .. } | Self::MessageReturned { message, .. } => {
+                (Subject::Message(*message), 0)
+            }
             Self::TurnOpened { turn, .. } => (Subject::Turn(*turn), 0),
             Self::TurnResumed { turn, .. } => (Subject::Turn(*turn), 1),
             Self::TurnInterrupted { turn } => (Subject::Turn(*turn), 2),
-            Self::TurnStopAsked { turn } => (Subject::Turn(*turn), 3),
+            Self::TurnStopAsked { turn } | Self::TurnSuperseded { turn } => (Subject::Turn(*turn), 3),
             Self::TurnGranted { turn, .. } => (Subject::Turn(*turn), 4),
             Self::DeliveryOwed { delivery, .. } => (Subject::Delivery(*delivery), 0),
             Self::DeliveryTried { delivery, .. } | Self::DeliveryMissed { delivery, .. } => {

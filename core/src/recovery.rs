@@ -1,7 +1,7 @@
 //! The one way back. A crash, a restart, an upgrade and a forced end all come through here: the unfinished business of the
 //! journal is read, and what was unfinished is owed again.
 
-use crate::effect::Effect;
+use crate::effect::{Effect, Place};
 use crate::gateway::{Gateway, Phase};
 use crate::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
 use crate::input::Asked;
@@ -90,8 +90,11 @@ impl Recovered {
                 self.unproven = self.unproven.saturating_sub(u32::from(verdict.is_some()));
             }
             Record::GenerationProven { .. } | Record::BreakerReset { .. } => self.unproven = 0,
-            Record::MessageAccepted { message, session, asked: Asked::Prompt, .. } => {
-                self.sessions.entry(*session).or_default().queue.push_back(*message);
+            Record::MessageAccepted { message, session, asked: Asked::Prompt, place, .. } => {
+                self.sessions.entry(*session).or_default().enqueue(*message, *place);
+            }
+            Record::MessageReturned { message, session } => {
+                self.sessions.entry(*session).or_default().enqueue(*message, Place::Interrupting);
             }
             Record::MessageAccepted { message, session, asked, standing, request, .. } => {
                 let command = Command { session: *session, asked: *asked, standing: *standing, request: *request };
@@ -102,7 +105,7 @@ impl Recovered {
             }
             Record::TurnOpened { turn, session, messages, conversation } => {
                 let entry = self.sessions.entry(*session).or_default();
-                entry.queue.retain(|message| !messages.contains(message));
+                entry.dequeue(messages);
                 entry.turn = Some(*turn);
                 self.turns.insert(*turn, Turn::recovered(*session, messages.clone(), *conversation));
             }
@@ -117,6 +120,7 @@ impl Recovered {
                 open.cut = Cut::Planned;
             }),
             Record::TurnStopAsked { turn } => self.change_turn(*turn, |open| open.stop = StopAsked::Yes),
+            Record::TurnSuperseded { turn } => self.change_turn(*turn, |open| open.stop = StopAsked::Superseded),
             Record::TurnGranted { turn, request } => self.change_turn(*turn, |open| open.granted = Some(*request)),
             Record::TurnEnded { turn, session, .. } => {
                 self.turns.remove(turn);
@@ -161,6 +165,7 @@ impl Recovered {
             Record::SessionRenewed { session, conversation } => {
                 self.sessions.entry(*session).or_default().conversation = *conversation;
             }
+            Record::SessionBusy { session, busy } => self.sessions.entry(*session).or_default().busy = Some(*busy),
         }
     }
 

@@ -1,6 +1,7 @@
 //! One conversation: its queue of messages and the one turn that may be in flight. Here a message enters the gateway,
 //! a chat command is carried out, and the next turn is chosen.
 
+use crate::busy::Busy;
 use crate::effect::{Effect, Place, Refusal};
 use crate::gateway::{Gateway, Phase};
 use crate::id::{MessageId, RequestId, SessionId, TurnId};
@@ -10,7 +11,7 @@ use crate::record::Record;
 use crate::request::{Mode, Origin, Wish};
 use crate::time::Instant;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A session with unfinished business. One without is not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,6 +24,12 @@ pub struct Session {
     pub standing: Quarantine,
     /// How often a new conversation was begun.
     pub conversation: u32,
+    /// What messages do here that arrive during a turn; `None`: as configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<Busy>,
+    /// Those in the queue that share their turn with others, and how.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shares: BTreeMap<MessageId, Place>,
 }
 
 /// Whether a session is served.
@@ -83,19 +90,17 @@ impl Gateway {
         }
         // What is due by now goes first, so that the sender is told the truth about the room that is left.
         self.dispatch(now);
-        let idle = self.sessions.get(&session).is_none_or(|session| session.queue.is_empty() && session.turn.is_none());
-        let place = match asked {
-            Asked::Prompt if !(self.phase == Phase::Serving && idle && self.live.len() < self.limits.turns) => {
-                Place::Queued
-            }
-            _ => Place::Running,
-        };
+        let place = if asked == Asked::Prompt { self.place(session) } else { Place::Running };
         self.append(Record::MessageAccepted { message, session, asked, standing, request, place });
         if asked == Asked::Prompt {
+            // Before anything that may open a turn: that one may have to be over this message too.
+            self.sessions.entry(session).or_default().enqueue(message, place);
+            self.queued += 1;
             self.resume_held(now, session);
             self.release(now, session);
-            self.sessions.entry(session).or_default().queue.push_back(message);
-            self.queued += 1;
+            if place == Place::Interrupting {
+                self.supersede(now, session);
+            }
             self.line_up(session);
             self.dispatch(now);
         } else {
@@ -116,8 +121,8 @@ impl Gateway {
             return Some(Refusal::StorageFull);
         }
         let known = self.sessions.get(&session);
-        if known.is_some_and(|session| session.queue.len() >= self.limits.queued_per_session) && asked == Asked::Prompt
-        {
+        let is_full = |session: &Session| self.waiting_in(session) >= self.limits.queued_per_session;
+        if asked == Asked::Prompt && known.is_some_and(is_full) {
             return Some(Refusal::SessionQueueFull);
         }
         if self.queued + self.commands.len() >= self.limits.queued {
@@ -140,7 +145,7 @@ impl Gateway {
         if self.commands.remove(&message).is_none() {
             for session in self.sessions.values_mut() {
                 let before = session.queue.len();
-                session.queue.retain(|queued| *queued != message);
+                session.dequeue(&[message]);
                 self.queued -= before - session.queue.len();
             }
             self.forget_idle_sessions();
@@ -219,6 +224,7 @@ impl Gateway {
                 self.append(Record::SessionRenewed { session, conversation });
                 Notice::Renewed { conversation }
             }
+            Asked::Busy(wanted) => self.set_busy(session, wanted),
             Asked::Decide { question, decision } => self.decide(session, question, decision, standing),
             Asked::Help => Notice::Help,
             Asked::UnknownCommand | Asked::Prompt => Notice::UnknownCommand,

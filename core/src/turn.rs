@@ -4,7 +4,7 @@
 //! ```text
 //!              Start leaves after the fsync               reply owed in the same batch
 //!   (opened) ───────────────────────────▶ Running ──────────────────────────────▶ (ended)
-//!      ▲                                   │    │ /stop
+//!      ▲                                   │    │ /stop, or a message that interrupts
 //!      │ attempt charged            drain  │    └──────▶ Interrupting ─ grace over ─▶ killed ─▶ (ended)
 //!      │                                   ▼
 //!   Waiting ◀── gone ── Reclaiming ◀─ boot ─ Interrupting ─ ended or killed ─▶ Cut
@@ -66,12 +66,14 @@ pub enum Cut {
     Planned,
 }
 
-/// Whether `/stop` was said.
+/// Whether somebody wants a turn ended for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopAsked {
-    /// Yes.
+    /// `/stop` was said.
     Yes,
+    /// A message takes its place.
+    Superseded,
     /// No.
     No,
 }
@@ -119,6 +121,8 @@ pub enum Conclusion {
     Stopped,
     /// It kept killing the gateway.
     Quarantined,
+    /// A message took its place: with what it had said as its reply, or else its messages went back.
+    Superseded,
 }
 
 impl Turn {
@@ -140,11 +144,10 @@ impl Gateway {
         self.live.iter().filter_map(|id| self.turns.get(id).map(|turn| (*id, turn)))
     }
 
-    /// Opens a turn over the oldest message of a session.
+    /// Opens a turn over what is next in a session.
     pub(crate) fn open_turn(&mut self, now: Instant, session: SessionId) {
-        let Some(found) = self.sessions.get_mut(&session) else { return };
-        let Some(message) = found.queue.pop_front() else { return };
-        self.queued -= 1;
+        let messages = self.take_next(session);
+        let Some(found) = self.sessions.get_mut(&session).filter(|_| !messages.is_empty()) else { return };
         self.next_turn = self.next_turn.next();
         let turn = self.next_turn;
         found.turn = Some(turn);
@@ -153,7 +156,7 @@ impl Gateway {
             turn,
             Turn {
                 session,
-                messages: vec![message],
+                messages: messages.clone(),
                 conversation,
                 attempt: 1,
                 charged: 1,
@@ -166,7 +169,7 @@ impl Gateway {
                 progress_at: now,
             },
         );
-        self.append(Record::TurnOpened { turn, session, messages: vec![message], conversation });
+        self.append(Record::TurnOpened { turn, session, messages, conversation });
         self.start(turn, None);
     }
 
@@ -205,8 +208,10 @@ impl Gateway {
     /// the start, so that a turn which kills the gateway at once is counted all the same.
     pub(crate) fn resume_turn(&mut self, now: Instant, id: TurnId) {
         let Some(turn) = self.turns.get_mut(&id) else { return };
-        if turn.stop == StopAsked::Yes {
-            return self.conclude(id, Conclusion::Stopped, Some(Notice::TurnStopped { turn: id }));
+        match turn.stop {
+            StopAsked::Yes => return self.conclude(id, Conclusion::Stopped, Some(Notice::TurnStopped { turn: id })),
+            StopAsked::Superseded => return self.give_back(id),
+            StopAsked::No => {}
         }
         if turn.charged >= self.limits.attempts {
             return self.quarantine(id);
@@ -291,6 +296,7 @@ impl Gateway {
                 }
                 self.conclude(id, Conclusion::Stopped, Some(Notice::TurnStopped { turn: id }));
             }
+            (TurnEnd::Interrupted { partial }, StopAsked::Superseded, _) => self.give_way(id, partial),
             (TurnEnd::Interrupted { .. }, StopAsked::No, TurnState::Interrupting { .. } | TurnState::Killed) => {
                 self.cut(id);
             }
@@ -310,7 +316,7 @@ impl Gateway {
         self.note_fate(id, TurnFate::Interrupted);
     }
 
-    fn owe_reply(&mut self, id: TurnId) {
+    pub(crate) fn owe_reply(&mut self, id: TurnId) {
         let Some(turn) = self.turns.get(&id) else { return };
         let (session, messages) = (turn.session, turn.messages.clone());
         self.owe(session, Content::Reply { turn: id, messages });
@@ -321,7 +327,7 @@ impl Gateway {
         let Some(turn) = self.turns.remove(&id) else { return };
         self.live.remove(&id);
         let Turn { session, messages, attempt, questions, .. } = turn;
-        if conclusion != Conclusion::Quarantined {
+        if !matches!(conclusion, Conclusion::Quarantined | Conclusion::Superseded) {
             self.prove();
         }
         self.write_ahead.withdraw_decisions(id);
@@ -340,13 +346,13 @@ impl Gateway {
         self.line_up(session);
     }
 
-    /// `/stop`, said in `message`: ends the session's turn for good, with what it has said so far. A turn over what was
-    /// said later is none of its business.
+    /// `/stop`, said in `message`: ends the session's turn for good, with what it has said so far. A turn over something
+    /// that was said later is none of its business.
     pub(crate) fn stop_turn(&mut self, now: Instant, session: SessionId, message: MessageId) -> Notice {
         let Some(id) = self.sessions.get(&session).and_then(|session| session.turn) else {
             return Notice::NothingToStop;
         };
-        let Some(turn) = self.turns.get_mut(&id).filter(|turn| turn.messages.iter().any(|over| *over < message)) else {
+        let Some(turn) = self.turns.get_mut(&id).filter(|turn| turn.messages.iter().all(|over| *over < message)) else {
             return Notice::NothingToStop;
         };
         if turn.stop == StopAsked::Yes {
@@ -391,7 +397,7 @@ impl Gateway {
             Withdrawn::Reset(request) => {
                 self.effects.push_back(Effect::Answer { request, answer: Answer::StorageFull });
             }
-            Withdrawn::Turn(id) => {
+            Withdrawn::Turn { turn: id, kept } => {
                 self.live.remove(&id);
                 if let Some(drain) = &mut self.drain {
                     drain.fates.remove(&id);
@@ -400,6 +406,7 @@ impl Gateway {
                     && let Some(session) = self.sessions.get_mut(&turn.session)
                 {
                     session.turn = None;
+                    self.return_messages(turn.session, &kept);
                     self.line_up(turn.session);
                     self.forget_if_idle(turn.session);
                 }

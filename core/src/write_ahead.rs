@@ -93,7 +93,8 @@ impl WriteAhead {
                     if over.iter().any(|message| messages.contains(message)) =>
                 {
                     turns.push(*turn);
-                    withdrawn.push(Withdrawn::Turn(*turn));
+                    let kept = over.iter().copied().filter(|message| !messages.contains(message)).collect();
+                    withdrawn.push(Withdrawn::Turn { turn: *turn, kept });
                 }
                 Pending::Record(_, Record::BreakerReset { request, .. }) => {
                     resets.push(*request);
@@ -109,11 +110,17 @@ impl WriteAhead {
             _ => false,
         };
         self.pending.retain(|pending| match pending {
-            Pending::Record(_, Record::MessageAccepted { message, .. }) => !messages.contains(message),
+            Pending::Record(_, Record::MessageAccepted { message, .. } | Record::MessageReturned { message, .. }) => {
+                !messages.contains(message)
+            }
             Pending::Record(_, Record::BreakerReset { request, .. }) => !resets.contains(request),
             Pending::Record(
                 _,
-                Record::TurnOpened { turn, .. } | Record::TurnInterrupted { turn } | Record::TurnStopAsked { turn },
+                Record::TurnOpened { turn, .. }
+                | Record::TurnInterrupted { turn }
+                | Record::TurnStopAsked { turn }
+                | Record::TurnSuperseded { turn }
+                | Record::TurnEnded { turn, .. },
             ) => !turns.contains(turn),
             Pending::Record(..) => true,
             Pending::Effect(effect) => !gone(effect),
@@ -183,12 +190,17 @@ impl WriteAhead {
 }
 
 /// Something that a failed write took back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Withdrawn {
     /// A message that was not yet acked.
     Message(MessageId),
     /// A turn that was not yet started, over such a message.
-    Turn(TurnId),
+    Turn {
+        /// Which.
+        turn: TurnId,
+        /// What else it was over, and stays.
+        kept: Vec<MessageId>,
+    },
     /// A reset of the loop breaker that nobody was promised.
     Reset(RequestId),
 }

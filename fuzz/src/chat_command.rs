@@ -11,11 +11,14 @@ pub fn chat_command(data: &[u8]) {
     let first = text.split_whitespace().next().unwrap_or_default();
     let named = |name: &str| first.split('@').next().is_some_and(|word| word.eq_ignore_ascii_case(name));
     let allowed = match asked {
-        Asked::Prompt => !["/restart", "/stop", "/status", "/new", "/help", "/allow", "/deny"].contains(&text.trim()),
+        Asked::Prompt => {
+            !["/restart", "/stop", "/status", "/new", "/busy", "/help", "/allow", "/deny"].contains(&text.trim())
+        }
         Asked::Restart(_) => named("/restart"),
         Asked::StopTurn => named("/stop"),
         Asked::Status => named("/status"),
         Asked::Renew => named("/new"),
+        Asked::Busy(_) => named("/busy"),
         Asked::Decide { decision: Decision::Allow, .. } => named("/allow"),
         Asked::Decide { decision: Decision::Deny, .. } => named("/deny"),
         Asked::Help => named("/help"),

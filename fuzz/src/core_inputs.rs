@@ -3,6 +3,7 @@
 
 use crate::bytes::Bytes;
 use crate::life::Life;
+use evergate_core::busy::Busy;
 use evergate_core::gateway::{Gateway, Pending};
 use evergate_core::id::{DeliveryId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input, Partial, Standing, TurnEnd};
@@ -138,6 +139,12 @@ fn say(life: &mut Life, names: &mut Names, bytes: &mut Bytes<'_>) {
     ]);
     let standing = bytes.pick(&[Standing::Operator, Standing::Guest]);
     let (message, request) = (names.new_message(), names.new_request());
+    // Not a choice of its own: what the corpus says would be something else.
+    let policy = || usize::try_from(message.0 % 4).ok().and_then(|number| Busy::ALL.get(number).copied());
+    let asked = match (asked, standing) {
+        (Asked::UnknownCommand, Standing::Guest) => Asked::Busy(policy()),
+        _ => asked,
+    };
     life.tell(Input::Message { message, session, asked, standing, request });
 }
 

@@ -95,9 +95,20 @@ impl Gateway {
         };
         let (driver, handle, platforms) = Driver::new(parts).expect("nothing of the system is needed");
         let mut rest = JoinSet::new();
-        while let Ok(task) = tasks.try_recv() {
-            rest.spawn_local(task());
-        }
+        // Whatever has a thread of its own elsewhere, now and later.
+        rest.spawn_local(async move {
+            let mut apart = JoinSet::new();
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(ended) = apart.join_next() => ended.expect("no part of a gateway panics"),
+                    task = tasks.recv() => match task {
+                        Some(task) => drop(apart.spawn_local(task())),
+                        None => return,
+                    },
+                }
+            }
+        });
         let (clients, waiting) = mpsc::channel(8);
         let local = Local { handle: handle.clone(), access: access(), door, environment };
         let metrics = Arc::clone(&handle.metrics);

@@ -1,6 +1,7 @@
 //! Chat commands: what of a message's text is for the gateway and not for the agent. Only reads; what a command does is the
 //! core's business.
 
+use evergate_core::busy::Busy;
 use evergate_core::id::QuestionId;
 use evergate_core::input::Asked;
 use evergate_core::question::Decision;
@@ -12,6 +13,10 @@ pub const HELP: &str = "/restart: restart the gateway; running answers are resum
 /stop: interrupt the answer that is running here\n\
 /status: how the gateway is doing\n\
 /new: begin a new conversation\n\
+/busy: what messages do here that arrive during an answer\n\
+/busy queue: each waits for an answer of its own\n\
+/busy interrupt: they end the running answer and are next\n\
+/busy collect: they are answered together in the next one\n\
 /allow: let the agent do what it asks for; with a number where it asks more than one thing\n\
 /deny: do not let it\n\
 /help: this list";
@@ -34,11 +39,17 @@ pub fn parse(text: &str) -> Asked {
         ("stop", None, _) => Asked::StopTurn,
         ("status", None, _) => Asked::Status,
         ("new", None, _) => Asked::Renew,
+        ("busy", None, _) => Asked::Busy(None),
+        ("busy", Some(word), None) => policy(word).map_or(Asked::UnknownCommand, |busy| Asked::Busy(Some(busy))),
         ("allow", number, None) => decide(number, Decision::Allow),
         ("deny", number, None) => decide(number, Decision::Deny),
         ("help", None, _) => Asked::Help,
         _ => Asked::UnknownCommand,
     }
+}
+
+fn policy(word: &str) -> Option<Busy> {
+    Busy::ALL.into_iter().find(|busy| word.eq_ignore_ascii_case(busy.name()))
 }
 
 fn decide(number: Option<&str>, decision: Decision) -> Asked {
@@ -55,12 +66,16 @@ mod tests {
     use proptest::sample::select;
 
     /// How each command is written, in one way.
-    const COMMANDS: [(&str, Asked); 9] = [
+    const COMMANDS: [(&str, Asked); 13] = [
         ("restart", Asked::Restart(Mode::Graceful)),
         ("restart force", Asked::Restart(Mode::Force)),
         ("stop", Asked::StopTurn),
         ("status", Asked::Status),
         ("new", Asked::Renew),
+        ("busy", Asked::Busy(None)),
+        ("busy queue", Asked::Busy(Some(Busy::Queue))),
+        ("busy interrupt", Asked::Busy(Some(Busy::Interrupt))),
+        ("busy collect", Asked::Busy(Some(Busy::Collect))),
         ("help", Asked::Help),
         ("allow", Asked::Decide { question: None, decision: Decision::Allow }),
         ("deny", Asked::Decide { question: None, decision: Decision::Deny }),
@@ -122,6 +137,10 @@ mod tests {
             ("/stop", Asked::StopTurn),
             ("/status", Asked::Status),
             ("/new", Asked::Renew),
+            ("/busy", Asked::Busy(None)),
+            ("/Busy  Collect", Asked::Busy(Some(Busy::Collect))),
+            ("/busy often", Asked::UnknownCommand),
+            ("/busy collect now", Asked::UnknownCommand),
             ("/help", Asked::Help),
             ("/frobnicate", Asked::UnknownCommand),
             ("/allow 3", Asked::Decide { question: Some(QuestionId(3)), decision: Decision::Allow }),

@@ -27,6 +27,7 @@ use crate::start_stage::Faults;
 use crate::systemd::{self, Unit};
 use crate::trial::Trial;
 use crate::watchdog::Watch;
+use evergate_core::busy::Busy;
 use evergate_core::drain::TurnFate;
 use evergate_core::id::GenerationId;
 use evergate_core::limits::Limits;
@@ -343,6 +344,11 @@ pub fn limits(config: &Config) -> Limits {
         queued: config.limits.queued,
         queued_per_session: config.limits.queued_per_session,
         turns: config.limits.turns,
+        busy: match config.sessions.busy {
+            config::Busy::Queue => Busy::Queue,
+            config::Busy::Interrupt => Busy::Interrupt,
+            config::Busy::Collect => Busy::Collect,
+        },
         uncertain: match config.delivery.uncertain {
             config::Uncertain::Report => Uncertain::Report,
             config::Uncertain::Drop => Uncertain::Drop,
@@ -361,12 +367,12 @@ pub(crate) fn agent(config: &Config) -> Arc<dyn Agent> {
             max_reply_bytes: command.max_reply_bytes,
             max_file_bytes: config.files.limit,
         }),
-        config::Agent::Acp(acp) => Arc::new(AcpAgent::new(acp_settings(acp))),
+        config::Agent::Acp(acp) => Arc::new(AcpAgent::new(acp_settings(acp, config.files.limit))),
         config::Agent::OpenAi(model) => Arc::new(OpenAiAgent::new(openai_settings(model))),
     }
 }
 
-fn acp_settings(acp: &config::AcpAgent) -> acp::Settings {
+fn acp_settings(acp: &config::AcpAgent, max_file_bytes: u64) -> acp::Settings {
     let home = || std::env::home_dir().unwrap_or_else(|| "/".into());
     let variable =
         |variable: &String| variable.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -377,6 +383,7 @@ fn acp_settings(acp: &config::AcpAgent) -> acp::Settings {
         start: acp.start,
         silence: acp.silence,
         max_reply_bytes: acp.max_reply_bytes,
+        max_file_bytes,
         permission: match acp.permission {
             config::Permission::Deny => acp::Permission::Deny,
             config::Permission::Allow => acp::Permission::Allow,

@@ -1,5 +1,6 @@
 //! What the witness knows of each thing that is open, from what it saw.
 
+use crate::effect::Place;
 use crate::gateway::Phase;
 use crate::id::{GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use crate::input::Asked;
@@ -14,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Message {
     pub(super) session: SessionId,
     pub(super) asked: Asked,
+    /// What its sender was told, or what it has become since.
+    pub(super) place: Place,
 }
 
 /// A turn on disk that has not ended.
@@ -26,6 +29,8 @@ pub(super) struct Turn {
     pub(super) resume: Option<Resume>,
     /// Whether its interruption is on disk, since that start.
     pub(super) interrupted: bool,
+    /// Whether it is on disk that it ends for good: `/stop` was said, or a message takes its place.
+    pub(super) ends: bool,
     /// How often a generation died while this turn ran in it, less those that lived without it since.
     pub(super) deaths: u32,
     /// The generation that started it again last.

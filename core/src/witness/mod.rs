@@ -64,6 +64,10 @@ pub struct Witness {
     messages: Shared<BTreeMap<MessageId, Message>>,
     /// Messages of which it is said that they are worked on, until a turn over them is on disk too.
     places: BTreeSet<MessageId>,
+    /// Messages for which a turn is said to be interrupted, until it is on disk that it is.
+    interrupting: BTreeMap<MessageId, SessionId>,
+    /// Messages of a turn that ended without a word for what took its place, until they are back on disk.
+    returning: BTreeSet<MessageId>,
     /// Messages that were answered, reported or carried out.
     finished: Shared<BTreeSet<MessageId>>,
     turns: Shared<BTreeMap<TurnId, Turn>>,
@@ -100,6 +104,8 @@ impl Witness {
             unproven: 0,
             messages: Shared::default(),
             places: BTreeSet::new(),
+            interrupting: BTreeMap::new(),
+            returning: BTreeSet::new(),
             finished: Shared::default(),
             turns: Shared::default(),
             last_turn: TurnId::default(),

@@ -28,12 +28,18 @@ impl Witness {
             }
             Record::GenerationEnded { .. } => self.end_on_disk = true,
             Record::MessageAccepted { message, session, asked, place, .. } => {
-                if (*asked, *place) == (Asked::Prompt, Place::Running) {
-                    self.places.insert(*message);
+                self.message_accepted(checks, *message, Message { session: *session, asked: *asked, place: *place });
+            }
+            Record::MessageReturned { message, .. } => {
+                self.returning.remove(message);
+                let waits = self.turns.values().all(|turn| !turn.messages.contains(message));
+                let known = self.messages.get_mut(message).filter(|_| waits);
+                checks.holds(Invariant::Once, known.is_some(), || {
+                    format!("{message} is given back, and no turn has given it up")
+                });
+                if let Some(known) = known {
+                    known.place = Place::Interrupting;
                 }
-                let new = !self.finished.contains(message)
-                    && self.messages.insert(*message, Message { session: *session, asked: *asked }).is_none();
-                checks.holds(Invariant::Once, new, || format!("{message} is accepted twice"));
             }
             Record::CommandDone { message } => {
                 let open = self.messages.remove(message).is_some_and(|message| message.asked != Asked::Prompt);
@@ -122,9 +128,16 @@ impl Witness {
                     life.proven = true;
                 }
             }
-            Record::TurnStopAsked { .. }
-            | Record::TurnGranted { .. }
+            Record::TurnStopAsked { turn } | Record::TurnSuperseded { turn } => {
+                if let Some(open) = self.turns.get_mut(turn) {
+                    open.ends = true;
+                    let session = open.session;
+                    self.interrupting.retain(|_, said_in| *said_in != session);
+                }
+            }
+            Record::TurnGranted { .. }
             | Record::SessionRenewed { .. }
+            | Record::SessionBusy { .. }
             | Record::GenerationProven { .. } => {}
         }
     }
@@ -145,9 +158,50 @@ impl Witness {
         if let Some(turn) = self.replies.pop_first() {
             checks.holds(Invariant::Reply, false, || format!("{turn} has a reply on disk and has not ended"));
         }
+        if let Some((message, session)) = self.interrupting.pop_first() {
+            checks.holds(Invariant::Ack, false, || {
+                format!("a turn of {session} is said to be interrupted for {message}, and is not")
+            });
+        }
+        if let Some(message) = self.returning.pop_first() {
+            checks.holds(Invariant::Ack, false, || {
+                format!("the turn over {message} ended without a word, and it waits for no other")
+            });
+        }
         if let Some(message) = self.places.pop_first() {
             checks.holds(Invariant::Mark, false, || format!("{message} is said to be worked on by no turn on disk"));
         }
+    }
+
+    fn message_accepted(&mut self, checks: &mut Checks, id: MessageId, message: Message) {
+        let Message { session, asked, place } = message;
+        let ends = self.turns.values().any(|turn| turn.session == session && turn.ends);
+        match place {
+            Place::Running if asked == Asked::Prompt => drop(self.places.insert(id)),
+            Place::Interrupting if !ends => drop(self.interrupting.insert(id, session)),
+            _ => {}
+        }
+        // Once it waits, it waits like any other; the fewer kinds there are, the fewer states there are to explore.
+        let place = if place == Place::Running { Place::Queued } else { place };
+        let message = Message { place, ..message };
+        let new = !self.finished.contains(&id) && self.messages.insert(id, message).is_none();
+        checks.holds(Invariant::Once, new, || format!("{id} is accepted twice"));
+    }
+
+    /// What the next turn of a session has to be over, as those who said it were told.
+    fn next_messages(&self, session: SessionId) -> Vec<MessageId> {
+        let open = self.turns.values().filter(|turn| turn.session == session);
+        let taken: Vec<MessageId> = open.flat_map(|turn| turn.messages.iter().copied()).collect();
+        let waiting: Vec<(MessageId, Place)> = self
+            .messages
+            .iter()
+            .filter(|(id, message)| message.session == session && message.asked == Asked::Prompt && !taken.contains(id))
+            .map(|(id, message)| (*id, message.place))
+            .collect();
+        let interrupting = waiting.iter().rposition(|(_, place)| *place == Place::Interrupting);
+        let collected = waiting.iter().take_while(|(_, place)| *place == Place::Collected).count();
+        let length = interrupting.map_or(collected.max(1), |last| last + 1);
+        waiting.into_iter().take(length).map(|(id, _)| id).collect()
     }
 
     fn turn_opened(&mut self, checks: &mut Checks, id: TurnId, session: SessionId, messages: &[MessageId]) {
@@ -159,14 +213,19 @@ impl Witness {
                 self.messages.contains_key(message) && self.turns.values().all(|turn| !turn.messages.contains(message));
             checks.holds(Invariant::Once, waiting, || format!("{id} answers {message}, which does not wait"));
         }
+        let next = self.next_messages(session);
         let alone = self.turns.values().all(|turn| turn.session != session);
         checks.holds(Invariant::Once, alone, || format!("{id} is the second open turn of {session}"));
+        checks.holds(Invariant::Ack, next == messages, || {
+            format!("{id} is over {messages:?}, and as those who wait were told it is over {next:?}")
+        });
         let turn = Turn {
             session,
             messages: messages.to_vec(),
             attempt: 1,
             resume: None,
             interrupted: false,
+            ends: false,
             deaths: 0,
             resumed_in: self.generation,
         };
@@ -185,11 +244,15 @@ impl Witness {
                 format!("{id} has answered and its reply is not on disk with that")
             });
         }
+        if conclusion == Conclusion::Superseded && !replied {
+            self.returning.extend(turn.messages);
+            return;
+        }
         for message in turn.messages {
             self.messages.remove(&message);
             self.finished.insert(message);
         }
-        if conclusion != Conclusion::Quarantined {
+        if !matches!(conclusion, Conclusion::Quarantined | Conclusion::Superseded) {
             self.unproven = 0;
             if let Some(life) = &mut self.life {
                 life.proven = true;

@@ -5,7 +5,7 @@ use super::{Said, World};
 use evergate_core::drain::Drain;
 use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::{Gateway, Pending, Phase};
-use evergate_core::id::{GenerationId, TurnId};
+use evergate_core::id::{GenerationId, MessageId, TurnId};
 use evergate_core::input::{Asked, Input};
 use evergate_core::outbox::DeliveryState::Trying;
 use evergate_core::outbox::{Content, Notice};
@@ -39,7 +39,9 @@ impl World {
                 assert!(self.agents.values().all(|agent| agent.session != *session), "{effect:?} beside another");
             }
             Effect::Interrupt { turn } if !self.up().journal_failing() => has(&|record| match record {
-                Record::TurnInterrupted { turn: known } | Record::TurnStopAsked { turn: known } => known == turn,
+                Record::TurnInterrupted { turn: known }
+                | Record::TurnStopAsked { turn: known }
+                | Record::TurnSuperseded { turn: known } => known == turn,
                 _ => false,
             }),
             Effect::Send { delivery, session, .. } => {
@@ -136,12 +138,10 @@ impl World {
                     &move |other| matches!(other, Record::MessageAccepted { message: same, .. } if same == message)
                 }
                 Record::CommandDone { .. } | Record::GenerationBegun { .. } => &move |other| other == record,
-                Record::TurnOpened { turn, messages, .. } => &move |other| match other {
-                    Record::TurnOpened { turn: same, messages: over, .. } => {
-                        same == turn || over.iter().any(|message| messages.contains(message))
-                    }
-                    _ => false,
-                },
+                Record::TurnOpened { turn, messages, .. } => {
+                    messages.iter().for_each(|message| self.check_turns_over(*message));
+                    &move |other| matches!(other, Record::TurnOpened { turn: same, .. } if same == turn)
+                }
                 Record::QuestionAsked { turn, key, .. } => {
                     &move |other| matches!(other, Record::QuestionAsked { turn: by, key: of, .. } if (by, of) == (turn, key))
                 }
@@ -172,6 +172,17 @@ impl World {
                 assert!(batch.iter().any(reply), "{record:?} without its reply");
             }
         }
+    }
+
+    /// A message is given to a turn once, and once more each time that it was given back.
+    fn check_turns_over(&self, message: MessageId) {
+        let opened = self
+            .journal
+            .count(|record| matches!(record, Record::TurnOpened { messages, .. } if messages.contains(&message)));
+        let returned = self.journal.count(
+            |record| matches!(record, Record::MessageReturned { message: returned, .. } if *returned == message),
+        );
+        assert!(opened <= 1 + returned, "{opened} turns over {message}, which came back {returned} times");
     }
 
     /// What the gateway believes is what a successor would find, and an end that has begun comes to its end.
@@ -244,7 +255,7 @@ impl World {
                 "{said:?} was not carried out"
             );
         }
-        let concluded = self.journal.history.iter().find_map(|record| match record {
+        let concluded = self.journal.history.iter().rev().find_map(|record| match record {
             Record::TurnEnded { turn, messages, conclusion, .. } if messages.contains(&message) => {
                 Some((*turn, *conclusion))
             }
@@ -261,7 +272,8 @@ impl World {
             | Notice::Quarantined { turn: of, .. } => *of == turn,
             _ => false,
         });
-        let wanted = if conclusion == Conclusion::Answered { (1..=1, 0) } else { (0..=1, 1) };
+        let answered = matches!(conclusion, Conclusion::Answered | Conclusion::Superseded);
+        let wanted = if answered { (1..=1, 0) } else { (0..=1, 1) };
         let (replies, reports) = (replies.count(), reports.count());
         assert!(
             wanted.0.contains(&replies) && reports == wanted.1,

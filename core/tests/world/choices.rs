@@ -2,6 +2,7 @@
 //! the healing afterwards: nothing fails any more, and everybody does their part.
 
 use super::{Ended, Fitness, World};
+use evergate_core::busy::Busy;
 use evergate_core::gateway::{Gateway, Pending};
 use evergate_core::id::{DeliveryId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input, Partial, Standing, TurnEnd};
@@ -143,6 +144,8 @@ impl World {
                 Choice::Say(1, Asked::Restart(Mode::Graceful), Standing::Operator),
                 Choice::Say(2, Asked::Restart(Mode::Force), Standing::Operator),
                 Choice::Say(1, Asked::Renew, Standing::Guest),
+                Choice::Say(1, Asked::Busy(Some(Busy::Interrupt)), Standing::Guest),
+                Choice::Say(3, Asked::Busy(Some(Busy::Collect)), Standing::Guest),
                 Choice::Say(3, Asked::Restart(Mode::Graceful), Standing::Guest),
             ]);
         }
@@ -281,12 +284,17 @@ impl World {
         set_aside.map(|(session, _)| Choice::Say(session.0, Asked::Prompt, Standing::Guest))
     }
 
-    /// A world lived through these bytes and healed. The first says how calm the life is. One chat is on a blind platform,
+    /// A world lived through these bytes and healed. The first says how calm the life is, and what messages do that arrive
+    /// during a turn. One chat is on a blind platform,
     /// and nothing that is uncertain there is ever given up.
     pub fn live(mut self, choices: &[u8]) -> Self {
         self.blind.insert(2);
         self.limits.unknown_sends = u32::MAX;
         self.candidate = None;
+        self.limits.busy = choices.first().map_or(Busy::Queue, |first| Busy::ALL[usize::from(first / 3 % 3)]);
+        if self.gateway.is_some() {
+            self.tell(Input::Limits(Box::new(self.limits.clone())));
+        }
         self.calmness = choices.first().map_or(1, |first| [1, 3, 8][usize::from(first % 3)]);
         for choice in choices {
             self.step(*choice);

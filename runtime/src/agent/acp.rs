@@ -2,13 +2,14 @@
 //! turns and serves all sessions. A turn (`acp/turn.rs`) opens its session in it, prompts and streams; a keeper
 //! (`acp/keeper.rs`) owns the process and starts it again after a death. It offers the agent neither files nor terminals.
 
-use super::{Agent, Assignment, BoxFuture, Report, Wish, report_end};
+use super::{Agent, Assignment, BoxFuture, End, Report, Wish, report_end, report_files};
 use crate::driver::handle::Handle;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
+mod handout;
 mod inbox;
 mod keeper;
 mod lines;
@@ -22,6 +23,7 @@ mod transcript;
 mod turn;
 mod wire;
 
+use handout::Handout;
 use keeper::{Door, Keeper};
 use memory::{Durable, Forgetful, Memory};
 use turn::Turn;
@@ -44,6 +46,8 @@ pub struct Settings {
     pub silence: Duration,
     /// The longest reply.
     pub max_reply_bytes: usize,
+    /// The largest file in bytes that it may hand out.
+    pub max_file_bytes: u64,
     /// What it is answered when it asks before it does something.
     pub permission: Permission,
 }
@@ -84,7 +88,13 @@ impl Agent for AcpAgent {
         let settings = Arc::clone(&self.settings);
         Box::pin(async move {
             let turn = assignment.turn;
-            let end = Turn::new(settings, memory, line, assignment, reports.clone()).play(wish).await;
+            let (handout, limit) = (Handout::new(assignment.state_dir.clone(), turn), settings.max_file_bytes);
+            let handout = Arc::new(handout);
+            let playing = Turn::new(settings, memory, line, assignment, reports.clone(), Arc::clone(&handout));
+            let mut end = playing.play(wish).await;
+            if let End::Answered { reply } = &mut end {
+                report_files(&reports, turn, handout.take(limit).await, reply).await;
+            }
             report_end(&reports, turn, end).await;
         })
     }

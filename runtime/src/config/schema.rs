@@ -228,6 +228,16 @@ words! {
         Drop = "drop",
     }
 
+    /// What a message does that arrives during a turn.
+    Busy {
+        /// It waits for a turn of its own.
+        Queue = "queue",
+        /// It ends the running turn, and the next one begins with it.
+        Interrupt = "interrupt",
+        /// It shares the next turn with all others that arrive meanwhile.
+        Collect = "collect",
+    }
+
     /// The least important message that is still logged.
     LogLevel {
         /// Nothing at all.
@@ -315,6 +325,12 @@ sections! {
     pub Delivery "delivery" {
         /// A text that may have arrived, on a platform that cannot tell a repeat: "report" sends it again and says so, "drop" does not.
         uncertain: Uncertain = "report", Form::Word(Uncertain::WORDS);
+    }
+
+    /// `[sessions]`: conversations.
+    pub Sessions "sessions" {
+        /// What a message does that arrives during a turn, unless its chat has said otherwise with /busy: "queue" has it wait for a turn of its own, "interrupt" end the running one, "collect" share the next one with all others.
+        busy: Busy = "queue", Form::Word(Busy::WORDS);
     }
 
     /// `[limits]`: where the gateway says "busy" instead of growing.

@@ -1,6 +1,7 @@
 //! The sentences that the gateway itself says in a chat.
 
 use crate::command::HELP;
+use evergate_core::busy::Busy;
 use evergate_core::id::RequestId;
 use evergate_core::outbox::Notice;
 use evergate_core::question::Ruling;
@@ -44,13 +45,23 @@ pub fn text(notice: Notice, facts: &Facts<'_>) -> String {
         Notice::NothingToStop => "Nothing is running here.".into(),
         Notice::Quarantined { turn, attempts } => format!(
             "This conversation is set aside: the gateway died {attempts} times while answering your last message (turn {}), \
-             so it is not tried again. Everything else goes on. Send another message to continue here.",
+             so that message is not tried again. What else was said here waits; other conversations go on. Send any message \
+             to bring this one back: what waits is then answered, in order.",
             turn.0
         ),
         Notice::Status => status(facts.status),
         Notice::Help => HELP.into(),
         Notice::Renewed { conversation } => {
             format!("A new conversation has begun (number {}).", u64::from(conversation) + 1)
+        }
+        Notice::Busy { busy: Busy::Queue } => {
+            "Messages that arrive during an answer wait for one of their own (busy queue).".into()
+        }
+        Notice::Busy { busy: Busy::Interrupt } => {
+            "A message that arrives during an answer ends it, and is next (busy interrupt).".into()
+        }
+        Notice::Busy { busy: Busy::Collect } => {
+            "Messages that arrive during an answer are answered together in the next one (busy collect).".into()
         }
         Notice::MayBeMissing { turn } => format!(
             "An answer may be missing here (turn {}): its sending was cut off, and nobody can know whether it arrived. \
@@ -104,7 +115,8 @@ fn status(status: &Value) -> String {
         text.push_str(" The drain waits for: ");
         text.push_str(if waiting.is_empty() { "nothing" } else { "" });
         text.push_str(&waiting.join(", "));
-        text.push('.');
+        let seconds = status["drain"]["remaining_ms"].as_u64().unwrap_or(0).div_ceil(1_000);
+        text.push_str(&if waiting.is_empty() { ".".to_owned() } else { format!(", for {seconds} s at most.") });
     }
     text
 }

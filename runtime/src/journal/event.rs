@@ -132,5 +132,6 @@ const fn state(conclusion: Conclusion) -> &'static str {
         Conclusion::Failed => "failed",
         Conclusion::Stopped => "stopped",
         Conclusion::Quarantined => "quarantined",
+        Conclusion::Superseded => "superseded",
     }
 }

@@ -36,6 +36,8 @@ pub async fn post(State(local): State<Local>, Path(session): Path<String>, body:
             let state = match place {
                 Place::Running => "running",
                 Place::Queued => "queued",
+                Place::Collected => "collected",
+                Place::Interrupting => "interrupting",
             };
             let status = if again { StatusCode::OK } else { StatusCode::ACCEPTED };
             (status, axum::Json(json!({"message": message, "state": state}))).into_response()

@@ -60,9 +60,13 @@ pub fn beside(platforms: Vec<Arc<dyn Platform>>, script: impl AsyncFnOnce(&mut W
         let parts = parts(&environment, journal, &switchboard, folder.path());
         let (driver, handle, closing) = Driver::new(parts).unwrap();
         let mut rest = JoinSet::new();
-        while let Ok(task) = tasks.try_recv() {
-            rest.spawn_local(task());
-        }
+        // Whatever has a thread of its own elsewhere, now and later.
+        rest.spawn_local(async move {
+            let mut apart = JoinSet::new();
+            while let Some(task) = tasks.recv().await {
+                apart.spawn_local(task());
+            }
+        });
         rest.spawn_local(async move {
             driver.run().await;
         });

@@ -112,7 +112,7 @@ impl Naive {
             Asked::Status => Notice::Status,
             Asked::Decide { .. } => Notice::NoQuestion,
             Asked::Help => Notice::Help,
-            Asked::Prompt | Asked::Renew | Asked::UnknownCommand => Notice::UnknownCommand,
+            Asked::Prompt | Asked::Renew | Asked::Busy(_) | Asked::UnknownCommand => Notice::UnknownCommand,
         };
         self.owe(session, Content::Notice(notice));
     }

@@ -47,8 +47,8 @@ pub struct Chats {
     pub outage_until: u64,
     /// The number in `said` of each message, by its id.
     by_message: Vec<u32>,
-    /// The same by the turn that answers it.
-    by_turn: Vec<u32>,
+    /// The same of all messages that a turn answers.
+    by_turn: Vec<Vec<u32>>,
     /// The deliveries that came to their chat or never will.
     through: Vec<bool>,
     /// The message that was answered last, by session.
@@ -106,13 +106,24 @@ impl Chats {
     /// A turn over this message is on disk.
     pub fn turn_opened(&mut self, turn: TurnId, message: MessageId) {
         let said = at(&self.by_message, message.0);
-        put(&mut self.by_turn, turn.0, said);
+        let index = usize::try_from(turn.0).unwrap_or(usize::MAX);
+        if self.by_turn.len() <= index {
+            self.by_turn.resize(index + 1, Vec::new());
+        }
+        self.by_turn[index].push(said);
     }
 
     /// A turn over this message has ended on disk, or its command is carried out.
     pub fn concluded(&mut self, message: MessageId, conclusion: Conclusion) {
         if let Some(said) = self.of_message(message) {
             said.concluded = Some(conclusion);
+        }
+    }
+
+    /// A message waits again: its turn has ended without a word.
+    pub fn returned(&mut self, message: MessageId) {
+        if let Some(said) = self.of_message(message) {
+            said.concluded = None;
         }
     }
 
@@ -149,8 +160,11 @@ impl Chats {
             Content::Notice(
                 Notice::TurnFailed { turn } | Notice::TurnStopped { turn } | Notice::Quarantined { turn, .. },
             ) => {
-                if let Some(said) = self.said.get_mut(at(&self.by_turn, turn.0) as usize) {
-                    said.reports = said.reports.saturating_add(1);
+                let over = usize::try_from(turn.0).ok().and_then(|turn| self.by_turn.get(turn));
+                for number in over.into_iter().flatten() {
+                    if let Some(said) = self.said.get_mut(*number as usize) {
+                        said.reports = said.reports.saturating_add(1);
+                    }
                 }
             }
             Content::Notice(Notice::RequestSettled { request, .. }) => {
@@ -166,7 +180,7 @@ impl Chats {
         for said in self.said.iter().filter(|said| said.acked) {
             let Said { replies, reports, .. } = *said;
             let fits = match (said.asked, said.concluded) {
-                (Asked::Prompt, Some(Conclusion::Answered)) => (replies, reports) == (1, 0),
+                (Asked::Prompt, Some(Conclusion::Answered | Conclusion::Superseded)) => (replies, reports) == (1, 0),
                 (Asked::Prompt, Some(_)) => replies <= 1 && reports == 1,
                 (Asked::Prompt, None) => false,
                 (_, concluded) => concluded.is_some(),

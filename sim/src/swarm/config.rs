@@ -3,6 +3,7 @@
 
 use super::fault::{Fault, Often};
 use super::random::Random;
+use evergate_core::busy::Busy;
 use evergate_core::limits::Limits;
 use evergate_core::outbox::Uncertain;
 use evergate_core::supervisor::{Contract, Supervisor};
@@ -143,6 +144,7 @@ fn limits(random: &mut Random) -> Limits {
     few(&mut limits.queued_per_session, 1, 20);
     few(&mut limits.turns, 1, 64);
     limits.attempts = u32::try_from(random.between(2, 5)).unwrap_or(5);
+    limits.busy = random.pick(&Busy::ALL);
     limits.unproven = u32::try_from(random.spread(1, 10)).unwrap_or(10);
     limits.unknown_sends = u32::try_from(random.between(1, 4)).unwrap_or(4);
     if random.hits(300) {

@@ -290,12 +290,20 @@ impl World<'_> {
                 for message in messages {
                     self.chats.turn_opened(*turn, *message);
                 }
+                if messages.len() > 1 {
+                    self.marks.hit(Mark::Together);
+                }
             }
             Record::TurnEnded { messages, conclusion, .. } => {
                 for message in messages {
                     self.chats.concluded(*message, *conclusion);
                 }
             }
+            Record::MessageReturned { message, .. } => {
+                self.marks.hit(Mark::GivenBack);
+                self.chats.returned(*message);
+            }
+            Record::TurnSuperseded { .. } => self.marks.hit(Mark::Superseded),
             Record::DeliveryMissed { .. } => self.marks.hit(Mark::Missed),
             Record::DeliverySettled { delivery, fate } => self.settled_on_disk(*delivery, *fate),
             Record::RequestMade { request, made } if made.origin.session().is_some() => self.chats.asked(*request),

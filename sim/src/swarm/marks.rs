@@ -89,6 +89,9 @@ marks! {
     GivenUp 1 "text given up that may have arrived",
     Thawed 500 "thawed and went on",
     Slept 200 "clock jumped while serving",
+    Superseded 5000 "turn interrupted by a message",
+    GivenBack 5000 "message given back by a turn that had said nothing",
+    Together 5000 "messages answered in one turn",
     OpenedLate 300 "platforms opened late",
     AskedWhileStarting 300 "end asked for while starting",
 }

@@ -4,6 +4,7 @@
 use super::config::Config;
 use super::fault::{Fault, Often};
 use super::random::Random;
+use evergate_core::busy::Busy;
 use evergate_core::gateway::Phase;
 use evergate_core::input::{Asked, Standing};
 use evergate_core::request::{Mode, Origin, Signal, Wish};
@@ -208,7 +209,16 @@ fn frozen(what: Frozen, at: u64, ms: u64, end: Happening, random: &mut Random) -
 }
 
 fn other_command(session: u64, random: &mut Random) -> Happening {
-    let asked =
-        random.pick(&[Asked::Status, Asked::Renew, Asked::Help, Asked::UnknownCommand, Asked::Restart(Mode::Graceful)]);
+    let asked = random.pick(&[
+        Asked::Status,
+        Asked::Renew,
+        Asked::Busy(None),
+        Asked::Busy(Some(Busy::Queue)),
+        Asked::Busy(Some(Busy::Interrupt)),
+        Asked::Busy(Some(Busy::Collect)),
+        Asked::Help,
+        Asked::UnknownCommand,
+        Asked::Restart(Mode::Graceful),
+    ]);
     Happening::Say { session, asked, standing: Standing::Guest }
 }

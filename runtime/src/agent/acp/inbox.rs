@@ -1,7 +1,7 @@
 //! What the agent says into one session while a turn listens: gathered within limits until the turn takes it. Filling it
 //! never waits, since one process speaks for many sessions.
 
-use super::wire::Permission;
+use super::wire::{Blob, Permission};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,6 +9,9 @@ use tokio::sync::Notify;
 
 /// Things that may wait beside text: permissions, and changes between texts and steps.
 const ENTRIES: usize = 10_000;
+
+/// As much of what is no text may wait, in bytes.
+const FILES: usize = 32 << 20;
 
 /// What was said and not yet taken.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub(super) struct Inbox {
 struct State {
     heard: VecDeque<Heard>,
     bytes: usize,
+    file_bytes: usize,
 }
 
 /// One thing that a turn hears.
@@ -31,6 +35,8 @@ pub(super) enum Heard {
     User(String),
     /// Some of the answer.
     Agent(String),
+    /// A part of the answer that is no text.
+    File(Blob),
     /// One or more steps without text.
     Step,
     /// The agent asks before it does something, and waits for an answer under this id.
@@ -60,12 +66,18 @@ impl Inbox {
             Heard::User(text) | Heard::Agent(text) => text.len(),
             _ => 0,
         };
-        if state.bytes + size > self.most_bytes || state.heard.len() >= ENTRIES {
+        let file_size = match &heard {
+            Heard::File(blob) => blob.size(),
+            _ => 0,
+        };
+        let is_full = state.bytes + size > self.most_bytes || state.file_bytes + file_size > FILES;
+        if is_full || state.heard.len() >= ENTRIES {
             state.heard.push_back(Heard::Flood);
             self.news.notify_one();
             return Err(NoRoom);
         }
         state.bytes += size;
+        state.file_bytes += file_size;
         match (state.heard.back_mut(), heard) {
             (Some(Heard::Agent(before)), Heard::Agent(text)) => before.push_str(&text),
             (Some(Heard::Step), Heard::Step) => {}
@@ -78,7 +90,7 @@ impl Inbox {
     /// Takes all that is there.
     pub(super) fn take(&self) -> VecDeque<Heard> {
         let mut state = self.state();
-        state.bytes = 0;
+        (state.bytes, state.file_bytes) = (0, 0);
         std::mem::take(&mut state.heard)
     }
 

@@ -355,6 +355,7 @@ impl Process {
         let heard = match what {
             Told::User(text) => Heard::User(text),
             Told::Agent(text) => Heard::Agent(text),
+            Told::File(blob) => Heard::File(blob),
             Told::Step => Heard::Step,
             Told::Other => return,
         };

@@ -39,7 +39,7 @@ impl Replay {
                 self.worked = true;
                 self.answered.push_str(&text);
             }
-            Heard::Step => self.worked = true,
+            Heard::File(_) | Heard::Step => self.worked = true,
             Heard::Asked(..) => {}
             // What comes behind it is lost, so nothing is known of the end.
             Heard::Flood => *self = Self { heard: true, ..Self::default() },

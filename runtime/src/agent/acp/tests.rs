@@ -61,6 +61,7 @@ fn settings(room: &Path, manners: &[&str]) -> Settings {
         start: PATIENCE,
         silence: PATIENCE,
         max_reply_bytes: 1 << 20,
+        max_file_bytes: 1 << 20,
         permission: Permission::Deny,
     }
 }
@@ -491,4 +492,24 @@ async fn the_keeper_waits_for_the_last_turn_before_it_ends() {
     waiting.wish.send(Wish::Interrupt).unwrap();
     assert_eq!(waiting.rest().await.1, End::Interrupted { partial: "waiting".into() });
     tokio::time::timeout(PATIENCE, stage.keeper).await.expect("an end in time").unwrap();
+}
+
+#[tokio::test]
+async fn a_picture_in_the_answer_goes_with_the_reply_and_a_link_leads_nowhere() {
+    let Some(stage) = stage(&[], |_| {}) else { return };
+    let state = TempDir::new().unwrap();
+    let mut played = stage.start(Assignment { state_dir: state.path().into(), ..assignment("a", 1, "picture") });
+    let (mut files, mut end) = (Vec::new(), None);
+    while end.is_none() {
+        match played.next().await {
+            What::Progress(Progress::File(file)) => files.push(file),
+            What::Progress(_) => {}
+            What::Ended(ended) => end = Some(ended),
+        }
+    }
+    assert_eq!(end, Some(answered("look")));
+    let told: Vec<_> = files.iter().map(|file| (file.name.as_deref(), &*file.media_type)).collect();
+    assert_eq!(told, [(Some("01-map.png"), "image/png")]);
+    assert_eq!(std::fs::read(&files[0].path).unwrap(), b"pixels");
+    assert!(!state.path().join("outbox/1").exists());
 }

@@ -2,6 +2,7 @@
 //! changes) from the prompt to the agent's answer to it. It owns what is said in the turn; how long an interrupted agent may
 //! take is the driver's business.
 
+use super::handout::Handout;
 use super::inbox::Heard;
 use super::keeper::Line;
 use super::memory::{Conversation, Memory};
@@ -34,6 +35,7 @@ pub(super) struct Turn {
     assignment: Assignment,
     teller: Teller,
     reply: Reply,
+    handout: Arc<Handout>,
 }
 
 /// A turn in a session: what goes on between the prompt and the answer to it.
@@ -94,11 +96,12 @@ impl Turn {
         line: Option<Line>,
         assignment: Assignment,
         reports: mpsc::Sender<Report>,
+        handout: Arc<Handout>,
     ) -> Self {
         let conversation = Conversation { session: assignment.session.clone(), number: assignment.conversation };
         let (teller, reply) =
             (Teller::new(assignment.turn, reports), Reply::new(settings.max_reply_bytes).continuing(&assignment.said));
-        Self { settings, memory, line, conversation, assignment, teller, reply }
+        Self { settings, memory, line, conversation, assignment, teller, reply, handout }
     }
 
     /// Plays the turn to its end.
@@ -247,6 +250,7 @@ impl Talk<'_> {
             self.heard_at = Instant::now();
             match heard {
                 Heard::Agent(text) => self.say(&text),
+                Heard::File(blob) => self.turn.handout.add(&blob),
                 Heard::Step => self.between = Between::Steps,
                 Heard::Asked(id, permission) => self.asked(&id, &permission).await,
                 Heard::Flood => self.cut_short(Cut::TooLong).await,

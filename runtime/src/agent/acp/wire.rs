@@ -191,10 +191,50 @@ pub(super) enum Told {
     User(String),
     /// A piece of the answer.
     Agent(String),
+    /// A part of the answer that is no text.
+    File(Blob),
     /// A step between two pieces: a tool is used, a thought is had, a plan is made.
     Step,
     /// Nothing that concerns a turn.
     Other,
+}
+
+/// A picture, a sound, or another content that is no plain text of the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Blob {
+    /// What the agent calls it.
+    pub(super) name: Option<String>,
+    /// Its media type.
+    pub(super) media_type: String,
+    /// What is in it, in base64.
+    pub(super) data: String,
+    /// The same as a text, where it is one.
+    pub(super) text: Option<String>,
+}
+
+impl Blob {
+    /// Reads a content block; `None` if it carries no bytes. A link to a resource is none: nothing is read on an agent's word.
+    fn read(content: &Value) -> Option<Self> {
+        let field = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
+        let of = match content.get("type")?.as_str()? {
+            "image" | "audio" => content,
+            "resource" => content.get("resource")?,
+            _ => return None,
+        };
+        let (data, text) = (field(of, "data").or_else(|| field(of, "blob")), field(of, "text"));
+        if data.is_none() && text.is_none() {
+            return None;
+        }
+        let name =
+            field(of, "uri").and_then(|uri| uri.rsplit('/').next().map(str::to_owned)).filter(|name| !name.is_empty());
+        let media_type = field(of, "mimeType").unwrap_or_default();
+        Some(Self { name, media_type, data: data.unwrap_or_default(), text })
+    }
+
+    /// How much it holds, in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.data.len() + self.text.as_ref().map_or(0, String::len)
+    }
 }
 
 impl Update {
@@ -207,7 +247,11 @@ impl Update {
         };
         let what = match update.get("sessionUpdate")?.as_str()? {
             "user_message_chunk" => text().map_or(Told::Other, Told::User),
-            "agent_message_chunk" => text().map_or(Told::Step, Told::Agent),
+            "agent_message_chunk" => match (text(), update.get("content").and_then(Blob::read)) {
+                (Some(text), _) => Told::Agent(text),
+                (None, Some(blob)) => Told::File(blob),
+                (None, None) => Told::Step,
+            },
             "tool_call" | "tool_call_update" | "agent_thought_chunk" | "plan" => Told::Step,
             _ => Told::Other,
         };
@@ -329,8 +373,21 @@ mod tests {
             update(json!({"sessionUpdate": "user_message_chunk", "content": text})),
             Some(Told::User("hi".into()))
         );
-        let image = json!({"type": "image", "data": ""});
-        assert_eq!(update(json!({"sessionUpdate": "agent_message_chunk", "content": image})), Some(Told::Step));
+        let image = json!({"type": "image", "data": "cGl4", "mimeType": "image/png"});
+        let blob = Blob { media_type: "image/png".into(), data: "cGl4".into(), ..Blob::default() };
+        assert_eq!(update(json!({"sessionUpdate": "agent_message_chunk", "content": image})), Some(Told::File(blob)));
+        let resource = json!({"uri": "file:///tmp/a.txt", "mimeType": "text/plain", "text": "words"});
+        let resource = json!({"type": "resource", "resource": resource});
+        let (name, text) = (Some("a.txt".into()), Some("words".into()));
+        let blob = Blob { name, media_type: "text/plain".into(), text, data: String::new() };
+        assert_eq!(
+            update(json!({"sessionUpdate": "agent_message_chunk", "content": resource})),
+            Some(Told::File(blob))
+        );
+        for none in [json!({"type": "resource_link", "uri": "file:///etc/passwd"}), json!({"type": "image"}), json!(7)]
+        {
+            assert_eq!(update(json!({"sessionUpdate": "agent_message_chunk", "content": none})), Some(Told::Step));
+        }
         assert_eq!(update(json!({"sessionUpdate": "tool_call", "title": 3})), Some(Told::Step));
         assert_eq!(update(json!({"sessionUpdate": "from_the_future"})), Some(Told::Other));
         assert_eq!(update(json!({})), None);

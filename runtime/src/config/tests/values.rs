@@ -17,6 +17,7 @@ fn every_default_works_without_a_file() {
         }
     );
     assert_eq!(config.recovery, Recovery { attempts: 5 });
+    assert_eq!(config.sessions, Sessions { busy: Busy::Queue });
     assert_eq!(config.limits, Limits { sessions: 100_000, queued: 10_000, queued_per_session: 100, turns: 256 });
     assert_eq!(config.agent, Agent::Demo(DemoAgent { words_per_second: 8.0 }));
     assert_eq!(config.local.listen, "127.0.0.1:8787".parse().expect("an address"));
@@ -78,6 +79,7 @@ fn names_that_others_rely_on_stay() {
             "drain.stall_after EVERGATE_DRAIN_STALL_AFTER",
             "recovery.attempts EVERGATE_RECOVERY_ATTEMPTS",
             "delivery.uncertain EVERGATE_DELIVERY_UNCERTAIN",
+            "sessions.busy EVERGATE_SESSIONS_BUSY",
             "limits.sessions EVERGATE_LIMITS_SESSIONS",
             "limits.queued EVERGATE_LIMITS_QUEUED",
             "limits.queued_per_session EVERGATE_LIMITS_QUEUED_PER_SESSION",

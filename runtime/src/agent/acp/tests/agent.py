@@ -101,6 +101,12 @@ def answer(session, text):
             say(session, outcome.get("optionId", outcome["outcome"]))
             if outcome["outcome"] == "cancelled":
                 return "cancelled"
+        case "picture":
+            say(session, "look")
+            picture = {"type": "image", "data": "cGl4ZWxz", "mimeType": "image/png", "uri": "file:///tmp/map.png"}
+            update(session, "agent_message_chunk", content=picture)
+            link = {"type": "resource_link", "uri": "file:///etc/passwd", "name": "secret"}
+            update(session, "agent_message_chunk", content=link)
         case "files":
             answered = answers["f1"] = threading.Event()
             send(id="f1", method="fs/read_text_file", params={"sessionId": session, "path": "/etc/passwd"})
