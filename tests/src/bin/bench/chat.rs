@@ -61,7 +61,7 @@ pub fn measure() -> Report {
 
     report.durations(["turn added", "turn added at least", "turn added at most"], &added);
     yardsticks(&mut report, &server, &model);
-    report.figure("first words shown after the first of the model", first, "ms");
+    report.figure("first words shown after the message", first, "ms");
     report.figure("first change after that", change, "ms");
     report.figure("resident idle", idle, "MB");
     report.figure("resident after the turns", after, "MB");
@@ -129,7 +129,7 @@ fn start(server: &BotApi, gateway: &Gateway) -> Duration {
     Duration::from_millis(first.0.saturating_sub(begun))
 }
 
-/// A slow answer: how long after the model's first words they are shown, and how long after that they are changed.
+/// A slow answer: how long after the message its first words are shown, and how long after that they are changed.
 fn first_change(server: &BotApi) -> [f64; 2] {
     let pace = Duration::from_millis(100);
     let model = Model::start(50, pace);
@@ -144,7 +144,7 @@ fn first_change(server: &BotApi) -> [f64; 2] {
     [shown.saturating_sub(begun) as f64, changed.saturating_sub(shown) as f64]
 }
 
-/// What the parts of a turn take without a gateway: each call on a connection that is kept, and a write that is on disk.
+/// What the parts of a turn take without a gateway: each call on a connection of its own, and a write that is on disk.
 fn yardsticks(report: &mut Report, server: &BotApi, model: &Model) {
     let bot = Client::new(server.address(), None);
     let send = times(|| {
