@@ -131,7 +131,7 @@ impl Gateway {
         let Some(id) = self.sessions.get(&session).and_then(|session| session.turn) else { return };
         let Some(turn) = self.turns.get_mut(&id).filter(|turn| turn.stop == StopAsked::No) else { return };
         turn.stop = StopAsked::Superseded;
-        turn.state = TurnState::Interrupting { kill_at: now + self.limits.interrupt_grace };
+        turn.interrupt(now + self.limits.interrupt_grace);
         self.append(Record::TurnSuperseded { turn: id });
         if self.write_ahead.withdraw_start(id) {
             return self.give_back(id);

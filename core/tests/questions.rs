@@ -367,3 +367,19 @@ fn a_question_of_no_running_turn_is_put_to_nobody() {
     assert_eq!(*world.up(), before);
     world.heal();
 }
+
+#[test]
+fn a_turn_whose_place_a_message_takes_waits_for_nobody_any_more() {
+    let (mut world, turn) = asking();
+    world.limits.busy = evergate_core::busy::Busy::Interrupt;
+    world.tell(Input::Limits(Box::new(world.limits.clone())));
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    assert!(world.agents[&turn].interrupted);
+    world.wait(world.limits.question_expiry * 2);
+    world.tell(Input::Elapsed);
+    world.commit_all();
+    assert_eq!(world.journal.decisions(), [], "nothing expires in a turn that is to end");
+    world.give_way(turn, Partial::Text);
+    world.heal();
+}

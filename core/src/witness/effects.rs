@@ -114,7 +114,11 @@ impl Witness {
             Effect::Start { turn, session, attempt, resume, .. } => {
                 self.starts(checks, *turn, *session, *attempt, *resume);
             }
-            Effect::Append { record: Record::TurnInterrupted { turn } | Record::TurnStopAsked { turn }, .. } => {
+            Effect::Append {
+                record:
+                    Record::TurnInterrupted { turn } | Record::TurnStopAsked { turn } | Record::TurnSuperseded { turn },
+                ..
+            } => {
                 life.asking.retain(|(asking, _)| asking != turn);
             }
             Effect::Unasked { turn, key } => drop(life.asking.remove(&(*turn, *key))),
