@@ -126,13 +126,12 @@ impl Gateway {
         let Some(turn) = self.turns.get_mut(&id).filter(|turn| turn.state == TurnState::Running) else {
             return self.effects.push_back(Effect::Unasked { turn: id, key });
         };
-        if let Some(known) = turn.questions.values_mut().find(|question| question.key == key) {
-            match known.ruling {
-                None => known.waits = known.waits.or(Some(until)),
-                Some(ruling) => {
-                    let decided = Effect::Decided { turn: id, key, decision: ruling.decision() };
-                    self.write_ahead.then(&mut self.effects, decided);
-                }
+        if let Some((question, known)) = turn.questions.iter_mut().find(|(_, question)| question.key == key) {
+            known.waits = known.waits.or(Some(until));
+            let question = *question;
+            // What is on its way to the disk is told when it is there.
+            if known.ruling.is_some() && !self.write_ahead.has_decision(question) {
+                self.tell_decision(now, id, question);
             }
             return;
         }

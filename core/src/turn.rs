@@ -330,7 +330,6 @@ impl Gateway {
         if !matches!(conclusion, Conclusion::Quarantined | Conclusion::Superseded) {
             self.prove();
         }
-        self.write_ahead.withdraw_decisions(id);
         for question in questions.into_keys() {
             self.append(Record::QuestionClosed { question, turn: id });
         }

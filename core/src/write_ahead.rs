@@ -2,7 +2,7 @@
 //! what was promised to nobody is withdrawn and the rest is written again.
 
 use crate::effect::Effect;
-use crate::id::{DeliveryId, MessageId, Position, RequestId, TurnId};
+use crate::id::{DeliveryId, MessageId, Position, QuestionId, RequestId, TurnId};
 use crate::record::Record;
 use crate::time::Instant;
 use std::collections::VecDeque;
@@ -137,16 +137,18 @@ impl WriteAhead {
         });
     }
 
+    /// Whether the outcome of a question is not on disk yet.
+    #[must_use]
+    pub fn has_decision(&self, id: QuestionId) -> bool {
+        let is_it = |pending: &Pending| matches!(pending, Pending::Record(_, Record::QuestionDecided { question, .. }) if *question == id);
+        self.pending.iter().any(is_it)
+    }
+
     /// Withdraws the start of a turn that waits for its write; true if it did, so that the agent will never have run.
     pub fn withdraw_start(&mut self, id: TurnId) -> bool {
         let before = self.pending.len();
         self.pending.retain(|pending| !matches!(pending, Pending::Effect(Effect::Start { turn, .. }) if *turn == id));
         self.pending.len() < before
-    }
-
-    /// Withdraws what a turn that has ended was to be told.
-    pub fn withdraw_decisions(&mut self, id: TurnId) {
-        self.pending.retain(|pending| !matches!(pending, Pending::Effect(Effect::Decided { turn, .. }) if *turn == id));
     }
 
     /// Withdraws the sends that wait for their write: nobody would wait for an answer. They stay owed. Gives back those

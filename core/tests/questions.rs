@@ -133,7 +133,7 @@ fn what_was_decided_before_a_death_is_told_to_the_next_attempt_without_asking() 
     world.start_again();
     world.question(turn, OTHER);
     world.question(turn, KEY);
-    assert_eq!(told(&world, turn), [], "the other question is not on disk");
+    assert_eq!(told(&world, turn), [(KEY, Some(Decision::Allow))], "whatever else is on its way to the disk");
     world.commit_all();
     world.send_all();
     assert_eq!(told(&world, turn), [(KEY, Some(Decision::Allow))]);
@@ -266,14 +266,25 @@ fn a_turn_that_ends_closes_its_questions_with_the_one_message_that_ends_it() {
 }
 
 #[test]
-fn a_decision_on_its_way_is_not_told_to_a_turn_that_has_ended() {
-    let (mut world, turn) = asking();
-    says(&mut world, None, Decision::Allow);
-    world.say(2, Asked::Prompt);
-    world.question(turn, KEY);
-    world.answer(turn);
-    world.commit_all();
-    world.heal();
+fn a_decision_on_its_way_to_the_disk_is_told_once_and_never_to_a_turn_that_has_ended() {
+    for ends in [false, true] {
+        let (mut world, turn) = asking();
+        world.kill();
+        world.start_again();
+        world.say_as(1, answer(None, Decision::Allow), Standing::Guest);
+        world.commit();
+        world.question(turn, KEY);
+        world.ask(Wish::Restart, Mode::Graceful);
+        assert_eq!(told(&world, turn), [], "it is not on disk");
+        if ends {
+            world.answer(turn);
+            world.commit_all();
+        } else {
+            world.commit();
+            assert_eq!(told(&world, turn), [(KEY, Some(Decision::Allow))]);
+        }
+        world.heal();
+    }
 }
 
 #[test]

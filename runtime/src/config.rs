@@ -19,9 +19,9 @@ use std::path::PathBuf;
 pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{
-    AcpAgent, AgentKind, Busy, CommandAgent, Debug, Delivery, DemoAgent, Drain, Files, Hooks, KEYS, Key, Limits, Local,
-    Log, LogFormat, LogLevel, Matrix, OpenAiAgent, Permission, Recovery, Sessions, Takes, Telegram, Uncertain,
-    Watchdog,
+    AcpAgent, AgentKind, AnsweredBy, Busy, CommandAgent, Debug, Delivery, DemoAgent, Drain, Files, Hooks, KEYS, Key,
+    Limits, Local, Log, LogFormat, LogLevel, Matrix, OpenAiAgent, Permission, Questions, Recovery, Sessions, Takes,
+    Telegram, Uncertain, Watchdog,
 };
 pub use schema::{StartFault, StartStage};
 pub use value::{Form, Value, Zero};
@@ -39,6 +39,8 @@ pub struct Config {
     pub recovery: Recovery,
     /// `[delivery]`: what is owed to chats.
     pub delivery: Delivery,
+    /// `[questions]`: what agents ask their chats.
+    pub questions: Questions,
     /// `[sessions]`: conversations.
     pub sessions: Sessions,
     /// `[limits]`: where the gateway says "busy" instead of growing.
@@ -222,6 +224,7 @@ impl Config {
             drain: Drain::from_settings(&settings),
             recovery: Recovery::from_settings(&settings),
             delivery: Delivery::from_settings(&settings),
+            questions: Questions::from_settings(&settings),
             sessions: Sessions::from_settings(&settings),
             limits: Limits::from_settings(&settings),
             agent,

@@ -32,6 +32,7 @@ use evergate_core::drain::TurnFate;
 use evergate_core::id::GenerationId;
 use evergate_core::limits::Limits;
 use evergate_core::outbox::Uncertain;
+use evergate_core::question::Deciders;
 use evergate_core::recovery::Start;
 use evergate_core::rollback;
 use evergate_core::supervisor::{Contract, Supervisor};
@@ -353,6 +354,11 @@ pub fn limits(config: &Config) -> Limits {
             config::Uncertain::Report => Uncertain::Report,
             config::Uncertain::Drop => Uncertain::Drop,
         },
+        question_expiry: config.questions.expire,
+        deciders: match config.questions.answered_by {
+            config::AnsweredBy::Everybody => Deciders::Everybody,
+            config::AnsweredBy::Operators => Deciders::Operators,
+        },
         ..Limits::default()
     }
 }
@@ -387,6 +393,7 @@ fn acp_settings(acp: &config::AcpAgent, max_file_bytes: u64) -> acp::Settings {
         permission: match acp.permission {
             config::Permission::Deny => acp::Permission::Deny,
             config::Permission::Allow => acp::Permission::Allow,
+            config::Permission::Ask => acp::Permission::Ask,
         },
     }
 }

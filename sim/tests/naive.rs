@@ -8,7 +8,7 @@ use evergate_sim::naive::{hunt, room};
 use std::collections::BTreeSet;
 
 /// The steps of a shortest way to each flaw.
-const STEPS: [(&str, usize); 43] = [
+const STEPS: [(&str, usize); 46] = [
     ("self-wait", 6),
     ("clean-exit", 5),
     ("marked-after-timeout", 5),
@@ -49,13 +49,16 @@ const STEPS: [(&str, usize); 43] = [
     ("works-on-after-end", 10),
     ("done-on-request", 5),
     ("ready-before-channels", 1),
+    ("told-before-decided", 8),
+    ("asked-again", 14),
+    ("waits-for-people", 8),
     ("kills-by-number", 12),
     ("any-generation-counts", 5),
     ("starts-beside", 8),
 ];
 
 /// The states and edges of each room.
-const ROOMS: [(&str, usize, usize); 18] = [
+const ROOMS: [(&str, usize, usize); 19] = [
     ("talk", 649, 1_085),
     ("queued", 3_330, 6_832),
     ("bad-disk", 72, 113),
@@ -73,6 +76,7 @@ const ROOMS: [(&str, usize, usize); 18] = [
     ("crowded", 1_967, 3_157),
     ("deadly", 12_483, 26_482),
     ("frozen", 1_474, 2_521),
+    ("questioned", 110_715, 217_151),
     ("climbed", 23_552, 70_484),
 ];
 

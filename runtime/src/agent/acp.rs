@@ -16,6 +16,7 @@ mod lines;
 pub mod memory;
 mod opening;
 mod process;
+mod question;
 mod replay;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
@@ -26,6 +27,7 @@ mod wire;
 use handout::Handout;
 use keeper::{Door, Keeper};
 use memory::{Durable, Forgetful, Memory};
+use question::Questions;
 use turn::Turn;
 
 /// The setting that names the program.
@@ -59,12 +61,16 @@ pub enum Permission {
     Deny,
     /// Yes, for this once.
     Allow,
+    /// What somebody in its chat says.
+    Ask,
 }
 
 /// An agent that speaks the Agent Client Protocol.
 pub struct AcpAgent {
     settings: Arc<Settings>,
     memory: Mutex<Arc<dyn Memory>>,
+    /// Where it may ask; nobody before it has met its gateway.
+    gateway: Mutex<Option<Handle>>,
     door: Door,
 }
 
@@ -72,7 +78,12 @@ impl AcpAgent {
     /// One that has no process yet, and no memory beyond this process before it [meets](Agent::meet) its gateway.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings: Arc::new(settings), memory: Mutex::new(Arc::<Forgetful>::default()), door: Door::default() }
+        Self {
+            settings: Arc::new(settings),
+            memory: Mutex::new(Arc::<Forgetful>::default()),
+            gateway: Mutex::default(),
+            door: Door::default(),
+        }
     }
 
     fn remembers_by(&self, memory: Arc<dyn Memory>) {
@@ -85,12 +96,15 @@ impl Agent for AcpAgent {
         // Asked for now, not when the run is polled: from here on the keeper waits for this turn.
         let line = self.door.keeper();
         let memory = Arc::clone(&self.memory.lock().unwrap_or_else(PoisonError::into_inner));
+        let gateway = self.gateway.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let questions = Questions::new(gateway, assignment.turn);
         let settings = Arc::clone(&self.settings);
         Box::pin(async move {
             let turn = assignment.turn;
             let (handout, limit) = (Handout::new(assignment.state_dir.clone(), turn), settings.max_file_bytes);
             let handout = Arc::new(handout);
-            let playing = Turn::new(settings, memory, line, assignment, reports.clone(), Arc::clone(&handout));
+            let playing =
+                Turn::new(settings, memory, line, assignment, questions, reports.clone(), Arc::clone(&handout));
             let mut end = playing.play(wish).await;
             if let End::Answered { reply } = &mut end {
                 report_files(&reports, turn, handout.take(limit).await, reply).await;
@@ -101,6 +115,7 @@ impl Agent for AcpAgent {
 
     fn meet(&self, gateway: &Handle) {
         self.remembers_by(Arc::new(Durable::new(gateway.clone())));
+        *self.gateway.lock().unwrap_or_else(PoisonError::into_inner) = Some(gateway.clone());
     }
 
     fn continues(&self) -> bool {

@@ -218,6 +218,16 @@ words! {
         Deny = "deny",
         /// Yes.
         Allow = "allow",
+        /// What somebody in its chat says.
+        Ask = "ask",
+    }
+
+    /// Who in a chat may answer an agent's questions.
+    AnsweredBy {
+        /// Whoever may talk to the agent.
+        Everybody = "everybody",
+        /// Operators.
+        Operators = "operators",
     }
 
     /// What is done about a text that a platform may or may not have, and cannot be asked.
@@ -327,6 +337,14 @@ sections! {
         uncertain: Uncertain = "report", Form::Word(Uncertain::WORDS);
     }
 
+    /// `[questions]`: what agents ask their chats.
+    pub Questions "questions" {
+        /// How long a question waits for an answer while the agent does; after that the agent is told no.
+        expire: Duration = "10m", Form::Duration { zero: Zero::Refused };
+        /// Who in a chat may answer: "everybody" who may talk to the agent there, or "operators".
+        answered_by: AnsweredBy = "everybody", Form::Word(AnsweredBy::WORDS);
+    }
+
     /// `[sessions]`: conversations.
     pub Sessions "sessions" {
         /// What a message does that arrives during a turn, unless its chat has said otherwise with /busy: "queue" has it wait for a turn of its own, "interrupt" end the running one, "collect" share the next one with all others.
@@ -381,7 +399,7 @@ sections! {
         silence: Duration = "15m", Form::Duration { zero: Zero::Refused };
         /// The longest reply in bytes; an agent that says more fails its turn.
         max_reply_bytes: usize = "1048576", Form::Count { most: LARGEST_REPLY };
-        /// What it is answered when it asks before it does something: "deny" or "allow".
+        /// What it is answered when it asks before it does something: "deny", "allow", or "ask", which puts it to its chat.
         permission: Permission = "deny", Form::Word(Permission::WORDS);
     }
 

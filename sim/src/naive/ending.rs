@@ -208,6 +208,7 @@ impl Naive {
 
     /// Takes every step that is due.
     pub(super) fn advance(&mut self, now: Instant) {
+        self.expire_questions(now);
         self.retry_deliveries(now);
         self.dispatch();
         let Some(deadlines) = self.drain.as_ref().map(|drain| drain.deadlines) else { return };
@@ -351,6 +352,8 @@ impl Naive {
         let grace = drain.since + self.limits.requester_grace;
         if asked && grace < drain.deadlines.drain && !self.has(Flaw::SelfWait) {
             Awaited::Requester { until: grace }
+        } else if self.waits_for_a_person(id) && !self.has(Flaw::WaitsForPeople) {
+            Awaited::Stalled { since: drain.since }
         } else {
             Awaited::Budget { until: drain.deadlines.drain }
         }

@@ -124,6 +124,12 @@ flaws! {
         "A restart is reported as done when it is accepted.";
     ReadyBeforeChannels "ready-before-channels" in TALK breaks Ready, seen in ["H-65057", "H-66589"],
         "A start is reported as ready before its platforms are open.";
+    ToldBeforeDecided "told-before-decided" in QUESTIONED breaks Consent, seen in ["O-65486"],
+        "An agent is told what was decided before that is on disk.";
+    AskedAgain "asked-again" in QUESTIONED breaks Consent, seen in ["O-65486"],
+        "A turn that is resumed has its chat asked again what that has been asked, and what it has decided.";
+    WaitsForPeople "waits-for-people" in QUESTIONED breaks NoSelf, seen in ["O-150769"],
+        "A drain waits its whole budget for a turn that waits for a person.";
     KillsByNumber "kills-by-number" in CLIMBED breaks Lock, seen in ["H-37453", "H-14200"],
         "Whoever restarts it from outside signals the number that its process had, whose ever that is by now.";
     AnyGenerationCounts "any-generation-counts" in CLIMBED breaks Ready, seen in ["O-98973", "O-149019"],

@@ -9,7 +9,7 @@ use crate::world::Climber;
 use evergate_core::drain::{Drain, Report};
 use evergate_core::effect::Effect;
 use evergate_core::gateway::{Pending, Phase};
-use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, QuestionId, RequestId, SessionId, TurnId};
 use evergate_core::input::Input;
 use evergate_core::limits::Limits;
 use evergate_core::outbox::{Content, Delivery, DeliveryState, Fate, Notice};
@@ -53,6 +53,7 @@ pub struct Naive {
     pub(super) journal: Journal,
     pub(super) last_turn: TurnId,
     pub(super) last_delivery: DeliveryId,
+    pub(super) last_question: QuestionId,
     pub(super) effects: VecDeque<Effect>,
 }
 
@@ -106,6 +107,7 @@ impl Naive {
                 }
                 Record::GenerationEnded { generation, .. } if generation == self.generation => self.end(),
                 Record::RequestMade { request, .. } => self.request_counts(now, request),
+                Record::QuestionDecided { turn, .. } => self.decision_is_on_disk(turn),
                 _ => {}
             }
         }
@@ -170,6 +172,7 @@ impl Naive {
             journal: Journal::default(),
             last_turn: highest.turn,
             last_delivery: highest.delivery,
+            last_question: highest.question,
             effects: VecDeque::new(),
         }
     }
@@ -237,7 +240,7 @@ impl Subject for Naive {
             Input::Known { message } => self.message_known(message),
             Input::TurnBegan { .. } | Input::TurnProgressed { .. } | Input::Elapsed => {}
             Input::TurnEnded { turn, end } => self.turn_ended(turn, end),
-            Input::Question { turn, key } => self.effects.push_back(Effect::Unasked { turn, key }),
+            Input::Question { turn, key } => self.question_asked(now, turn, key),
             Input::TurnGone { turn } => self.turn_gone(turn),
             Input::DeliverySent { delivery } => self.delivery_settled(delivery, Fate::Sent),
             Input::DeliveryRejected { delivery } => self.delivery_settled(delivery, Fate::Rejected),
@@ -270,7 +273,8 @@ impl Subject for Naive {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.next_step_of_the_end().into_iter().chain(self.next_retry()).min()
+        let expiry = self.expiring().map(|(at, ..)| at);
+        self.next_step_of_the_end().into_iter().chain(self.next_retry()).chain(expiry).min()
     }
 
     fn pending(&self) -> Option<Pending> {

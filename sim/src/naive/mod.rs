@@ -9,5 +9,6 @@ pub mod gateway;
 pub mod hunt;
 mod journal;
 mod outbox;
+mod question;
 pub mod room;
 mod turn;

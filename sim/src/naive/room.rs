@@ -99,6 +99,9 @@ rooms! {
     FROZEN "frozen" Evergate [Manner::Restart],
         { sessions: 1, messages: 1, requests: 1, freezes: 1 },
         "A loop that gets stuck for ever.";
+    QUESTIONED "questioned" Evergate [Manner::Questions, Manner::Decides, Manner::Restart],
+        { sessions: 1, messages: 2, requests: 1, kills: 1 },
+        "An agent that asks, a chat that may answer, a restart, and a death.";
     CLIMBED "climbed" Evergate [Manner::Climb, Manner::Unwatched],
         { sessions: 1, freezes: 1, kills: 1, ladders: 1, strangers: 1, slow: 1 },
         "An operator with the ladder, a loop that gets stuck, a death, and a stranger who gets the number of the dead.";

@@ -3,6 +3,7 @@
 
 use super::flaw::Flaw;
 use super::gateway::Naive;
+use super::question::Question;
 use evergate_core::effect::{Effect, Place, Refusal};
 use evergate_core::gateway::Phase;
 use evergate_core::id::{MessageId, SessionId, TurnId};
@@ -24,6 +25,7 @@ pub struct Turn {
     charged: u32,
     /// How its last start was cut, if it was.
     cut: Cut,
+    pub(super) question: Option<Question>,
     pub(super) state: State,
 }
 
@@ -48,7 +50,14 @@ impl Turn {
     /// A turn as the journal has it.
     pub(super) fn recovered(turn: &evergate_core::turn::Turn, state: State) -> Self {
         let evergate_core::turn::Turn { session, ref messages, attempt, charged, cut, .. } = *turn;
-        Self { session, messages: messages.clone(), attempt, charged, cut, state }
+        let question = turn.questions.iter().next().map(|(id, asked)| Question {
+            id: *id,
+            key: asked.key,
+            ruling: asked.ruling,
+            on_disk: asked.ruling.is_some(),
+            waits: None,
+        });
+        Self { session, messages: messages.clone(), attempt, charged, cut, question, state }
     }
 
     /// Whether a process of this generation may be running for it.
@@ -110,7 +119,7 @@ impl Naive {
             }
             Asked::StopTurn => Notice::NothingToStop,
             Asked::Status => Notice::Status,
-            Asked::Decide { .. } => Notice::NoQuestion,
+            Asked::Decide { question, decision } => self.decide(session, question, decision),
             Asked::Help => Notice::Help,
             Asked::Prompt | Asked::Renew | Asked::Busy(_) | Asked::UnknownCommand => Notice::UnknownCommand,
         };
@@ -148,7 +157,8 @@ impl Naive {
         let messages = queue.pop_front().into_iter().collect();
         self.queues.retain(|_, queue| !queue.is_empty());
         self.last_turn = self.last_turn.next();
-        let turn = Turn { session, messages, attempt: 1, charged: 1, cut: Cut::Unplanned, state: State::Running };
+        let (cut, state) = (Cut::Unplanned, State::Running);
+        let turn = Turn { session, messages, attempt: 1, charged: 1, cut, question: None, state };
         if !self.has(Flaw::MarkedAfterTimeout) {
             self.append(turn.opened(self.last_turn));
         }
@@ -222,7 +232,10 @@ impl Naive {
     }
 
     pub(super) fn conclude(&mut self, id: TurnId, conclusion: Conclusion, notice: Option<Notice>) {
-        let Some(Turn { session, messages, attempt, .. }) = self.turns.remove(&id) else { return };
+        let Some(Turn { session, messages, attempt, question, .. }) = self.turns.remove(&id) else { return };
+        if let Some(Question { id: question, .. }) = question {
+            self.append(Record::QuestionClosed { question, turn: id });
+        }
         if conclusion != Conclusion::Quarantined {
             self.prove();
         }

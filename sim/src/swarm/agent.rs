@@ -10,6 +10,7 @@ use super::random::Random;
 use super::world::World;
 use evergate_core::id::{RequestId, SessionId, TurnId};
 use evergate_core::input::{Input, Partial, TurnEnd};
+use evergate_core::question::QuestionKey;
 use evergate_core::request::{Mode, Origin, Wish};
 
 /// The subject of the chances of agents.
@@ -31,6 +32,12 @@ pub struct Agent {
     stubborn: bool,
     crashes_at: u64,
     asks_at: u64,
+    /// When it asks its chat, and what.
+    questions_at: u64,
+    key: QuestionKey,
+    attempt: u32,
+    /// It waits for the answer.
+    waits: bool,
     /// A child of it waits for the outcome of what it asked for.
     child_waits: bool,
     asked: Option<RequestId>,
@@ -55,6 +62,10 @@ impl Agent {
             stubborn: random.hits(world.rate(Fault::AgentStubborn)),
             crashes_at: u64::MAX,
             asks_at: u64::MAX,
+            questions_at: u64::MAX,
+            key: QuestionKey(u64::from(entry)),
+            attempt,
+            waits: false,
             child_waits: false,
             asked: None,
             interrupted: false,
@@ -77,11 +88,14 @@ impl Agent {
             agent.asks_at = now + random.between(1, lasts);
             agent.child_waits = random.hits(500);
         }
+        if random.hits(world.rate(Fault::AgentQuestions) * 3) {
+            agent.questions_at = now + random.between(1, lasts);
+        }
         agent
     }
 
     fn next(&self) -> u64 {
-        self.ends_at.min(self.progress_at).min(self.crashes_at).min(self.asks_at)
+        self.ends_at.min(self.progress_at).min(self.crashes_at).min(self.asks_at).min(self.questions_at)
     }
 }
 
@@ -105,6 +119,9 @@ impl World<'_> {
         }
         if agent.ends_at <= now {
             return self.agent_ends(turn);
+        }
+        if agent.questions_at <= now {
+            return self.agent_questions(turn);
         }
         let session = agent.session;
         let asks = agent.asks_at <= now;
@@ -132,6 +149,34 @@ impl World<'_> {
                 self.queue.push(agent.next_at, Event::Agent { turn });
             }
         }
+    }
+
+    /// An agent asks its chat, and does nothing before it is told.
+    fn agent_questions(&mut self, turn: TurnId) {
+        let Some(agent) = self.agents.get_mut(&turn) else { return };
+        let (key, interrupted) = (agent.key, agent.interrupted);
+        agent.questions_at = u64::MAX;
+        if !interrupted {
+            agent.waits = true;
+            (agent.ends_at, agent.progress_at, agent.asks_at) = (u64::MAX, u64::MAX, u64::MAX);
+        }
+        self.agent_continues(turn);
+        if !interrupted {
+            self.inform(Input::Question { turn, key });
+        }
+    }
+
+    /// An agent is told what was decided, or that nobody is asked, and goes on.
+    pub(super) fn agent_is_told(&mut self, turn: TurnId, decided: bool) {
+        let (ends_at, progress_at) = (self.now + self.random.between(1, self.config.agent_ms), self.now + 1);
+        let Some(agent) = self.agents.get_mut(&turn).filter(|agent| agent.waits) else { return };
+        if decided && agent.attempt > 1 {
+            self.marks.hit(Mark::ToldLater);
+        }
+        agent.waits = false;
+        agent.ends_at = agent.ends_at.min(ends_at);
+        agent.progress_at = progress_at;
+        self.agent_continues(turn);
     }
 
     fn agent_asks(&mut self, turn: TurnId, session: SessionId) {
@@ -171,6 +216,9 @@ impl World<'_> {
         if agent.child_waits && agent.asked.is_some() {
             self.marks.hit(Mark::ChildWaited);
         }
+        if agent.waits {
+            self.marks.hit(Mark::CutWhileAsking);
+        }
         if !agent.stubborn {
             agent.ends_at = agent.ends_at.min(soon);
             self.agent_continues(turn);
@@ -209,7 +257,11 @@ impl World<'_> {
                 agent.stubborn = false;
                 agent.crashes_at = u64::MAX;
                 agent.asks_at = u64::MAX;
-                agent.ends_at = agent.ends_at.min(latest);
+                agent.questions_at = u64::MAX;
+                // One that waits for a person is told in the end.
+                if !agent.waits {
+                    agent.ends_at = agent.ends_at.min(latest);
+                }
             }
             self.agent_continues(turn);
         }

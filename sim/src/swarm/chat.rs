@@ -6,10 +6,11 @@ use super::marks::Mark;
 use super::queue::{Event, SendFate};
 use super::world::World;
 use evergate_core::effect::Refusal;
-use evergate_core::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input, Standing};
 use evergate_core::invariant::{Checks, Invariant};
 use evergate_core::outbox::{Content, Fate, Notice};
+use evergate_core::question::Decision;
 use evergate_core::turn::Conclusion;
 use std::collections::BTreeMap;
 
@@ -309,6 +310,22 @@ impl World<'_> {
         self.queue.push(soon, Event::Tell { life: self.life, input });
     }
 
+    /// Somebody sees a question, and mostly answers it some time, with its number or without.
+    fn sees_question(&mut self, session: SessionId, question: QuestionId) {
+        if self.random.hits(700) {
+            let decision = if self.random.hits(500) { Decision::Allow } else { Decision::Deny };
+            let question = Some(question).filter(|_| self.random.hits(700));
+            let later = self.now + self.random.spread(500, 200_000);
+            self.queue.push(later, Event::Answers { session, asked: Asked::Decide { question, decision } });
+        }
+    }
+
+    /// Somebody answers, who may or may not.
+    pub(super) fn answers(&mut self, session: SessionId, asked: Asked) {
+        let standing = if self.random.hits(500) { Standing::Operator } else { Standing::Guest };
+        self.say(u32::MAX, session.0, asked, standing);
+    }
+
     /// What became of a delivery is on disk. One that was given up counts as if it had come: nothing more will.
     pub(super) fn settled_on_disk(&mut self, delivery: DeliveryId, fate: Fate) {
         let sent = self.chats.blind.remove(&delivery);
@@ -347,6 +364,9 @@ impl World<'_> {
         let arrives = matches!(fate, SendFate::Arrives | SendFate::ArrivesUnheard) && (alive || self.random.hits(500));
         if arrives {
             self.witness.arrived(&mut self.checks, delivery);
+            if let Content::Notice(Notice::Asks { question, .. }) = content {
+                self.sees_question(session, *question);
+            }
             if !self.chats.came_through(&mut self.checks, delivery, session, content) {
                 let blind = self.is_blind(session);
                 self.marks.hit(if blind { Mark::ArrivedMarked } else { Mark::SentTwice });

@@ -6,6 +6,7 @@ use super::random::Random;
 use evergate_core::busy::Busy;
 use evergate_core::limits::Limits;
 use evergate_core::outbox::Uncertain;
+use evergate_core::question::Deciders;
 use evergate_core::supervisor::{Contract, Supervisor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -149,6 +150,12 @@ fn limits(random: &mut Random) -> Limits {
     limits.unknown_sends = u32::try_from(random.between(1, 4)).unwrap_or(4);
     if random.hits(300) {
         limits.uncertain = Uncertain::Drop;
+    }
+    if random.hits(500) {
+        limits.question_expiry = Duration::from_millis(random.spread(500, 120_000));
+    }
+    if random.hits(200) {
+        limits.deciders = Deciders::Operators;
     }
     limits
 }

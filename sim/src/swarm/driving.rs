@@ -15,6 +15,7 @@ use evergate_core::id::{Position, RequestId};
 use evergate_core::input::Input;
 use evergate_core::invariant::Invariant;
 use evergate_core::outbox::Repeat;
+use evergate_core::question::Ruling;
 use evergate_core::record::{Record, Subject};
 use evergate_core::request::{Mode, Outcome, Signal};
 use evergate_core::time::Instant;
@@ -193,12 +194,9 @@ impl World<'_> {
                     *kill_at = until.max(*kill_at);
                 }
             }
-            Effect::Decided { .. }
-            | Effect::Unasked { .. }
-            | Effect::ClosePlatforms
-            | Effect::Stopping
-            | Effect::Phase(_)
-            | Effect::Ignored => {}
+            Effect::Decided { turn, .. } => self.agent_is_told(turn, true),
+            Effect::Unasked { turn, .. } => self.agent_is_told(turn, false),
+            Effect::ClosePlatforms | Effect::Stopping | Effect::Phase(_) | Effect::Ignored => {}
         }
         None
     }
@@ -299,6 +297,11 @@ impl World<'_> {
                     self.chats.concluded(*message, *conclusion);
                 }
             }
+            Record::QuestionDecided { ruling, .. } => self.marks.hit(match ruling {
+                Ruling::Allowed => Mark::Allowed,
+                Ruling::Denied => Mark::Denied,
+                Ruling::Expired => Mark::Expired,
+            }),
             Record::MessageReturned { message, .. } => {
                 self.marks.hit(Mark::GivenBack);
                 self.chats.returned(*message);

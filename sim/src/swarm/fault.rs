@@ -82,4 +82,5 @@ faults! {
     CandidateSilent PerMille "The check of what would be started next never ends.",
     Climb Times "An operator restarts it with the ladder, whatever state it is in.",
     ClimbFrozen Times "The loop or the process stands still, and one or two operators restart it with the ladder.",
+    AgentQuestions PerMille "An agent asks its chat and waits; somebody there answers, late, or nobody does.",
 }

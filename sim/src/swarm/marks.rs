@@ -93,6 +93,11 @@ marks! {
     GivenBack 5000 "message given back by a turn that had said nothing",
     Together 5000 "messages answered in one turn",
     OpenedLate 300 "platforms opened late",
+    Allowed 1 "question of an agent answered with yes",
+    Denied 1 "question of an agent answered with no",
+    Expired 1 "question of an agent expired",
+    ToldLater 1 "later attempt told what was decided",
+    CutWhileAsking 1 "turn cut while it waited for a person",
     AskedWhileStarting 300 "end asked for while starting",
 }
 

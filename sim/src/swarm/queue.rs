@@ -1,7 +1,7 @@
 //! What is still to come, earliest first: a heap of events, each with its time and a number that decides between equals.
 
 use evergate_core::id::{DeliveryId, RequestId, SessionId, TurnId};
-use evergate_core::input::Input;
+use evergate_core::input::{Asked, Input};
 use evergate_core::outbox::Content;
 use evergate_core::recovery::Start;
 use std::cmp::{Ordering, Reverse};
@@ -30,6 +30,8 @@ pub enum Event {
     Kill { life: u32 },
     /// What stood still goes on.
     Thaw { life: u32 },
+    /// Somebody answers a question of an agent.
+    Answers { session: SessionId, asked: Asked },
     /// An operator who climbs looks.
     OperatorLooks { number: u32 },
     /// Whoever watches has seen long enough that it stands still.

@@ -259,6 +259,7 @@ impl World<'_> {
             }
             Event::SupervisorAnswers { life: of, request } if of == life => self.supervisor_answers(request),
             Event::Kill { life: of } if of == life && !self.healed => self.dies(Killer::Anybody),
+            Event::Answers { session, asked } => self.answers(session, asked),
             Event::OperatorLooks { number } => self.operator_looks(number),
             Event::Thaw { life: of } if of == life => self.thaws(),
             Event::Bites { life: of, since } if of == life && since == self.frozen_since => self.watchdog_bites(),

@@ -120,6 +120,29 @@ impl Chats {
         Answer::Done(said.message(chat, id, now_ms))
     }
 
+    /// The bot changes what is below one of its messages.
+    pub fn mark(&mut self, chat: i64, id: i64, markup: Option<Value>, now_ms: u64) -> Answer {
+        let found = match self.reachable(chat) {
+            Ok(found) => found,
+            Err(refused) => return refused,
+        };
+        let Some(said) = found.said.get_mut(&id) else {
+            return Answer::bad_request("message to edit not found");
+        };
+        if said.wanted.markup == markup {
+            return Answer::bad_request("message is not modified");
+        }
+        said.wanted.markup = markup;
+        Answer::Done(said.message(chat, id, now_ms))
+    }
+
+    /// What a button below a message says when it is pressed; `None` where there is no such button.
+    pub fn button(&self, chat: i64, id: i64, shown: &str) -> Option<Value> {
+        let rows = self.chats.get(&chat)?.said.get(&id)?.wanted.markup.as_ref()?["inline_keyboard"].as_array()?;
+        let mut buttons = rows.iter().filter_map(Value::as_array).flatten();
+        buttons.find(|button| button["text"] == shown).map(|button| button["callback_data"].clone())
+    }
+
     /// The bot, or a person, takes away what the bot said.
     pub fn delete(&mut self, chat: i64, id: i64) -> Answer {
         match self.chats.get_mut(&chat).and_then(|chat| chat.said.remove(&id)) {

@@ -147,18 +147,26 @@ impl World {
         self.files.insert(file_id, (format!("{kind}s/{id}-{name}"), bytes));
     }
 
-    /// Somebody presses a button: `{"chat", "from"?, "message_id", "data"}`.
+    /// Somebody presses a button: `{"chat", "from"?, "message_id", "button"}`, one that is there, or with `"data"` any.
     fn pressed(&mut self, body: &Value) -> Value {
         let chat = body["chat"].as_i64().unwrap_or(0);
         let from = body["from"].as_i64().unwrap_or(chat);
+        let mut data = body["data"].clone();
+        if let Some(shown) = body["button"].as_str() {
+            match self.chats.button(chat, body["message_id"].as_i64().unwrap_or(0), shown) {
+                Some(says) => data = says,
+                None => return json!({"error": format!("there is no button {shown:?} below that message")}),
+            }
+        }
         let id = self.chats.number(chat);
+        self.presses.insert(format!("callback-{id}"));
         let mut message = json!({"message_id": body["message_id"], "chat": chat_object(chat), "date": now_ms() / 1000});
         if let Some(thread) = body["thread"].as_i64() {
             message["message_thread_id"] = thread.into();
             message["is_topic_message"] = true.into();
         }
         json!({"update_id": self.updates.push(json!({"callback_query": {
-            "id": format!("callback-{id}"), "from": person(from), "chat_instance": "1", "data": body["data"],
+            "id": format!("callback-{id}"), "from": person(from), "chat_instance": "1", "data": data,
             "message": message,
         }}))})
     }

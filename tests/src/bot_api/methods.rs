@@ -41,7 +41,13 @@ pub fn call(world: &mut World, method: &str, params: Params) -> Answer {
             }
             Answer::Done(seen)
         }
-        "answercallbackquery" | "logout" | "close" => Answer::Done(true.into()),
+        "answercallbackquery" => {
+            if world.presses.remove(&params.text("callback_query_id").unwrap_or_default()) {
+                return Answer::Done(true.into());
+            }
+            Answer::bad_request("query is too old and response timeout expired or query ID is invalid")
+        }
+        "logout" | "close" => Answer::Done(true.into()),
         "sendchataction" => with_chat(&params, |chat| world.chats.act(chat, now_ms())),
         "sendmessage" => with_chat(&params, |chat| {
             let wanted = Wanted { text: params.text("text").unwrap_or_default(), ..wanted(&params) };
@@ -55,6 +61,12 @@ pub fn call(world: &mut World, method: &str, params: Params) -> Answer {
             };
             let text = params.text("text").unwrap_or_default();
             world.chats.edit(chat, id, text, params.structure("reply_markup"), now_ms())
+        }),
+        "editmessagereplymarkup" => with_chat(&params, |chat| {
+            let Some(id) = params.number("message_id") else {
+                return Answer::bad_request("message identifier is not specified");
+            };
+            world.chats.mark(chat, id, params.structure("reply_markup"), now_ms())
         }),
         "deletemessage" => {
             with_chat(&params, |chat| world.chats.delete(chat, params.number("message_id").unwrap_or(0)))

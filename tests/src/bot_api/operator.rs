@@ -36,6 +36,8 @@ pub struct Said {
     pub edits: Vec<(u64, String)>,
     /// The name of the file that it carries.
     pub file: Option<String>,
+    /// What the buttons below it show.
+    pub buttons: Vec<String>,
     /// How that was sent (`photo`, `document`), its size, and how it begins.
     pub content: (String, u64, String),
 }
@@ -158,6 +160,14 @@ fn said(message: &Value) -> Said {
         reply_to: message["reply_to"].as_i64(),
         at_ms: message["at_ms"].as_u64().unwrap_or_default(),
         edits: edits.iter().map(edit).collect(),
+        buttons: message["markup"]["inline_keyboard"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_array)
+            .flatten()
+            .filter_map(|button| button["text"].as_str().map(str::to_owned))
+            .collect(),
         file: message["file"]["name"].as_str().map(str::to_owned),
         content: (
             message["file"]["field"].as_str().unwrap_or_default().to_owned(),

@@ -7,7 +7,7 @@ use super::push::Webhook;
 use super::silence::Silence;
 use super::updates::Updates;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
@@ -34,6 +34,8 @@ pub struct World {
     pub silence: Silence,
     /// Where updates are pushed to instead.
     pub webhook: Option<Webhook>,
+    /// Presses of buttons that the bot has not answered.
+    pub presses: BTreeSet<String>,
     /// Whether the server is away.
     pub down: bool,
     /// `setMyCommands`.
@@ -64,6 +66,7 @@ impl Shared {
             polling: Polling::default(),
             silence: Silence::default(),
             webhook: None,
+            presses: BTreeSet::new(),
             down: false,
             commands: json!([]),
             files: BTreeMap::new(),

@@ -2,6 +2,7 @@
 //! example agent of the protocol's own SDK, and a full agent that somebody else wrote. Over restarts and `kill -9`.
 
 mod model;
+mod questions;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -5,6 +5,7 @@ use evergate_tests::gateway::{Builder, Gateway};
 
 mod answers;
 mod files;
+mod questions;
 mod restarts;
 mod tour;
 mod troubles;

@@ -8,11 +8,13 @@ use super::keeper::Line;
 use super::memory::{Conversation, Memory};
 use super::opening::{Doubt, Opening, Session, Unopened};
 use super::process::{By, Gone, Unanswered};
+use super::question::{Asked, Questions};
 use super::wire::{self, Refused, Stopped};
 use super::{Permission, Settings};
 use crate::agent::printed::Reply;
 use crate::agent::teller::{NobodyListens, Teller};
 use crate::agent::{Assignment, End, Report, Wish};
+use evergate_core::question::Decision;
 use serde_json::Value;
 use std::future::pending;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ pub(super) struct Turn {
     line: Option<Line>,
     conversation: Conversation,
     assignment: Assignment,
+    questions: Questions,
     teller: Teller,
     reply: Reply,
     handout: Arc<Handout>,
@@ -75,6 +78,7 @@ enum Event {
     Slot(Option<OwnedPermit<Report>>),
     Answered(Result<Value, Unanswered>),
     Said,
+    Decided(Asked, Option<Decision>),
     Silent,
     Late,
 }
@@ -95,13 +99,14 @@ impl Turn {
         memory: Arc<dyn Memory>,
         line: Option<Line>,
         assignment: Assignment,
+        questions: Questions,
         reports: mpsc::Sender<Report>,
         handout: Arc<Handout>,
     ) -> Self {
         let conversation = Conversation { session: assignment.session.clone(), number: assignment.conversation };
         let (teller, reply) =
             (Teller::new(assignment.turn, reports), Reply::new(settings.max_reply_bytes).continuing(&assignment.said));
-        Self { settings, memory, line, conversation, assignment, teller, reply, handout }
+        Self { settings, memory, line, conversation, assignment, questions, teller, reply, handout }
     }
 
     /// Plays the turn to its end.
@@ -153,6 +158,7 @@ impl Turn {
         if let Some(more) = session.said.strip_prefix(self.reply.text()) {
             self.reply.hear(more.as_bytes());
         }
+        self.questions.begin_anew();
         let params = wire::prompt(&session.id, &session.prompt);
         let answer = line.begin_call(&session.peer, "session/prompt", params).await;
         let talk = Talk {
@@ -190,6 +196,7 @@ impl Talk<'_> {
                     return self.end(answer).await;
                 }
                 Event::Said => self.hear().await,
+                Event::Decided(asked, decision) => self.decided(asked, decision).await,
                 Event::Silent => self.cut_short(Cut::Silent).await,
                 Event::Late => self.kill("the agent did not stop when it was told to").await,
             }
@@ -204,6 +211,7 @@ impl Talk<'_> {
             permit = self.turn.teller.slot() => Event::Slot(permit),
             answer = &mut self.answer => Event::Answered(answer.unwrap_or_else(|_| Err(Unanswered::Gone(lost())))),
             () = self.session.inbox.news() => Event::Said,
+            (asked, decision) = self.turn.questions.next() => Event::Decided(asked, decision),
             () = at(late) => Event::Late,
             () = at(silence) => Event::Silent,
         }
@@ -229,6 +237,9 @@ impl Talk<'_> {
     async fn cancel(&mut self, why: Cut) {
         if self.cut.is_none() {
             self.line.cancel(&self.session.peer, &self.session.id).await;
+            for asked in self.turn.questions.take_back() {
+                self.line.answer(&self.session.peer, &asked.id, &wire::cancelled()).await;
+            }
         }
         self.cut = self.cut.or(Some(why));
     }
@@ -252,7 +263,7 @@ impl Talk<'_> {
                 Heard::Agent(text) => self.say(&text),
                 Heard::File(blob) => self.turn.handout.add(&blob),
                 Heard::Step => self.between = Between::Steps,
-                Heard::Asked(id, permission) => self.asked(&id, &permission).await,
+                Heard::Asked(id, permission) => self.asked(id, permission).await,
                 Heard::Flood => self.cut_short(Cut::TooLong).await,
                 Heard::User(_) => {}
             }
@@ -273,18 +284,31 @@ impl Talk<'_> {
         reply.hear(text.as_bytes());
     }
 
-    async fn asked(&mut self, id: &Value, permission: &wire::Permission) {
+    async fn asked(&mut self, id: Value, permission: wire::Permission) {
         let answer = match (self.cut, self.turn.settings.permission) {
             (Some(_), _) => wire::cancelled(),
             (None, Permission::Allow) => permission.allowed(),
             (None, Permission::Deny) => permission.denied(),
+            (None, Permission::Ask) => return self.turn.questions.ask(id, permission),
         };
         tracing::info!(turn = self.turn.assignment.turn, question = permission.question(), %answer, "the agent asks for permission");
-        self.line.answer(&self.session.peer, id, &answer).await;
+        self.line.answer(&self.session.peer, &id, &answer).await;
+    }
+
+    /// Somebody has answered, or nobody will: that is no.
+    async fn decided(&mut self, asked: Asked, decision: Option<Decision>) {
+        let answer = match decision {
+            Some(Decision::Allow) => asked.permission.allowed(),
+            Some(Decision::Deny) | None => asked.permission.denied(),
+        };
+        self.heard_at = Instant::now();
+        self.line.answer(&self.session.peer, &asked.id, &answer).await;
     }
 
     fn silence_ends(&self) -> Option<Instant> {
-        let can_be_silent = self.cut.is_none() && !self.turn.settings.silence.is_zero();
+        // One that waits for a person may wait as long as that.
+        let waits = self.turn.questions.are_open();
+        let can_be_silent = self.cut.is_none() && !waits && !self.turn.settings.silence.is_zero();
         self.heard_at.checked_add(self.turn.settings.silence).filter(|_| can_be_silent)
     }
 

@@ -273,8 +273,10 @@ pub(super) struct Permission {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ToolCall {
+    tool_call_id: Option<String>,
     title: Option<String>,
     kind: Option<String>,
+    raw_input: Value,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -296,6 +298,14 @@ impl Permission {
             Some(kind) if !kind.is_empty() && kind != "other" => format!("{title} ({})", excerpt(kind, 40)),
             _ => title,
         }
+    }
+
+    /// What the question is about, the same whenever the same is asked: all that is told of the step. The agent's number of it
+    /// is another one each time, and counts only where nothing else is told.
+    pub(super) fn content(&self) -> String {
+        let ToolCall { tool_call_id, title, kind, raw_input } = &self.tool_call;
+        let number = tool_call_id.as_deref().filter(|_| title.is_none() && raw_input.is_null());
+        json!([title, kind, raw_input, number]).to_string()
     }
 
     /// The answer that lets the agent go on, this time only where it leaves that choice; a cancellation where it offers

@@ -119,6 +119,7 @@ proptest! {
         prop_assert_eq!(values(&again), wanted);
         prop_assert_eq!((&again.drain, &again.recovery, &again.limits), (&config.drain, &config.recovery, &config.limits));
         prop_assert_eq!((&again.agent, &again.local, &again.log), (&config.agent, &config.local, &config.log));
+        prop_assert_eq!((&again.delivery, &again.questions), (&config.delivery, &config.questions));
     }
 
     #[test]

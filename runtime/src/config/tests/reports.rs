@@ -70,6 +70,11 @@ fn a_wrong_value_is_answered_with_its_line_and_a_right_one() {
              \"acp\", \"openai\", such as kind = \"demo\"",
         ),
         (
+            "[agent]\nkind = 'acp'\n[agent.acp]\nargv = ['a']\npermission = 'maybe'",
+            "config.toml:5: agent.acp.permission: \"maybe\": this word is unknown here; write one of \"deny\", \"allow\", \"ask\", \
+             such as permission = \"deny\"",
+        ),
+        (
             "agent.command.argv = ['a', 3]",
             "config.toml:1: agent.command.argv: element 2 is the integer 3; write an array of strings, \
              the program first, such as argv = [\"my-agent\", \"--stdio\"]",
@@ -120,6 +125,8 @@ fn wrong_values_of_all_kinds_are_refused() {
         "drain.budget = 1979-05-27",
         "drain = { budget = {} }",
         "[drain.budget]\nx = 1",
+        "questions.expire = '0s'",
+        "questions.answered_by = 'nobody'",
         "limits.turns = -1",
         "limits.turns = 1.0",
         "limits.turns = '5'",

@@ -79,6 +79,8 @@ fn names_that_others_rely_on_stay() {
             "drain.stall_after EVERGATE_DRAIN_STALL_AFTER",
             "recovery.attempts EVERGATE_RECOVERY_ATTEMPTS",
             "delivery.uncertain EVERGATE_DELIVERY_UNCERTAIN",
+            "questions.expire EVERGATE_QUESTIONS_EXPIRE",
+            "questions.answered_by EVERGATE_QUESTIONS_ANSWERED_BY",
             "sessions.busy EVERGATE_SESSIONS_BUSY",
             "limits.sessions EVERGATE_LIMITS_SESSIONS",
             "limits.queued EVERGATE_LIMITS_QUEUED",

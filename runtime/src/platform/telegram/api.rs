@@ -167,8 +167,18 @@ impl Api {
 
     /// Says something; gives the message's id.
     pub async fn send(&self, to: Address, text: &str) -> Result<i64, Trouble> {
+        self.send_with(to, text, &[]).await
+    }
+
+    /// The same, with buttons below it, each with the text that a press of it says.
+    pub async fn send_with(&self, to: Address, text: &str, buttons: &[(&str, String)]) -> Result<i64, Trouble> {
         let mut parameters = to.parameters();
         parameters["text"] = text.into();
+        if !buttons.is_empty() {
+            let row: Vec<_> =
+                buttons.iter().map(|(shown, says)| json!({"text": shown, "callback_data": says})).collect();
+            parameters["reply_markup"] = json!({"inline_keyboard": [row]});
+        }
         let message = self.call("sendMessage", &parameters, SHORT).await?;
         message["message_id"].as_i64().ok_or_else(|| Trouble::Garbled("the message has no id".into()))
     }
@@ -179,6 +189,14 @@ impl Api {
         match self.call("editMessageText", &parameters, SHORT).await {
             Err(Trouble::Refused { why }) if why.contains("message is not modified") => Ok(()),
             done => done.map(drop),
+        }
+    }
+
+    /// Takes the buttons below a message away, if they are still there.
+    pub async fn take_buttons(&self, chat: i64, message: i64) {
+        let parameters = json!({"chat_id": chat, "message_id": message});
+        if let Err(trouble) = self.call("editMessageReplyMarkup", &parameters, SHORT).await {
+            tracing::debug!(platform = super::NAME, %trouble, "buttons that lead nowhere any more stay");
         }
     }
 

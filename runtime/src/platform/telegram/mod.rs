@@ -10,6 +10,7 @@ mod api;
 mod files;
 mod pace;
 mod parts;
+mod questions;
 mod receive;
 mod send;
 mod settings;
@@ -32,10 +33,12 @@ use std::time::Duration;
 pub const NAME: &str = "telegram";
 
 /// The commands that the server offers to people.
-const COMMANDS: [(&str, &str); 5] = [
+const COMMANDS: [(&str, &str); 7] = [
     ("new", "begin a new conversation"),
     ("stop", "interrupt the answer that is running here"),
     ("status", "how the gateway is doing"),
+    ("allow", "let the agent do what it asks for"),
+    ("deny", "do not let it"),
     ("restart", "restart the gateway"),
     ("help", "what there is to say"),
 ];

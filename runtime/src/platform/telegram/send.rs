@@ -5,7 +5,7 @@ use super::api::{Address, Api, Trouble};
 use super::pace::Pace;
 use super::parts::{Part, Slot, parts};
 use super::show::{Show, Shown};
-use super::split;
+use super::{questions, split};
 use crate::platform::{Chat, Outcome, Outgoing, Port, Repeat, Saying, missing};
 use crate::watched::Watcher;
 use evergate_core::time::Instant;
@@ -254,6 +254,7 @@ impl Desk {
         let had = !shown.is_nothing();
         let mut letter = Letter { desk: self, outgoing: &outgoing, row: &row, shown, kept_more: false };
         let outcome = letter.send().await.unwrap_or(Outcome::Failed);
+        let message = letter.shown.ids.last().copied().filter(|_| outcome == Outcome::Sent);
         let mut rows: Vec<_> = (had || letter.kept_more).then_some(row).into_iter().collect();
         if let Saying::Notice { turn: Some(turn) } = outgoing.what {
             // What was shown of an answer that never came stays as it is.
@@ -262,6 +263,7 @@ impl Desk {
         }
         let over = matches!(outcome, Outcome::Sent | Outcome::Rejected { .. });
         self.port.settle(outgoing.delivery, outcome).await;
+        questions::note(&self.api, &self.port, &outgoing, message).await;
         // In the same commit as the end of the delivery, or a later one.
         if over
             && !rows.is_empty()
@@ -335,7 +337,10 @@ impl Letter<'_> {
             let twice = if *unsure { TWICE } else { "" };
             let result = match (instead.as_ref().unwrap_or(part), known) {
                 (Part::Text(text), Some(id)) => self.desk.api.edit(to.chat, id, text).await.map(|()| id),
-                (Part::Text(text), None) => self.desk.api.send(to, &format!("{twice}{text}")).await,
+                (Part::Text(text), None) => {
+                    let buttons = questions::buttons(&self.outgoing.what);
+                    self.desk.api.send_with(to, &format!("{twice}{text}"), &buttons).await
+                }
                 (Part::File(file, size), _) => self.desk.api.send_file(to, file, *size, twice.trim_end()).await,
             };
             if let (Part::File(file, _), Err(Trouble::Refused { why }), None) = (part, &result, &instead)

@@ -96,11 +96,14 @@ def answer(session, text):
             tool = {"toolCallId": "1", "title": "rm -rf /", "kind": "execute"}
             answered = answers["p1"] = threading.Event()
             send(id="p1", method="session/request_permission", params={"sessionId": session, "toolCall": tool, "options": options})
-            answered.wait(30)
+            answered.wait(50)
             outcome = answers["p1 outcome"]
-            say(session, outcome.get("optionId", outcome["outcome"]))
+            log("outcome " + outcome.get("optionId", outcome["outcome"]))
             if outcome["outcome"] == "cancelled":
                 return "cancelled"
+            say(session, outcome["optionId"])
+            if words[1:] == ["linger"] and len((folder / "starts").read_text().split()) == 1:
+                return "cancelled" if cancelled[session].wait(30) else "end_turn"
         case "picture":
             say(session, "look")
             picture = {"type": "image", "data": "cGl4ZWxz", "mimeType": "image/png", "uri": "file:///tmp/map.png"}
