@@ -112,6 +112,31 @@ impl Model {
         questions
     }
 
+    /// Holds it that each of these questions reached it once: asked from its beginning once, and otherwise only to go on; and
+    /// gives the figures of that.
+    ///
+    /// # Panics
+    /// When one did not, or was asked anew more often than `again` allows over all of them.
+    pub fn assert_asked_once<'a>(&self, texts: impl IntoIterator<Item = &'a String>, again: usize) -> String {
+        let questions = self.questions();
+        let mut repeated = 0;
+        for text in texts {
+            let times = questions.get(text).copied().unwrap_or_default();
+            assert!(times.begun >= 1, "{text:?} never reached the model: {questions:#?}");
+            repeated += times.begun - 1;
+        }
+        assert!(repeated <= again, "{repeated} questions were asked anew: {questions:#?}");
+        let gone_on: usize = questions.values().map(|times| times.gone_on).sum();
+        let (begun, aborted) = (self.asked().len(), self.aborted());
+        format!("model calls begun {begun}, aborted {aborted}, gone on {gone_on}, repeated {repeated}")
+    }
+
+    /// The lines of a configuration that make it the agent.
+    #[must_use]
+    pub fn section(&self) -> String {
+        format!("[agent]\nkind = \"openai\"\n[agent.openai]\nbase_url = {:?}\nmodel = \"tiny\"\n", self.base_url())
+    }
+
     /// How long the calls took that were answered to their end, from the whole request to the last byte of the answer.
     #[must_use]
     pub fn took(&self) -> Vec<Duration> {
