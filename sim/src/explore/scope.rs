@@ -4,6 +4,7 @@
 
 use crate::subject::Subject;
 use crate::world::{Budget, Manner, Setting};
+use evergate_core::busy::Busy;
 use evergate_core::limits::Limits;
 use evergate_core::outbox::Uncertain;
 use evergate_core::supervisor::{Contract, Supervisor};
@@ -60,7 +61,7 @@ const fn shape(states: usize, edges: usize) -> Shape {
 }
 
 /// The rooms of `ci`.
-const CI: [Shape; 40] = [
+const CI: [Shape; 44] = [
     shape(146_212, 313_616),
     shape(83_230, 171_949),
     shape(83_230, 171_949),
@@ -98,6 +99,10 @@ const CI: [Shape; 40] = [
     shape(268_664, 737_937),
     shape(678_410, 1_590_250),
     shape(36_765, 71_243),
+    shape(642_227, 1_321_631),
+    shape(229_362, 496_197),
+    shape(686_183, 1_343_070),
+    shape(114_741, 215_297),
     shape(471_471, 1_430_565),
     shape(539_480, 1_874_043),
     shape(423_230, 1_194_526),
@@ -117,12 +122,18 @@ impl Room {
         if self.manners.contains(&Manner::DropsUncertain) { Uncertain::Drop } else { Uncertain::Report }
     }
 
+    fn busy(&self) -> Busy {
+        let policies = [(Manner::Interrupts, Busy::Interrupt), (Manner::Collects, Busy::Collect)];
+        let said = policies.into_iter().find(|(manner, _)| self.manners.contains(manner));
+        said.map_or(Busy::Queue, |(_, busy)| busy)
+    }
+
     /// What a subject is put into.
     #[must_use]
     pub fn setting<S: Subject>(&self, subject: S::Setting) -> Setting<S> {
         Setting {
             subject,
-            limits: Limits { uncertain: self.uncertain(), ..limits() },
+            limits: Limits { uncertain: self.uncertain(), busy: self.busy(), ..limits() },
             contract: Contract::of(self.supervisor),
             manners: self.manners.clone(),
             budget: self.budget,
@@ -259,8 +270,9 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 35 | systemd | X |
 /// | 36 | systemd | R, K, J and X on a platform that cannot tell a repeat |
 /// | 37 | supervise | the same, where what may have arrived is not sent again |
-/// | 38 | systemd | M, R, K and J with agents that ask their chat |
-/// | 39–41 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
+/// | 38, 39 | systemd | M, R, K and J with agents that ask their chat |
+/// | 40, 41 | supervise | M, K, J and R where what is said during a turn takes its place, or shares the next one |
+/// | 42–44 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
@@ -293,7 +305,10 @@ pub fn table() -> Vec<Scope> {
         }),
         with(room(Systemd, Size(1, 1, 1, 1, 1), &BLIND), |budget| (budget.lost_sends, budget.freezes) = (2, 1)),
         with(room(Evergate, Size(1, 1, 1, 1, 1), &DROPS), |budget| budget.lost_sends = 1),
-        room(Systemd, Size(1, 2, 1, 1, 1), &ASKS),
+        room(Systemd, Size(1, 2, 1, 1, 0), &ASKS),
+        room(Systemd, Size(1, 1, 1, 1, 1), &ASKS),
+        room(Evergate, Size(1, 3, 0, 1, 1), &[Manner::Interrupts, Manner::ChatStop]),
+        room(Evergate, Size(1, 3, 1, 1, 0), &[Manner::Collects, Manner::ChatRestart, Manner::AgentFails]),
     ]);
     let watched = [Manner::Climb, Manner::ClimbForced, Manner::Terminate];
     ci.extend([

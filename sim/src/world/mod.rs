@@ -135,6 +135,10 @@ pub enum Manner {
     Blind,
     /// What may have arrived is not sent again.
     DropsUncertain,
+    /// What is said during a turn takes its place.
+    Interrupts,
+    /// What is said during a turn shares the next one.
+    Collects,
 }
 
 /// What is the same in all states of one exploration.
