@@ -5,10 +5,10 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
 
 use evergate_sim::conform::{Finding, conform};
-use evergate_tests::PATIENCE;
 use evergate_tests::flight::assert_conformant;
 use evergate_tests::gateway::Gateway;
 use evergate_tests::oracle::Words;
+use evergate_tests::{PATIENCE, eventually};
 use serde_json::json;
 
 /// The effect that acks the first message of all.
@@ -26,6 +26,10 @@ fn a_log_over_kill_cut_and_restart_is_conformant_without_a_word_of_the_chats_and
     let log = gateway.flight_log();
     gateway.send("main", "take 2s to keep my secret", "1");
     gateway.await_running("main");
+    // The log is written behind the gateway.
+    let ends_whole = |text: &str| text.split_once(ACK).is_some_and(|(_, behind)| behind.lines().count() > 1);
+    let written = || fs::read_to_string(&log).ok().filter(|text| ends_whole(text));
+    eventually(PATIENCE, written).expect("the message that was acked is in the log");
     gateway.kill();
     // What a kill in the middle of a write leaves behind.
     let file = OpenOptions::new().write(true).open(&log).expect("it recorded");
