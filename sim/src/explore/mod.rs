@@ -113,9 +113,12 @@ impl Report {
     /// The rooms, by their numbers from 1, that have grown or shrunk since somebody counted.
     #[must_use]
     pub fn misshapen(&self, scope: &Scope) -> Vec<(usize, Shape, Shape)> {
-        let shapes = self.rooms.iter().zip(scope.shapes).enumerate();
+        let unknown = Shape { states: 0, edges: 0 };
+        let shapes = scope.shapes.iter().copied().chain(std::iter::repeat(unknown));
+        let rooms = if scope.shapes.is_empty() { &[] } else { self.rooms.as_slice() };
+        let shapes = rooms.iter().zip(shapes).enumerate();
         let now = |room: &Explored| Shape { states: room.states, edges: room.edges };
-        shapes.map(|(index, (room, shape))| (index + 1, *shape, now(room))).filter(|(_, was, is)| was != is).collect()
+        shapes.map(|(index, (room, shape))| (index + 1, shape, now(room))).filter(|(_, was, is)| was != is).collect()
     }
 
     /// The first thing that is broken, the room, and the way there.

@@ -61,7 +61,7 @@ const fn shape(states: usize, edges: usize) -> Shape {
 }
 
 /// The rooms of `ci`.
-const CI: [Shape; 44] = [
+const CI: [Shape; 51] = [
     shape(146_212, 313_616),
     shape(83_230, 171_949),
     shape(83_230, 171_949),
@@ -106,15 +106,23 @@ const CI: [Shape; 44] = [
     shape(471_471, 1_430_565),
     shape(539_480, 1_874_043),
     shape(423_230, 1_194_526),
+    shape(405_593, 1_092_692),
+    shape(215_519, 555_151),
+    shape(214_713, 553_130),
+    shape(214_713, 553_130),
+    shape(215_519, 555_151),
+    shape(214_713, 553_130),
+    shape(215_393, 553_810),
 ];
 /// The rooms of `seed`.
-const SEED: [Shape; 6] = [
+const SEED: [Shape; 7] = [
     shape(10_090, 19_129),
     shape(18_953, 32_781),
     shape(2_521, 4_385),
     shape(4_004, 7_310),
     shape(9_457, 16_101),
     shape(12_907, 37_946),
+    shape(443, 716),
 ];
 
 impl Room {
@@ -273,6 +281,7 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 38, 39 | systemd | M, R, K and J with agents that ask their chat |
 /// | 40, 41 | supervise | M, K, J and R where what is said during a turn takes its place, or shares the next one |
 /// | 42–44 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
+/// | 45–51 | each but supervise | R × K |
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
@@ -285,6 +294,7 @@ pub fn table() -> Vec<Scope> {
         room(Nobody, Size(1, 1, 1, 1, 0), &UNFIT),
         with(room(Evergate, Size(1, 1, 1, 1, 0), &BLIND), |budget| budget.lost_sends = 2),
         climbed(room(Evergate, Size(1, 0, 0, 1, 0), &climbs), 1),
+        room(Nobody, Size(1, 1, 0, 1, 0), &[Manner::Questions, Manner::Decides]),
     ];
     let mut ci: Vec<Room> = supervisors().map(|who| room(who, Size(1, 1, 1, 1, 1), &ALL)).collect();
     ci.extend(supervisors().map(|who| room(who, Size(3, 3, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));
@@ -316,6 +326,8 @@ pub fn table() -> Vec<Scope> {
         climbed(room(Systemd, Size(1, 0, 0, 1, 0), &climbs), 2),
         climbed(room(Evergate, Size(1, 1, 1, 0, 0), &watched), 1),
     ]);
+    let others = supervisors().filter(|who| *who != Evergate);
+    ci.extend(others.map(|who| room(who, Size(1, 1, 2, 2, 0), &WISHES)));
     let deep = supervisors().map(|who| {
         with(room(who, Size(3, 4, 2, 2, 1), &ALL), |budget| {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
