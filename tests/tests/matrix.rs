@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use evergate_tests::gateway::{Builder, Gateway};
 use evergate_tests::matrix::{Rooms, Synapse};
+use evergate_tests::model::Model;
 use evergate_tests::{PATIENCE, eventually, skipped};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 /// A homeserver with so many rooms; `None`, said aloud, where it cannot be had.
@@ -168,4 +170,54 @@ fn files_come_into_the_state_directory_and_go_out_as_what_they_are_once() {
     gateway.await_ready();
     is_answered(&rooms, "after the files");
     assert_eq!(rooms.ann.files(room).len(), 2, "nothing is sent again");
+}
+
+/// 24 messages, two a second, over three rooms; after the eighth the gateway is sent away by `/restart` or a signal, while the
+/// first room's turn of 12 seconds runs.
+#[test]
+fn what_24_messages_ask_the_model_is_asked_once_however_the_gateway_is_sent_away() {
+    let Some(rooms) = rooms("what_24_messages_ask_the_model_is_asked_once_however_the_gateway_is_sent_away", 3) else {
+        return;
+    };
+    let model = Model::echoing();
+    let matrix = rooms.synapse.borrow().section();
+    let gateway = Gateway::builder().config(&matrix).config(&model.section()).supervised(true).start();
+    rooms.await_bot();
+    for farewell in [None, Some(Signal::SIGTERM), Some(Signal::SIGKILL)] {
+        let name = farewell.map_or("RESTART", Signal::as_str);
+        let (before, mut said) = (gateway.generation(), Vec::new());
+        for number in 0..24 {
+            let text = if number == 0 { format!("take 12s {name} 0.") } else { format!("{name} {number}.") };
+            rooms.ann.say(&rooms.rooms[number % 3], &text, None);
+            said.push(text);
+            if number == 8 {
+                match farewell {
+                    None => drop(rooms.ann.say(&rooms.rooms[0], "/restart", None)),
+                    Some(signal) => gateway.signal(signal),
+                }
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        gateway.await_generation(before + 1);
+        let answers = |place: usize, text: &str| {
+            let wanted = format!("You said: {text}");
+            rooms.answers(place % 3).iter().filter(|answer| **answer == wanted).count()
+        };
+        for (place, text) in said.iter().enumerate() {
+            let answered = eventually(PATIENCE, || {
+                std::thread::sleep(Duration::from_millis(100));
+                (answers(place, text) > 0).then_some(())
+            });
+            assert!(answered.is_some(), "{text:?} is not answered: {:#?}", rooms.answers(place % 3));
+        }
+        for (place, text) in said.iter().enumerate() {
+            assert_eq!(answers(place, text), 1, "{text:?}: {:#?}", rooms.answers(place % 3));
+        }
+        // A kill may come while a quick question is with the model and nothing of its answer is on disk.
+        let again = usize::from(farewell == Some(Signal::SIGKILL));
+        println!(
+            "24 messages to a model over {name}: 24 answered once; so far {}",
+            model.assert_asked_once(&said, again)
+        );
+    }
 }
