@@ -13,6 +13,7 @@ use evergate_core::request::{Mode, Origin, Outcome, Signal, Wish};
 use evergate_core::session::{Quarantine, Session};
 use evergate_core::turn::{Turn, TurnState};
 use evergate_core::verdict::Verdict;
+use evergate_core::watchdog::Part;
 use evergate_core::work::{Awaited, Work};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -75,7 +76,11 @@ impl Driver {
             "restarts_being_checked": self.core.waiting_for_check(),
             "drain": self.drain_status(),
             "breaker": self.breaker_status(),
-            "journal": if self.core.journal_failing() { "failing" } else { "ok" },
+            "journal": match self.core.journal_failing() {
+                true => "failing",
+                false if self.pulse.is_slow(Part::Journal) => "slow",
+                false => "ok",
+            },
             "listen": self.listen,
             "platforms": self.switchboard.status(),
         })

@@ -4,6 +4,7 @@
 pub mod claim;
 mod dump;
 mod event;
+pub mod reader;
 mod rows;
 pub mod store;
 pub mod writer;

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Past(Forgetful, Vec<Said>);
 
 impl Memory for Past {
-    fn recall(&self, conversation: &Conversation) -> Option<Remembered> {
+    fn recall(&self, conversation: &Conversation) -> BoxFuture<Option<Remembered>> {
         self.0.recall(conversation)
     }
 
@@ -25,12 +25,12 @@ impl Memory for Past {
         self.0.keep(conversation, known)
     }
 
-    fn last_event(&self, _: &Conversation) -> u64 {
-        0
+    fn last_event(&self, _: &Conversation) -> BoxFuture<u64> {
+        Box::pin(std::future::ready(0))
     }
 
-    fn transcript(&self, _: &Conversation, _: &Remembered, _: u64) -> Vec<Said> {
-        self.1.clone()
+    fn transcript(&self, _: &Conversation, _: &Remembered, _: u64) -> BoxFuture<Vec<Said>> {
+        Box::pin(std::future::ready(self.1.clone()))
     }
 }
 

@@ -79,7 +79,7 @@ impl<'a> Asking<'a> {
         end: Instant,
     ) -> Result<Remarks, String> {
         let (key, system) = (settings.key.read()?, settings.read_system()?);
-        let (told, remarks) = conversation::messages(&*world.journal, settings, system.trim(), assignment)
+        let (told, remarks) = conversation::messages(&world.reader, settings, system.trim(), assignment)
             .await
             .map_err(|error| error.to_string())?;
         let client = Client::new(Arc::clone(&world.environment), settings.base.clone(), Trust::system());

@@ -4,6 +4,7 @@
 use super::super::Assignment;
 use super::Settings;
 use super::remarks::{self, Remarks};
+use crate::journal::reader::Reader;
 use crate::journal::{Journal, JournalError};
 use evergate_core::id::MessageId;
 use serde_json::{Value, json};
@@ -38,10 +39,10 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// Reads the conversation of the assignment's session up to its turn, as much as fits into `room` tokens.
-    pub(super) async fn read(journal: &dyn Journal, of: &Assignment, room: u64) -> Result<Self, JournalError> {
+    /// Reads the conversation of a session up to a turn, as much as fits into `room` tokens.
+    fn read(journal: &dyn Journal, session: &str, before: u64, room: u64) -> Result<Self, JournalError> {
         let mut past = Self::default();
-        let Some(session) = journal.session(&of.session)? else { return Ok(past) };
+        let Some(session) = journal.session(session)? else { return Ok(past) };
         // The turns up to this one belong to an earlier conversation.
         let (mut over, mut opened, mut after) = (0, 0, 0);
         loop {
@@ -54,12 +55,10 @@ impl Past {
                 match event.name() {
                     "turn" => opened = opened.max(turn),
                     "notice" if data["conversation"].is_u64() => (past, over) = (Self::default(), opened),
-                    "reply" if turn > over && turn < of.turn => past.add(exchange(journal, &data)?, room),
+                    "reply" if turn > over && turn < before => past.add(exchange(journal, &data)?, room),
                     _ => {}
                 }
             }
-            // A long conversation must not hold up everybody else's.
-            tokio::task::yield_now().await;
         }
     }
 
@@ -88,14 +87,15 @@ fn exchange(journal: &dyn Journal, reply: &Value) -> Result<(String, String), Jo
 /// The messages of a request: the past, the question, and what has been said of the answer; and what the reader of the answer
 /// has to know about them.
 pub(super) async fn messages(
-    journal: &dyn Journal,
+    reader: &Reader,
     settings: &Settings,
     system: &str,
     assignment: &Assignment,
 ) -> Result<(Vec<Value>, Remarks), JournalError> {
     let fixed = tokens(system) + tokens(&assignment.prompt) + tokens(&assignment.said) + tokens(GO_ON);
     let room = settings.context_tokens.saturating_sub(fixed);
-    let past = Past::read(journal, assignment, room).await?;
+    let (session, turn) = (assignment.session.clone(), assignment.turn);
+    let past = reader.read(move |journal| Past::read(journal, &session, turn, room)).await?;
     let (mut messages, mut remarks) = (Vec::new(), Remarks::default());
     let mut say = |role: &str, text: &str| messages.push(json!({"role": role, "content": text}));
     if !system.is_empty() {

@@ -15,7 +15,7 @@ use super::{Agent, Assignment, End, Report, Wish, report_end};
 use crate::driver::handle::Handle;
 use crate::environment::{BoxFuture, Environment};
 use crate::http::Base;
-use crate::journal::Journal;
+use crate::journal::reader::Reader;
 use crate::secret::Secret;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -112,7 +112,7 @@ pub struct OpenAiAgent {
 #[derive(Clone)]
 struct World {
     environment: Arc<dyn Environment>,
-    journal: Arc<dyn Journal>,
+    reader: Reader,
 }
 
 impl OpenAiAgent {
@@ -140,9 +140,8 @@ impl Agent for OpenAiAgent {
 
     fn meet(&self, gateway: &Handle) {
         // The same gateway again after a reload.
-        let _known = self
-            .world
-            .set(World { environment: Arc::clone(&gateway.environment), journal: Arc::clone(&gateway.journal) });
+        let world = World { environment: Arc::clone(&gateway.environment), reader: gateway.reader.clone() };
+        let _known = self.world.set(world);
     }
 
     fn continues(&self) -> bool {

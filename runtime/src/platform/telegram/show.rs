@@ -54,8 +54,8 @@ impl Shown {
     }
 
     /// What is kept under a key.
-    pub fn kept(port: &Port, row: &str) -> Self {
-        let text = port.kept(row).unwrap_or_else(|error| {
+    pub async fn kept(port: &Port, row: &str) -> Self {
+        let text = port.kept(row).await.unwrap_or_else(|error| {
             tracing::warn!(platform = super::NAME, %error, "what is shown already cannot be read, and is said anew");
             None
         });
@@ -110,7 +110,8 @@ pub struct Show {
     /// Its turn.
     pub turn: u64,
     to: Address,
-    shown: Shown,
+    /// The messages that show it; what is kept of them is read before the first change.
+    shown: Option<Shown>,
     /// What those messages say.
     texts: Vec<String>,
     next_at: Instant,
@@ -128,7 +129,7 @@ impl Show {
         Some(Self {
             turn,
             to,
-            shown: Shown::kept(&desk.port, &Shown::row_of_turn(turn)),
+            shown: None,
             texts: Vec::new(),
             next_at: now + FIRST,
             typing_at: now + TYPING_FIRST,
@@ -175,14 +176,19 @@ impl Show {
     }
 
     async fn put(&mut self, desk: &Desk, number: usize, part: String) -> Result<(), Trouble> {
-        match self.shown.ids.get(number) {
+        let row = Shown::row_of_turn(self.turn);
+        let shown = match &mut self.shown {
+            Some(shown) => shown,
+            none => none.insert(Shown::kept(&desk.port, &row).await),
+        };
+        match shown.ids.get(number) {
             Some(id) => desk.api.edit(self.to.chat, *id, &part).await?,
             None => {
                 let to = if number == 0 { self.to } else { Address { reply_to: None, ..self.to } };
                 let id = desk.api.send(to, &part).await?;
-                self.shown.ids.push(id);
-                let row = (Shown::row_of_turn(self.turn), Some(self.shown.text()));
-                if let Err(why) = desk.port.keep([row]).await {
+                shown.ids.push(id);
+                let text = Some(shown.text());
+                if let Err(why) = desk.port.keep([(row, text)]).await {
                     tracing::debug!(
                         platform = super::NAME,
                         why,
@@ -204,7 +210,7 @@ impl Show {
                 self.next_at = self.next_at.max(desk.port.environment().now() + length);
             }
             Trouble::Refused { why } if gone(&why) => {
-                self.shown.ids.clear();
+                self.shown = self.shown.take().map(|shown| Shown { ids: Vec::new(), ..shown });
                 self.given_up = true;
             }
             Trouble::NotDone(_) => {}
@@ -215,8 +221,8 @@ impl Show {
         }
     }
 
-    /// What it has become.
-    pub fn into_shown(self) -> Shown {
+    /// What it has become; `None` where what is kept still holds.
+    pub fn into_shown(self) -> Option<Shown> {
         self.shown
     }
 }
