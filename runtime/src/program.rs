@@ -312,7 +312,7 @@ fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> E
         Ok(verdict) => end(successor, verdict),
         Err(error) => {
             if tracing::enabled!(tracing::Level::ERROR) {
-                tracing::error!(%error, "the gateway cannot start");
+                tracing::error!(%error, "{}", error.what());
             } else {
                 logging::complain(&error);
             }

@@ -105,6 +105,15 @@ const MISTAKE: u8 = 70;
 const DISK: u8 = 74;
 
 impl StartError {
+    /// What has come to nothing, for the log.
+    #[must_use]
+    pub const fn what(&self) -> &'static str {
+        match self {
+            Self::Broke { .. } => "the gateway broke",
+            _ => "the gateway cannot start",
+        }
+    }
+
     /// The exit status that has a supervisor try again, where that may help; `None` when somebody has to mend something
     /// first. A disk that is full for a while must not leave a gateway dead that a crash took down meanwhile.
     #[must_use]
@@ -136,6 +145,7 @@ pub fn run(
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(unusable)?;
     let state_dir = std::fs::canonicalize(state_dir).map_err(unusable)?;
     let faults = Faults::new(&config.debug);
+    let trial = successor.trial.clone();
     let outside = Outside::new(config, load, &state_dir, successor)?;
     faults.passed(StartStage::BeforeLock);
     let mut claim = Claim::take(&state_dir, PREDECESSOR)?;
@@ -155,7 +165,12 @@ pub fn run(
     let lived = catch_unwind(AssertUnwindSafe(|| runtime.block_on(living)));
     // Whatever still runs on the loop (a name look-up, say) must not hold up the end.
     runtime.shutdown_background();
-    lived.unwrap_or_else(|panic| Err(broke(&*panic, &pulse, &state_dir)))
+    lived.unwrap_or_else(|panic| {
+        if pulse.ready() {
+            trial.ready();
+        }
+        Err(broke(&*panic, &pulse, &state_dir))
+    })
 }
 
 /// The loop broke: whoever comes next is told of what.

@@ -8,6 +8,7 @@ use evergate_tests::events::Event;
 use evergate_tests::gateway::{Builder, Gateway};
 use evergate_tests::oracle::Words;
 use evergate_tests::{PATIENCE, process, skipped};
+use nix::sys::signal::Signal;
 use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -186,12 +187,14 @@ fn outlasts(disk: &Disk, builder: Builder) -> (Gateway, Vec<(String, String)>) {
     let first = gateway.send("main", "before", "1");
     gateway.await_running("main");
     let mut still = disk.stand_still(STANDS_STILL);
+    // The loop says what came of it in the log.
+    gateway.signal(Signal::SIGHUP);
     let told = std::thread::scope(|scope| {
         let meanwhile = scope.spawn(|| gateway.send_before("other", "meanwhile", "2", Instant::now() + 3 * PATIENCE));
         let mut told = Vec::new();
         while still.try_wait().expect("it is our child").is_none() {
             std::thread::sleep(Duration::from_millis(200));
-            let status = gateway.try_status().expect("the status is told all the time");
+            let status = gateway.try_status().unwrap_or_default();
             told.push(["phase", "journal"].map(|key| status[key].as_str().unwrap_or_default().to_owned()).into());
         }
         gateway.await_reply("main", first, PATIENCE);
@@ -213,8 +216,11 @@ fn a_disk_that_writes_nothing_for_30_s_is_waited_for_and_the_status_says_so() {
     };
     let state = disk.path().join("state");
     let (_gateway, told) = outlasts(&disk, Gateway::builder().state_dir(&state));
-    let slow = told.iter().filter(|(phase, journal)| phase == "serving" && journal == "slow").count();
-    assert!(slow > 50, "the loop serves on, and says what it waits for: {told:?}");
+    let slow = told.iter().filter(|(_, journal)| journal == "slow").count();
+    assert!(
+        slow > 50 && told.iter().all(|(phase, _)| phase == "serving"),
+        "the loop serves on, and says what it waits for: {told:?}"
+    );
 }
 
 /// The log is on the same disk, so the loop itself stands still at its next line, and so would a watchdog that said what it
@@ -227,7 +233,8 @@ fn a_loop_that_waits_for_its_log_is_not_killed_by_the_watchdog_inside_or_outside
     };
     let builder = Gateway::builder_in(&disk.path()).supervised(true).config("[log]\nlevel = \"debug\"");
     let (gateway, told) = outlasts(&disk, builder);
-    let stuck = told.iter().filter(|(phase, _)| phase == "stuck").count();
-    assert!(stuck > 20, "the loop stood still, and the status said so: {told:?}");
+    // Whoever is asked writes into the log as well: nobody may answer at all.
+    let serving = told.iter().filter(|(phase, _)| phase == "serving").count();
+    assert!(serving < told.len() / 2, "the loop stood still: {told:?}");
     assert!(gateway.log().contains("\"part\":\"loop\""), "{}", gateway.log());
 }

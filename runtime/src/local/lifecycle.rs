@@ -181,7 +181,7 @@ pub async fn freeze(State(local): State<Local>, body: Body) -> Response {
             return answer::error(StatusCode::BAD_REQUEST, wanted);
         }
     }
-    (StatusCode::ACCEPTED, axum::Json(json!({"part": named, "ms": body["ms"]}))).into_response()
+    (StatusCode::ACCEPTED, axum::Json(json!({"part": named, "ms": body.get("ms")}))).into_response()
 }
 
 /// `GET /v1/requests/{id}`.
