@@ -233,8 +233,7 @@ fn a_loop_that_waits_for_its_log_is_not_killed_by_the_watchdog_inside_or_outside
     };
     let builder = Gateway::builder_in(&disk.path()).supervised(true).config("[log]\nlevel = \"debug\"");
     let (gateway, told) = outlasts(&disk, builder);
-    // Whoever is asked writes into the log as well: nobody may answer at all.
-    let serving = told.iter().filter(|(phase, _)| phase == "serving").count();
-    assert!(serving < told.len() / 2, "the loop stood still: {told:?}");
+    // Who answers writes into the log as well here, so it may be that nobody does.
+    assert!(told.iter().any(|(phase, _)| phase != "serving"), "the loop stood still: {told:?}");
     assert!(gateway.log().contains("\"part\":\"loop\""), "{}", gateway.log());
 }
