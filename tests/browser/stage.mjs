@@ -56,7 +56,11 @@ export async function until(what, limitMs, probe) {
   throw new Error(`waited ${limitMs} ms in vain for ${what}`);
 }
 
-export async function photograph(page, name) { if (SHOTS) await page.screenshot({ path: join(SHOTS, `${name}.png`) }); }
+export async function photograph(page, name) {
+  if (!SHOTS) return;
+  await page.waitForTimeout(400); // a change of the width slides the list of sessions away
+  await page.screenshot({ path: join(SHOTS, `${name}.png`) });
+}
 
 /** Comes in by the one-time link and opens a session that nobody has used. */
 export async function enter(page) {
@@ -99,7 +103,7 @@ export async function play(scene) {
       executablePath, headless: true, timeout: 20_000,
       args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
     });
-    const page = await browser.newPage();
+    const page = await (await browser.newContext()).newPage();
     page.setDefaultTimeout(10_000);
     const complaints = [];
     page.on('pageerror', error => complaints.push(error.message));
