@@ -22,7 +22,7 @@ impl Room {
     /// The same for the explorer.
     #[must_use]
     pub fn to_explore(&self) -> scope::Room {
-        scope::Room { supervisor: self.supervisor, budget: self.budget, manners: self.manners.to_vec() }
+        scope::Room { supervisor: self.supervisor, variant: None, budget: self.budget, manners: self.manners.to_vec() }
     }
 }
 
