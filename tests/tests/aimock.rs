@@ -94,15 +94,7 @@ fn cut(test: &str, keys: &str, blow: impl FnOnce(&Gateway)) {
     let Some(model) = aimock(test, &fixtures, Duration::from_millis(150)) else { return };
     let gateway = gateway(&model, keys).supervised(true).start();
     let message = gateway.send("main", "count", "count");
-    let deadline = Instant::now() + PATIENCE;
-    let mut stream = EventStream::open(gateway.address(), &gateway.token(), "main", None).expect("the gateway serves");
-    let mut seen = String::new();
-    while !seen.contains("sechs") {
-        let event = stream.next(deadline).expect("the gateway lives").unwrap_or_else(|| panic!("only {seen:?}"));
-        if event.is("delta") {
-            seen.push_str(event.text());
-        }
-    }
+    gateway.await_said("main", "sechs");
     let before = gateway.generation();
     blow(&gateway);
     gateway.await_generation(before + 1);
