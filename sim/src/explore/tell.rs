@@ -130,6 +130,7 @@ fn head(telling: &mut Telling, now: u64, step: &Step) {
             (Lane::People, format!("the agent of {turn} asks for a restart, and a child of it waits for that"))
         }
         Action::AgentQuestions { turn } => (Lane::People, format!("the agent of {turn} asks its chat")),
+        Action::AgentGetsOn { turn } => (Lane::People, format!("the agent of {turn} gets on")),
         Action::Reclaimed { turn } => (Lane::People, format!("nothing of {turn} is alive any more")),
         Action::Sent { delivery } => (Lane::People, format!("{delivery} arrives")),
         Action::LoseSend { delivery, arrives: true } => {
