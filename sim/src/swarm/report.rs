@@ -1,5 +1,7 @@
 //! What a swarm has found, for people and for programs.
 
+use super::Options;
+use super::config::{Config, Planted};
 use super::healing::Lived;
 use super::marks::{Mark, Marks};
 use crate::story::Broken;
@@ -18,6 +20,8 @@ pub struct Summary {
     pub seed: u64,
     /// How many runs there were.
     pub runs: u64,
+    /// The mistake that was put into each.
+    pub planted: Option<Planted>,
     /// Inputs that the core handled, of both lives of each run.
     pub inputs: u64,
     /// Generations that began, of one life of each run.
@@ -44,10 +48,11 @@ pub struct Found {
 }
 
 impl Summary {
-    pub(super) fn new(seed: u64, runs: u64) -> Self {
+    pub(super) fn new(&Options { seed, runs, planted, .. }: &Options) -> Self {
         Self {
             seed,
             runs,
+            planted,
             inputs: 0,
             generations: 0,
             most_generations: 0,
@@ -122,10 +127,11 @@ impl fmt::Display for Summary {
             writeln!(f, "reached too rarely, {} times and not {floor}: {}", self.marks.count(mark), mark.name())?;
         }
         for Found { seed, broken, trace } in &self.found {
-            let config = super::Config::drawn(*seed).line();
+            let config = Config { planted: self.planted, ..Config::drawn(*seed) }.line();
+            let planted = self.planted.map_or_else(String::new, |planted| format!(" --plant {}", planted.name()));
             writeln!(f, "\nseed {seed} breaks {}: {}", broken.invariant, broken.what)?;
             writeln!(f, "  configuration: {config}")?;
-            writeln!(f, "  again: evergate-sim swarm --seed {seed} --runs 1")?;
+            writeln!(f, "  again: evergate-sim swarm --seed {seed} --runs 1{planted}")?;
             if let Some(trace) = trace {
                 writeln!(f, "  made smaller: evergate-sim replay {}", trace.display())?;
             }
