@@ -151,7 +151,7 @@ fn what_cannot_be_read_is_65_and_a_sentence() {
     }
     refused(&["replay", "no-such-file"], 65, &["there is no such file", "a seed is a whole number"]);
 
-    fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(&path).is_ok() {
         eprintln!("SKIPPED a file without read permission: this user may read every file");
         return;
