@@ -112,6 +112,12 @@ impl Model {
         questions
     }
 
+    /// Forgets what it was asked so far.
+    pub fn count_anew(&self) {
+        locked(&self.shared.asked).clear();
+        self.shared.aborted.store(0, SeqCst);
+    }
+
     /// Holds it that each of these questions reached it once: asked from its beginning once, and otherwise only to go on; and
     /// gives the figures of that.
     ///
@@ -232,7 +238,9 @@ fn hear(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Value>> {
     let (mut length, mut lines) = (0, 0);
     loop {
         let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
+        // Between two requests a client may go as it likes, or stay away for long.
+        let heard = if lines == 0 { reader.read_line(&mut line).unwrap_or(0) } else { reader.read_line(&mut line)? };
+        if heard == 0 {
             return Ok(None);
         }
         lines += 1;

@@ -128,6 +128,41 @@ fn an_agent_that_crashes_fails_its_turn_only() {
     gateway.assert_answered_once(&[crash], Words::Any);
 }
 
+/// What its chat is told when an agent misbehaves in this way; the next answer is that of an agent in good order.
+fn misbehaves(test: &str, manners: &[&str], keys: &str, prompt: &str, telling: &str) {
+    let Some(builder) = own(test, manners, keys) else { return };
+    let gateway = builder.start();
+    let bad = gateway.send("main", prompt, prompt);
+    let log = gateway.events("main", None, "a notice", |events| events.last().is_some_and(|event| event.is("notice")));
+    assert!(log.last().is_some_and(|notice| notice.text().contains(telling)), "{log:#?}");
+    if manners.is_empty() {
+        assert!(reply(&gateway, "other", "and now").ends_with("and now"));
+    }
+    assert_eq!(gateway.status()["phase"], "serving");
+    gateway.assert_answered_once(&[bad], Words::Any);
+}
+
+#[test]
+fn an_agent_that_speaks_garbage_fails_its_turn_and_another_is_started() {
+    misbehaves("an_agent_that_speaks_garbage", &[], "", "garbage", "something else than the Agent Client Protocol");
+}
+
+#[test]
+fn an_agent_that_floods_fails_its_turn_only() {
+    misbehaves("an_agent_that_floods", &[], "max_reply_bytes = 10000", "flood", "raise agent.acp.max_reply_bytes");
+}
+
+#[test]
+fn an_agent_that_never_introduces_itself_fails_its_turn_and_the_gateway_serves() {
+    misbehaves(
+        "an_agent_that_never_introduces_itself",
+        &["mute"],
+        "start = \"1s\"",
+        "hello",
+        "has not answered `initialize`",
+    );
+}
+
 #[test]
 fn a_stop_in_the_chat_cancels_the_turn_and_the_agent_goes_on_for_the_others() {
     let Some(builder) = own("a_stop_in_the_chat_cancels_the_turn", &["loads"], "") else { return };
