@@ -25,7 +25,7 @@ fn the_smallest_scope_has_the_states_and_edges_that_it_had_and_nothing_in_it_is_
     let table = table();
     let scope = table.iter().find(|scope| scope.name == "seed").expect("there is such a scope");
     for (room, shape) in scope.rooms.iter().zip(scope.shapes) {
-        let graph = graph::explore(&room.setting::<Gateway>(()), 1, usize::MAX);
+        let graph = graph::explore(&room.setting::<Gateway>(()), 1, |_| false);
         let found = graph.found.clone().or_else(|| liveness::broken(&graph));
         assert!(found.is_none(), "{:?}: {found:?}", room.supervisor);
         assert_eq!(Shape { states: graph.states(), edges: graph.edges() }, *shape, "{room:?}");

@@ -228,15 +228,22 @@ pub struct Terms {
     pub stopping: bool,
 }
 
+impl Terms {
+    /// What a unit's properties come to. `None` when they say nothing of when it kills.
+    #[must_use]
+    pub fn of(state: &UnitState) -> Option<Self> {
+        Some(Self {
+            stop_limit: StopLimit::parse(state.get("TimeoutStopUSec"))?,
+            keeps_sockets: state.get("FileDescriptorStoreMax").parse().is_ok_and(|most: u32| most > 0),
+            starts_again: state.revives(Death::Exited(RESTART)) && !state.limits_starts(),
+            stopping: state.get("ActiveState") == "deactivating",
+        })
+    }
+}
+
 /// The terms that really hold for our unit. `None` when systemd cannot be asked within `timeout`.
 pub async fn terms(timeout: Duration) -> Option<Terms> {
-    let state = ask(timeout).await?;
-    Some(Terms {
-        stop_limit: StopLimit::parse(state.get("TimeoutStopUSec"))?,
-        keeps_sockets: state.get("FileDescriptorStoreMax").parse().is_ok_and(|most: u32| most > 0),
-        starts_again: state.revives(Death::Exited(RESTART)) && !state.limits_starts(),
-        stopping: state.get("ActiveState") == "deactivating",
-    })
+    Terms::of(&ask(timeout).await?)
 }
 
 /// Asks for our unit until there is an answer or `timeout` is over.

@@ -75,7 +75,7 @@ fn help_and_version_are_what_was_asked_for_and_no_command_is_64_with_the_help() 
         assert!(help.contains(&format!("Usage: evergate-sim {command}")), "{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
     }
-    for status in ["0", "1", "2", "64", "65"] {
+    for status in ["0", "1", "2", "3", "64", "65"] {
         assert!(out.contains(&format!("\n  {status:<4}")), "{status} is not in\n{out}");
     }
     let (status, out, _) = sim(&["--version"]);

@@ -8,7 +8,7 @@ use evergate_sim::naive::{hunt, room};
 use std::collections::BTreeSet;
 
 /// The steps of a shortest way to each flaw.
-const STEPS: [(&str, usize); 47] = [
+const STEPS: [(&str, usize); 49] = [
     ("self-wait", 6),
     ("clean-exit", 5),
     ("marked-after-timeout", 5),
@@ -52,6 +52,8 @@ const STEPS: [(&str, usize); 47] = [
     ("told-before-decided", 8),
     ("asked-again", 14),
     ("waits-for-people", 8),
+    ("collected-again", 12),
+    ("only-last-is-kept", 10),
     ("kills-by-number", 12),
     ("any-generation-counts", 5),
     ("starts-beside", 8),
@@ -59,7 +61,7 @@ const STEPS: [(&str, usize); 47] = [
 ];
 
 /// The states and edges of each room.
-const ROOMS: [(&str, usize, usize); 19] = [
+const ROOMS: [(&str, usize, usize); 20] = [
     ("talk", 649, 1_085),
     ("queued", 3_330, 6_832),
     ("bad-disk", 72, 113),
@@ -78,6 +80,7 @@ const ROOMS: [(&str, usize, usize); 19] = [
     ("deadly", 12_483, 26_482),
     ("frozen", 1_474, 2_521),
     ("questioned", 110_715, 217_151),
+    ("collected", 6_209, 11_430),
     ("climbed", 23_552, 70_484),
 ];
 
@@ -98,7 +101,7 @@ fn each_known_flaw_is_found_on_a_shortest_way_by_the_rule_that_it_breaks() {
 fn without_flaws_nothing_is_found_in_any_room() {
     let rooms = hunt::flawless(2);
     for (room, explored) in &rooms {
-        assert!(explored.found.is_none() && !explored.cut, "{}: {:?}", room.name, explored.found);
+        assert!(explored.found.is_none() && explored.cut.is_none(), "{}: {:?}", room.name, explored.found);
     }
     let sizes: Vec<(&str, usize, usize)> =
         rooms.iter().map(|(room, explored)| (room.name, explored.states, explored.edges)).collect();

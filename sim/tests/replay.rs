@@ -136,14 +136,14 @@ fn a_lying_disk_in_the_harbor_is_found_and_replayed() {
     let mut trace = read(&path);
     trace.config["disk"] = json!("honest");
     let (status, out, err) = replayed(&path, &trace);
-    assert_eq!(status, 2, "{out}");
+    assert_eq!(status, 3, "{out}");
     assert!(err.contains("it does not happen again: the trace names "), "{err}");
     assert!(err.contains("; the first difference is step ") && err.lines().count() == 1, "{err}");
     assert!(out.ends_with("No rule broke.\n"), "{out}");
 }
 
 #[test]
-fn a_failure_that_is_gone_is_2_and_a_sentence_and_the_story_of_what_happens_instead() {
+fn a_failure_that_is_gone_is_3_and_a_sentence_and_the_story_of_what_happens_instead() {
     let folder = tempfile::tempdir().unwrap();
     for (name, rule) in
         [("ack-before-sync", "ACK"), ("clean-exit", "EXIT"), ("resumed-for-ever", "QUAR"), ("error-uncaught", "PANIC")]
@@ -152,7 +152,7 @@ fn a_failure_that_is_gone_is_2_and_a_sentence_and_the_story_of_what_happens_inst
         let mut trace = read(&path);
         trace.config["subject"] = json!("naive:");
         let (status, out, err) = replayed(&path, &trace);
-        assert_eq!(status, 2, "{name}: {out}");
+        assert_eq!(status, 3, "{name}: {out}");
         let step = named(&trace).step;
         let says = format!("it does not happen again: the trace names {rule} at step {step} (");
         assert!(err.contains(&says) && err.lines().count() == 1, "{err}");
@@ -163,7 +163,7 @@ fn a_failure_that_is_gone_is_2_and_a_sentence_and_the_story_of_what_happens_inst
     let mut trace = read(&path);
     trace.config["subject"] = json!("naive:");
     let (status, _, err) = replayed(&path, &trace);
-    assert!(status == 2 && err.contains("the trace names FINITE at step 2 "), "{err}");
+    assert!(status == 3 && err.contains("the trace names FINITE at step 2 "), "{err}");
 }
 
 #[test]
@@ -181,19 +181,19 @@ fn a_trace_that_somebody_has_changed_is_noticed() {
 
     // What is not possible there.
     let (status, out, err) = changed(0, &|step| step["action"] = json!("commit"));
-    assert_eq!(status, 2, "{actions:?}: {out}");
+    assert_eq!(status, 3, "{actions:?}: {out}");
     assert!(err.contains("step 1 of the trace can no longer be taken: Commit is not possible there"), "{err}");
     let (status, _, err) = changed(1, &|step| step["dies_after"] = json!(9));
-    assert!(status == 2 && err.contains("step 2 of the trace can no longer be taken: "), "{err}");
+    assert!(status == 3 && err.contains("step 2 of the trace can no longer be taken: "), "{err}");
     assert!(err.contains("and so no death after 9"), "{err}");
     let (status, _, err) = changed(1, &|step| step["commit"] = json!("kept"));
-    assert!(status == 2 && err.contains("no commit is under way there that could be Kept"), "{err}");
+    assert!(status == 3 && err.contains("no commit is under way there that could be Kept"), "{err}");
 
     // A step too few, with what it counts made right.
     let mut fewer = trace.clone();
     fewer.steps.pop();
     let (status, _, err) = replayed(&path, &fewer);
-    assert!(status == 2 && err.contains(&format!("at step {}", last + 1)), "{err}");
+    assert!(status == 3 && err.contains(&format!("at step {}", last + 1)), "{err}");
 
     // What is told of a step.
     let mut other = trace.clone();

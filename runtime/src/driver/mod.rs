@@ -551,6 +551,7 @@ impl Driver {
         if let Record::QuestionAsked { question, turn, key } = &record {
             self.texts.name_question(*question, *turn, *key);
         }
+        self.date_question(&record);
         let body = match &record {
             Record::GenerationBegun { .. } => Body::Owner(Box::new(self.owner.clone())),
             Record::DeliveryOwed { session, content, .. } => {

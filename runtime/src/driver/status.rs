@@ -36,7 +36,7 @@ impl Driver {
                 let elapsed = self.runs.get(*id).map(|run| (now - run.started).as_millis() as u64);
                 json!({
                     "turn": id, "session": session, "state": turn_state(turn, breaker), "attempt": turn.attempt,
-                    "messages": turn.messages, "elapsed_ms": elapsed,
+                    "messages": turn.messages, "elapsed_ms": elapsed, "asks": self.open_questions(turn),
                 })
             })
             .collect();
@@ -126,6 +126,7 @@ impl Driver {
                 Awaited::Requester { until } => {
                     format!("it asked for this; {} s grace", (until - drain.since).as_secs_f32())
                 }
+                Awaited::Stalled { .. } if self.asks(item.work) => "it waits for a person's word".to_owned(),
                 Awaited::Stalled { .. } => "shows no progress".to_owned(),
                 Awaited::No => "being sent".to_owned(),
             };
@@ -139,10 +140,17 @@ impl Driver {
         json!({"waiting_for": waiting, "remaining_ms": remaining, "verdict": drain.verdict.to_string()})
     }
 
+    /// Whether a turn waits for a person.
+    fn asks(&self, work: Work) -> bool {
+        let Work::Turn(turn) = work else { return false };
+        self.core.turns().get(&turn).is_some_and(Turn::waits_for_a_decision)
+    }
+
     /// What sessions are doing, those that are not idle.
     pub(super) fn doing(&self) -> HashMap<SessionId, &'static str> {
         let word = |session: &Session| match (session.standing, session.turn) {
             (Quarantine::SetAside, _) => Some("quarantined"),
+            (Quarantine::Free, Some(turn)) if self.asks(Work::Turn(turn)) => Some("asking"),
             (Quarantine::Free, Some(_)) => Some("running"),
             (Quarantine::Free, None) if !session.queue.is_empty() => Some("queued"),
             (Quarantine::Free, None) => None,

@@ -148,15 +148,14 @@ struct Chunk<S: Subject> {
 /// A numbered state that is still to be expanded.
 type Open<S> = (u32, World<S>);
 
-/// Explores everything, or until a violation is found, or until there are more states than `limit`.
-pub fn explore<S: Subject>(setting: &Setting<S>, threads: usize, limit: usize) -> Graph {
+/// Explores everything, or until a violation is found, or until `enough` says so of the number of states.
+pub fn explore<S: Subject>(setting: &Setting<S>, threads: usize, mut enough: impl FnMut(usize) -> bool) -> Graph {
     let memory = Memory::new(setting.clone());
     let desks = (0..threads.max(1)).map(|_| Desk::new(&memory)).collect();
     let mut search = Search { desks, graph: Graph::default(), shards: Vec::new(), spare: Mutex::default() };
     search.shards.resize_with(SHARDS, Shard::default);
     let (mut level, mut next) = (search.begin(), Vec::new());
-    while !level.is_empty() && search.graph.found.is_none() && search.graph.parents.len() <= limit {
-        search.expand(&level, &mut next);
+    while !level.is_empty() && search.graph.found.is_none() && search.expand(&level, &mut next, &mut enough) {
         std::mem::swap(&mut level, &mut next);
         next.clear();
         search.graph.depth += usize::from(!level.is_empty());
@@ -188,13 +187,17 @@ impl<S: Subject> Search<'_, S> {
         vec![(0, world)]
     }
 
-    /// One level: all states that one more step leads to and that were not known.
-    fn expand(&mut self, level: &[Open<S>], next: &mut Vec<Open<S>>) {
+    /// One level: all states that one more step leads to and that were not known. Says whether it saw the whole level.
+    fn expand(&mut self, level: &[Open<S>], next: &mut Vec<Open<S>>, enough: &mut impl FnMut(usize) -> bool) -> bool {
         for batch in level.chunks(BATCH) {
+            if enough(self.graph.parents.len()) {
+                return false;
+            }
             let chunks = self.successors(batch);
             self.sort_in(&chunks);
             self.number(batch, chunks, next);
         }
+        true
     }
 
     /// Takes every step from every state of a batch, on all threads.

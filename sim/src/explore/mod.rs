@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod alike;
+pub mod bounds;
 mod fate;
 pub mod graph;
 pub mod liveness;
@@ -10,6 +11,7 @@ pub mod liveness;
 mod restless;
 pub mod scope;
 mod tell;
+mod variants;
 
 use crate::naive::flaw::{Flaw, Flaws};
 use crate::naive::gateway::Naive;
@@ -18,15 +20,13 @@ use crate::story::{Broken, Moment, Story};
 use crate::subject::Subject;
 use crate::trace::{self, Named, Trace, TraceError};
 use crate::world::action::Step;
+use bounds::{Bound, Bounds};
 use evergate_core::gateway::Gateway;
 use evergate_core::invariant::Invariant;
 use scope::{Room, Scope, Shape};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::{Duration, Instant};
-
-/// More states than this and a room is given up: its bounds are too wide for this machine's memory.
-const MOST_STATES: usize = 60_000_000;
 
 /// What was found in one room.
 #[derive(Clone, Debug)]
@@ -45,16 +45,25 @@ pub struct Explored {
     pub looked: Vec<(Invariant, u64)>,
     /// What is broken, and the steps that lead there.
     pub found: Option<(Broken, Vec<Step>)>,
-    /// Whether there were too many states to see them all.
-    pub cut: bool,
+    /// The bound at which it was given up, if it was: then not all states were seen, and it is no proof.
+    pub cut: Option<Bound>,
 }
 
 /// Explores one room with a subject.
 pub fn explore_room<S: Subject>(room: &Room, subject: &S::Setting, threads: usize) -> Explored {
+    explore_within::<S>(room, subject, threads, &Bounds::default())
+}
+
+/// The same, and gives it up at these bounds.
+pub fn explore_within<S: Subject>(room: &Room, subject: &S::Setting, threads: usize, bounds: &Bounds) -> Explored {
     let setting = room.setting::<S>(subject.clone());
-    let graph = graph::explore(&setting, threads, MOST_STATES);
-    let cut = graph.states() > MOST_STATES;
-    let found = graph.found.clone().or_else(|| if cut { None } else { liveness::broken(&graph) });
+    let mut cut = None;
+    let graph = graph::explore(&setting, threads, |states| {
+        cut = bounds.reached(states);
+        cut.is_some()
+    });
+    // What was not followed to its end says nothing about rest.
+    let found = graph.found.clone().or_else(|| if cut.is_some() { None } else { liveness::broken(&graph) });
     let found = found.map(|found| {
         let mut way = graph.way_to(found.state);
         way.extend(found.step);
@@ -77,8 +86,11 @@ pub fn explore_room<S: Subject>(room: &Room, subject: &S::Setting, threads: usiz
 pub struct Report {
     /// Its name.
     pub scope: &'static str,
-    /// Each room, in the order of the table. Behind the first in which something is broken none was entered.
+    /// Each room, in the order of the table. Behind the first in which something is broken none was entered, nor any once
+    /// time was over.
     pub rooms: Vec<Explored>,
+    /// How many were not entered because time was over.
+    pub left_out: usize,
     /// How long it took.
     pub took: Duration,
 }
@@ -115,7 +127,14 @@ impl Report {
         self.looked().into_iter().filter(|(_, times)| *times == 0).map(|(rule, _)| rule).collect()
     }
 
-    /// The rooms, by their numbers from 1, that have grown or shrunk since somebody counted.
+    /// Whether everything was seen, or something was broken before that.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.left_out == 0 && self.rooms.iter().all(|room| room.cut.is_none())
+    }
+
+    /// The rooms, by their numbers from 1, that have grown or shrunk since somebody counted; nothing is said of those that were
+    /// given up.
     #[must_use]
     pub fn misshapen(&self, scope: &Scope) -> Vec<(usize, Shape, Shape)> {
         let unknown = Shape { states: 0, edges: 0 };
@@ -123,7 +142,8 @@ impl Report {
         let rooms = if scope.shapes.is_empty() { &[] } else { self.rooms.as_slice() };
         let shapes = rooms.iter().zip(shapes).enumerate();
         let now = |room: &Explored| Shape { states: room.states, edges: room.edges };
-        shapes.map(|(index, (room, shape))| (index + 1, shape, now(room))).filter(|(_, was, is)| was != is).collect()
+        let whole = shapes.filter(|(_, (room, _))| room.cut.is_none() && room.found.is_none());
+        whole.map(|(index, (room, shape))| (index + 1, shape, now(room))).filter(|(_, was, is)| was != is).collect()
     }
 
     /// The first thing that is broken, the room, and the way there.
@@ -133,12 +153,25 @@ impl Report {
     }
 }
 
+/// All scopes: those of [`scope::table`], and in `ci` the supervisors that are not as their row of the table says.
+#[must_use]
+pub fn table() -> Vec<Scope> {
+    let mut scopes = scope::table();
+    scopes.iter_mut().filter(|scope| scope.name == "ci").for_each(|scope| scope.rooms.extend(variants::rooms()));
+    scopes
+}
+
 /// Explores all rooms of a scope with the production gateway, telling of each as it is done.
-pub fn explore(scope: &Scope, threads: usize, mut done: impl FnMut(&Explored)) -> Report {
+pub fn explore(scope: &Scope, threads: usize, bounds: &Bounds, mut done: impl FnMut(&Explored)) -> Report {
     let begun = Instant::now();
     let mut rooms = Vec::new();
-    for room in &scope.rooms {
-        let explored = explore_room::<Gateway>(room, &(), threads);
+    let mut left_out = 0;
+    for (index, room) in scope.rooms.iter().enumerate() {
+        if bounds.time_is_over() {
+            left_out = scope.rooms.len() - index;
+            break;
+        }
+        let explored = explore_within::<Gateway>(room, &(), threads, bounds);
         done(&explored);
         let broken = explored.found.is_some();
         rooms.push(explored);
@@ -146,7 +179,7 @@ pub fn explore(scope: &Scope, threads: usize, mut done: impl FnMut(&Explored)) -
             break;
         }
     }
-    Report { scope: scope.name, rooms, took: begun.elapsed() }
+    Report { scope: scope.name, rooms, left_out, took: begun.elapsed() }
 }
 
 /// Which subject a trace is about, and in which room, as it stands in its head.

@@ -198,6 +198,7 @@ fn head(telling: &mut Telling, now: u64, number: usize, step: &Step) {
             format!("the agent of {turn} asks for a restart, and a child of it waits for that"),
         ),
         Action::AgentQuestions { turn } => (telling.lane_of(*turn), format!("the agent of {turn} asks its chat")),
+        Action::AgentGetsOn { turn } => (telling.lane_of(*turn), format!("the agent of {turn} gets on")),
         Action::Reclaimed { turn } => (telling.lane_of(*turn), format!("nothing of {turn} is alive any more")),
         Action::Sent { delivery } => (Lane::People, format!("{delivery} arrives")),
         Action::LoseSend { delivery, arrives: true } => {

@@ -141,6 +141,10 @@ flaws! {
         "A turn that is resumed has its chat asked again what that has been asked, and what it has decided.";
     WaitsForPeople "waits-for-people" in QUESTIONED breaks NoSelf, seen in ["O-150769"],
         "A drain waits its whole budget for a turn that waits for a person.";
+    CollectedAgain "collected-again" in COLLECTED breaks Once, seen in ["O-122886", "O-51182"],
+        "A turn over what was collected takes only the first of it off the queue, so that the rest is answered again.";
+    OnlyLastIsKept "only-last-is-kept" in COLLECTED breaks Ack, seen in ["O-46303"],
+        "What is collected while a turn runs has one place, and the last message takes it from those before.";
     KillsByNumber "kills-by-number" in CLIMBED breaks Lock, seen in ["H-37453", "H-14200"],
         "Whoever restarts it from outside signals the number that its process had, whose ever that is by now.";
     AnyGenerationCounts "any-generation-counts" in CLIMBED breaks Ready, seen in ["O-98973", "O-149019"],

@@ -1,7 +1,8 @@
 //! `evergate-sim explore` and `scopes`: what is said of an exploration, and the file that a counterexample leaves.
 
-use super::{NOTHING_BROKEN, Trouble, VIOLATION, arguments};
-use crate::explore::scope::{self, Room, Scope};
+use super::{NOTHING_BROKEN, Trouble, UNFINISHED, VIOLATION, arguments};
+use crate::explore::bounds::{self, Bound, Bounds};
+use crate::explore::scope::{Room, Scope};
 use crate::explore::{self, Explored, Report};
 use crate::naive::flaw::{Flaw, Row};
 use crate::naive::hunt::{self, Finding};
@@ -10,11 +11,12 @@ use crate::told;
 use crate::trace::Trace;
 use crate::world::action::Step;
 use clap::{Args, ValueEnum};
+use evergate_core::invariant::Invariant;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,6 +45,15 @@ pub struct Explore {
     /// On how many threads, by default one for each core; the result does not depend on it
     #[arg(long, value_parser = arguments::threads)]
     threads: Option<usize>,
+    /// Give up after so many seconds, whichever room it is in: exit status 2 if nothing is broken until then
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Give a room up when the process has so many megabytes; seven eighths of what is free unless it is said
+    #[arg(long, value_name = "MB")]
+    memory: Option<u64>,
+    /// Give a room up when it has more states
+    #[arg(long)]
+    states: Option<usize>,
     /// The directory for the trace of a counterexample
     #[arg(long, default_value = ".")]
     out: PathBuf,
@@ -53,7 +64,7 @@ pub struct Explore {
 
 /// Explores a scope and says what was found.
 pub fn run(arguments: &Explore) -> Result<u8, Trouble> {
-    let table = scope::table();
+    let table = explore::table();
     let Some(scope) = table.iter().find(|scope| scope.name == arguments.scope) else {
         let names: Vec<&str> = table.iter().map(|scope| scope.name).collect();
         let sentence = format!("there is no scope {:?}; these there are: {}", arguments.scope, names.join(", "));
@@ -70,7 +81,7 @@ pub fn run(arguments: &Explore) -> Result<u8, Trouble> {
         })?,
     };
     match (arguments.subject, &arguments.flaw) {
-        (Subject::Gateway, None) => Ok(gateway(&scope, threads, arguments)),
+        (Subject::Gateway, None) => gateway(&scope, threads, arguments),
         (Subject::Gateway, Some(_)) => {
             Err(Trouble::usage("--flaw is for --subject naive: the gateway has none to choose"))
         }
@@ -151,11 +162,32 @@ fn naive(threads: usize, arguments: &Explore) -> u8 {
     if clean { NOTHING_BROKEN } else { VIOLATION }
 }
 
-fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> u8 {
+impl Explore {
+    /// Whether rooms of a known size follow each other. Where they do not, what is freed is to be seen in the memory of the process.
+    pub fn reuses_memory(&self) -> bool {
+        let pinned = |scope: &Scope| scope.name == self.scope && !scope.shapes.is_empty();
+        self.room.is_none() && self.memory.is_none() && explore::table().iter().any(pinned)
+    }
+
+    fn bounds(&self) -> Result<Bounds, Trouble> {
+        let usual = Bounds::default();
+        if self.memory.is_some() && bounds::resident().is_none() {
+            return Err(Trouble::usage(
+                "--memory cannot be kept to, since this system does not say how much a process has",
+            ));
+        }
+        let memory = self.memory.map(|megabytes| megabytes.saturating_mul(1 << 20)).or(usual.memory);
+        let until = self.seconds.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
+        Ok(Bounds { states: self.states.unwrap_or(usual.states), memory, until })
+    }
+}
+
+fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
+    let bounds = arguments.bounds()?;
     println!("scope {}, {} rooms, {threads} threads", scope.name, scope.rooms.len());
     let first = arguments.room.map_or(1, |room| room as usize);
     let mut number = first - 1;
-    let report = explore::explore(scope, threads, |room| {
+    let report = explore::explore(scope, threads, &bounds, |room| {
         number += 1;
         println!("room {number:>2}  {}", line(room));
     });
@@ -164,10 +196,14 @@ fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> u8 {
     if let Some((room, broken, way)) = report.found() {
         violations.push(leave("gateway", "", room, broken, way, arguments));
     }
-    let vacuous = if violations.is_empty() { report.vacuous() } else { Vec::new() };
-    for rule in &vacuous {
-        println!("{rule} never had anything to look at: this says nothing about it");
-        violations.push(json!({"invariant": rule, "what": "never looked at", "steps": 0, "trace": null}));
+    let blind = report.vacuous();
+    if violations.is_empty() && arguments.room.is_some() && !blind.is_empty() {
+        println!("nothing for these rules to look at in this room: {}", names(&blind));
+    } else if violations.is_empty() && report.is_whole() {
+        for rule in &blind {
+            println!("{rule} never had anything to look at: this says nothing about it");
+            violations.push(json!({"invariant": rule, "what": "never looked at", "steps": 0, "trace": null}));
+        }
     }
     if violations.is_empty() {
         for (room, was, is) in report.misshapen(scope) {
@@ -181,22 +217,51 @@ fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> u8 {
             violations.push(json!({"invariant": "SHAPE", "what": what, "steps": 0, "trace": null}));
         }
     }
-    let cut = report.rooms.iter().filter(|room| room.cut).count();
-    if cut > 0 {
-        println!("{cut} rooms have more states than fit: nothing is said about what was not seen");
-    }
-    if violations.is_empty() && cut == 0 {
-        println!("nothing broken");
-    }
+    println!("{}", conclusion(&report, violations.is_empty()));
     if arguments.json {
         println!("{}", summary(&report, &violations));
     }
-    if violations.is_empty() && cut == 0 { NOTHING_BROKEN } else { VIOLATION }
+    Ok(match (violations.is_empty(), report.is_whole()) {
+        (false, _) => VIOLATION,
+        (true, true) => NOTHING_BROKEN,
+        (true, false) => UNFINISHED,
+    })
+}
+
+fn names(rules: &[Invariant]) -> String {
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
+    names.join(" ")
+}
+
+/// The last word on an exploration. What was not seen to its end is not said to be without fault.
+fn conclusion(report: &Report, clean: bool) -> String {
+    let given_up: Vec<Bound> = report.rooms.iter().filter_map(|room| room.cut).collect();
+    let mut unseen = Vec::new();
+    for bound in [Bound::States, Bound::Memory, Bound::Time] {
+        match given_up.iter().filter(|reached| **reached == bound).count() {
+            0 => {}
+            1 => unseen.push(format!("1 room was given up at its bound on {bound}")),
+            rooms => unseen.push(format!("{rooms} rooms were given up at their bound on {bound}")),
+        }
+    }
+    match report.left_out {
+        0 => {}
+        1 => unseen.push("1 room was not entered".to_owned()),
+        rooms => unseen.push(format!("{rooms} rooms were not entered")),
+    }
+    match (clean, unseen.is_empty()) {
+        (true, true) => "nothing broken".to_owned(),
+        (true, false) => {
+            format!("NOT FINISHED: {}. Nothing is broken in what was seen, and that is no proof", unseen.join(", "))
+        }
+        (false, true) => "BROKEN".to_owned(),
+        (false, false) => format!("BROKEN, and not all was seen: {}", unseen.join(", ")),
+    }
 }
 
 /// One room, in one line.
 fn line(explored: &Explored) -> String {
-    let Room { supervisor, budget, manners } = &explored.room;
+    let Room { supervisor, variant, budget, manners } = &explored.room;
     let most = |what: &str, times: u8| if times == 0 { String::new() } else { format!(" {times} {what}") };
     let bounds: String = [
         ("sessions", budget.sessions),
@@ -209,16 +274,19 @@ fn line(explored: &Explored) -> String {
         ("lost sends", budget.lost_sends),
         ("redeliveries", budget.redeliveries),
         ("freezes", budget.freezes),
+        ("ladders", budget.ladders),
+        ("progress", budget.progress),
     ]
     .into_iter()
     .map(|(what, times)| most(what, times))
     .collect();
+    let like = variant.as_ref().map_or_else(String::new, |variant| format!(" ({})", variant.name));
+    let cut = explored.cut.map_or_else(String::new, |bound| format!("; GIVEN UP at the bound on {bound}"));
     format!(
-        "{:>9} states {:>10} edges, depth {:>2}: {:?},{bounds}, {} kinds of wishes",
+        "{:>9} states {:>10} edges, depth {:>2}: {supervisor:?}{like},{bounds}, {} kinds of wishes{cut}",
         explored.states,
         explored.edges,
         explored.depth,
-        supervisor,
         manners.len()
     )
 }
@@ -253,12 +321,8 @@ fn processor_seconds() -> Option<f64> {
 
 /// The most memory that the process ever had, by the states of its largest room.
 fn peak(report: &Report) -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kilobytes =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<usize>().ok());
     let largest = report.rooms.iter().map(|room| room.states).max().unwrap_or(1);
-    kilobytes
-        .map_or_else(|| "an unknown number".to_owned(), |kilobytes| (kilobytes * 1024 / largest.max(1)).to_string())
+    bounds::peak().map_or_else(|| "an unknown number".to_owned(), |bytes| (bytes / largest.max(1) as u64).to_string())
 }
 
 /// Tells a counterexample, writes it where it can be found again, and gives it as it stands in the JSON.
@@ -299,15 +363,71 @@ fn summary(report: &Report, violations: &[Value]) -> Value {
         "states_per_second": (report.states() as f64 / seconds).round(),
         "violations": violations,
         "checked": checked,
+        "given_up": report.rooms.iter().filter_map(|room| room.cut).map(|bound| bound.to_string()).collect::<Vec<_>>(),
+        "left_out": report.left_out,
     })
 }
 
 /// Lists the scopes and their rooms.
 pub fn scopes() {
-    for Scope { name, purpose, rooms, .. } in scope::table() {
+    for Scope { name, purpose, rooms, .. } in explore::table() {
         println!("{name}: {purpose}");
-        for (index, Room { supervisor, budget, manners }) in rooms.iter().enumerate() {
-            println!("  room {:>2}  {supervisor:?}, {budget:?}, {manners:?}", index + 1);
+        for (index, Room { supervisor, variant, budget, manners }) in rooms.iter().enumerate() {
+            let like = variant.as_ref().map_or_else(String::new, |variant| format!(" ({})", variant.name));
+            println!("  room {:>2}  {supervisor:?}{like}, {budget:?}, {manners:?}", index + 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest room of the smallest scope.
+    fn room() -> Explore {
+        Explore {
+            scope: "seed".to_owned(),
+            room: Some(7),
+            subject: Subject::Gateway,
+            flaw: None,
+            threads: Some(1),
+            seconds: None,
+            memory: None,
+            states: None,
+            out: std::env::temp_dir(),
+            json: false,
+        }
+    }
+
+    #[test]
+    fn a_single_room_does_not_fail_for_rules_that_it_cannot_see() {
+        let scope = explore::table().into_iter().find(|scope| scope.name == "seed").and_then(|scope| scope.only(7));
+        let report = explore::explore(&scope.unwrap(), 1, &Bounds::default(), |_| ());
+        assert!(report.vacuous().contains(&Invariant::Force), "nobody forces anything there: {:?}", report.vacuous());
+        assert_eq!(run(&room()).unwrap(), NOTHING_BROKEN);
+    }
+
+    #[test]
+    fn what_was_given_up_is_neither_clean_nor_broken() {
+        assert_eq!(run(&Explore { states: Some(100), ..room() }).unwrap(), UNFINISHED);
+        assert_eq!(run(&Explore { seconds: Some(0), ..room() }).unwrap(), UNFINISHED);
+        assert_eq!(run(&Explore { seconds: Some(0), room: None, ..room() }).unwrap(), UNFINISHED);
+        if bounds::resident().is_some() {
+            assert_eq!(run(&Explore { memory: Some(1), ..room() }).unwrap(), UNFINISHED);
+        }
+    }
+
+    #[test]
+    fn the_last_word_says_what_was_not_seen() {
+        let scope = explore::table().into_iter().find(|scope| scope.name == "seed").unwrap();
+        let within = |bounds| explore::explore(&scope, 1, &bounds, |_| ());
+        let cut = within(Bounds { states: 100, ..Bounds::default() });
+        assert_eq!(
+            conclusion(&cut, true),
+            "NOT FINISHED: 7 rooms were given up at their bound on states. Nothing is broken in what was seen, and that is no proof"
+        );
+        let late = within(Bounds { until: Some(Instant::now()), ..Bounds::default() });
+        assert!(conclusion(&late, true).starts_with("NOT FINISHED: 7 rooms were not entered."));
+        assert_eq!(conclusion(&late, false), "BROKEN, and not all was seen: 7 rooms were not entered");
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::fmt;
 use std::path::PathBuf;
 
-/// From so many runs on, marks that were reached too rarely are a failure.
+/// From so many runs on, marks that were reached too rarely are a failure, and so are rules that were never looked at.
 const ENFORCED_FROM: u64 = 500;
 
 /// All runs of one swarm.
@@ -79,16 +79,22 @@ impl Summary {
         if self.runs < ENFORCED_FROM { Vec::new() } else { self.marks.below_floor(self.runs).collect() }
     }
 
+    /// The rules that were never looked at in so many runs that they should have been: nothing was shown of them.
+    #[must_use]
+    pub fn unseen(&self) -> Vec<Invariant> {
+        if self.runs < ENFORCED_FROM { Vec::new() } else { self.rules(false) }
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.found.is_empty() && self.missed().is_empty()
+        self.found.is_empty() && self.missed().is_empty() && self.unseen().is_empty()
     }
 
-    /// The names of the rules that were looked at.
-    fn rules(&self) -> Vec<&'static str> {
-        let looked = |rule: &&Invariant| self.looked & (1 << **rule as u32) != 0;
-        Invariant::ALL.iter().filter(looked).map(|rule| rule.name()).collect()
+    /// The rules that were looked at, or the others.
+    fn rules(&self, looked: bool) -> Vec<Invariant> {
+        let of = |rule: &&Invariant| (self.looked & (1 << **rule as u32) != 0) == looked;
+        Invariant::ALL.iter().filter(of).copied().collect()
     }
 
     /// The same as one JSON value.
@@ -112,7 +118,8 @@ impl Summary {
             "generations": self.generations,
             "violations": violations,
             "missed": missed,
-            "rules": self.rules(),
+            "rules": self.rules(true),
+            "unseen": self.unseen(),
             "marks": marks,
         })
     }
@@ -126,6 +133,9 @@ impl fmt::Display for Summary {
         for (mark, floor) in self.missed() {
             writeln!(f, "reached too rarely, {} times and not {floor}: {}", self.marks.count(mark), mark.name())?;
         }
+        for rule in self.unseen() {
+            writeln!(f, "{rule} never had anything to look at: this says nothing about it")?;
+        }
         for Found { seed, broken, trace } in &self.found {
             let config = Config { planted: self.planted, ..Config::drawn(*seed) }.line();
             let planted = self.planted.map_or_else(String::new, |planted| format!(" --plant {}", planted.name()));
@@ -136,7 +146,7 @@ impl fmt::Display for Summary {
                 writeln!(f, "  made smaller: evergate-sim replay {}", trace.display())?;
             }
         }
-        let rules = self.rules();
+        let rules: Vec<&str> = self.rules(true).into_iter().map(Invariant::name).collect();
         let what = if self.is_clean() { "nothing broken" } else { "BROKEN" };
         write!(
             f,
@@ -149,5 +159,22 @@ impl fmt::Display for Summary {
             Invariant::ALL.len(),
             rules.join(" "),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_a_large_swarm_never_looked_at_is_a_failure_as_a_mark_is_that_it_never_reached() {
+        let all = (1 << Invariant::ALL.len()) - 1;
+        let of = |runs| Options { seed: 1, runs, threads: 1, planted: None, out: PathBuf::new() };
+        let looked = |runs, looked| Summary { looked, ..Summary::new(&of(runs)) };
+        assert_eq!(looked(ENFORCED_FROM, all & !(1 << Invariant::Lock as u32)).unseen(), [Invariant::Lock]);
+        assert_eq!(looked(ENFORCED_FROM, all).unseen(), []);
+        assert_eq!(looked(ENFORCED_FROM - 1, 0).unseen(), [], "too few runs to say so");
+        let blind = looked(ENFORCED_FROM, 0);
+        assert!(!blind.is_clean() && blind.to_string().contains("LOCK never had anything to look at"), "{blind}");
     }
 }

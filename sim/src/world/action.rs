@@ -57,6 +57,11 @@ pub enum Action {
         /// Its turn.
         turn: TurnId,
     },
+    /// An agent shows that it gets on.
+    AgentGetsOn {
+        /// Its turn.
+        turn: TurnId,
+    },
     /// Nothing of an earlier generation's turn is alive any more.
     Reclaimed {
         /// Which.

@@ -126,6 +126,9 @@ impl<S: Subject> World<S> {
             if manner(Manner::Questions) && agent.may_ask() {
                 actions.push(Action::AgentQuestions { turn: *turn });
             }
+            if self.left.progress > 0 && !agent.killed && !agent.waits() {
+                actions.push(Action::AgentGetsOn { turn: *turn });
+            }
             if agent.interrupted || agent.killed || agent.waits() || self.left.requests == 0 {
                 continue;
             }

@@ -143,12 +143,21 @@ impl Sender {
         let known = self.shows.get(session).map(|show| show.turn);
         match running {
             None if !self.busy.contains(session) => drop(self.shows.remove(session)),
-            Some((turn, _)) if known != Some(turn) && !self.busy.contains(session) => {
+            Some((turn, text)) if known == Some(turn) => self.heard(session, &text),
+            Some((turn, text)) if !self.busy.contains(session) => {
                 if let Some(show) = Show::begin(&self.desk, session, turn) {
                     self.shows.insert(session.to_owned(), show);
+                    self.heard(session, &text);
                 }
             }
             _ => {}
+        }
+    }
+
+    fn heard(&mut self, session: &str, text: &str) {
+        let now = self.desk.port.environment().now();
+        if let Some(show) = self.shows.get_mut(session) {
+            show.heard(now, text);
         }
     }
 
