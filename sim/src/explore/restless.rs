@@ -72,7 +72,7 @@ impl Subject for Restless {
 
 #[test]
 fn a_circle_that_needs_nobody_is_found_and_told_once_around() {
-    let room = Room { supervisor: Supervisor::Evergate, budget: Budget::NOTHING, manners: Vec::new() };
+    let room = Room { supervisor: Supervisor::Evergate, variant: None, budget: Budget::NOTHING, manners: Vec::new() };
     let (broken, way) = explore_room::<Restless>(&room, &Flaws::NONE, 1).found.expect("it never stops");
     assert_eq!(broken.invariant, "FINITE");
     let told = tell::tell::<Restless>(&room.setting(Flaws::NONE), &way, Some("FINITE"));
