@@ -1,5 +1,6 @@
 //! `evergate-sim` as people type it: whatever makes no sense, arguments or files, is refused with one sentence that says what
 //! and what would make sense, and exit status 64 or 65; help stays help.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

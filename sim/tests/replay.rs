@@ -1,6 +1,7 @@
 //! From a failure to its replay, with the program as people use it: each kind of run, with a known mistake in it, leaves a trace;
 //! `replay` finds the same rule broken at the same step and tells or draws how that came about; and where the trace or the world
 //! is another one, it says what no longer happens and where the first difference is.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use evergate_sim::naive::flaw::Flaw;
 use evergate_sim::trace::{Named, Trace};
