@@ -4,6 +4,8 @@
 
 #![allow(dead_code, reason = "the test uses a part of the explorer")]
 
+#[path = "../../sim/src/story.rs"]
+mod story;
 #[path = "../../sim/src/subject.rs"]
 mod subject;
 #[path = "../../sim/src/world/mod.rs"]
@@ -14,6 +16,13 @@ mod explore {
     pub mod graph;
     pub mod liveness;
     pub mod scope;
+}
+
+mod panics {
+    /// A panic fails this test as it is.
+    pub fn caught<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+        Ok(body())
+    }
 }
 
 use evergate_core::gateway::Gateway;

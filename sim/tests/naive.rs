@@ -8,7 +8,7 @@ use evergate_sim::naive::{hunt, room};
 use std::collections::BTreeSet;
 
 /// The steps of a shortest way to each flaw.
-const STEPS: [(&str, usize); 48] = [
+const STEPS: [(&str, usize); 49] = [
     ("self-wait", 6),
     ("clean-exit", 5),
     ("marked-after-timeout", 5),
@@ -57,6 +57,7 @@ const STEPS: [(&str, usize); 48] = [
     ("kills-by-number", 12),
     ("any-generation-counts", 5),
     ("starts-beside", 8),
+    ("error-uncaught", 6),
 ];
 
 /// The states and edges of each room.
@@ -109,8 +110,8 @@ fn without_flaws_nothing_is_found_in_any_room() {
 
 #[test]
 fn each_rule_is_broken_by_some_flaw_and_each_room_is_used() {
-    let broken: BTreeSet<Invariant> = Flaw::TABLE.iter().map(|row| row.breaks).collect();
-    let unbroken: Vec<&Invariant> = Invariant::ALL.iter().filter(|rule| !broken.contains(rule)).collect();
+    let broken: BTreeSet<&str> = Flaw::TABLE.iter().map(|row| row.breaks).collect();
+    let unbroken: Vec<&Invariant> = Invariant::ALL.iter().filter(|rule| !broken.contains(rule.name())).collect();
     assert_eq!(unbroken, [] as [&Invariant; 0], "nothing shows that these rules can fail");
     for room in room::ALL {
         assert!(Flaw::TABLE.iter().any(|row| std::ptr::eq(row.room, *room)), "no flaw is looked for in {}", room.name);

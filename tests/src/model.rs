@@ -57,6 +57,7 @@ struct Shared {
     words: AtomicUsize,
     pace_ms: AtomicU64,
     aborted: AtomicUsize,
+    connections: AtomicUsize,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -78,6 +79,7 @@ impl Model {
         let served = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                served.connections.fetch_add(1, SeqCst);
                 let served = Arc::clone(&served);
                 std::thread::spawn(move || {
                     if serve(&stream, &served).is_err() {
@@ -176,6 +178,12 @@ impl Model {
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
         locked(&self.shared.asked).clone()
+    }
+
+    /// How many connections were made to it.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(SeqCst)
     }
 
     /// How many answers nobody heard to the end.

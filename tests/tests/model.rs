@@ -59,6 +59,18 @@ fn a_conversation_is_kept_over_a_restart_and_new_begins_afresh() {
 }
 
 #[test]
+fn the_connection_to_the_endpoint_is_kept_from_one_turn_to_the_next() {
+    let model = Model::start(3, Duration::ZERO);
+    let gateway = builder(&model, "").start();
+    for number in 0..12 {
+        assert_eq!(reply(&gateway, "main", &format!("number {number}")), model.answer());
+    }
+    // A turn that begins before the last one's stream has ended needs one of its own.
+    assert!(model.connections() <= 6, "{} connections for {} calls", model.connections(), model.asked().len());
+    assert_eq!((model.asked().len(), model.aborted()), (12, 0));
+}
+
+#[test]
 fn what_does_not_fit_is_left_out_and_both_the_model_and_once_the_reader_are_told_so() {
     let model = Model::start(20, Duration::ZERO);
     let gateway = builder(&model, "context_tokens = 180").start();

@@ -4,23 +4,28 @@
 #[cfg(test)]
 mod alike;
 pub mod bounds;
+mod fate;
 pub mod graph;
 pub mod liveness;
+#[cfg(test)]
+mod restless;
 pub mod scope;
 mod tell;
 mod variants;
 
 use crate::naive::flaw::{Flaw, Flaws};
 use crate::naive::gateway::Naive;
-use crate::story::Story;
+use crate::replay::Again;
+use crate::story::{Broken, Moment, Story};
 use crate::subject::Subject;
-use crate::trace::{self, Trace, TraceError};
+use crate::trace::{self, Named, Trace, TraceError};
 use crate::world::action::Step;
 use bounds::{Bound, Bounds};
 use evergate_core::gateway::Gateway;
-use evergate_core::invariant::{Invariant, Violation};
+use evergate_core::invariant::Invariant;
 use scope::{Room, Scope, Shape};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// What was found in one room.
@@ -39,7 +44,7 @@ pub struct Explored {
     /// For each rule, in how many states it was looked at.
     pub looked: Vec<(Invariant, u64)>,
     /// What is broken, and the steps that lead there.
-    pub found: Option<(Violation, Vec<Step>)>,
+    pub found: Option<(Broken, Vec<Step>)>,
     /// The bound at which it was given up, if it was: then not all states were seen, and it is no proof.
     pub cut: Option<Bound>,
 }
@@ -62,7 +67,7 @@ pub fn explore_within<S: Subject>(room: &Room, subject: &S::Setting, threads: us
     let found = found.map(|found| {
         let mut way = graph.way_to(found.state);
         way.extend(found.step);
-        (found.violation, graph::steps_along(&setting, &way))
+        (found.broken, graph::steps_along(&setting, &way))
     });
     Explored {
         room: room.clone(),
@@ -143,10 +148,8 @@ impl Report {
 
     /// The first thing that is broken, the room, and the way there.
     #[must_use]
-    pub fn found(&self) -> Option<(&Room, &Violation, &[Step])> {
-        self.rooms
-            .iter()
-            .find_map(|room| room.found.as_ref().map(|(violation, way)| (&room.room, violation, way.as_slice())))
+    pub fn found(&self) -> Option<(&Room, &Broken, &[Step])> {
+        self.rooms.iter().find_map(|room| room.found.as_ref().map(|(broken, way)| (&room.room, broken, way.as_slice())))
     }
 }
 
@@ -179,43 +182,70 @@ pub fn explore(scope: &Scope, threads: usize, bounds: &Bounds, mut done: impl Fn
     Report { scope: scope.name, rooms, left_out, took: begun.elapsed() }
 }
 
-/// Which subject a trace is about, as it stands in its head.
+/// Which subject a trace is about, and in which room, as it stands in its head.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Head {
     subject: String,
     room: Room,
 }
 
-/// A way as a file that can be replayed.
-#[must_use]
-pub fn trace(subject: &str, room: &Room, way: &[Step]) -> Trace {
-    let head = Head { subject: subject.to_owned(), room: room.clone() };
-    let json = |value: serde_json::Result<serde_json::Value>| value.expect("a room and its steps are plain data");
-    Trace {
-        kind: trace::Kind::Explore,
-        config: json(serde_json::to_value(head)),
-        steps: way.iter().map(|step| json(serde_json::to_value(step))).collect(),
-    }
+/// One step of a trace, and all that happened in it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    step: Step,
+    told: Vec<Moment>,
 }
 
-/// Takes the steps of a trace again, and tells what happens.
-pub fn replay(trace: &Trace) -> Result<Story, TraceError> {
-    let head: Head =
-        serde_json::from_value(trace.config.clone()).map_err(|error| TraceError::Head(error.to_string()))?;
+/// A way to what is broken, as a file that can be replayed, and told. The subject is `gateway`, or `naive:` and the name of its
+/// flaw.
+pub fn trace(subject: &str, room: &Room, broken: &Broken, way: &[Step]) -> (Trace, Story) {
+    let head = Head { subject: subject.to_owned(), room: room.clone() };
+    let config = plain(&head);
+    let told = retell(&head, way, Some(&broken.invariant)).unwrap_or_default();
+    let steps = way.iter().enumerate().map(|(index, step)| {
+        let told = told.steps.get(index).cloned().unwrap_or_default();
+        plain(&Line { step: step.clone(), told })
+    });
+    let broken = Some(Named::after(way.len(), broken.clone()));
+    (Trace { kind: trace::Kind::Explore, broken, config, steps: steps.collect() }, story(&head, told))
+}
+
+/// Takes the steps of a trace again.
+pub fn again(trace: &Trace) -> Result<Again, TraceError> {
+    let head = serde_json::from_value(trace.config.clone()).map_err(|error| TraceError::Head(error.to_string()))?;
     let mut way = Vec::new();
-    for (index, step) in trace.steps.iter().enumerate() {
-        let step: Step = serde_json::from_value(step.clone())
+    for (index, line) in trace.steps.iter().enumerate() {
+        let Line { step, .. } = serde_json::from_value(line.clone())
             .map_err(|error| TraceError::Step { step: index + 1, why: error.to_string() })?;
         way.push(step);
     }
-    let title = format!("explore, {}, supervised by {}", head.subject, head.room.supervisor.name());
-    match head.subject.as_str().split_once(':') {
-        None if head.subject == "gateway" => tell::tell::<Gateway>(&head.room.setting(()), &way, title),
-        Some(("naive", "")) => tell::tell::<Naive>(&head.room.setting(Flaws::NONE), &way, title),
-        Some(("naive", name)) => match Flaw::TABLE.iter().find(|row| row.name == name) {
-            Some(row) => tell::tell::<Naive>(&head.room.setting(Flaws::only(row.flaw)), &way, title),
-            None => Err(TraceError::Head(format!("there is no flaw {name:?}"))),
+    let asked = trace.broken.as_ref().map(|broken| broken.invariant.as_str());
+    let told = retell(&head, &way, asked)?;
+    let lines = way.into_iter().zip(&told.steps).map(|(step, told)| plain(&Line { step, told: told.clone() }));
+    Ok(Again { steps: lines.collect(), stuck: told.stuck.clone(), story: story(&head, told) })
+}
+
+/// Takes the steps with the subject that the head names.
+fn retell(Head { subject, room }: &Head, way: &[Step], asked: Option<&str>) -> Result<tell::Told, TraceError> {
+    Ok(match subject.split_once(':') {
+        None if subject == "gateway" => tell::tell::<Gateway>(&room.setting(()), way, asked),
+        Some(("naive", "")) => tell::tell::<Naive>(&room.setting(Flaws::NONE), way, asked),
+        Some(("naive", name)) => match Flaw::named(name) {
+            Some(flaw) => tell::tell::<Naive>(&room.setting(Flaws::only(flaw)), way, asked),
+            None => return Err(TraceError::Head(format!("there is no flaw {name:?}"))),
         },
-        _ => Err(TraceError::Head(format!("there is no subject {:?}", head.subject))),
-    }
+        _ => return Err(TraceError::Head(format!("there is no subject {subject:?}"))),
+    })
+}
+
+fn story(Head { subject, room }: &Head, told: tell::Told) -> Story {
+    let title = format!("explore, {subject}, supervised by {}", room.supervisor.name());
+    let moments = [told.steps.concat(), told.behind].concat();
+    Story { title, setting: plain(room).to_string(), moments, broken: told.broken }
+}
+
+fn plain(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).expect("rooms, steps and moments are plain data")
 }

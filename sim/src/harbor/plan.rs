@@ -14,6 +14,7 @@ const MESSAGES: usize = 20;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// What decides all that is not written here: latencies, the fate of sectors, the pace of agents.
     pub seed: u64,

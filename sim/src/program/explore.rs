@@ -1,18 +1,20 @@
 //! `evergate-sim explore` and `scopes`: what is said of an exploration, and the file that a counterexample leaves.
 
-use super::{NOTHING_BROKEN, Trouble, UNFINISHED, VIOLATION};
+use super::{NOTHING_BROKEN, Trouble, UNFINISHED, VIOLATION, arguments};
 use crate::explore::bounds::{self, Bound, Bounds};
 use crate::explore::scope::{Room, Scope};
 use crate::explore::{self, Explored, Report};
-use crate::naive::flaw::Flaw;
-use crate::naive::hunt;
+use crate::naive::flaw::{Flaw, Row};
+use crate::naive::hunt::{self, Finding};
+use crate::story::Broken;
 use crate::told;
 use crate::trace::Trace;
+use crate::world::action::Step;
 use clap::{Args, ValueEnum};
-use evergate_core::invariant::{Invariant, Violation};
+use evergate_core::invariant::Invariant;
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,13 +34,16 @@ pub struct Explore {
     #[arg(long, default_value = "seed")]
     scope: String,
     /// One room of the scope only, by its number
-    #[arg(long, value_name = "NUMBER")]
-    room: Option<usize>,
+    #[arg(long, value_name = "NUMBER", value_parser = arguments::count)]
+    room: Option<u64>,
     /// What is explored
     #[arg(long, value_enum, default_value = "gateway")]
     subject: Subject,
-    /// On how many threads; as many as there are cores unless it is said [the result does not depend on it]
-    #[arg(long)]
+    /// This flaw of the naive machine only, by its name: its way to the broken rule is told and left as a trace
+    #[arg(long, value_name = "NAME")]
+    flaw: Option<String>,
+    /// On how many threads, by default one for each core; the result does not depend on it
+    #[arg(long, value_parser = arguments::threads)]
     threads: Option<usize>,
     /// Give up after so many seconds, whichever room it is in: exit status 2 if nothing is broken until then
     #[arg(long)]
@@ -65,24 +70,53 @@ pub fn run(arguments: &Explore) -> Result<u8, Trouble> {
         let sentence = format!("there is no scope {:?}; these there are: {}", arguments.scope, names.join(", "));
         return Err(Trouble::usage(sentence));
     };
-    let threads = arguments.threads.unwrap_or_else(super::cores);
+    arguments::directory(&arguments.out)?;
+    let threads = arguments.threads.unwrap_or_else(arguments::cores);
     let scope = match arguments.room {
         None => scope.clone(),
-        Some(room) => scope.only(room).ok_or_else(|| {
+        Some(room) => usize::try_from(room).ok().and_then(|room| scope.only(room)).ok_or_else(|| {
             let sentence =
                 format!("the scope {:?} has {} rooms, and none with number {room}", scope.name, scope.rooms.len());
             Trouble::usage(sentence)
         })?,
     };
-    match arguments.subject {
-        Subject::Gateway => gateway(&scope, threads, arguments),
-        Subject::Naive => naive(threads, arguments),
+    match (arguments.subject, &arguments.flaw) {
+        (Subject::Gateway, None) => gateway(&scope, threads, arguments),
+        (Subject::Gateway, Some(_)) => {
+            Err(Trouble::usage("--flaw is for --subject naive: the gateway has none to choose"))
+        }
+        (Subject::Naive, None) => Ok(naive(threads, arguments)),
+        (Subject::Naive, Some(name)) => one_flaw(name, threads, arguments),
     }
+}
+
+/// One known flaw, as a failure that somebody wants to look at.
+fn one_flaw(name: &str, threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
+    let Some(flaw) = Flaw::named(name) else {
+        let names: Vec<&str> = Flaw::TABLE.iter().map(|row| row.name).collect();
+        return Err(Trouble::usage(format!("there is no flaw {name:?}; these there are: {}", names.join(", "))));
+    };
+    let begun = Instant::now();
+    let Row { wrong, room, .. } = flaw.row();
+    println!("{name} in the room {:?}: {wrong}\n", room.name);
+    let Finding { found, way, .. } = hunt::find(flaw, threads);
+    let seconds = begun.elapsed().as_secs_f64();
+    let violations: Vec<Value> = found
+        .iter()
+        .map(|broken| leave(&format!("naive:{name}"), room.name, &room.to_explore(), broken, &way, arguments))
+        .collect();
+    if violations.is_empty() {
+        println!("nothing broken");
+    }
+    if arguments.json {
+        println!("{}", json!({"subject": "naive", "flaw": name, "seconds": seconds, "violations": violations}));
+    }
+    Ok(if violations.is_empty() { NOTHING_BROKEN } else { VIOLATION })
 }
 
 /// The checker is checked: it has to find each known flaw, and nothing where there is none. The rooms are those of the
 /// flaws, whatever the scope.
-fn naive(threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
+fn naive(threads: usize, arguments: &Explore) -> u8 {
     let begun = Instant::now();
     let (mut violations, mut flaws) = (Vec::new(), Vec::new());
     for row in Flaw::TABLE {
@@ -92,25 +126,21 @@ fn naive(threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
         println!("{:<28} {:>2} steps  {what}", row.name, way.len());
         flaws.push(json!({
             "flaw": row.name, "found": found.is_some(), "steps": way.len(),
-            "invariant": found.as_ref().map(|violation| violation.invariant),
+            "invariant": found.as_ref().map(|broken| broken.invariant.as_str()),
         }));
-        let trace = explore::trace(&format!("naive:{}", row.name), &row.room.to_explore(), way);
         if !finding.is_as_expected() {
-            let path = leave(&trace, &arguments.out, &format!("explore-naive-{}", row.name))?;
-            let what = format!("{} was to break {}: {what}", row.name, row.breaks);
-            violations.push(json!({"invariant": row.breaks, "what": what, "steps": way.len(), "trace": path}));
+            println!("{} was to break {}", row.name, row.breaks);
+            let subject = format!("naive:{}", row.name);
+            let unfound = || json!({"invariant": row.breaks, "what": what, "steps": 0, "trace": null});
+            let left = |broken| leave(&subject, row.room.name, &row.room.to_explore(), broken, way, arguments);
+            violations.push(found.as_ref().map_or_else(unfound, left));
         }
     }
     let (mut states, mut edges) = (0, 0);
     for (room, explored) in hunt::flawless(threads) {
         (states, edges) = (states + explored.states, edges + explored.edges);
-        if let Some((violation, way)) = explored.found {
-            let trace = explore::trace("naive:", &room.to_explore(), &way);
-            let path = leave(&trace, &arguments.out, &format!("explore-naive-{}", room.name))?;
-            say_counterexample(&violation, &trace, &path);
-            violations.push(
-                json!({"invariant": violation.invariant, "what": violation.what, "steps": way.len(), "trace": path}),
-            );
+        if let Some((broken, way)) = explored.found {
+            violations.push(leave("naive:", room.name, &room.to_explore(), &broken, &way, arguments));
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
@@ -129,7 +159,7 @@ fn naive(threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
             })
         );
     }
-    Ok(if clean { NOTHING_BROKEN } else { VIOLATION })
+    if clean { NOTHING_BROKEN } else { VIOLATION }
 }
 
 impl Explore {
@@ -155,19 +185,16 @@ impl Explore {
 fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
     let bounds = arguments.bounds()?;
     println!("scope {}, {} rooms, {threads} threads", scope.name, scope.rooms.len());
-    let mut number = arguments.room.unwrap_or(1) - 1;
+    let first = arguments.room.map_or(1, |room| room as usize);
+    let mut number = first - 1;
     let report = explore::explore(scope, threads, &bounds, |room| {
         number += 1;
         println!("room {number:>2}  {}", line(room));
     });
     say_totals(&report);
     let mut violations = Vec::new();
-    if let Some((room, violation, way)) = report.found() {
-        let trace = explore::trace("gateway", room, way);
-        let path = leave(&trace, &arguments.out, "explore-gateway")?;
-        say_counterexample(violation, &trace, &path);
-        violations
-            .push(json!({"invariant": violation.invariant, "what": violation.what, "steps": way.len(), "trace": path}));
+    if let Some((room, broken, way)) = report.found() {
+        violations.push(leave("gateway", "", room, broken, way, arguments));
     }
     let blind = report.vacuous();
     if violations.is_empty() && arguments.room.is_some() && !blind.is_empty() {
@@ -180,7 +207,7 @@ fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Tro
     }
     if violations.is_empty() {
         for (room, was, is) in report.misshapen(scope) {
-            let room = arguments.room.unwrap_or(room);
+            let room = first - 1 + room;
             let what = format!(
                 "room {room} had {} states and {} edges, and has {} and {}: the gateway behaves in another way. If that is meant, \
                  the table of scopes is to say so",
@@ -298,27 +325,28 @@ fn peak(report: &Report) -> String {
     bounds::peak().map_or_else(|| "an unknown number".to_owned(), |bytes| (bytes / largest.max(1) as u64).to_string())
 }
 
-fn say_counterexample(violation: &Violation, trace: &Trace, path: &Path) {
-    match explore::replay(trace) {
-        Ok(story) => println!("{}", told::tell(&story)),
-        Err(error) => println!("the way there cannot be told: {error}"),
+/// Tells a counterexample, writes it where it can be found again, and gives it as it stands in the JSON.
+fn leave(subject: &str, room_name: &str, room: &Room, broken: &Broken, way: &[Step], arguments: &Explore) -> Value {
+    let (trace, story) = explore::trace(subject, room, broken, way);
+    println!("{}", told::tell(&story));
+    println!("VIOLATION {broken}");
+    let name = if subject == "naive:" { format!("naive-{room_name}") } else { subject.replace(':', "-") };
+    let path = arguments.out.join(format!("explore-{name}.trace.jsonl"));
+    let mut found = json!({"invariant": broken.invariant, "what": broken.what, "steps": way.len(), "trace": null});
+    match write(&trace, &path) {
+        Ok(()) => {
+            println!("replay it: evergate-sim replay {}", path.display());
+            found["trace"] = json!(path);
+        }
+        Err(error) => println!("no trace can be written to {}: {error}", path.display()),
     }
-    println!("VIOLATION {violation}");
-    println!("replay it: evergate-sim replay {}", path.display());
+    found
 }
 
-/// Writes a trace where it can be found again.
-fn leave(trace: &Trace, out: &Path, name: &str) -> Result<PathBuf, Trouble> {
-    let path = out.join(format!("{name}.trace.jsonl"));
-    let write = || {
-        let mut file = BufWriter::new(File::create(&path)?);
-        trace.write(&mut file)?;
-        std::io::Write::flush(&mut file)
-    };
-    match write() {
-        Ok(()) => Ok(path),
-        Err(error) => Err(Trouble::usage(format!("no trace can be written to {}: {error}", path.display()))),
-    }
+fn write(trace: &Trace, path: &Path) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    trace.write(&mut file)?;
+    file.flush()
 }
 
 fn summary(report: &Report, violations: &[Value]) -> Value {
@@ -361,6 +389,7 @@ mod tests {
             scope: "seed".to_owned(),
             room: Some(7),
             subject: Subject::Gateway,
+            flaw: None,
             threads: Some(1),
             seconds: None,
             memory: None,

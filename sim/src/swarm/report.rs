@@ -1,5 +1,7 @@
 //! What a swarm has found, for people and for programs.
 
+use super::Options;
+use super::config::{Config, Planted};
 use super::healing::Lived;
 use super::marks::{Mark, Marks};
 use crate::story::Broken;
@@ -18,6 +20,8 @@ pub struct Summary {
     pub seed: u64,
     /// How many runs there were.
     pub runs: u64,
+    /// The mistake that was put into each.
+    pub planted: Option<Planted>,
     /// Inputs that the core handled, of both lives of each run.
     pub inputs: u64,
     /// Generations that began, of one life of each run.
@@ -44,10 +48,11 @@ pub struct Found {
 }
 
 impl Summary {
-    pub(super) fn new(seed: u64, runs: u64) -> Self {
+    pub(super) fn new(&Options { seed, runs, planted, .. }: &Options) -> Self {
         Self {
             seed,
             runs,
+            planted,
             inputs: 0,
             generations: 0,
             most_generations: 0,
@@ -132,10 +137,11 @@ impl fmt::Display for Summary {
             writeln!(f, "{rule} never had anything to look at: this says nothing about it")?;
         }
         for Found { seed, broken, trace } in &self.found {
-            let config = super::Config::drawn(*seed).line();
+            let config = Config { planted: self.planted, ..Config::drawn(*seed) }.line();
+            let planted = self.planted.map_or_else(String::new, |planted| format!(" --plant {}", planted.name()));
             writeln!(f, "\nseed {seed} breaks {}: {}", broken.invariant, broken.what)?;
             writeln!(f, "  configuration: {config}")?;
-            writeln!(f, "  again: evergate-sim swarm --seed {seed} --runs 1")?;
+            writeln!(f, "  again: evergate-sim swarm --seed {seed} --runs 1{planted}")?;
             if let Some(trace) = trace {
                 writeln!(f, "  made smaller: evergate-sim replay {}", trace.display())?;
             }
@@ -163,7 +169,8 @@ mod tests {
     #[test]
     fn a_rule_that_a_large_swarm_never_looked_at_is_a_failure_as_a_mark_is_that_it_never_reached() {
         let all = (1 << Invariant::ALL.len()) - 1;
-        let looked = |runs, looked| Summary { looked, ..Summary::new(1, runs) };
+        let of = |runs| Options { seed: 1, runs, threads: 1, planted: None, out: PathBuf::new() };
+        let looked = |runs, looked| Summary { looked, ..Summary::new(&of(runs)) };
         assert_eq!(looked(ENFORCED_FROM, all & !(1 << Invariant::Lock as u32)).unseen(), [Invariant::Lock]);
         assert_eq!(looked(ENFORCED_FROM, all).unseen(), []);
         assert_eq!(looked(ENFORCED_FROM - 1, 0).unseen(), [], "too few runs to say so");
