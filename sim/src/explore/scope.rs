@@ -116,11 +116,11 @@ const CI: [Shape; 51] = [
 ];
 /// The rooms of `seed`.
 const SEED: [Shape; 7] = [
-    shape(10_090, 19_129),
-    shape(18_953, 32_781),
+    shape(11_798, 22_169),
+    shape(22_878, 39_312),
     shape(2_521, 4_385),
-    shape(4_004, 7_310),
-    shape(9_457, 16_101),
+    shape(5_019, 9_008),
+    shape(21_847, 38_610),
     shape(12_907, 37_946),
     shape(443, 716),
 ];
@@ -266,7 +266,7 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 9–16 | each | S with each supervisor |
 /// | 17–24 | each | M with each supervisor |
 /// | 25 | supervise | S × M |
-/// | 26 | supervise | S × R |
+/// | 26 | supervise | S × R, in one session nothing is said: what each cut turn's chat is told multiplies all else |
 /// | 27 | supervise | S × K |
 /// | 28 | supervise | S × J |
 /// | 29 | supervise | M × R |
@@ -301,7 +301,7 @@ pub fn table() -> Vec<Scope> {
     ci.extend(supervisors().map(|who| room(who, Size(1, 4, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));
     ci.extend([
         room(Evergate, Size(3, 4, 0, 0, 0), &[]),
-        room(Evergate, Size(3, 3, 2, 0, 0), &[Manner::Force, Manner::SpeakEarly]),
+        room(Evergate, Size(3, 2, 2, 0, 0), &[Manner::Force, Manner::SpeakEarly]),
         room(Evergate, Size(3, 3, 0, 2, 0), &[Manner::SpeakEarly]),
         room(Evergate, Size(3, 3, 0, 0, 1), &[]),
         room(Evergate, Size(1, 4, 2, 0, 0), &[Manner::Force, Manner::SpeakEarly]),
