@@ -187,3 +187,13 @@ impl Gateway {
         messages
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Busy;
+
+    #[test]
+    fn each_policy_has_the_word_that_people_type() {
+        assert_eq!(Busy::ALL.map(Busy::name), ["queue", "interrupt", "collect"]);
+    }
+}

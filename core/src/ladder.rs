@@ -309,6 +309,20 @@ mod tests {
     }
 
     #[test]
+    fn a_rung_says_when_it_is_over_until_all_was_done_and_the_wait_at_last() {
+        let (wait, begun) = (Duration::from_secs(60), Instant::from_millis(0));
+        let mut ladder = Ladder::new(patience(Mode::Force), begun, Some(wait));
+        assert_eq!(ladder.gives_up_at(), Some(begun + wait));
+        assert_eq!(ladder.poll_timeout(), Some(begun + ladder.patience.answer));
+        let gone = Instant::from_millis(10);
+        assert_eq!(ladder.saw(gone, Sight::Gone), Step::Look);
+        let nobody_did = gone + ladder.patience.revive;
+        assert_eq!(ladder.poll_timeout(), Some(nobody_did));
+        assert_eq!(ladder.saw(nobody_did, Sight::Gone), Step::Start);
+        assert_eq!(ladder.poll_timeout(), ladder.gives_up_at());
+    }
+
+    #[test]
     fn a_process_that_cannot_be_killed_is_given_up_upon() {
         let done = climb(Mode::Force, None, |_, _| Sight::Silent);
         assert_eq!(done, [(2_000, Step::Kill), (7_000, Step::GiveUp(Rung::Kill))]);

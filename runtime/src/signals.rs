@@ -6,14 +6,14 @@ use nix::sys::signal::SigSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Duration;
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 use tokio::sync::mpsc;
 
 /// Signals that may wait for the driver; whoever sends more has been understood.
 const WAITING: usize = 16;
-/// How long a signal that was caught may take to be heard.
-const LAST: Duration = Duration::from_millis(1);
+/// Rounds of the loop in which a signal that was caught is heard: its handler has written to the pipe behind the listeners by
+/// then, which each round looks at.
+const LAST_ROUNDS: u8 = 3;
 
 /// The ear of the process.
 pub struct Signals {
@@ -111,8 +111,22 @@ impl Ears {
             tracing::warn!(%error, "signals cannot be blocked");
         }
         // What was caught before that is on its way.
-        while let Ok(signal) = tokio::time::timeout(LAST, self.next()).await {
+        while let Some(signal) = self.caught().await {
             Self::pass_on(signal, to_driver, hang_ups, heard);
+        }
+    }
+
+    /// The next one of those that have been caught already.
+    async fn caught(&mut self) -> Option<Option<Signal>> {
+        let rounds = async {
+            for _ in 0..LAST_ROUNDS {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            signal = self.next() => Some(signal),
+            () = rounds => None,
         }
     }
 

@@ -8,7 +8,6 @@ use self::builder::{Flight, Keeper};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -77,8 +76,7 @@ impl Gateway {
     /// When the room cannot be written.
     pub fn install(&self, program: &[u8]) {
         let fresh = self.program.with_extension("fresh");
-        fs::write(&fresh, program).expect("the room is writable");
-        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+        process::write_program(&fresh, program);
         fs::rename(&fresh, &self.program).expect("the room is writable");
     }
 

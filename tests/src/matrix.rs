@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,12 +33,8 @@ pub struct Synapse {
     process: Option<Child>,
 }
 
-/// The Python that has Synapse, below `folder`; an error says why there is none.
-fn installed(folder: &Path) -> Result<PathBuf, String> {
-    // Tests run beside each other, and two installers in one folder would get in each other's way.
-    static INSTALLER: Mutex<()> = Mutex::new(());
-    let _alone = INSTALLER.lock().unwrap_or_else(PoisonError::into_inner);
-    let venv = folder.join("synapse");
+/// The Python of the folder `venv`, which has Synapse; an error says why there is none.
+fn installed(venv: &Path) -> Result<PathBuf, String> {
     let python = venv.join("bin/python");
     let run = |command: &mut Command| {
         let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
@@ -47,7 +44,7 @@ fn installed(folder: &Path) -> Result<PathBuf, String> {
     if run(Command::new(&python).args(["-c", "import synapse"])).is_ok() {
         return Ok(python);
     }
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
+    run(Command::new("python3").args(["-m", "venv"]).arg(venv))
         .map_err(|why| format!("python3 makes no venv: {why}"))?;
     let seconds = INSTALLATION.to_string();
     let mut install = Command::new("timeout");
@@ -69,15 +66,47 @@ impl Synapse {
     /// # Panics
     /// When what is installed does not start.
     pub fn start() -> Result<Self, String> {
-        let python = installed(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tmp").as_path())?;
-        let room = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let mut synapse = Self { room, python, address: free_address(), process: None };
+        // Tests run beside each other, and two installers in one folder would get in each other's way.
+        static INSTALLER: Mutex<()> = Mutex::new(());
+        let alone = INSTALLER.lock().unwrap_or_else(PoisonError::into_inner);
+        let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tmp/synapse");
+        let python = installed(&venv)?;
+        let settled = venv.join("settled");
+        if !settled.exists() {
+            Self::settle(&python, &settled).map_err(|error| error.to_string())?;
+        }
+        drop(alone);
+        let mut synapse = Self::in_room(&python).map_err(|error| error.to_string())?;
+        for kept in fs::read_dir(&settled).map_err(|error| error.to_string())?.flatten() {
+            fs::copy(kept.path(), synapse.path(&kept.file_name().to_string_lossy())).map_err(|why| why.to_string())?;
+        }
         synapse.configure();
         synapse.run();
-        for user in ["bot", "ann", "eve"] {
-            synapse.register(user);
-        }
         Ok(synapse)
+    }
+
+    fn in_room(python: &Path) -> io::Result<Self> {
+        let room = tempfile::tempdir()?;
+        Ok(Self { room, python: python.to_owned(), address: free_address(), process: None })
+    }
+
+    /// Leaves the database and the key of a server that has all users in `settled`: to make them takes longer than most tests.
+    fn settle(python: &Path, settled: &Path) -> io::Result<()> {
+        let mut first = Self::in_room(python)?;
+        first.configure();
+        first.generate_keys();
+        first.run();
+        for user in ["bot", "ann", "eve"] {
+            first.register(user);
+        }
+        first.end();
+        let unfinished = settled.with_extension("unfinished");
+        let _none = fs::remove_dir_all(&unfinished);
+        fs::create_dir(&unfinished)?;
+        for name in ["homeserver.db", "signing.key"] {
+            fs::copy(first.path(name), unfinished.join(name))?;
+        }
+        fs::rename(&unfinished, settled)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -99,6 +128,9 @@ impl Synapse {
         });
         // JSON is YAML.
         fs::write(self.path("homeserver.yaml"), config.to_string()).expect("the room is writable");
+    }
+
+    fn generate_keys(&self) {
         let made = Command::new(&self.python)
             .args(["-m", "synapse.app.homeserver", "--generate-keys", "--config-path"])
             .arg(self.path("homeserver.yaml"))

@@ -2,8 +2,10 @@
 //! that. It never touches a process that does not carry the gateway's own state directory in its environment.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -34,6 +36,19 @@ fn build() -> PathBuf {
         .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == "evergate")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .expect("cargo names the executable it built")
+}
+
+/// Writes a program, by a process of its own: a descriptor that this one had open for writing would go into whatever another
+/// test starts just then, and the program could not be run as long as that lives ("text file busy").
+///
+/// # Panics
+/// When it cannot be written.
+pub fn write_program(to: &Path, program: &[u8]) {
+    let mut writer = Command::new("cp").arg("/dev/stdin").arg(to).stdin(Stdio::piped()).spawn().expect("cp is there");
+    let piped = writer.stdin.take().expect("it is piped").write_all(program);
+    let written = piped.and_then(|()| writer.wait());
+    assert!(written.as_ref().is_ok_and(std::process::ExitStatus::success), "{}: {written:?}", to.display());
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("the file is ours");
 }
 
 /// Every living process whose environment says that it works for this state directory: the gateway, its supervisor,

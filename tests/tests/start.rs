@@ -4,14 +4,13 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use evergate_tests::gateway::Gateway;
 use evergate_tests::http::Client;
-use evergate_tests::process::binary;
+use evergate_tests::process::{binary, write_program};
 use evergate_tests::service::{Service, UNIT, was_resumed};
 use evergate_tests::{PATIENCE, eventually};
 use serde_json::{Value, json};
@@ -237,8 +236,7 @@ fn under_systemd_starts_that_die_in_any_stage_are_parked_with_the_reason_in_ever
 /// Puts a fresh build of the program in its place: the same bytes in another file, as far as anybody can tell.
 fn install(program: &Path) {
     let fresh = program.with_extension("fresh");
-    fs::copy(binary(), &fresh).expect("the folder is writable");
-    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    write_program(&fresh, &fs::read(binary()).expect("the program was just built"));
     fs::rename(&fresh, program).expect("the folder is writable");
 }
 

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 use super::answers::Status;
 use super::table::{duration, one_line};
 
+/// How many of the things that a stage waits for are named; of the others it says how many there are.
+const NAMED: usize = 3;
 /// Two lines about one stage, when only what it waits for changed, are at least this far apart.
 const WAIT_CHANGE_PAUSE: Duration = Duration::from_secs(1);
 /// How often the sign of life on a terminal moves.
@@ -63,8 +65,10 @@ impl Stage {
         if self.waiting_for.is_empty() {
             return what;
         }
-        let waiting_for: Vec<String> = self.waiting_for.iter().map(|item| one_line(item)).collect();
-        format!("{what}; waits for {}", waiting_for.join(", "))
+        let named: Vec<String> = self.waiting_for.iter().take(NAMED).map(|item| one_line(item)).collect();
+        let more = self.waiting_for.len() - named.len();
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        format!("{what}; waits for {}{more}", named.join(", "))
     }
 
     fn json(&self, elapsed: Duration) -> Value {
@@ -206,6 +210,14 @@ mod tests {
     fn a_drain_says_what_it_waits_for() {
         let stage = stage("draining", &["turn 5 of session main", "1 delivery"]);
         assert_eq!(stage.sentence(), "generation 3 lets work end; waits for turn 5 of session main, 1 delivery");
+    }
+
+    #[test]
+    fn a_drain_that_waits_for_a_crowd_names_three_and_counts_the_rest() {
+        let crowd: Vec<String> = (1..=50).map(|turn| format!("turn {turn}")).collect();
+        let crowd: Vec<&str> = crowd.iter().map(String::as_str).collect();
+        let sentence = stage("draining", &crowd).sentence();
+        assert_eq!(sentence, "generation 3 lets work end; waits for turn 1, turn 2, turn 3 and 47 more");
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Builder {
     #[must_use]
     pub fn own_program(mut self) -> Self {
         let program = self.room.path().join("evergate");
-        fs::copy(process::binary(), &program).expect("the room is writable");
+        process::write_program(&program, &fs::read(process::binary()).expect("it was just built"));
         self.program = Some(program);
         self
     }
