@@ -5,8 +5,10 @@
 //! | what is seen | what it means | what follows |
 //! |---|---|---|
 //! | the loop owes something and gets nowhere for [`Bounds::freeze`] | it is frozen | the process ends, to be started again |
-//! | a part beside the loop does so | it hangs | it alone is started again |
+//! | it does so, and its thread waits in the system for a disk | the disk is slow | nothing: not even a kill would end it before the disk answers |
 //! | the journal does so | the disk is slow | nothing: what waits for it waits, the process lives |
+//! | the control socket's thread does so | it hangs | it alone is started again |
+//! | a platform's adapter gets nowhere for [`Bounds::platform`], beyond the time that it said it waits | it hangs | it alone is started again ([`Attempt`]) |
 //! | it is not ready within [`Bounds::start`] | the start hangs | the process ends, to be started again |
 //! | nobody looked for much longer than it should have been | the machine slept, or the whole process stood still | the time does not count |
 
@@ -46,6 +48,58 @@ pub struct Bounds {
     pub freeze: Duration,
     /// From the entry of the process until it is ready.
     pub start: Duration,
+    /// A platform's adapter gets nowhere for this long, beyond the time that it said it waits: it hangs. Longer than any exchange
+    /// that it may wait for, a long poll included.
+    pub platform: Duration,
+}
+
+/// As by default.
+impl Default for Bounds {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { freeze: seconds(20), start: seconds(300), platform: seconds(180) }
+    }
+}
+
+/// One run of a platform's adapter, as far as it tells how it gets on. Its keeper starts it again, it alone, when it hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attempt {
+    got_on_at: Instant,
+    waits_until: Instant,
+}
+
+impl Attempt {
+    /// One that begins `now`.
+    #[must_use]
+    pub const fn new(now: Instant) -> Self {
+        Self { got_on_at: now, waits_until: now }
+    }
+
+    /// It got somewhere: an exchange with its server is over, however that ended.
+    pub const fn got_on(&mut self, now: Instant) {
+        self.got_on_at = now;
+    }
+
+    /// It waits until then, and says so; a time that is over by then is no wait.
+    pub const fn waits(&mut self, until: Instant) {
+        self.waits_until = until;
+    }
+
+    /// When it hangs, unless it gets on before that. One that says how long it waits is believed until then.
+    #[must_use]
+    pub fn hangs_at(&self, bounds: &Bounds) -> Instant {
+        self.got_on_at.max(self.waits_until) + bounds.platform
+    }
+}
+
+/// What the system says of the loop's thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Thread {
+    /// It runs, or waits for something that a kill would end.
+    #[default]
+    Free,
+    /// It waits for a disk. It would go on to do so if it were killed, and hold up whoever comes next.
+    OnDisk,
 }
 
 /// What a look is given.
@@ -56,6 +110,8 @@ pub struct Seen {
     /// For each part in the order of [`Part::ALL`]: how much it has done so far, if it owes something; `None` if it is idle
     /// by right.
     pub done: [Option<u64>; 3],
+    /// What the loop's thread does if it owes something.
+    pub thread: Thread,
 }
 
 /// What a look has found.
@@ -96,8 +152,33 @@ pub struct Watchdog {
 struct Account {
     /// What it had done at the last look and since when it has not done more; `None` while it is idle.
     owes: Option<(u64, Instant)>,
-    /// Whether it was found to be stuck.
-    found: bool,
+    /// When its thread was seen last to wait for a disk.
+    on_disk: Option<Instant>,
+    found: State,
+}
+
+/// How a part is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum State {
+    #[default]
+    Well,
+    Slow,
+    Stuck,
+}
+
+impl Account {
+    /// Since when it owes what it could have done: time on a disk does not count.
+    fn idle_since(&self) -> Option<Instant> {
+        self.owes.map(|(_, since)| self.on_disk.map_or(since, |on_disk| since.max(on_disk)))
+    }
+
+    fn state(&self, now: Instant, bounds: &Bounds) -> State {
+        match (self.owes, self.idle_since()) {
+            (_, Some(since)) if now >= since + bounds.freeze => State::Stuck,
+            (Some((_, since)), _) if now >= since + bounds.freeze => State::Slow,
+            _ => State::Well,
+        }
+    }
 }
 
 impl Watchdog {
@@ -132,7 +213,7 @@ impl Watchdog {
             findings.push(Finding::Late);
         }
         for (part, done) in Part::ALL.into_iter().zip(seen.done) {
-            findings.extend(self.account(now, part, done));
+            findings.extend(self.account(now, part, done, seen.thread));
         }
         findings
     }
@@ -141,35 +222,39 @@ impl Watchdog {
     /// looks tell.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        let owes = self.parts[Part::Loop as usize].owes;
-        owes.is_none_or(|(_, since)| self.looked < since + self.period() * 2)
+        let since = self.parts[Part::Loop as usize].idle_since();
+        since.is_none_or(|since| self.looked < since + self.period() * 2)
     }
 
     /// Nobody got anywhere while nobody ran.
     fn forgive(&mut self, late: Duration) {
         self.begun = self.begun + late;
-        for (_, since) in self.parts.iter_mut().filter_map(|account| account.owes.as_mut()) {
-            *since = *since + late;
+        for account in &mut self.parts {
+            account.owes = account.owes.map(|(done, since)| (done, since + late));
+            account.on_disk = account.on_disk.map(|on_disk| on_disk + late);
         }
     }
 
-    fn account(&mut self, now: Instant, part: Part, done: Option<u64>) -> Option<Finding> {
+    fn account(&mut self, now: Instant, part: Part, done: Option<u64>, thread: Thread) -> Option<Finding> {
         let account = &mut self.parts[part as usize];
         let since = match (account.owes, done) {
             (Some((before, since)), Some(done)) if before == done => since,
             _ => now,
         };
         account.owes = done.map(|done| (done, since));
-        let stuck = done.is_some() && now >= since + self.bounds.freeze;
-        if stuck == account.found {
+        if part == Part::Loop && thread == Thread::OnDisk && done.is_some() {
+            account.on_disk = Some(now);
+        }
+        let state = account.state(now, &self.bounds);
+        if state == account.found {
             return None;
         }
-        account.found = stuck;
-        Some(match (stuck, part) {
-            (false, _) => Finding::Well(part),
-            (true, Part::Loop) => Finding::Frozen { since },
-            (true, Part::Control) => Finding::Hung(part),
-            (true, Part::Journal) => Finding::Slow(part),
+        account.found = state;
+        Some(match (state, part) {
+            (State::Well, _) => Finding::Well(part),
+            (State::Stuck, Part::Loop) => Finding::Frozen { since: account.idle_since().unwrap_or(since) },
+            (State::Stuck, Part::Control) => Finding::Hung(part),
+            (State::Slow, _) | (State::Stuck, Part::Journal) => Finding::Slow(part),
         })
     }
 }
@@ -179,7 +264,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const BOUNDS: Bounds = Bounds { freeze: Duration::from_secs(10), start: Duration::from_secs(60) };
+    const BOUNDS: Bounds =
+        Bounds { freeze: Duration::from_secs(10), start: Duration::from_secs(60), platform: Duration::from_secs(180) };
     const PERIOD: u64 = 500;
 
     fn at(ms: u64) -> Instant {
@@ -187,7 +273,7 @@ mod tests {
     }
 
     fn ready(done: [Option<u64>; 3]) -> Seen {
-        Seen { ready: true, done }
+        Seen { ready: true, done, ..Seen::default() }
     }
 
     /// Looks once a period until `until`, seeing always the same.
@@ -242,6 +328,48 @@ mod tests {
         assert!(watchdog.is_well(), "neither is a reason to end the process");
         let again = watchdog.look(at(11_000), &ready([None, Some(2), None]));
         assert_eq!(again, [Finding::Well(Part::Journal), Finding::Well(Part::Control)]);
+    }
+
+    #[test]
+    fn a_loop_that_waits_for_a_disk_is_slow_and_is_frozen_only_by_what_it_does_besides() {
+        let mut watchdog = Watchdog::new(BOUNDS, at(0));
+        let on_disk = Seen { thread: Thread::OnDisk, ..ready([Some(7), None, None]) };
+        let found = stare(&mut watchdog, 500, 60_000, &on_disk);
+        assert_eq!(found, [(10_500, Finding::Slow(Part::Loop))]);
+        assert!(watchdog.is_well(), "whoever watches from outside is told so");
+        let free = ready([Some(7), None, None]);
+        let found = stare(&mut watchdog, 60_500, 80_000, &free);
+        assert_eq!(
+            found,
+            [(70_000, Finding::Frozen { since: at(60_000) })],
+            "the disk has answered, and nothing comes of it"
+        );
+        assert!(!watchdog.is_well());
+        let again = watchdog.look(at(80_500), &ready([Some(8), None, None]));
+        assert_eq!(again, [Finding::Well(Part::Loop)]);
+    }
+
+    #[test]
+    fn what_waits_for_a_disk_and_owes_nothing_is_idle() {
+        let mut watchdog = Watchdog::new(BOUNDS, at(0));
+        let idle = Seen { thread: Thread::OnDisk, ..ready([None, None, Some(1)]) };
+        let found = stare(&mut watchdog, 500, 30_000, &idle);
+        assert_eq!(found, [(10_500, Finding::Hung(Part::Control))], "and excuses no other part");
+    }
+
+    #[test]
+    fn an_adapter_hangs_after_its_bound_and_one_that_waits_is_believed_until_then() {
+        let mut attempt = Attempt::new(at(1_000));
+        let hangs_at = |attempt: &Attempt| attempt.hangs_at(&BOUNDS).as_millis() / 1000;
+        assert_eq!(hangs_at(&attempt), 181);
+        attempt.waits(at(400_000));
+        assert_eq!(hangs_at(&attempt), 580);
+        attempt.got_on(at(5_000));
+        assert_eq!(hangs_at(&attempt), 580, "that it gets on beside its wait shortens nothing");
+        attempt.waits(at(5_000));
+        assert_eq!(hangs_at(&attempt), 185);
+        attempt.got_on(at(6_000));
+        assert_eq!(hangs_at(&attempt), 186);
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Line {
         let stream = port.environment().connect(&self.host, self.port).await?;
         let (incoming, mut outgoing) = tokio::io::split(stream);
         // 4. State of its own: the number of the last message that is on disk.
-        let cursor = port.kept("cursor").map_err(io::Error::other)?.unwrap_or_else(|| "0".into());
+        let cursor = port.kept("cursor").await.map_err(io::Error::other)?.unwrap_or_else(|| "0".into());
         outgoing.write_all(format!("from {cursor}\n").as_bytes()).await?;
         port.health(Health::Up);
         let ended = tokio::select! {

@@ -19,23 +19,44 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// The terms of this process's supervisor, as far as systemd or a unit of ours tells them, and what systemd says. What of
 /// the configured budgets does not fit below the limit that really holds is said once, with both numbers.
 pub async fn contract(limits: &Limits) -> (Contract, Option<systemd::Terms>) {
-    let terms = Contract::of(supervisor());
+    let supervisor = supervisor();
     // systemd names the socket to those alone whom it listens to (`NotifyAccess=`).
-    let heard = terms.supervisor == Supervisor::Systemd && Notify::from_environment("NOTIFY_SOCKET").is_heard();
-    let terms = if heard { terms } else { terms.without_extension() };
-    let systemd = ask_systemd(terms.supervisor).await;
-    let limit = systemd.map(|said| said.stop_limit).or_else(|| limit_beside_us(terms.supervisor));
-    let contract = match limit {
-        Some(StopLimit::After(limit)) => terms.with_kill_after(Some(limit)),
-        Some(StopLimit::Never) => terms.with_kill_after(None),
-        None => terms,
-    };
-    let contract = match systemd {
-        Some(systemd::Terms { starts_again: false, .. }) => contract.that_goes_on_in_place(),
-        _ => contract,
-    };
+    let heard = supervisor == Supervisor::Systemd && Notify::from_environment("NOTIFY_SOCKET").is_heard();
+    let systemd = ask_systemd(supervisor).await;
+    let found = Found { heard, systemd, limit_beside_us: limit_beside_us(supervisor) };
+    let contract = found.terms(supervisor);
     tell_of_a_short_limit(&contract, limits);
     (contract, systemd)
+}
+
+/// What a start finds out about its supervisor beyond that one's row in the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Whether it listens to us.
+    pub heard: bool,
+    /// What systemd says of our unit, where it answers.
+    pub systemd: Option<systemd::Terms>,
+    /// The limit that a unit of ours tells where the supervisor cannot be asked.
+    pub limit_beside_us: Option<StopLimit>,
+}
+
+impl Found {
+    /// The terms that come of it.
+    #[must_use]
+    pub fn terms(&self, supervisor: Supervisor) -> Contract {
+        let terms = Contract::of(supervisor);
+        let terms = if self.heard { terms } else { terms.without_extension() };
+        let limit = self.systemd.map(|said| said.stop_limit).or(self.limit_beside_us);
+        let terms = match limit {
+            Some(StopLimit::After(limit)) => terms.with_kill_after(Some(limit)),
+            Some(StopLimit::Never) => terms.with_kill_after(None),
+            None => terms,
+        };
+        match self.systemd {
+            Some(systemd::Terms { starts_again: false, .. }) => terms.that_goes_on_in_place(),
+            _ => terms,
+        }
+    }
 }
 
 fn tell_of_a_short_limit(contract: &Contract, limits: &Limits) {

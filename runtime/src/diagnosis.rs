@@ -1,8 +1,7 @@
 //! What a stuck process looks like from inside: its threads by name, what they wait for in the kernel, how full its queues
 //! are, and the last things that its core was told and wanted. It takes no lock that the stuck loop may hold.
 
-use crate::flight::Ring;
-use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -13,26 +12,32 @@ use std::path::{Path, PathBuf};
 const KEPT: usize = 8;
 
 /// Writes a diagnosis into the folder `flight` of the state directory and gives its path.
-pub fn write(state_dir: &Path, name: &str, why: &str, metrics: &Metrics, ring: &Ring) -> io::Result<PathBuf> {
+pub fn write(state_dir: &Path, name: &str, why: &str, pulse: &Pulse) -> io::Result<PathBuf> {
     let folder = state_dir.join("flight");
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     let path = folder.join(format!("stuck-{name}.txt"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-    file.write_all(text(why, metrics, ring).as_bytes())?;
+    file.write_all(text(why, pulse).as_bytes())?;
     forget_old(&folder);
     Ok(path)
 }
 
-fn text(why: &str, metrics: &Metrics, ring: &Ring) -> String {
-    let mut text =
-        format!("{why}\n\nThreads: name, state, kernel function, system call, CPU ticks in user and kernel mode\n");
+fn text(why: &str, pulse: &Pulse) -> String {
+    let mut text = format!(
+        "{why}\n\nThreads: name, state, kernel function, system call, CPU ticks in user and kernel mode; below each, where this \
+         may be read, its stack in the kernel\n"
+    );
     for line in threads() {
         text.push_str(&line);
     }
-    text.push_str("\nQueues and counters\n");
-    text.push_str(&metrics.text());
+    text.push_str("\nQueues of the loop: how many wait, how many may\n");
+    for (queue, waiting, room) in pulse.depths() {
+        let _infallible = writeln!(text, "{queue:<24} {waiting:>6} of {room}");
+    }
+    text.push_str("\nCounters\n");
+    text.push_str(&pulse.metrics.text());
     text.push_str("\nThe last of what the core was told (>) and wanted, oldest first\n");
-    match ring.lines() {
+    match pulse.ring.lines() {
         Some(lines) => lines.iter().for_each(|line| {
             let _infallible = writeln!(text, "{line}");
         }),
@@ -57,8 +62,9 @@ fn threads() -> Vec<String> {
             let call = read("syscall");
             let call = call.split_whitespace().next().unwrap_or("?").to_owned();
             let wait = read("wchan");
+            let stack: String = read("stack").lines().map(|frame| format!("{:>8} {}\n", "", frame.trim())).collect();
             format!(
-                "{:>8} {:<16} {} {:<24} {:<8} {} {}\n",
+                "{:>8} {:<16} {} {:<24} {:<8} {} {}\n{stack}",
                 task.file_name().to_string_lossy(),
                 read("comm").trim(),
                 field(0),
@@ -99,7 +105,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths: Vec<PathBuf> = (0..KEPT + 2)
             .map(|number| {
-                write(folder.path(), &number.to_string(), "it is stuck", &Metrics::default(), &Ring::default()).unwrap()
+                let pulse = Pulse::default();
+                pulse.tell_depths(Box::new(|| vec![("calls", 3, 1024)]));
+                write(folder.path(), &number.to_string(), "it is stuck", &pulse).unwrap()
             })
             .collect();
         let text = std::fs::read_to_string(paths.last().unwrap()).unwrap();
@@ -107,6 +115,7 @@ mod tests {
         if cfg!(target_os = "linux") {
             assert!(text.lines().filter(|line| line.contains(" R ") || line.contains(" S ")).count() > 0, "{text}");
         }
+        assert!(text.contains("calls                         3 of 1024\n"), "{text}");
         assert_eq!(std::fs::read_dir(folder.path().join("flight")).unwrap().count(), KEPT);
     }
 }

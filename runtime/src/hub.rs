@@ -59,6 +59,11 @@ impl Hub {
         }
     }
 
+    /// The lines to the platforms.
+    pub fn switchboard(&self) -> &Switchboard {
+        &self.switchboard
+    }
+
     /// Listens to a session, from now on.
     pub fn listen(&self, session: &str) -> broadcast::Receiver<Live> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);

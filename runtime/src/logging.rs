@@ -56,6 +56,12 @@ pub fn set_level(level: LogLevel) {
     }
 }
 
+/// Logs on a thread of its own, for those who must not stand still together with a log that nobody reads or whose disk takes
+/// its time. Without a thread to be had it is not said.
+pub fn beside(say: impl FnOnce() + Send + 'static) {
+    let _unsaid = crate::native::thread("log", say);
+}
+
 /// Says something on standard error. With nobody left there to hear it, it is not said, and that is no error.
 pub fn complain(what: &dyn std::fmt::Display) {
     let _unheard = writeln!(std::io::stderr(), "evergate: {what}");

@@ -294,6 +294,9 @@ fn enter(global: &Global) -> Result<Trial, String> {
     Ok(trial)
 }
 
+/// The pause of a process that follows itself, so that one which breaks again and again leaves room for others.
+const FOLLOWS_AFTER: Duration = Duration::from_secs(1);
+
 fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> ExitCode {
     let (config, state_dir) = match read(global, arguments.listen.clone()) {
         Ok(loaded) => loaded,
@@ -309,13 +312,15 @@ fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> E
         Ok(verdict) => end(successor, verdict),
         Err(error) => {
             if tracing::enabled!(tracing::Level::ERROR) {
-                tracing::error!(%error, "the gateway cannot start");
+                tracing::error!(%error, "{}", error.what());
             } else {
                 logging::complain(&error);
             }
             // Somebody else's life is no matter of ours.
             match error {
                 StartError::Claim(ClaimError::Owned { .. }) => park(&successor.socket),
+                // Like a death without a word, which the next start counts.
+                StartError::Broke { .. } => follow_itself(successor, error.try_again().unwrap_or_default()),
                 error => give_up(successor, &error.to_string(), error.try_again()),
             }
         }
@@ -348,7 +353,21 @@ fn give_up(successor: &Successor, why: &str, try_again: Option<u8>) -> ExitCode 
     if successor.trial.gave_up(why, try_again) {
         replace_this_process(successor);
     }
-    try_again.map_or_else(|| park(&successor.socket), ExitCode::from)
+    try_again.map_or_else(|| park(&successor.socket), |status| follow_itself(successor, status))
+}
+
+/// Ends so that a supervisor starts it again; where there is none, and somebody may rely on it by now, it does so itself. Its
+/// entry counts how often that comes to nothing, and gives way to the last good build.
+fn follow_itself(successor: &Successor, status: u8) -> ExitCode {
+    if successor.trial.follows_itself() {
+        // One that comes before the new image listens would kill it.
+        if let Err(error) = signals::block() {
+            logging::complain(&format_args!("signals cannot be blocked: {error}"));
+        }
+        std::thread::sleep(FOLLOWS_AFTER);
+        replace_this_process(successor);
+    }
+    ExitCode::from(status)
 }
 
 /// Ends so that the supervisor does not start us again as we are; where any end would be followed by a start, does not end.

@@ -5,11 +5,15 @@
 use crate::flight::Ring;
 use crate::metrics::Metrics;
 use evergate_core::verdict::Verdict;
-use evergate_core::watchdog::{Part, Seen};
+use evergate_core::watchdog::{Bounds, Part, Seen};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+
+/// Tells how many wait in each queue, and how many may.
+pub type Depths = Box<dyn Fn() -> Vec<(&'static str, usize, usize)> + Send + Sync>;
 
 /// What the parts of one process have done.
 #[derive(Default)]
@@ -20,6 +24,11 @@ pub struct Pulse {
     over: AtomicBool,
     armed: Mutex<Option<Verdict>>,
     hooks: bool,
+    /// How long what may take.
+    pub bounds: Bounds,
+    /// Where the system shows the loop's thread.
+    loop_thread: OnceLock<PathBuf>,
+    depths: OnceLock<Depths>,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// The last of what the core was told and wanted.
@@ -37,15 +46,41 @@ struct Beat {
     knock: Notify,
     /// For how long it is to stand still the next time it comes by, in milliseconds: for trying out what happens then.
     nap_ms: AtomicU64,
+    /// Whether it is to break the next time it comes by.
+    breaks: AtomicBool,
     /// Starts it again, it alone.
     again: Notify,
+    /// Whether it is waited for by now.
+    slow: AtomicBool,
 }
 
 impl Pulse {
     /// One whose parts can be made to stand still, if `hooks` says so.
     #[must_use]
-    pub fn new(hooks: bool) -> Self {
-        Self { hooks, ..Self::default() }
+    pub fn new(hooks: bool, bounds: Bounds) -> Self {
+        Self { hooks, bounds, ..Self::default() }
+    }
+
+    /// From now on this tells how full the loop's queues are, without asking the loop.
+    pub fn tell_depths(&self, depths: Depths) {
+        let _the_first_holds = self.depths.set(depths);
+    }
+
+    /// How full the loop's queues are; empty before there are any.
+    #[must_use]
+    pub fn depths(&self) -> Vec<(&'static str, usize, usize)> {
+        self.depths.get().map(|depths| depths()).unwrap_or_default()
+    }
+
+    /// The loop is going to turn on the thread that the system shows there.
+    pub fn loop_turns_on(&self, thread: PathBuf) {
+        let _the_first_holds = self.loop_thread.set(thread);
+    }
+
+    /// Where the system shows the thread of the loop, if it does.
+    #[must_use]
+    pub fn loop_thread(&self) -> Option<&PathBuf> {
+        self.loop_thread.get()
     }
 
     /// Whether its parts can be made to stand still.
@@ -85,14 +120,34 @@ impl Pulse {
         self.beat(part).again.notified().await;
     }
 
+    /// Whether a part was found to take long, and has not got on since; for people.
+    pub fn found_slow(&self, part: Part, slow: bool) {
+        self.beat(part).slow.store(slow, SeqCst);
+    }
+
+    /// The same.
+    #[must_use]
+    pub fn is_slow(&self, part: Part) -> bool {
+        self.beat(part).slow.load(SeqCst)
+    }
+
     /// Has a part stand still for a while.
     pub fn freeze(&self, part: Part, length: Duration) {
         self.beat(part).nap_ms.store(u64::try_from(length.as_millis()).unwrap_or(u64::MAX), SeqCst);
         self.beat(part).knock.notify_one();
     }
 
+    /// Has a part break, as by a mistake in the program.
+    pub fn break_down(&self, part: Part) {
+        self.beat(part).breaks.store(true, SeqCst);
+        self.beat(part).knock.notify_one();
+    }
+
     /// The part is here, and stands still if somebody wants to see what happens then. Nothing else on its thread goes on.
     pub fn nap(&self, part: Part) {
+        if self.beat(part).breaks.swap(false, SeqCst) {
+            std::panic::panic_any("it breaks, as was asked for");
+        }
         let nap_ms = self.beat(part).nap_ms.swap(0, SeqCst);
         if nap_ms > 0 {
             tracing::warn!(part = part.name(), nap_ms, "standing still, as was asked for");
@@ -151,7 +206,7 @@ impl Pulse {
             let (asked, done) = (self.beat(part).asked.load(SeqCst), self.beat(part).done.load(SeqCst));
             (asked != done).then_some(done)
         });
-        Seen { ready: self.ready.load(SeqCst), done }
+        Seen { ready: self.ready.load(SeqCst), done, ..Seen::default() }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::signals::{self, Signals};
 use crate::start_stage::Faults;
 use crate::systemd::{self, Unit};
 use crate::trial::Trial;
-use crate::watchdog::Watch;
+use crate::watchdog::{self, Watch};
 use evergate_core::busy::Busy;
 use evergate_core::drain::TurnFate;
 use evergate_core::id::GenerationId;
@@ -38,7 +38,9 @@ use evergate_core::rollback;
 use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::verdict::Verdict;
 use evergate_core::watchdog::Bounds;
+use std::any::Any;
 use std::os::unix::fs::DirBuilderExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -74,6 +76,14 @@ pub enum StartError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The loop broke, before it served or after.
+    #[error(
+        "a mistake in the program ended its loop: {why}. The log has the place; what was under way is resumed by the next start"
+    )]
+    Broke {
+        /// What it said.
+        why: String,
+    },
     /// The system does not give what every process needs.
     #[error("{what}: {error}")]
     System {
@@ -89,10 +99,21 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// The exit status of a start for which the system had no thread, memory or descriptor (`EX_OSERR` of sysexits): it may
 /// have one later, so a supervisor is to try again.
 const OUT_OF_RESOURCES: u8 = 71;
+/// The exit status of a process whose loop broke (`EX_SOFTWARE` of sysexits).
+const MISTAKE: u8 = 70;
 /// The exit status of a start that met a full or failing disk (`EX_IOERR` of sysexits).
 const DISK: u8 = 74;
 
 impl StartError {
+    /// What has come to nothing, for the log.
+    #[must_use]
+    pub const fn what(&self) -> &'static str {
+        match self {
+            Self::Broke { .. } => "the gateway broke",
+            _ => "the gateway cannot start",
+        }
+    }
+
     /// The exit status that has a supervisor try again, where that may help; `None` when somebody has to mend something
     /// first. A disk that is full for a while must not leave a gateway dead that a crash took down meanwhile.
     #[must_use]
@@ -101,6 +122,7 @@ impl StartError {
             Self::System { .. } => Some(OUT_OF_RESOURCES),
             Self::Journal(JournalError::OutOfReach { .. }) => Some(DISK),
             Self::Claim(ClaimError::Read { .. }) => Some(OUT_OF_RESOURCES),
+            Self::Broke { .. } => Some(MISTAKE),
             _ => None,
         }
     }
@@ -123,6 +145,7 @@ pub fn run(
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(unusable)?;
     let state_dir = std::fs::canonicalize(state_dir).map_err(unusable)?;
     let faults = Faults::new(&config.debug);
+    let trial = successor.trial.clone();
     let outside = Outside::new(config, load, &state_dir, successor)?;
     faults.passed(StartStage::BeforeLock);
     let mut claim = Claim::take(&state_dir, PREDECESSOR)?;
@@ -137,10 +160,33 @@ pub fn run(
         })
         .build()
         .map_err(system("the event loop cannot be set up"))?;
-    let verdict = runtime.block_on(generation(config, &state_dir, flight_log, outside, claim, faults))?;
+    let pulse = Arc::clone(&outside.pulse);
+    let living = generation(config, &state_dir, flight_log, outside, claim, faults);
+    let lived = catch_unwind(AssertUnwindSafe(|| runtime.block_on(living)));
     // Whatever still runs on the loop (a name look-up, say) must not hold up the end.
     runtime.shutdown_background();
-    Ok(verdict)
+    lived.unwrap_or_else(|panic| {
+        if pulse.ready() {
+            trial.ready();
+        }
+        Err(broke(&*panic, &pulse, &state_dir))
+    })
+}
+
+/// The loop broke: whoever comes next is told of what.
+fn broke(panic: &(dyn Any + Send), pulse: &Pulse, state_dir: &Path) -> StartError {
+    let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
+    let why = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it did not say what".into());
+    let generation = GenerationId(pulse.metrics.generation.load(Relaxed));
+    let words =
+        LastWords { generation, why: format!("a mistake in the program ended its loop: {why}"), diagnosis: None };
+    // One that has no number yet has no place in anybody's history.
+    if generation.0 > 0
+        && let Err(error) = words.write(state_dir)
+    {
+        tracing::error!(%error, "the successor cannot be told why");
+    }
+    StartError::Broke { why }
 }
 
 /// This process as the owner of a state directory in which it has no number yet.
@@ -180,7 +226,7 @@ impl Outside {
         let agent = agent(config);
         let reload = Arc::new(Reload::new(config.clone(), Arc::clone(&agent), load));
         let environment: Arc<dyn Environment> = Arc::new(native.with_reload(reload, hang_ups));
-        let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On));
+        let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On, bounds(config)));
         watch(config, state_dir, contract, (&environment, &pulse), &trial)
             .map_err(system("a thread cannot be started"))?;
         prove(trial, &environment, &pulse).map_err(system("a thread cannot be started"))?;
@@ -257,12 +303,15 @@ async fn generation(
         platforms: platform::configured(config),
         file_age: config.files.age,
         signals: heard,
-        pulse,
+        pulse: Arc::clone(&pulse),
         reclaim: reclaim(opened.predecessor.clone(), &owner, control_path.clone()),
         owner,
         access: Arc::new(access),
     };
     faults.passed(StartStage::BeforeReady);
+    if let Some(thread) = watchdog::this_thread() {
+        pulse.loop_turns_on(thread);
+    }
     let verdict = opened.live(start, edge).await?;
     signals::block().map_err(|errno| StartError::System { what: "signals cannot be blocked", error: errno.into() })?;
     let signalled = ear.end();
@@ -295,7 +344,7 @@ fn watch(
         }
         let generation = seen.metrics.generation.load(Relaxed);
         let name = format!("{generation}-{}", clock.unix_ms());
-        let diagnosis = diagnosis::write(&folder, &name, why, &seen.metrics, &seen.ring);
+        let diagnosis = diagnosis::write(&folder, &name, why, &seen);
         let diagnosis = diagnosis
             .inspect_err(|error| tracing::error!(%error, "no diagnosis can be written"))
             .inspect(|path| tracing::error!(diagnosis = %path.display(), "what it looked like inside is written down"))
@@ -328,7 +377,8 @@ async fn started_by() -> Start {
 /// How long what may take before it is taken for stuck.
 #[must_use]
 pub fn bounds(config: &Config) -> Bounds {
-    Bounds { freeze: config.watchdog.freeze, start: config.watchdog.start }
+    let config::Watchdog { freeze, start, platform } = config.watchdog;
+    Bounds { freeze, start, platform }
 }
 
 /// What the configuration lets the core use, wait for and try.

@@ -33,6 +33,7 @@ impl Faults {
                 // Not a word more, as after a fault.
                 let _dead = raise(Signal::SIGKILL);
             }
+            StartFault::Break => std::panic::panic_any("it breaks, as was asked for"),
             StartFault::Hang => loop {
                 std::thread::sleep(Duration::from_secs(3600));
             },

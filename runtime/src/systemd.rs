@@ -83,7 +83,10 @@ impl Notify {
 
     /// The gateway gets on. Counts for `WatchdogSec`; without effect elsewhere.
     pub fn alive(&self) {
-        self.send("WATCHDOG=1");
+        // Not a word in the log: whoever says this must not stand still with it, and what fails here fails for the next word.
+        if let Some(supervisor) = &self.supervisor {
+            let _unheard = send_datagram(supervisor, "WATCHDOG=1", &[]);
+        }
     }
 
     /// The gateway leaves for good. systemd then starts `TimeoutStopSec`, so this must not be sent before a restart in
@@ -228,15 +231,22 @@ pub struct Terms {
     pub stopping: bool,
 }
 
+impl Terms {
+    /// What a unit's properties come to. `None` when they say nothing of when it kills.
+    #[must_use]
+    pub fn of(state: &UnitState) -> Option<Self> {
+        Some(Self {
+            stop_limit: StopLimit::parse(state.get("TimeoutStopUSec"))?,
+            keeps_sockets: state.get("FileDescriptorStoreMax").parse().is_ok_and(|most: u32| most > 0),
+            starts_again: state.revives(Death::Exited(RESTART)) && !state.limits_starts(),
+            stopping: state.get("ActiveState") == "deactivating",
+        })
+    }
+}
+
 /// The terms that really hold for our unit. `None` when systemd cannot be asked within `timeout`.
 pub async fn terms(timeout: Duration) -> Option<Terms> {
-    let state = ask(timeout).await?;
-    Some(Terms {
-        stop_limit: StopLimit::parse(state.get("TimeoutStopUSec"))?,
-        keeps_sockets: state.get("FileDescriptorStoreMax").parse().is_ok_and(|most: u32| most > 0),
-        starts_again: state.revives(Death::Exited(RESTART)) && !state.limits_starts(),
-        stopping: state.get("ActiveState") == "deactivating",
-    })
+    Terms::of(&ask(timeout).await?)
 }
 
 /// Asks for our unit until there is an answer or `timeout` is over.

@@ -62,6 +62,8 @@ struct Open {
     state_dir: PathBuf,
     good: GoodCopy,
     decides: bool,
+    /// Whether this process has taken its own place before.
+    in_place: bool,
     installed: Option<PathBuf>,
     record: Mutex<Record>,
 }
@@ -116,6 +118,7 @@ impl Trial {
             return (Self::none(), Entry::Begin);
         }
         let disabled = std::env::var_os(SWITCH).is_some_and(|said| said == "off");
+        let record = read(state_dir).unwrap_or_default();
         let open = Open {
             state_dir: state_dir.to_owned(),
             good: GoodCopy { folder: state_dir.join(FOLDER) },
@@ -123,7 +126,8 @@ impl Trial {
             installed: std::env::var_os(SUPERVISOR_PROGRAM)
                 .map(PathBuf::from)
                 .or_else(candidate::program_of_this_process),
-            record: Mutex::new(read(state_dir).unwrap_or_default()),
+            in_place: record.process.is_some() && record.process == this_process(),
+            record: Mutex::new(record),
         };
         let entry = open.enter();
         (Self(Some(Arc::new(open))), entry)
@@ -220,6 +224,14 @@ impl Trial {
             record.rollback.ended(ended).1
         });
         decides && failure.flatten().is_some()
+    }
+
+    /// Whether an end that another start is to follow has to be followed by one of this process itself: nobody supervises it, and
+    /// it is no start that a person makes and sees fail.
+    #[must_use]
+    pub fn follows_itself(&self) -> bool {
+        let open = self.0.as_deref().filter(|_| detect::supervisor() == Supervisor::Nobody);
+        open.is_some_and(|open| open.in_place || open.lock().starts == 0)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Record) -> T) -> Option<T> {

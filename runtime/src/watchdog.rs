@@ -2,10 +2,12 @@
 //! nothing of the parts that it watches, and it decides nothing.
 
 use crate::environment::{Environment, Told};
+use crate::logging::beside;
 use crate::pulse::Pulse;
 use evergate_core::request::{Origin, Wish};
 use evergate_core::supervisor::Contract;
-use evergate_core::watchdog::{Bounds, Finding, Part, Watchdog};
+use evergate_core::watchdog::{Bounds, Finding, Part, Seen, Thread, Watchdog};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ impl Watch {
             if self.pulse.over() {
                 return;
             }
-            for finding in watchdog.look(self.environment.now(), &self.pulse.seen()) {
+            for finding in watchdog.look(self.environment.now(), &self.seen()) {
                 self.act(finding);
             }
             // Before the loop turns there is only the start to be watched.
@@ -51,6 +53,15 @@ impl Watch {
         }
     }
 
+    fn seen(&self) -> Seen {
+        let mut seen = self.pulse.seen();
+        // Asking costs something, and changes nothing where all is well.
+        if seen.done[Part::Loop as usize].is_some() {
+            seen.thread = self.pulse.loop_thread().map_or(Thread::Free, |thread| state(thread));
+        }
+        seen
+    }
+
     fn act(&self, finding: Finding) {
         match finding {
             Finding::Frozen { .. } => {
@@ -58,19 +69,30 @@ impl Watch {
             }
             Finding::Late => self.end(&format!("it was not ready {} after its start", words(self.bounds.start))),
             Finding::Hung(part) => {
-                tracing::error!(part = part.name(), "this part hangs and is started again; the rest goes on");
                 self.pulse.start_again(part);
+                beside(move || {
+                    tracing::error!(part = part.name(), "this part hangs and is started again; the rest goes on");
+                });
             }
             Finding::Slow(part) => {
-                tracing::warn!(part = part.name(), "this part takes long; what depends on it waits, the rest goes on");
+                self.pulse.found_slow(part, true);
+                beside(move || {
+                    tracing::warn!(
+                        part = part.name(),
+                        "this part takes long; what depends on it waits, the rest goes on"
+                    );
+                });
             }
-            Finding::Well(part) => tracing::info!(part = part.name(), "this part gets on again"),
-            Finding::Slept { by } => {
+            Finding::Well(part) => {
+                self.pulse.found_slow(part, false);
+                beside(move || tracing::info!(part = part.name(), "this part gets on again"));
+            }
+            Finding::Slept { by } => beside(move || {
                 tracing::info!(
                     ms = by.as_millis(),
                     "the machine slept or this process stood still; that counts for nobody"
                 );
-            }
+            }),
         }
     }
 
@@ -86,6 +108,40 @@ impl Watch {
     }
 }
 
+/// Where the system shows the thread that asks; `None` where it shows none.
+#[must_use]
+pub fn this_thread() -> Option<PathBuf> {
+    Some(Path::new("/proc").join(std::fs::read_link("/proc/thread-self").ok()?).join("stat"))
+}
+
+/// What a thread does, by proc(5): the letter behind its name, which may itself hold anything, brackets included.
+fn state(thread: &Path) -> Thread {
+    let stat = std::fs::read_to_string(thread).unwrap_or_default();
+    match stat.rsplit(')').next().unwrap_or_default().trim_start().chars().next() {
+        Some('D') => Thread::OnDisk,
+        _ => Thread::Free,
+    }
+}
+
 fn words(length: Duration) -> String {
     humantime::format_duration(length).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_runs_or_sleeps_is_free_and_one_on_a_disk_is_told_whatever_it_is_called() {
+        if let Some(this) = this_thread() {
+            assert_eq!(state(&this), Thread::Free, "{}", this.display());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let told = [("1 (a) S 1) D 1", Thread::OnDisk), ("1 (a) D 1) S 1", Thread::Free), ("", Thread::Free)];
+        for (line, expected) in told {
+            let path = folder.path().join("stat");
+            std::fs::write(&path, line).unwrap();
+            assert_eq!(state(&path), expected, "{line}");
+        }
+    }
 }

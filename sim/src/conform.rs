@@ -2,9 +2,11 @@
 //! it, through the core (`evergate::flight::replay`), and finds the first place where the two differ. It keeps one line of the
 //! log in memory, however long that is.
 
+use crate::panics;
 use crate::program::{NOTHING_BROKEN, Trouble, VIOLATION};
 use evergate::flight::reader::{Entry, Reader};
 use evergate::flight::replay::Replay;
+use evergate::flight::{Head, Step};
 use evergate_core::id::GenerationId;
 use serde::Serialize;
 use std::fmt;
@@ -20,7 +22,7 @@ pub use evergate::flight::replay::Difference;
 pub struct Arguments {
     /// What `evergate run --flight-log FILE` has written
     pub file: PathBuf,
-    /// Print one JSON object
+    /// Prints one JSON object
     #[arg(long)]
     pub json: bool,
 }
@@ -68,39 +70,73 @@ pub fn run(arguments: &Arguments) -> Result<u8, Trouble> {
 /// Replays a log through the core, up to the first difference.
 pub fn conform(log: impl BufRead) -> Result<Finding, LogError> {
     let mut log = Reader::new(log)?;
-    let (mut found, mut replay) = (Conformity::default(), None::<Replay>);
+    let (mut found, mut flown) = (Conformity::default(), None::<Flown>);
     while let Some(entry) = log.entry()? {
         match entry {
             Entry::Head(head) => {
-                found.end_generation(replay.take());
-                let begun = Replay::new(*head);
+                found.end_generation(flown.take());
+                match Flown::boot(log.line(), *head) {
+                    Ok(begun) => flown = Some(begun),
+                    Err(difference) => return Ok(Finding::Different(difference)),
+                }
                 found.generations += 1;
-                found.last = begun.core().generation();
-                replay = Some(begun);
+                found.last = flown.as_ref().map_or(found.last, |begun| begun.generation);
             }
             Entry::Step(step) => {
-                let Some(replay) = &mut replay else { return Err(LogError::Foreign) };
+                let Some(flown) = &mut flown else { return Err(LogError::Foreign) };
                 found.inputs += u64::from(step.input.is_some());
                 found.effects += step.effects.len() as u64;
-                if let Err(difference) = replay.step(log.line(), &step) {
+                if let Err(difference) = flown.step(log.line(), &step) {
                     return Ok(Finding::Different(difference));
                 }
             }
             Entry::CutHead => {
-                found.end_generation(replay.take());
+                found.end_generation(flown.take());
                 found.cut_lines.push(log.line());
             }
             Entry::CutStep => found.cut_lines.push(log.line()),
         }
     }
-    found.end_generation(replay);
+    found.end_generation(flown);
     Ok(Finding::Conformant(found))
+}
+
+/// One generation of a log, replayed. A core that panics where the real one did not is a difference.
+struct Flown {
+    replay: Replay,
+    generation: GenerationId,
+    version: String,
+}
+
+impl Flown {
+    fn boot(line: u64, head: Head) -> Result<Self, Box<Difference>> {
+        let (generation, version, at) = (head.generation, head.version.clone(), head.now);
+        let differs = |expected: String| {
+            let (version, recorded) = (version.clone(), generation.to_string());
+            Err(Box::new(Difference { generation, line, at, input: None, expected, recorded, version }))
+        };
+        match panics::caught(|| Replay::new(head)) {
+            Ok(replay) if replay.core().generation() == generation => Ok(Self { replay, generation, version }),
+            Ok(replay) => differs(replay.core().generation().to_string()),
+            Err(what) => differs(format!("a panic: {what}")),
+        }
+    }
+
+    fn step(&mut self, line: u64, step: &Step) -> Result<(), Box<Difference>> {
+        let Self { replay, generation, version } = self;
+        panics::caught(|| replay.step(line, step)).unwrap_or_else(|what| {
+            let (generation, version, expected) = (*generation, version.clone(), format!("a panic: {what}"));
+            let Step { at, input, effects, .. } = step.clone();
+            let recorded = json(&effects);
+            Err(Box::new(Difference { generation, line, at, input, expected, recorded, version }))
+        })
+    }
 }
 
 impl Conformity {
     /// No more lines of this generation follow.
-    fn end_generation(&mut self, replay: Option<Replay>) {
-        self.without_end += u64::from(replay.is_some_and(|replay| !replay.has_ended()));
+    fn end_generation(&mut self, flown: Option<Flown>) {
+        self.without_end += u64::from(flown.is_some_and(|flown| !flown.replay.has_ended()));
     }
 }
 

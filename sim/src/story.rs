@@ -1,13 +1,17 @@
 //! What happened in a simulated life, as a person reads it: who did what and when, what was on disk, and which rule broke.
 
+use evergate_core::invariant::Violation;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// One life, told in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Story {
-    /// What was tried: the command and its configuration.
+    /// What was tried, in a few words.
     pub title: String,
+    /// All that was chosen before it began, as one line. May be empty.
+    #[serde(default)]
+    pub setting: String,
     /// What happened, oldest first.
     pub moments: Vec<Moment>,
     /// The rule that broke at the end, if one did.
@@ -123,13 +127,37 @@ pub fn span(length_ms: u64) -> String {
     }
 }
 
+/// The name under which a panic stands among the rules: whatever goes into the gateway, it never does that.
+pub const PANIC: &str = "PANIC";
+
 /// The rule that broke.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Broken {
     /// Its name, for instance `ACK`.
     pub invariant: String,
     /// What was found.
     pub what: String,
+}
+
+impl Broken {
+    /// A panic, and what it said.
+    #[must_use]
+    pub fn panic(what: String) -> Self {
+        Self { invariant: PANIC.to_owned(), what }
+    }
+}
+
+impl From<&Violation> for Broken {
+    fn from(violation: &Violation) -> Self {
+        Self { invariant: violation.invariant.name().to_owned(), what: violation.what.clone() }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{}: {}", self.invariant, self.what)
+    }
 }
 
 #[cfg(test)]

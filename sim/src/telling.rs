@@ -1,6 +1,6 @@
 //! What goes into a gateway and what comes out of it, as the moments of a story.
 
-use crate::story::{Kind, Lane, Moment};
+use crate::story::{Kind, Lane, Moment, clock};
 use evergate_core::effect::Effect;
 use evergate_core::id::{GenerationId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input};
@@ -13,11 +13,19 @@ use std::collections::BTreeMap;
 pub struct Telling {
     /// Oldest first.
     pub moments: Vec<Moment>,
+    /// How far the gateway's clock is ahead of the one that moments are told by.
+    pub ahead_ms: u64,
     generation: u64,
     sessions: BTreeMap<TurnId, SessionId>,
 }
 
 impl Telling {
+    /// With a gateway whose clock is so far ahead.
+    #[must_use]
+    pub fn ahead(ahead_ms: u64) -> Self {
+        Self { ahead_ms, ..Self::default() }
+    }
+
     /// Something that is neither an input nor an effect.
     pub fn add(&mut self, at_ms: u64, lane: Lane, kind: Kind, what: impl Into<String>, detail: impl Into<String>) {
         let (what, detail) = (what.into(), detail.into());
@@ -30,7 +38,8 @@ impl Telling {
         self.add(now, Lane::Gateway, Kind::Begin, format!("{generation} begins"), "");
     }
 
-    fn lane_of(&self, turn: TurnId) -> Lane {
+    /// Where a turn is told of: in its session, once it has started.
+    pub fn lane_of(&self, turn: TurnId) -> Lane {
         self.sessions.get(&turn).map_or(Lane::Gateway, |session| Lane::Session(session.0))
     }
 
@@ -75,7 +84,8 @@ impl Telling {
             Input::PlatformsOpen => (Lane::People, "the platforms are open".to_owned()),
             Input::Elapsed => (Lane::Gateway, "the time has come".to_owned()),
         };
-        self.add(now, lane, Kind::Input, what, format!("{input:?}"));
+        let kind = if let Input::TurnEnded { .. } = input { Kind::End } else { Kind::Input };
+        self.add(now, lane, kind, what, format!("{input:?}"));
     }
 
     /// The gateway does something.
@@ -116,13 +126,15 @@ impl Telling {
             Effect::Extend(by) => (Lane::Supervisor, format!("wait for {} ms from now", by.as_millis())),
             Effect::Phase(phase) => (Lane::Gateway, phase.name().to_owned()),
             Effect::Guard(Some((at, verdict))) => {
-                (Lane::Gateway, format!("the guard is set to {} ms, {verdict}", at.as_millis()))
+                let at = clock(at.as_millis().saturating_sub(self.ahead_ms));
+                (Lane::Gateway, format!("the guard is set to {at}, {verdict}"))
             }
             Effect::Guard(None) => (Lane::Gateway, "the guard is off".to_owned()),
             Effect::Ignored => (Lane::Gateway, "that made no sense".to_owned()),
             Effect::End { verdict, .. } => (Lane::Gateway, format!("it ends: {verdict}")),
         };
-        self.add(now, lane, Kind::Effect, what, format!("{effect:?}"));
+        let kind = if let Effect::Start { .. } = effect { Kind::Begin } else { Kind::Effect };
+        self.add(now, lane, kind, what, format!("{effect:?}"));
     }
 }
 

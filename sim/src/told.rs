@@ -52,6 +52,9 @@ impl Display for Told<'_> {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
         let Self(story) = self;
         writeln!(to, "{}\n", OneLine(&story.title))?;
+        if !story.setting.is_empty() {
+            writeln!(to, "{}\n", OneLine(&story.setting))?;
+        }
         if story.moments.is_empty() {
             writeln!(to, "Nothing happened.")?;
         } else {
@@ -125,11 +128,13 @@ mod tests {
         ];
         moments[5].generation = 2;
         let broken = Some(Broken { invariant: "ACK".into(), what: "message 7 is acked and lost".into() });
-        let told = tell(&Story { title: "swarm, seed 4".into(), moments, broken });
+        let told = tell(&Story { title: "swarm, seed 4".into(), setting: "{\"seed\":4}".into(), moments, broken });
         assert_eq!(
             told,
             "\
 swarm, seed 4
+
+{\"seed\":4}
 
        time  gen  where         what
    0:00.000    1  gateway     [ generation 1 begins
@@ -159,6 +164,7 @@ BROKEN  ACK: message 7 is acked and lost
         let what = "says \u{1b}[2J\nBROKEN  ACK: no";
         let story = Story {
             title: "a\rb".into(),
+            setting: "c\nd".into(),
             moments: vec![moment(0, Lane::People, Kind::Input, what, "one\u{7}\r\ntwo")],
             broken: None,
         };

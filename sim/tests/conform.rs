@@ -209,6 +209,37 @@ fn a_line_that_a_death_has_cut_is_accepted_at_the_end_of_its_generation_only() {
     assert!(matches!(error, LogError::Line { line, .. } if line == index as u64 + 1), "{error}");
 }
 
+#[test]
+fn a_head_with_another_generation_is_a_difference() {
+    let log = flown();
+    let (line, said) = difference(&log.replacen("\"generation\":1", "\"generation\":7", 1));
+    assert_eq!(line, 1);
+    assert!(said.contains("expected: generation 1") && said.contains("recorded: generation 7"), "{said}");
+}
+
+#[test]
+fn a_number_that_somebody_has_made_absurd_is_never_a_panic() {
+    let log = flown();
+    let is_digit = |at: usize| log.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+    let starts = (1..log.len()).filter(|at| is_digit(*at) && !is_digit(at - 1));
+    let (mut different, mut refused) = (0, 0);
+    for start in starts {
+        let end = (start..).find(|at| !is_digit(*at)).unwrap();
+        for absurd in ["0", "4294967295", "18446744073709551615"] {
+            let changed = format!("{}{absurd}{}", &log[..start], &log[end..]);
+            match conform(changed.as_bytes()) {
+                Ok(Finding::Different(difference)) => {
+                    assert!(!difference.expected.contains("panic"), "{difference}\n{changed}");
+                    different += 1;
+                }
+                Ok(Finding::Conformant(_)) => {}
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(different > 100 && refused > 10, "{different} different, {refused} refused");
+}
+
 fn command(path: &Path, json: bool) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_evergate-sim"));
     command.arg("conform").arg(path).args(json.then_some("--json")).output().expect("it was just built")

@@ -55,13 +55,16 @@ const STEPS: [(&str, usize); 49] = [
     ("told-before-decided", 8),
     ("asked-again", 14),
     ("waits-for-people", 8),
+    ("collected-again", 12),
+    ("only-last-is-kept", 10),
     ("kills-by-number", 12),
     ("any-generation-counts", 5),
     ("starts-beside", 8),
+    ("error-uncaught", 6),
 ];
 
 /// The states and edges of each room.
-const ROOMS: [(&str, usize, usize); 19] = [
+const ROOMS: [(&str, usize, usize); 20] = [
     ("talk", 649, 1_085),
     ("queued", 3_330, 6_832),
     ("bad-disk", 72, 113),
@@ -80,6 +83,7 @@ const ROOMS: [(&str, usize, usize); 19] = [
     ("deadly", 12_483, 26_482),
     ("frozen", 1_474, 2_521),
     ("questioned", 110_715, 217_151),
+    ("collected", 6_209, 11_430),
     ("climbed", 23_552, 70_484),
 ];
 
@@ -100,7 +104,7 @@ fn each_known_flaw_is_found_on_a_shortest_way_by_the_rule_that_it_breaks() {
 fn without_flaws_nothing_is_found_in_any_room() {
     let rooms = hunt::flawless(2);
     for (room, explored) in &rooms {
-        assert!(explored.found.is_none() && !explored.cut, "{}: {:?}", room.name, explored.found);
+        assert!(explored.found.is_none() && explored.cut.is_none(), "{}: {:?}", room.name, explored.found);
     }
     let sizes: Vec<(&str, usize, usize)> =
         rooms.iter().map(|(room, explored)| (room.name, explored.states, explored.edges)).collect();
@@ -109,8 +113,8 @@ fn without_flaws_nothing_is_found_in_any_room() {
 
 #[test]
 fn each_rule_is_broken_by_some_flaw_and_each_room_is_used() {
-    let broken: BTreeSet<Invariant> = Flaw::TABLE.iter().map(|row| row.breaks).collect();
-    let unbroken: Vec<&Invariant> = Invariant::ALL.iter().filter(|rule| !broken.contains(rule)).collect();
+    let broken: BTreeSet<&str> = Flaw::TABLE.iter().map(|row| row.breaks).collect();
+    let unbroken: Vec<&Invariant> = Invariant::ALL.iter().filter(|rule| !broken.contains(rule.name())).collect();
     assert_eq!(unbroken, [] as [&Invariant; 0], "nothing shows that these rules can fail");
     for room in room::ALL {
         assert!(Flaw::TABLE.iter().any(|row| std::ptr::eq(row.room, *room)), "no flaw is looked for in {}", room.name);

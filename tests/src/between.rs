@@ -1,6 +1,9 @@
 //! A line between a gateway and a server that we did not write, which goes wrong on order: answers are lost or late, requests
-//! are refused, connections break. It reads just enough of HTTP/1.1 to know one request from the next.
+//! are refused, connections break; and that counts how long nobody waits at the server. It reads just enough of HTTP/1.1 to know
+//! one request from the next.
 
+use crate::bot_api::silence::Silence;
+use crate::bot_api::world::now_ms;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +29,9 @@ struct Faults {
     /// What goes wrong with the next request that has this in its first line.
     waiting: Vec<(String, Fault)>,
     open: Vec<TcpStream>,
+    /// What a poll has in its first line.
+    polls: Option<String>,
+    silence: Silence,
 }
 
 /// The line. It ends with this value.
@@ -67,6 +73,19 @@ impl Between {
         locked(&self.faults).waiting.push((words.to_owned(), fault));
     }
 
+    /// From now on requests with these words in their first line are the gateway's polls.
+    pub fn watch(&self, words: &str) {
+        locked(&self.faults).polls = Some(words.to_owned());
+    }
+
+    /// The longest time in which the server held no poll, since the last time this was asked.
+    pub fn longest_silence(&self) -> Duration {
+        let silence = &mut locked(&self.faults).silence;
+        let longest = silence.account(now_ms())["longest_ms"].as_u64().unwrap_or_default();
+        silence.reset(now_ms());
+        Duration::from_millis(longest)
+    }
+
     /// Breaks every connection.
     pub fn break_all(&self) {
         for stream in locked(&self.faults).open.drain(..) {
@@ -93,6 +112,17 @@ fn locked(faults: &Mutex<Faults>) -> MutexGuard<'_, Faults> {
 struct Answer {
     lost: AtomicBool,
     held: Mutex<Option<Duration>>,
+    /// Whether it is that of a poll.
+    polled: AtomicBool,
+}
+
+impl Answer {
+    /// The poll is answered, or its client is gone.
+    fn over(&self, shared: &Mutex<Faults>) {
+        if self.polled.swap(false, Ordering::SeqCst) {
+            locked(shared).silence.over(now_ms());
+        }
+    }
 }
 
 fn connect(client: TcpStream, server: TcpStream, shared: &Arc<Mutex<Faults>>) -> io::Result<()> {
@@ -102,13 +132,15 @@ fn connect(client: TcpStream, server: TcpStream, shared: &Arc<Mutex<Faults>>) ->
         locked(shared).open.push(stream.try_clone()?);
     }
     let answer = Arc::new(Answer::default());
-    let back = (server.try_clone()?, client.try_clone()?, Arc::clone(&answer));
+    let back = (server.try_clone()?, client.try_clone()?, Arc::clone(&answer), Arc::clone(shared));
     std::thread::spawn(move || {
-        let (mut from, mut to, answer) = back;
-        let _broken = answers(&mut from, &mut to, &answer);
+        let (mut from, mut to, answer, shared) = back;
+        let _broken = answers(&mut from, &mut to, &answer, &shared);
+        answer.over(&shared);
         let _gone = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
     });
     let done = requests(client.try_clone()?, server.try_clone()?, shared, &answer);
+    answer.over(shared);
     let _gone = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
     done
 }
@@ -136,6 +168,10 @@ fn requests(client: TcpStream, mut server: TcpStream, shared: &Mutex<Faults>, an
         let first = head.lines().next().unwrap_or_default();
         let fault = {
             let mut faults = locked(shared);
+            let is_poll = faults.polls.as_ref().is_some_and(|words| first.contains(&**words));
+            if is_poll && !answer.polled.swap(true, Ordering::SeqCst) {
+                faults.silence.begun(now_ms());
+            }
             let struck = faults.waiting.iter().position(|(words, _)| first.contains(&**words));
             struck.map(|place| faults.waiting.remove(place).1)
         };
@@ -155,10 +191,11 @@ fn requests(client: TcpStream, mut server: TcpStream, shared: &Mutex<Faults>, an
     }
 }
 
-fn answers(server: &mut TcpStream, client: &mut TcpStream, answer: &Answer) -> io::Result<()> {
+fn answers(server: &mut TcpStream, client: &mut TcpStream, answer: &Answer, shared: &Mutex<Faults>) -> io::Result<()> {
     let mut bytes = [0; 16 * 1024];
     loop {
         let length = server.read(&mut bytes)?;
+        answer.over(shared);
         if length == 0 || answer.lost.load(Ordering::SeqCst) {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::PATIENCE;
-use crate::events::{Event, Follower};
+use crate::events::{Event, EventStream, Follower};
 use crate::gateway::Gateway;
 use crate::http::{Answer, Client};
 use crate::oracle::{self, Accepted, Words};
@@ -104,6 +104,23 @@ impl Gateway {
             turns.iter().find(|turn| turn["session"] == session && turn["state"] == "running")?["turn"].as_u64()
         };
         self.wait_for(&format!("a running turn of {session}"), PATIENCE, || running(&self.try_status()?))
+    }
+
+    /// Waits until the running turn of a session has said this, as far as a client hears that.
+    ///
+    /// # Panics
+    /// When it does not say so in time, or the gateway goes.
+    pub fn await_said(&self, session: &str, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut said = String::new();
+        let mut stream = EventStream::open(self.address(), &self.token(), session, None).expect("the gateway serves");
+        while !said.contains(text) {
+            let event = stream.next(deadline).expect("the gateway lives");
+            let event = event.unwrap_or_else(|| panic!("it says only {said:?}"));
+            if event.is("delta") {
+                said.push_str(event.text());
+            }
+        }
     }
 
     /// Waits for the reply that holds this message.

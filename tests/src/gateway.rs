@@ -50,6 +50,14 @@ impl Gateway {
         Builder::empty()
     }
 
+    /// The same, with everything of it below this folder.
+    ///
+    /// # Panics
+    /// When nothing can be made there.
+    pub fn builder_in(folder: &Path) -> Builder {
+        Builder::in_room(tempfile::TempDir::with_prefix_in("evergate-", folder).expect("the folder is writable"))
+    }
+
     /// Its folder for everything.
     pub fn room(&self) -> &Path {
         self.room.path()

@@ -7,12 +7,24 @@ use std::time::Duration;
 
 use crate::PATIENCE;
 
-/// Has this part ("loop", "journal" or "control") of the gateway on `state_dir` stand still; needs `[debug] hooks = "on"`.
+/// Has this part ("loop", "journal", "control" or a platform's name) of the gateway on `state_dir` stand still; needs `[debug] hooks = "on"`.
 ///
 /// # Panics
 /// When the gateway does not say that it will.
 pub fn freeze(state_dir: &Path, part: &str, length: Duration) {
-    let body = serde_json::json!({"part": part, "ms": u64::try_from(length.as_millis()).expect("short")}).to_string();
+    ask(state_dir, &serde_json::json!({"part": part, "ms": u64::try_from(length.as_millis()).expect("short")}));
+}
+
+/// Has the loop break, as by a mistake in the program.
+///
+/// # Panics
+/// When the gateway does not say that it will.
+pub fn break_loop(state_dir: &Path) {
+    ask(state_dir, &serde_json::json!({"part": "loop", "break": true}));
+}
+
+fn ask(state_dir: &Path, body: &serde_json::Value) {
+    let body = body.to_string();
     let head =
         "POST /v1/debug/freeze HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close";
     let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());

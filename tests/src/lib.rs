@@ -7,6 +7,7 @@
 //! generous, because they are there to end a hung test and not to measure anything.
 #![forbid(unsafe_code)]
 
+pub mod aimock;
 pub mod between;
 pub mod bot_api;
 pub mod chat;

@@ -376,6 +376,31 @@ impl Rooms {
         Self { synapse: RefCell::new(synapse), ann, rooms, between }
     }
 
+    /// The section of a configuration that makes a gateway its user `bot`, over a line that counts how long nobody polls.
+    ///
+    /// # Panics
+    /// When the room cannot be written.
+    #[must_use]
+    pub fn watched_section(&self) -> String {
+        self.between.watch("/sync?");
+        self.synapse.borrow().section_at(self.between.address, "bot")
+    }
+
+    /// The longest time in which nobody polled over that line, since the last time this was asked.
+    #[must_use]
+    pub fn longest_silence(&self) -> Duration {
+        self.between.longest_silence()
+    }
+
+    /// The next two answers to polls over that line are no JSON: one is cut, one is a proxy's own page.
+    pub fn garbles_polls(&self) {
+        for (kind, body) in [("application/json", "{\"next_batch\": \"s1"), ("text/html", "<html>hello</html>")] {
+            let length = body.len();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}");
+            self.between.order("/sync?", Fault::Instead(format!("{head}\r\n\r\n{body}")));
+        }
+    }
+
     /// Waits until the gateway's user has come into all rooms.
     ///
     /// # Panics

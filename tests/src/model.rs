@@ -57,6 +57,7 @@ struct Shared {
     words: AtomicUsize,
     pace_ms: AtomicU64,
     aborted: AtomicUsize,
+    connections: AtomicUsize,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -78,6 +79,7 @@ impl Model {
         let served = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                served.connections.fetch_add(1, SeqCst);
                 let served = Arc::clone(&served);
                 std::thread::spawn(move || {
                     if serve(&stream, &served).is_err() {
@@ -110,6 +112,12 @@ impl Model {
             if is_to_go_on(&asked) { times.gone_on += 1 } else { times.begun += 1 }
         }
         questions
+    }
+
+    /// Forgets what it was asked so far.
+    pub fn count_anew(&self) {
+        locked(&self.shared.asked).clear();
+        self.shared.aborted.store(0, SeqCst);
     }
 
     /// Holds it that each of these questions reached it once: asked from its beginning once, and otherwise only to go on; and
@@ -172,6 +180,12 @@ impl Model {
         locked(&self.shared.asked).clone()
     }
 
+    /// How many connections were made to it.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(SeqCst)
+    }
+
     /// How many answers nobody heard to the end.
     #[must_use]
     pub fn aborted(&self) -> usize {
@@ -232,7 +246,9 @@ fn hear(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Value>> {
     let (mut length, mut lines) = (0, 0);
     loop {
         let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
+        // Between two requests a client may go as it likes, or stay away for long.
+        let heard = if lines == 0 { reader.read_line(&mut line).unwrap_or(0) } else { reader.read_line(&mut line)? };
+        if heard == 0 {
             return Ok(None);
         }
         lines += 1;

@@ -195,6 +195,15 @@ impl Service {
         fs::read_to_string(self.state.join("token")).expect("a gateway that served has a token").trim().to_owned()
     }
 
+    /// What is told of why a generation ended.
+    pub fn cause(&self, generation: u64) -> String {
+        let client = Client::new(self.address, Some(self.token()));
+        let list = client.get("/v1/generations").expect("it serves").json();
+        let list = list["generations"].as_array().cloned().unwrap_or_default();
+        let told = list.iter().find(|entry| entry["generation"] == generation).expect("it is known");
+        told["cause"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Sends a message with an id of its own until it is accepted; answers the gateway's id for it.
     pub fn send(&self, session: &str, id: &str, text: &str) -> u64 {
         let client = Client::new(self.address, Some(self.token()));

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 import urllib.request
@@ -143,11 +144,14 @@ async def application(server):
 
 def main():
     print("python-telegram-bot", telegram.__version__)
+    # It tells at length that the server went away, which it is meant to.
+    logging.getLogger("telegram.ext").setLevel(logging.CRITICAL)
     server = Server(sys.argv[1])
     try:
         asyncio.run(methods(server))
         asyncio.run(application(server))
         account = server.order("/account")
+        del account["now_ms"]
         print("account:", json.dumps(account))
     finally:
         server.order("/end")

@@ -1,6 +1,7 @@
 //! What `evergate install` writes, held against the programs that read it: systemd's own check and a real systemd, a real
 //! s6, parsers of property lists and YAML. Whatever this machine lacks is `SKIPPED` out loud.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -58,7 +59,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Runs a Python program over a text; `None` when this machine has no Python that can.
+/// Runs a Python program over a text; `None` when this machine has no Python that can, or none of the modules that it needs.
 fn python(test: &str, program: &str, input: &str) -> Option<String> {
     let spawned = Command::new("python3")
         .args(["-c", program])
@@ -72,8 +73,9 @@ fn python(test: &str, program: &str, input: &str) -> Option<String> {
     };
     child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("it reads all of it");
     let output = child.wait_with_output().expect("it is our child");
-    if String::from_utf8_lossy(&output.stderr).contains("ModuleNotFoundError") {
-        skipped(test, "python3 has no module yaml");
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    if let Some(missing) = complaint.lines().find(|line| line.starts_with("ModuleNotFoundError")) {
+        skipped(test, &format!("python3 lacks a module: {missing}"));
         return None;
     }
     assert!(output.status.success(), "{input}\n{}", said(&output));
@@ -134,6 +136,32 @@ fn the_compose_file_and_the_manifest_are_read_as_yaml() {
     assert_eq!(read, "StatefulSet 1 45 ['run']");
 }
 
+/// Whether a Python program with `check`, which is given what `install` prints, takes it as it is and refuses it with a word in it changed.
+fn holds_to_its_schema(test: &str, check: &str, text: &str, (word, other): (&str, &str)) {
+    let program = format!(
+        "import sys\n{check}\ndef says(text):\n  try: check(text)\n  except Exception as refused: return 'refused'\n  return 'taken'\n\
+         text = sys.stdin.read()\nprint(says(text), says(text.replace('{word}', '{other}')))"
+    );
+    assert!(text.contains(word), "{text}");
+    let Some(said) = python(test, &program, text) else { return };
+    assert_eq!(said, "taken refused", "{text}");
+}
+
+#[test]
+fn the_compose_file_and_the_manifest_hold_to_their_schemas() {
+    let home = Home::new();
+    // The Python packages `compose-spec` and `kubernetes-validate`.
+    let compose = "import compose_spec\ncheck = compose_spec.PyCompose.from_yaml";
+    let printed = home.printed(&["--manager", "docker"]);
+    let text = file_in(&printed, "compose.yaml");
+    holds_to_its_schema("the schema of compose files", compose, text, ("restart:", "restarts:"));
+
+    let manifest = "import yaml, kubernetes_validate\n\
+        check = lambda text: kubernetes_validate.validate(yaml.safe_load(text), kubernetes_validate.latest_version(), strict=True)";
+    let text = home.printed(&["--manager", "kubernetes"]);
+    holds_to_its_schema("the schema of Kubernetes", manifest, &text, ("replicas:", "replica:"));
+}
+
 #[test]
 fn install_writes_its_own_files_only_and_uninstall_removes_exactly_those() {
     let home = Home::new();
@@ -167,6 +195,37 @@ fn install_writes_its_own_files_only_and_uninstall_removes_exactly_those() {
     let done = home.evergate(&uninstall);
     assert_eq!(done.status.code(), Some(0), "{}", said(&done));
     assert!(!unit.exists() && neighbour.exists());
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let below = |path: PathBuf| if path.is_dir() && !path.is_symlink() { files(&path) } else { BTreeSet::from([path]) };
+    entries.flat_map(below).collect()
+}
+
+#[test]
+fn uninstall_removes_exactly_what_install_wrote_whoever_keeps_the_gateway() {
+    for (manager, scope) in
+        [("systemd", &["--user"][..]), ("launchd", &["--user"]), ("s6", &[]), ("docker", &[]), ("kubernetes", &[])]
+    {
+        let home = Home::new();
+        fs::create_dir_all(home.state_dir()).expect("it is the test's folder");
+        fs::write(home.state_dir().join("config.toml"), "").expect("it is the test's folder");
+        let mut before = files(home.path());
+        let arguments = [&["--manager", manager], scope].concat();
+        let done = home.evergate(&[&["install"], &arguments[..]].concat());
+        assert_eq!(done.status.code(), Some(0), "{manager}: {}", said(&done));
+        let written: Vec<_> = files(home.path()).difference(&before).cloned().collect();
+        assert!(!written.is_empty(), "{manager}: {}", said(&done));
+        for neighbour in written.iter().filter_map(|path| path.parent()).map(|folder| folder.join("of-somebody-else")) {
+            fs::write(&neighbour, "").expect("it is the test's folder");
+            before.insert(neighbour);
+        }
+        let done = home.evergate(&[&["uninstall"], &arguments[..]].concat());
+        assert_eq!(done.status.code(), Some(0), "{manager}: {}", said(&done));
+        assert_eq!(files(home.path()), before, "{manager}: {}", said(&done));
+    }
 }
 
 #[test]

@@ -153,6 +153,13 @@ fn a_turn_that_kills_the_gateway_each_time_is_set_aside_and_everybody_else_is_se
     assert!(told[0].text().contains("Send any message to bring this one back"), "and of the way out: {told:?}");
     let status = gateway.status();
     assert_eq!(status["quarantined"], serde_json::json!(["poisoned"]), "nobody else is to blame");
+    let shown = String::from_utf8_lossy(&gateway.cli(&["status"]).stdout).into_owned();
+    assert!(shown.contains("\nquarantined  poisoned; any message there brings it back\n"), "{shown}");
+    gateway.send("watch", "/status", "watch-1");
+    let heard = |events: &[Event]| events.last().is_some_and(|event| event.is("notice"));
+    let heard = gateway.events("watch", None, "the status", heard);
+    let heard = heard.last().map(Event::text).unwrap_or_default();
+    assert!(heard.contains("\npoisoned is set aside: any message there brings it back."), "{heard}");
 
     let later = gateway.send("poisoned", "something harmless", "poison-2");
     gateway.await_reply("poisoned", later, Duration::from_secs(30));

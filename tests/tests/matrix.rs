@@ -172,6 +172,20 @@ fn files_come_into_the_state_directory_and_go_out_as_what_they_are_once() {
     assert_eq!(rooms.ann.files(room).len(), 2, "nothing is sent again");
 }
 
+#[test]
+fn polls_that_are_answered_with_no_json_are_repeated_and_lose_nothing() {
+    let Some(rooms) = rooms("polls_that_are_answered_with_no_json", 1) else { return };
+    let gateway =
+        Gateway::builder().config("[agent.demo]\nwords_per_second = 0").config(&rooms.watched_section()).start();
+    rooms.await_bot();
+    is_answered(&rooms, "before the garbage");
+    rooms.garbles_polls();
+    is_answered(&rooms, "in its middle");
+    is_answered(&rooms, "behind it");
+    assert_eq!(rooms.answers(0).len(), 3, "{:?}", rooms.answers(0));
+    assert!(gateway.log().contains("is not the JSON that it should be"), "{}", gateway.log());
+}
+
 /// 24 messages, two a second, over three rooms; after the eighth the gateway is sent away by `/restart` or a signal, while the
 /// first room's turn of 12 seconds runs.
 #[test]
@@ -180,12 +194,13 @@ fn what_24_messages_ask_the_model_is_asked_once_however_the_gateway_is_sent_away
         return;
     };
     let model = Model::echoing();
-    let matrix = rooms.synapse.borrow().section();
-    let gateway = Gateway::builder().config(&matrix).config(&model.section()).supervised(true).start();
+    let gateway = Gateway::builder().config(&rooms.watched_section()).config(&model.section()).supervised(true).start();
     rooms.await_bot();
     for farewell in [None, Some(Signal::SIGTERM), Some(Signal::SIGKILL)] {
         let name = farewell.map_or("RESTART", Signal::as_str);
         let (before, mut said) = (gateway.generation(), Vec::new());
+        model.count_anew();
+        let _before = rooms.longest_silence();
         for number in 0..24 {
             let text = if number == 0 { format!("take 12s {name} 0.") } else { format!("{name} {number}.") };
             rooms.ann.say(&rooms.rooms[number % 3], &text, None);
@@ -216,7 +231,8 @@ fn what_24_messages_ask_the_model_is_asked_once_however_the_gateway_is_sent_away
         // A kill may come while a quick question is with the model and nothing of its answer is on disk.
         let again = usize::from(farewell == Some(Signal::SIGKILL));
         println!(
-            "24 messages to a model over {name}: 24 answered once; so far {}",
+            "24 messages to a model over {name}, on Matrix: longest silence of the poller {} ms; {}",
+            rooms.longest_silence().as_millis(),
             model.assert_asked_once(&said, again)
         );
     }

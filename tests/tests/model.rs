@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use evergate_tests::PATIENCE;
-use evergate_tests::events::EventStream;
 use evergate_tests::gateway::{Builder, Gateway};
 use evergate_tests::model::{Fault, Model};
 use evergate_tests::oracle::Words;
@@ -24,19 +23,6 @@ fn reply(gateway: &Gateway, session: &str, text: &str) -> String {
 fn told(model: &Model, call: usize) -> Vec<String> {
     let asked = model.asked();
     asked[call].iter().filter(|(role, _)| role != "system").map(|(role, text)| format!("{role}: {text}")).collect()
-}
-
-/// Waits until the running turn has said this, as far as a client hears that.
-fn await_said(gateway: &Gateway, session: &str, text: &str) {
-    let deadline = std::time::Instant::now() + PATIENCE;
-    let mut said = String::new();
-    let mut stream = EventStream::open(gateway.address(), &gateway.token(), session, None).expect("the gateway serves");
-    while !said.contains(text) {
-        let event = stream.next(deadline).expect("it lives").unwrap_or_else(|| panic!("it says only {said:?}"));
-        if event.is("delta") {
-            said.push_str(event.text());
-        }
-    }
 }
 
 /// The notice that a failed turn leaves.
@@ -70,6 +56,18 @@ fn a_conversation_is_kept_over_a_restart_and_new_begins_afresh() {
     reply(&gateway, "main", "five");
     assert_eq!(told(&model, 5), ["user: four", "assistant: ü0 ü1 ü2", "user: five"]);
     gateway.assert_answered_once(&[], Words::Any);
+}
+
+#[test]
+fn the_connection_to_the_endpoint_is_kept_from_one_turn_to_the_next() {
+    let model = Model::start(3, Duration::ZERO);
+    let gateway = builder(&model, "").start();
+    for number in 0..12 {
+        assert_eq!(reply(&gateway, "main", &format!("number {number}")), model.answer());
+    }
+    // A turn that begins before the last one's stream has ended needs one of its own.
+    assert!(model.connections() <= 6, "{} connections for {} calls", model.connections(), model.asked().len());
+    assert_eq!((model.asked().len(), model.aborted()), (12, 0));
 }
 
 #[test]
@@ -116,7 +114,7 @@ fn a_turn_cut_by_a_restart_goes_on_from_what_was_said_and_is_one_answer() {
     let model = Model::start(60, Duration::from_millis(50));
     let gateway = builder(&model, "[drain]\nbudget = \"0s\"").supervised(true).start();
     let message = gateway.send("main", "count", "count");
-    await_said(&gateway, "main", "ü10");
+    gateway.await_said("main", "ü10");
     let before = gateway.generation();
     gateway.ask("restart", &serde_json::json!({"mode": "graceful"}));
     gateway.await_generation(before + 1);
@@ -134,7 +132,7 @@ fn a_turn_cut_by_kill_9_goes_on_from_what_was_kept_and_is_one_answer() {
     let model = Model::start(80, Duration::from_millis(50));
     let gateway = builder(&model, "").start();
     let message = gateway.send("main", "count", "count");
-    await_said(&gateway, "main", "ü50");
+    gateway.await_said("main", "ü50");
     gateway.restart_process();
     assert_eq!(gateway.await_reply("main", message, PATIENCE).text(), model.answer());
     let asked = told(&model, 1);

@@ -9,7 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use evergate_tests::gateway::Gateway;
+use evergate_tests::hooks::break_loop;
 use evergate_tests::http::Client;
+use evergate_tests::oracle::Words;
 use evergate_tests::process::{binary, write_program};
 use evergate_tests::service::{Service, UNIT, was_resumed};
 use evergate_tests::{PATIENCE, eventually};
@@ -287,16 +289,48 @@ fn status(service: &Service) -> Value {
     client.get("/v1/status").expect("it serves").json()
 }
 
-#[test]
-fn a_new_build_that_hangs_gives_way_to_the_last_good_one_where_nobody_supervises() {
+fn gives_way_where_nobody_supervises(fault: &str, why: &str) {
     let gateway = Gateway::builder().own_program().start();
     let (before, pid) = (gateway.generation(), gateway.pid());
     gateway.wait_for("the copy of the good program", PATIENCE, || kept(gateway.state_dir()));
     gateway.install(&fs::read(binary()).expect("the program was just built"));
-    fs::write(gateway.config(), faulty("after-journal", "hang")).expect("the room is writable");
+    fs::write(gateway.config(), faulty("after-journal", fault)).expect("the room is writable");
     gateway.ask("restart", &json!({}));
     gateway.await_generation(before + 1);
     let status = gateway.status();
-    assert!(status["rolled_back"].as_str().is_some_and(|told| told.contains("was not ready in time")), "{status}");
+    assert!(status["rolled_back"].as_str().is_some_and(|told| told.contains(why)), "{status}");
     assert_eq!((gateway.pid(), &status["on_disk"]["program"]), (pid, &json!("changed")));
+}
+
+#[test]
+fn a_new_build_that_hangs_gives_way_to_the_last_good_one_where_nobody_supervises() {
+    gives_way_where_nobody_supervises("hang", "was not ready in time");
+}
+
+#[test]
+fn a_new_build_that_breaks_gives_way_to_the_last_good_one_where_nobody_supervises() {
+    gives_way_where_nobody_supervises("break", "died twice before it was stable");
+}
+
+#[test]
+fn a_loop_that_breaks_while_it_serves_is_followed_by_itself_where_nobody_supervises() {
+    let gateway = Gateway::builder().config("[debug]\nhooks = \"on\"").start();
+    let (before, pid) = (gateway.generation(), gateway.pid());
+    let prompt = gateway.send("main", "take 3s to say hello", "hello");
+    gateway.await_running("main");
+    break_loop(gateway.state_dir());
+    gateway.await_generation(before + 1);
+    gateway.await_reply("main", prompt, PATIENCE);
+    gateway.assert_answered_once(&[], Words::Echo);
+    assert_eq!(gateway.pid(), pid, "in place");
+    let list = gateway.client().get("/v1/generations").expect("it serves").json();
+    let told = list["generations"].as_array().and_then(|list| list.iter().find(|entry| entry["generation"] == before));
+    let cause = told.map(|told| told["cause"].clone()).unwrap_or_default();
+    assert_eq!(cause, "a mistake in the program ended its loop: it breaks, as was asked for");
+}
+
+#[test]
+fn a_start_of_a_person_that_breaks_ends_where_nobody_supervises() {
+    let gateway = Gateway::builder().config(&faulty("before-ready", "break")).spawn();
+    assert_eq!(gateway.exit_code(PATIENCE), 70, "{}", gateway.log());
 }

@@ -144,14 +144,23 @@ fn a_frozen_gateway_comes_back_by_its_own_watchdog_or_by_systemds() {
     let question = service.send("loop", "loop", "take 3s to say what hit you");
     service.await_running("loop", question);
     freeze(&service.state, "loop", Duration::from_secs(600));
-    let generation = service.await_generation_after(generation);
+    let frozen = generation;
+    let generation = service.await_generation_after(frozen);
     assert_eq!(service.systemd.main_pid(UNIT), pid, "in place");
     service.await_only_reply("loop", question);
+    let cause = service.cause(frozen);
+    assert!(cause.starts_with("ended by its watchdog: its loop got nowhere for 2s; see "), "{cause}");
+    let diagnosis = cause.rsplit(' ').next().expect("it names a file");
+    let file = service.state.join("flight").join(diagnosis.rsplit('/').next().expect("a path has a last part"));
+    let text = std::fs::read_to_string(&file).expect("the diagnosis is there");
+    assert!(text.contains("watchdog") && text.contains("TurnBegan"), "threads and the last moments: {text}");
 
     let question = service.send("whole", "whole", "take 3s to say what hit you");
     service.await_running("whole", question);
     service.systemd.kill_main(UNIT, "STOP");
     service.await_generation_after(generation);
+    // systemd keeps no word of it for who comes next.
+    assert_eq!(service.cause(generation), "died without a word");
     assert_ne!(service.systemd.main_pid(UNIT), pid, "killed and started by systemd");
     service.await_only_reply("whole", question);
     assert_eq!(service.systemd.show(UNIT, "ActiveState"), "active");

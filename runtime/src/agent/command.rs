@@ -52,8 +52,13 @@ impl CommandAgent {
         if *wish.borrow() != Wish::Run {
             return End::Interrupted { partial: String::new() };
         }
-        let (turn, limit) = (assignment.turn, self.max_file_bytes);
-        let outbox = Outbox::open(&assignment.state_dir, turn)
+        let (turn, limit, mut hurry) = (assignment.turn, self.max_file_bytes, wish.clone());
+        let opened = tokio::select! {
+            biased;
+            Ok(_) = hurry.wait_for(|wish| *wish != Wish::Run) => return End::Interrupted { partial: String::new() },
+            opened = Outbox::open_apart(assignment.state_dir.clone(), turn) => opened,
+        };
+        let outbox = opened
             .inspect_err(|error| {
                 tracing::warn!(turn, %error, "the folder for the agent's files cannot be made; it runs without one")
             })
@@ -63,8 +68,14 @@ impl CommandAgent {
             Err(failure) => return End::Failed { why: failure.to_string(), partial: String::new() },
         };
         let mut end = Run::new(self, assignment, group, wish, reports.clone()).play().await;
-        if let (End::Answered { reply }, Some(outbox)) = (&mut end, outbox) {
+        let Some(outbox) = outbox else { return end };
+        if let End::Answered { reply } = &mut end {
             report_files(reports, turn, outbox.take(limit).await, reply).await;
+        }
+        tokio::select! {
+            biased;
+            () = outbox.clear() => {}
+            Ok(_) = hurry.wait_for(|wish| *wish == Wish::Kill) => {}
         }
         end
     }

@@ -53,6 +53,7 @@ pub struct Platform {
     /// `connecting`, `up`, `waiting`, `restarting` or `parked`.
     pub state: String,
     pub why: Option<String>,
+    pub since_ms: Option<u64>,
 }
 
 /// The program file that would be started next.
@@ -74,6 +75,16 @@ pub struct Turn {
     pub attempt: u64,
     pub messages: Vec<u64>,
     pub elapsed_ms: Option<u64>,
+    pub asks: Vec<Asked>,
+}
+
+/// What the agent of a turn has asked its chat, and nobody has answered.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    pub question: u64,
+    pub since_ms: Option<u64>,
+    pub for_ms: Option<u64>,
 }
 
 /// What a drain waits for.
@@ -341,9 +352,13 @@ pub struct MessageEvent {
     pub text: String,
     #[serde(default)]
     pub from: Option<String>,
+    /// What its sender was told: `running`, `queued`, `collected` or `interrupting`; nothing of a command.
+    #[serde(default)]
+    pub state: Option<String>,
 }
 
-/// A turn changed its state: `running`, `interrupted`, `answered`, `failed`, `stopped` or `quarantined`.
+/// A turn changed its state: `running`, `interrupted`, `answered`, `failed`, `stopped`, `superseded` or
+/// `quarantined`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct TurnEvent {
     pub turn: u64,

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     fn message(message: u64, text: &str) -> MessageEvent {
-        MessageEvent { message, text: text.to_owned(), from: None }
+        MessageEvent { message, text: text.to_owned(), from: None, state: None }
     }
 
     fn turn(state: &str, message: u64) -> SessionEvent {

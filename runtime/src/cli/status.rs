@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 
-use super::answers::{Request, Status, Turn};
+use super::answers::{Asked, Request, Status, Turn};
 use super::call_error::CallError;
 use super::client::Client;
 use super::table::{count, duration, instant, one_line, table};
@@ -118,7 +118,9 @@ fn facts(status: &Status, now_ms: u64) -> Vec<(&'static str, String)> {
         status.platforms.iter().filter(|platform| (&*platform.platform, &*platform.state) != ("local", "up"))
     {
         let why = platform.why.as_ref().map_or_else(String::new, |why| format!(": {}", one_line(why)));
-        facts.push(("platform", format!("{} {}{why}", one_line(&platform.platform), one_line(&platform.state))));
+        let since = platform.since_ms.filter(|_| platform.state != "up");
+        let since = since.map_or_else(String::new, |since| format!(" since {}", instant(Some(since))));
+        facts.push(("platform", format!("{} {}{since}{why}", one_line(&platform.platform), one_line(&platform.state))));
     }
     if status.breaker.is_tripped() {
         facts.push(("breaker", status.breaker.sentence()));
@@ -126,10 +128,26 @@ fn facts(status: &Status, now_ms: u64) -> Vec<(&'static str, String)> {
     if let Some(why) = &status.rolled_back {
         facts.push(("rolled back", one_line(why)));
     }
-    if !status.quarantined.is_empty() {
-        facts.push(("quarantined", one_line(&status.quarantined.join(", "))));
+    for session in &status.quarantined {
+        let session = one_line(session);
+        facts.push(("quarantined", format!("{session}; any message there brings it back")));
+    }
+    for turn in &status.turns {
+        facts.extend(turn.asks.iter().map(|asked| ("asks", asks(turn, asked))));
     }
     facts
+}
+
+/// What somebody has to answer, where, and since when.
+fn asks(turn: &Turn, asked: &Asked) -> String {
+    let length = asked.for_ms.map_or_else(String::new, |ms| format!(" ({})", duration(Duration::from_millis(ms))));
+    format!(
+        "turn {} of {} waits for somebody's word since {}{length}: /allow {question} or /deny {question} there",
+        turn.turn,
+        one_line(&turn.session),
+        instant(asked.since_ms),
+        question = asked.question,
+    )
 }
 
 /// The version that runs, and the one on disk where that is another file.
@@ -186,11 +204,13 @@ mod tests {
     fn the_screen_shows_turns_requests_and_what_the_drain_waits_for() {
         let status = status_of(serde_json::json!({
             "generation": 3, "phase": "draining", "pid": 41, "version": "0.1.0", "uptime_ms": 61_000, "supervisor": "supervise",
-            "turns": [{"turn": 5, "session": "main", "state": "running", "attempt": 1, "messages": [7, 8], "elapsed_ms": 1500}],
+            "turns": [{"turn": 5, "session": "main", "state": "running", "attempt": 1, "messages": [7, 8], "elapsed_ms": 1500,
+                       "asks": [{"question": 4, "since_ms": 1_699_999_999_000_u64, "for_ms": 1_200}]}],
             "queued": 1, "sessions": 2, "owed": 0, "quarantined": ["bad"],
             "requests": [{"request": 12, "kind": "restart", "mode": "graceful", "by": "session main", "reason": null, "state": "accepted", "outcome": null}],
             "drain": {"waiting_for": ["turn 5 of session main"], "remaining_ms": 12_000}, "journal": "ok", "listen": "127.0.0.1:8787",
-            "platforms": [{"platform": "matrix", "state": "up", "why": null}, {"platform": "telegram", "state": "waiting", "why": "somebody else polls"}],
+            "platforms": [{"platform": "matrix", "state": "up", "why": null},
+                          {"platform": "telegram", "state": "waiting", "why": "somebody else polls", "since_ms": 1_699_999_000_000_u64}],
         }));
         let expected = "\
 gateway      draining, generation 3
@@ -201,8 +221,9 @@ work         1 message queued, 0 deliveries owed, 1 turn in flight, 2 sessions
 journal      ok
 listens on   http://127.0.0.1:8787/
 platform     matrix up
-platform     telegram waiting: somebody else polls
-quarantined  bad
+platform     telegram waiting since 2023-11-14T21:56:40Z: somebody else polls
+quarantined  bad; any message there brings it back
+asks         turn 5 of main waits for somebody's word since 2023-11-14T22:13:19Z (1.2 s): /allow 4 or /deny 4 there
 
 Drain, 12.0 s left
   waits for turn 5 of session main

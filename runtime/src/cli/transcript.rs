@@ -97,10 +97,17 @@ impl Transcript {
         }
     }
 
-    /// A message of this program's own user; shown when nobody saw it being typed.
+    /// A message of this program's own user; shown when nobody saw it being typed, with what becomes of it where it has to
+    /// wait.
     pub fn own_message(&mut self, event: &MessageEvent) {
         if !self.style.prompt {
             self.message(event);
+        }
+        match event.state.as_deref() {
+            Some("queued") => self.remark("queued"),
+            Some("collected") => self.remark("answered together with what else is said now"),
+            Some("interrupting") => self.remark("next, the running answer ends"),
+            _ => {}
         }
     }
 
@@ -143,8 +150,8 @@ impl Transcript {
                 }
                 self.answer = Some(Answer { turn: event.turn, printed: String::new(), following: Following::Live });
             }
-            "interrupted" | "stopped" | "failed" | "quarantined" => {
-                // A stopped turn still sends what it had as a reply, so what is printed must be remembered.
+            "interrupted" | "stopped" | "superseded" | "failed" | "quarantined" => {
+                // A turn that was stopped, or gave way, still sends what it had as a reply: what is printed must be remembered.
                 if let Some(answer) = self.answer.as_mut().filter(|answer| answer.turn == event.turn) {
                     answer.following = Following::Suspended;
                     self.fresh_line();

@@ -34,10 +34,11 @@ pub enum Takes {
 }
 
 /// The settings that a running gateway cannot change. All others take effect on a reload.
-const AT_RESTART: [&str; 7] = [
+const AT_RESTART: [&str; 8] = [
     "local.listen",
     "watchdog.freeze",
     "watchdog.start",
+    "watchdog.platform",
     "debug.hooks",
     "debug.start_fails",
     "debug.start_fault",
@@ -294,6 +295,8 @@ words! {
         Die = "die",
         /// It goes no further.
         Hang = "hang",
+        /// It breaks, as by a mistake in the program.
+        Break = "break",
     }
 
     /// What a log line looks like.
@@ -493,6 +496,8 @@ sections! {
         freeze: Duration = "20s", Form::Duration { zero: Zero::Refused };
         /// A gateway that is not ready this long after its start is ended and started again.
         start: Duration = "5m", Form::Duration { zero: Zero::Refused };
+        /// A platform's adapter that gets nowhere for this long, beyond the time that it said it waits, is started again, it alone.
+        platform: Duration = "3m", Form::Duration { zero: Zero::Refused };
     }
 
     /// `[debug]`: for trying out what happens when something goes wrong.
@@ -501,7 +506,7 @@ sections! {
         hooks: Hooks = "off", Form::Word(Hooks::WORDS);
         /// With hooks "on": the stage of a start at which it goes wrong.
         start_fails: StartStage = "off", Form::Word(StartStage::WORDS);
-        /// How it goes wrong there: "die", as by kill -9, or "hang".
+        /// How it goes wrong there: "die", as by kill -9, "hang", or "break", as by a mistake in the program.
         start_fault: StartFault = "die", Form::Word(StartFault::WORDS);
     }
 

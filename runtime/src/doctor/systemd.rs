@@ -48,7 +48,7 @@ pub(super) fn check(patient: &Patient<'_>, _life: &Life) -> Vec<Finding> {
         findings.extend(unit.against_the_table(limits.as_ref()));
         findings.extend(unit.file(patient, &scope));
         if scope == Scope::User {
-            findings.extend(linger());
+            findings.extend(linger(Path::new(LINGERS)));
         }
     }
     findings
@@ -238,10 +238,13 @@ fn fresh(patient: &Patient<'_>, scope: &Scope, text: &str, path: PathBuf) -> Opt
     names_directory(&file.text, patient.state_dir).then_some(UnitFile { path, ..file })
 }
 
+/// Where systemd keeps a file for each user who does.
+const LINGERS: &str = "/var/lib/systemd/linger";
+
 /// A user's systemd ends with the last session of that user, unless somebody said that it lingers.
-fn linger() -> Option<Finding> {
+fn linger(users: &Path) -> Option<Finding> {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok()??.name;
-    (!Path::new("/var/lib/systemd/linger").join(&user).exists()).then(|| {
+    (!users.join(&user).exists()).then(|| {
         Finding::new(
             "linger",
             format!("{user} does not linger"),
@@ -294,6 +297,17 @@ mod tests {
         assert_eq!(found(("TimeoutStopUSec=1min 30s", "TimeoutStopUSec=infinity")), []);
         // By hand, with nothing said of 75: it is a failure like any other.
         assert_eq!(found(("RestartForceExitStatus=75\nSuccessExitStatus=75\n", "")), []);
+    }
+
+    #[test]
+    fn a_user_who_does_not_linger_is_found_with_the_command_that_mends_it() {
+        let users = tempfile::tempdir().unwrap();
+        let found = linger(users.path()).unwrap();
+        assert_eq!(found.check, "linger");
+        assert!(found.what.ends_with("does not linger"), "{found:?}");
+        let user = found.mend.strip_prefix("loginctl enable-linger ").unwrap().to_owned();
+        std::fs::write(users.path().join(user), "").unwrap();
+        assert!(linger(users.path()).is_none());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use crate::config::Changes;
 use crate::environment::Environment;
 use crate::hub::Hub;
+use crate::journal::reader::Reader;
 use crate::journal::{Journal, Rows};
 use crate::metrics::Metrics;
 use crate::platform::{Attachment, Outcome};
@@ -197,8 +198,10 @@ pub struct Handle {
     pub environment: Arc<dyn Environment>,
     /// What happens in sessions.
     pub hub: Arc<Hub>,
-    /// What was kept.
+    /// What was kept, for those who have a thread of their own.
     pub journal: Arc<dyn Journal>,
+    /// The same, for those who live on the loop's.
+    pub reader: Reader,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// How far each part has come.

@@ -19,11 +19,12 @@ use crate::agent::{Agent, Report};
 use crate::environment::{Environment, Told};
 use crate::flight::Recorder;
 use crate::hub::{Hub, Live};
+use crate::journal::reader::Reader;
 use crate::journal::writer::{Writer, Written};
 use crate::journal::{Batch, Body, Journal, JournalError, Owner, Parcel, SAID, Write};
 use crate::metrics::Metrics;
 use crate::platform::Switchboard;
-use crate::pulse::Pulse;
+use crate::pulse::{Depths, Pulse};
 use crate::watched::{Watched, Watcher};
 use evergate_core::effect::{Effect, Place};
 use evergate_core::gateway::{Gateway, Phase};
@@ -132,6 +133,16 @@ pub struct Driver {
     on_disk: Option<(Build, Option<String>)>,
 }
 
+/// How full the driver's queues are; whoever asks keeps none of them open.
+fn depths(calls: mpsc::WeakSender<Call>, reports: mpsc::WeakSender<Report>) -> Depths {
+    fn depth<T>(name: &'static str, queue: &mpsc::WeakSender<T>) -> (&'static str, usize, usize) {
+        let room = queue.upgrade().map(|queue| (queue.max_capacity() - queue.capacity(), queue.max_capacity()));
+        let (waiting, most) = room.unwrap_or_default();
+        (name, waiting, most)
+    }
+    Box::new(move || vec![depth("calls", &calls), depth("reports of agents", &reports)])
+}
+
 /// Whether the platforms may receive. Before the core serves it refuses what they bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platforms {
@@ -161,7 +172,11 @@ impl Driver {
         } = parts;
         let writer = Writer::start(&environment, Arc::clone(&journal), &pulse)
             .map_err(|error| JournalError::Write(error.to_string()))?;
+        let reader =
+            Reader::start(&environment, Arc::clone(&journal)).map_err(|error| JournalError::Read(error.to_string()))?;
         let (to_driver, calls) = mpsc::channel(handle::CALLS);
+        let runs = Runs::new(agent, core.generation(), state_dir);
+        pulse.tell_depths(depths(to_driver.downgrade(), runs.reporters()));
         let generation = core.generation();
         let metrics = Arc::clone(&pulse.metrics);
         Metrics::set(&metrics.generation, usize::try_from(generation.0).unwrap_or(usize::MAX));
@@ -170,18 +185,19 @@ impl Driver {
             environment: Arc::clone(&environment),
             hub: Arc::new(Hub::new(generation.0, Arc::clone(&switchboard))),
             journal: Arc::clone(&journal),
+            reader,
             metrics,
             pulse: Arc::clone(&pulse),
             last_status: Arc::new(Mutex::new(
                 serde_json::json!({"generation": generation, "pid": owner.pid, "start_time": owner.start_time}),
             )),
         };
-        agent.meet(&handle);
+        runs.meet(&handle);
         let platforms = Watched::new(Platforms::Open);
         let (_open, watcher) = platforms.watch();
         let names = Names::new(journal.last_session()?);
         let driver = Self {
-            runs: Runs::new(agent, generation, state_dir),
+            runs,
             texts: Texts::default(),
             started: environment.now(),
             environment,
@@ -551,6 +567,7 @@ impl Driver {
         if let Record::QuestionAsked { question, turn, key } = &record {
             self.texts.name_question(*question, *turn, *key);
         }
+        self.date_question(&record);
         let body = match &record {
             Record::GenerationBegun { .. } => Body::Owner(Box::new(self.owner.clone())),
             Record::DeliveryOwed { session, content, .. } => {

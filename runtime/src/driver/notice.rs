@@ -104,26 +104,57 @@ fn settled(request: RequestId, outcome: Outcome) -> String {
     }
 }
 
+/// How the gateway is doing, in a few sentences; what is well is said in numbers, what wants somebody by name.
 fn status(status: &Value) -> String {
     let count = |name: &str| status[name].as_u64().unwrap_or(0);
-    let list = |name: &str| status[name].as_array().map_or(0, Vec::len);
+    let list = |name: &str| status[name].as_array().map_or(&[] as &[Value], Vec::as_slice);
     let mut text = format!(
         "Generation {}, {}. Running: {}. Waiting messages: {}. Set aside: {}.",
         count("generation"),
-        status["phase"].as_str().unwrap_or("unknown"),
-        list("turns"),
+        word(&status["phase"]),
+        list("turns").len(),
         count("queued"),
-        list("quarantined"),
+        list("quarantined").len(),
     );
     if let Some(waiting) = status["drain"]["waiting_for"].as_array() {
         let waiting: Vec<&str> = waiting.iter().filter_map(Value::as_str).collect();
         text.push_str(" The drain waits for: ");
         text.push_str(if waiting.is_empty() { "nothing" } else { "" });
         text.push_str(&waiting.join(", "));
-        let seconds = status["drain"]["remaining_ms"].as_u64().unwrap_or(0).div_ceil(1_000);
-        text.push_str(&if waiting.is_empty() { ".".to_owned() } else { format!(", for {seconds} s at most.") });
+        let left = seconds(&status["drain"]["remaining_ms"]);
+        text.push_str(&if waiting.is_empty() { ".".to_owned() } else { format!(", for {left} s at most.") });
+    }
+    for turn in list("turns") {
+        for asked in turn["asks"].as_array().into_iter().flatten() {
+            text.push_str(&format!(
+                "\nIn {} an agent has waited for somebody's word for {} s: answer there with /allow {2} or /deny {2}.",
+                word(&turn["session"]),
+                seconds(&asked["for_ms"]),
+                asked["question"].as_u64().unwrap_or(0),
+            ));
+        }
+    }
+    for session in list("quarantined") {
+        text.push_str(&format!("\n{} is set aside: any message there brings it back.", word(session)));
+    }
+    for platform in list("platforms").iter().filter(|platform| platform["state"] != "up") {
+        let why = platform["why"].as_str().map_or_else(String::new, |why| format!(": {why}"));
+        text.push_str(&format!("\n{} is {}{why}.", word(&platform["platform"]), word(&platform["state"])));
+    }
+    if status["breaker"]["state"] == "tripped" {
+        text.push_str(
+            "\nThe loop breaker is tripped: what was cut waits for a turn that ends, or `evergate breaker reset`.",
+        );
     }
     text
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("unknown")
+}
+
+fn seconds(milliseconds: &Value) -> u64 {
+    milliseconds.as_u64().unwrap_or(0).div_ceil(1_000)
 }
 
 #[cfg(test)]
@@ -136,14 +167,45 @@ mod tests {
         text(notice, &Facts { failure: None, unfit: None, question: None, status })
     }
 
+    #[test]
+    fn the_status_of_a_gateway_that_is_well_is_one_line() {
+        let status = json!({
+            "generation": 3, "phase": "serving", "turns": [{"session": "main", "asks": []}], "queued": 2, "quarantined": [],
+            "drain": null, "platforms": [{"platform": "telegram", "state": "up", "why": null}], "breaker": {"state": "closed"},
+        });
+        assert_eq!(
+            said(Notice::Status, &status),
+            "Generation 3, serving. Running: 1. Waiting messages: 2. Set aside: 0."
+        );
+    }
+
+    #[test]
+    fn the_status_names_what_wants_somebody_and_the_way_out() {
+        let asks = json!([{"question": 7, "since_ms": 1, "for_ms": 61_500}]);
+        let status = json!({
+            "generation": 3, "phase": "serving", "turns": [{"session": "main", "asks": asks}], "queued": 0,
+            "quarantined": ["bad"], "drain": null, "breaker": {"state": "tripped"}, "platforms": [
+                {"platform": "matrix", "state": "connecting", "why": null},
+                {"platform": "telegram", "state": "parked", "why": "the server does not know the token"},
+            ],
+        });
+        let expected = "Generation 3, serving. Running: 1. Waiting messages: 0. Set aside: 1.\n\
+            In main an agent has waited for somebody's word for 62 s: answer there with /allow 7 or /deny 7.\n\
+            bad is set aside: any message there brings it back.\n\
+            matrix is connecting.\n\
+            telegram is parked: the server does not know the token.\n\
+            The loop breaker is tripped: what was cut waits for a turn that ends, or `evergate breaker reset`.";
+        assert_eq!(said(Notice::Status, &status), expected);
+    }
+
     fn status_with(drain: &Value) -> Value {
-        json!({"generation": 3, "phase": "draining", "turns": [{}, {}], "queued": 4, "quarantined": ["x"], "drain": drain})
+        json!({"generation": 3, "phase": "draining", "turns": [{}, {}], "queued": 4, "quarantined": [], "drain": drain})
     }
 
     #[test]
     fn a_status_tells_how_far_a_drain_is() {
         let calm = said(Notice::Status, &status_with(&Value::Null));
-        assert_eq!(calm, "Generation 3, draining. Running: 2. Waiting messages: 4. Set aside: 1.");
+        assert_eq!(calm, "Generation 3, draining. Running: 2. Waiting messages: 4. Set aside: 0.");
         let waiting =
             said(Notice::Status, &status_with(&json!({"waiting_for": ["this", "that"], "remaining_ms": 4_001})));
         assert_eq!(waiting, format!("{calm} The drain waits for: this, that, for 5 s at most."));

@@ -3,9 +3,13 @@
 
 use super::Driver;
 use super::handle::NewQuestion;
-use evergate_core::id::TurnId;
+use crate::journal::ASKED;
+use evergate_core::id::{QuestionId, TurnId};
 use evergate_core::input::Input;
 use evergate_core::question::{Decision, QuestionKey};
+use evergate_core::record::Record;
+use evergate_core::turn::Turn;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use tokio::sync::oneshot;
 
@@ -41,5 +45,28 @@ impl Driver {
     /// A run is over: nobody of it waits any more.
     pub(super) fn asks_no_more(&mut self, turn: TurnId) {
         self.asking.retain(|(asking, _), _| *asking != turn);
+    }
+
+    /// Keeps since when somebody's word is waited for: a person may take longer than a generation.
+    pub(super) fn date_question(&mut self, record: &Record) {
+        let (question, since) = match record {
+            Record::QuestionAsked { question, .. } => (question, Some(self.environment.unix_ms().to_string())),
+            Record::QuestionClosed { question, .. } => (question, None),
+            _ => return,
+        };
+        self.batch.rows.insert((ASKED.to_owned(), question.0.to_string()), since);
+    }
+
+    /// What a turn has asked and nobody has answered, for the status.
+    pub(super) fn open_questions(&self, turn: &Turn) -> Vec<Value> {
+        let now_ms = self.environment.unix_ms();
+        let since = |question: QuestionId| self.journal.row(ASKED, &question.0.to_string()).ok()??.parse::<u64>().ok();
+        let open = turn.questions.iter().filter(|(_, question)| question.ruling.is_none());
+        open.map(|(question, _)| {
+            let since_ms = since(*question);
+            let for_ms = since_ms.map(|since| now_ms.saturating_sub(since));
+            json!({"question": question, "since_ms": since_ms, "for_ms": for_ms})
+        })
+        .collect()
     }
 }

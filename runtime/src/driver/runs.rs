@@ -3,6 +3,7 @@
 
 use crate::agent::{Agent, Assignment, End, Progress, Report, Resume, What, Wish};
 use crate::config::Changes;
+use crate::driver::handle::Handle;
 use crate::platform::Attachment;
 use crate::reload::Reloaded;
 use evergate_core::id::{GenerationId, RequestId, TurnId};
@@ -163,6 +164,16 @@ impl Runs {
         let (tasks, turns, open) = (JoinSet::new(), HashMap::new(), HashMap::new());
         let (tended, closing) = (None, HashSet::new());
         Self { agent, tended, closing, generation, state_dir, tasks, turns, open, to_driver, reports }
+    }
+
+    /// The way by which runs report.
+    pub fn reporters(&self) -> mpsc::WeakSender<Report> {
+        self.to_driver.downgrade()
+    }
+
+    /// The agent gets to know the gateway that it works for.
+    pub fn meet(&self, gateway: &Handle) {
+        self.agent.meet(gateway);
     }
 
     /// Starts a run.

@@ -13,6 +13,7 @@ use evergate_core::request::{Mode, Origin, Outcome, Signal, Wish};
 use evergate_core::session::{Quarantine, Session};
 use evergate_core::turn::{Turn, TurnState};
 use evergate_core::verdict::Verdict;
+use evergate_core::watchdog::Part;
 use evergate_core::work::{Awaited, Work};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -36,7 +37,7 @@ impl Driver {
                 let elapsed = self.runs.get(*id).map(|run| (now - run.started).as_millis() as u64);
                 json!({
                     "turn": id, "session": session, "state": turn_state(turn, breaker), "attempt": turn.attempt,
-                    "messages": turn.messages, "elapsed_ms": elapsed,
+                    "messages": turn.messages, "elapsed_ms": elapsed, "asks": self.open_questions(turn),
                 })
             })
             .collect();
@@ -75,7 +76,11 @@ impl Driver {
             "restarts_being_checked": self.core.waiting_for_check(),
             "drain": self.drain_status(),
             "breaker": self.breaker_status(),
-            "journal": if self.core.journal_failing() { "failing" } else { "ok" },
+            "journal": match self.core.journal_failing() {
+                true => "failing",
+                false if self.pulse.is_slow(Part::Journal) => "slow",
+                false => "ok",
+            },
             "listen": self.listen,
             "platforms": self.switchboard.status(),
         })
@@ -126,6 +131,7 @@ impl Driver {
                 Awaited::Requester { until } => {
                     format!("it asked for this; {} s grace", (until - drain.since).as_secs_f32())
                 }
+                Awaited::Stalled { .. } if self.asks(item.work) => "it waits for a person's word".to_owned(),
                 Awaited::Stalled { .. } => "shows no progress".to_owned(),
                 Awaited::No => "being sent".to_owned(),
             };
@@ -139,10 +145,17 @@ impl Driver {
         json!({"waiting_for": waiting, "remaining_ms": remaining, "verdict": drain.verdict.to_string()})
     }
 
+    /// Whether a turn waits for a person.
+    fn asks(&self, work: Work) -> bool {
+        let Work::Turn(turn) = work else { return false };
+        self.core.turns().get(&turn).is_some_and(Turn::waits_for_a_decision)
+    }
+
     /// What sessions are doing, those that are not idle.
     pub(super) fn doing(&self) -> HashMap<SessionId, &'static str> {
         let word = |session: &Session| match (session.standing, session.turn) {
             (Quarantine::SetAside, _) => Some("quarantined"),
+            (Quarantine::Free, Some(turn)) if self.asks(Work::Turn(turn)) => Some("asking"),
             (Quarantine::Free, Some(_)) => Some("running"),
             (Quarantine::Free, None) if !session.queue.is_empty() => Some("queued"),
             (Quarantine::Free, None) => None,

@@ -49,6 +49,19 @@ impl Outbox {
         Ok(Self { path, state_dir: state_dir.to_owned(), turn })
     }
 
+    /// The same, where a disk that takes its time holds up nobody but the run.
+    pub async fn open_apart(state_dir: PathBuf, turn: u64) -> io::Result<Self> {
+        let opened = tokio::task::spawn_blocking(move || Self::open(&state_dir, turn));
+        opened.await.map_err(io::Error::other)?
+    }
+
+    /// Removes it there.
+    pub async fn clear(self) {
+        if let Err(error) = tokio::task::spawn_blocking(move || drop(self)).await {
+            tracing::debug!(%error, "the folder of a run stays for now");
+        }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -63,6 +63,12 @@ impl Client {
         self
     }
 
+    /// The same client, that is to say with the same kept connection, which may be given secrets of its own.
+    #[must_use]
+    pub fn sharing(&self) -> Self {
+        Self { kept: self.kept.clone(), ..self.clone() }
+    }
+
     /// Where the server is.
     pub fn base(&self) -> &Base {
         &self.base

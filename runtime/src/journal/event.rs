@@ -3,6 +3,7 @@
 
 use super::{Body, Write};
 use evergate_core::id::{MessageId, SessionId, TurnId};
+use evergate_core::input::Asked;
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::record::Record;
 use evergate_core::request::Wish;
@@ -51,9 +52,12 @@ impl Event {
     /// The event that a record makes in its session, if any. `facts` is asked for what the record does not say.
     pub fn of(write: &Write, facts: impl FnOnce(TurnId) -> Option<TurnFacts>) -> Option<Self> {
         match &write.record {
-            Record::MessageAccepted { message, session, .. } => {
+            Record::MessageAccepted { message, session, asked, place, .. } => {
                 let Body::Message(body) = &write.body else { return None };
                 let mut data = json!({"message": message, "text": body.text, "from": body.from});
+                if *asked == Asked::Prompt {
+                    data["state"] = json!(place);
+                }
                 if !body.attachments.is_empty() {
                     data["attachments"] = json!(body.attachments);
                 }

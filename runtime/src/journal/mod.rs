@@ -4,6 +4,7 @@
 pub mod claim;
 mod dump;
 mod event;
+pub mod reader;
 mod rows;
 pub mod store;
 pub mod writer;
@@ -211,6 +212,10 @@ pub type Rows = BTreeMap<(String, String), Option<String>>;
 
 /// The scope of what running answers say so far, by turn; a row goes in the commit that ends its turn.
 pub const SAID: &str = "said";
+
+/// The scope of when agents asked their chats, in milliseconds since 1970, by question; a row goes in the commit that closes
+/// its question.
+pub const ASKED: &str = "asked";
 
 /// The scope of the files that go with replies, by turn; a row is written with the record that owes the reply.
 pub const FILES: &str = "files";

@@ -156,7 +156,7 @@ fn answered(local: &Local, answer: &RequestAnswer, generation: u64) -> Response 
     }
 }
 
-/// `POST /v1/debug/freeze`: has a part stand still, where the configuration lets people try that out.
+/// `POST /v1/debug/freeze`: has a part stand still, or break, where the configuration lets people try that out.
 pub async fn freeze(State(local): State<Local>, body: Body) -> Response {
     if local.door != Door::Control || !local.handle.pulse.has_hooks() {
         return answer::error(
@@ -168,15 +168,20 @@ pub async fn freeze(State(local): State<Local>, body: Body) -> Response {
         Ok(body) => body,
         Err(refused) => return *refused,
     };
-    let part = Part::ALL.into_iter().find(|part| body.get("part").and_then(Value::as_str) == Some(part.name()));
-    let (Some(part), Some(ms)) = (part, body.get("ms").and_then(Value::as_u64)) else {
-        return answer::error(
-            StatusCode::BAD_REQUEST,
-            "\"part\" is \"loop\", \"journal\" or \"control\", \"ms\" a number of milliseconds",
-        );
-    };
-    local.handle.pulse.freeze(part, Duration::from_millis(ms));
-    (StatusCode::ACCEPTED, axum::Json(json!({"part": part.name(), "ms": ms}))).into_response()
+    let named = body.get("part").and_then(Value::as_str).unwrap_or_default();
+    let length = body.get("ms").and_then(Value::as_u64).map(Duration::from_millis);
+    let part = Part::ALL.into_iter().find(|part| part.name() == named);
+    match (part, local.handle.hub.switchboard().line(named), length) {
+        (Some(part), _, _) if body.get("break").is_some() => local.handle.pulse.break_down(part),
+        (Some(part), _, Some(length)) => local.handle.pulse.freeze(part, length),
+        (None, Some(platform), Some(length)) => platform.freeze(length),
+        _ => {
+            let wanted =
+                "\"part\" is \"loop\", \"journal\", \"control\" or a platform's name, \"ms\" a number of milliseconds";
+            return answer::error(StatusCode::BAD_REQUEST, wanted);
+        }
+    }
+    (StatusCode::ACCEPTED, axum::Json(json!({"part": named, "ms": body.get("ms")}))).into_response()
 }
 
 /// `GET /v1/requests/{id}`.

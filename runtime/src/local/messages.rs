@@ -7,7 +7,6 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use evergate_core::effect::Place;
 use evergate_core::id::SessionId;
 use evergate_core::input::Standing;
 use serde_json::{Value, json};
@@ -33,14 +32,8 @@ pub async fn post(State(local): State<Local>, Path(session): Path<String>, body:
         Err(unavailable) => answer::unavailable(unavailable),
         Ok(MessageAnswer::Refused(refusal)) => answer::refused(refusal),
         Ok(MessageAnswer::Accepted { message, place, again }) => {
-            let state = match place {
-                Place::Running => "running",
-                Place::Queued => "queued",
-                Place::Collected => "collected",
-                Place::Interrupting => "interrupting",
-            };
             let status = if again { StatusCode::OK } else { StatusCode::ACCEPTED };
-            (status, axum::Json(json!({"message": message, "state": state}))).into_response()
+            (status, axum::Json(json!({"message": message, "state": place}))).into_response()
         }
     }
 }

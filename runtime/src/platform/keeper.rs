@@ -1,5 +1,6 @@
-//! Keeps one adapter running: starts it again, it alone, when it broke or got nowhere, and speaks for it while it cannot
-//! speak itself. The rest of the gateway notices nothing but the state of the platform.
+//! Keeps one adapter running: starts it again, it alone, when it broke or hangs, and speaks for it while it cannot speak
+//! itself. When it hangs is decided by [`evergate_core::watchdog`]. The rest of the gateway notices nothing but the state of the
+//! platform.
 
 use super::port::Port;
 use super::switchboard::Line;
@@ -8,14 +9,14 @@ use crate::driver::Platforms;
 use crate::driver::handle::Handle;
 use crate::environment::Environment;
 use crate::watched::Watcher;
+use evergate_core::watchdog::{Attempt, Bounds};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An adapter that gets nowhere for this long is stuck: longer than any exchange that it may wait for, a long poll included.
-const STUCK: Duration = Duration::from_secs(180);
 /// The pause before a broken adapter is started again; doubled up to [`LONGEST_PAUSE`], and forgotten once it got on for that long.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
@@ -30,23 +31,23 @@ pub async fn keep_running(
     closing: Watcher<Platforms>,
     state_dir: PathBuf,
 ) {
+    let bounds = handle.pulse.bounds;
     let port = Port::new(line, handle, Arc::clone(&environment), closing, state_dir);
     let mut pause = PAUSE;
     loop {
         let begun = environment.now();
-        port.progress();
-        let run = AssertUnwindSafe(platform.run(port.clone())).catch_unwind();
+        port.line().account().attempt = Attempt::new(begun);
         let why = tokio::select! {
             biased;
-            ended = run => match ended {
-                Ok(Ended::Closed) => return,
-                Ok(Ended::Parked { why }) => {
+            ended = attempt(&*platform, &port) => match ended {
+                Some(Ended::Closed) => return,
+                Some(Ended::Parked { why }) => {
                     port.health(Health::Parked { why });
                     return speak_for_parked(&port).await;
                 }
-                Err(_) => "a mistake in its adapter ended it; the log has the place".to_owned(),
+                None => "a mistake in its adapter ended it; the log has the place".to_owned(),
             },
-            () = stuck(&port) => format!("it got nowhere for {} s", STUCK.as_secs()),
+            () = hangs(&port, &bounds) => format!("it got nowhere for {}", humantime::format_duration(bounds.platform)),
         };
         port.give_back().await;
         if environment.now() >= begun + LONGEST_PAUSE {
@@ -62,22 +63,32 @@ pub async fn keep_running(
     }
 }
 
-/// Ends when the adapter has got nowhere for too long. One that says until when it waits is believed until then.
-async fn stuck(port: &Port) {
+/// One run of the adapter to its end, which is `None` where it broke. Whoever wants to see what happens when it hangs has it
+/// stand still.
+async fn attempt(platform: &dyn Platform, port: &Port) -> Option<Ended> {
+    let mut run = pin!(AssertUnwindSafe(platform.run(port.clone())).catch_unwind());
+    loop {
+        tokio::select! {
+            biased;
+            length = port.line().naps() => {
+                let (platform, environment) = (platform.name(), port.environment());
+                tracing::warn!(platform, ms = length.as_millis(), "standing still, as was asked for");
+                environment.sleep_until(environment.now() + length).await;
+            }
+            ended = run.as_mut() => return ended.ok(),
+        }
+    }
+}
+
+/// Ends when the adapter hangs.
+async fn hangs(port: &Port, bounds: &Bounds) {
     let environment = Arc::clone(port.environment());
     loop {
-        let until = {
-            let account = port.line().account();
-            let patient = match &account.health {
-                Health::Waiting { until, .. } => (*until).max(account.progress_at),
-                _ => account.progress_at,
-            };
-            patient + STUCK
-        };
-        if environment.now() >= until {
+        let at = port.line().account().attempt.hangs_at(bounds);
+        if environment.now() >= at {
             return;
         }
-        environment.sleep_until(until).await;
+        environment.sleep_until(at).await;
     }
 }
 

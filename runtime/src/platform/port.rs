@@ -5,7 +5,7 @@ use super::{Attachment, Chat, Health, Outbound, Outcome, Outgoing};
 use crate::driver::Platforms;
 use crate::driver::handle::{Call, Handle, MessageAnswer, NewMessage, Unavailable};
 use crate::environment::{Environment, Listener};
-use crate::journal::{JournalError, Rows};
+use crate::journal::{Journal, JournalError, Rows};
 use crate::watched::Watcher;
 use evergate_core::effect::{Place, Refusal};
 use evergate_core::id::DeliveryId;
@@ -196,21 +196,24 @@ impl Port {
     }
 
     /// A fact of the adapter's own.
-    pub fn kept(&self, key: &str) -> Result<Option<String>, JournalError> {
-        self.handle.journal.row(&self.scope(), key)
+    pub async fn kept(&self, key: &str) -> Result<Option<String>, JournalError> {
+        let (scope, key) = (self.scope(), key.to_owned());
+        self.handle.reader.read(move |journal| journal.row(&scope, &key)).await
     }
 
     /// All facts of the adapter's own.
-    pub fn all_kept(&self) -> Result<BTreeMap<String, String>, JournalError> {
-        self.handle.journal.rows(&self.scope())
+    pub async fn all_kept(&self) -> Result<BTreeMap<String, String>, JournalError> {
+        let scope = self.scope();
+        self.handle.reader.read(move |journal| journal.rows(&scope)).await
     }
 
     /// Removes what is kept under `turn.N` and `delivery.N` of turns and deliveries that are settled, however they ended. An
     /// adapter does this when it begins; what it sees ending it forgets by itself.
     pub async fn forget_settled(&self) {
         // The rows first: what is kept of something that begins meanwhile is not looked at.
-        let rows = self.all_kept().and_then(|rows| Ok((rows, open(&self.handle.journal.unfinished()?))));
-        let settled: Vec<_> = match rows {
+        let scope = self.scope();
+        let rows = move |journal: &dyn Journal| Ok((journal.rows(&scope)?, open(&journal.unfinished()?)));
+        let settled: Vec<_> = match self.handle.reader.read(rows).await {
             Ok((rows, open)) => {
                 rows.into_keys().filter(|key| subject(key).is_some_and(|of| !open.contains(&of))).collect()
             }
@@ -231,14 +234,23 @@ impl Port {
 
     /// Says how the platform is doing. What is new is logged, and `status` shows it.
     pub fn health(&self, health: Health) {
-        self.progress();
+        let now = self.environment.now();
+        let until = match &health {
+            Health::Waiting { until, .. } => *until,
+            _ => now,
+        };
+        {
+            let attempt = &mut self.line.account().attempt;
+            attempt.got_on(now);
+            attempt.waits(until);
+        }
         self.line.set_health(health, self.environment.unix_ms());
     }
 
-    /// The adapter got somewhere: an exchange with its server is over, however it ended. One that gets nowhere for minutes is
-    /// taken for stuck and started again.
+    /// The adapter got somewhere: an exchange with its server is over, however it ended. One that gets nowhere for minutes
+    /// hangs and is started again.
     pub fn progress(&self) {
-        self.line.account().progress_at = self.environment.now();
+        self.line.account().attempt.got_on(self.environment.now());
     }
 
     /// Ends when nothing more is to be received.

@@ -3,6 +3,7 @@
 
 use super::{Capabilities, Chat, Health, Outbound, Outcome, Outgoing, Platform};
 use evergate_core::time::Instant;
+use evergate_core::watchdog::Attempt;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,8 @@ pub struct Line {
     pub(super) waiting: tokio::sync::Mutex<mpsc::Receiver<Outgoing>>,
     account: Mutex<Account>,
     pub(super) news: Notify,
+    /// Wakes its keeper when the adapter is to stand still.
+    naps: Notify,
 }
 
 /// What is known of one platform right now.
@@ -41,14 +44,16 @@ pub(super) struct Account {
     pub(super) health: Health,
     /// Since when, in milliseconds since 1970.
     pub(super) since_ms: u64,
-    /// When it last got anywhere.
-    pub(super) progress_at: Instant,
+    /// How its adapter gets on.
+    pub(super) attempt: Attempt,
     /// The deliveries that it took and has not settled, with their sessions.
     pub(super) in_hand: BTreeMap<u64, String>,
     /// Sessions in which the last try came to nothing.
     failing: BTreeMap<String, Failing>,
     /// Sessions whose running answer has changed.
     pub(super) stirred: BTreeSet<String>,
+    /// How long the adapter is to stand still, for those who try out what happens then.
+    nap: Option<Duration>,
 }
 
 /// Tries in one chat that came to nothing.
@@ -116,10 +121,11 @@ impl Line {
         let account = Account {
             health,
             since_ms: now_ms,
-            progress_at: now,
+            attempt: Attempt::new(now),
             in_hand: BTreeMap::new(),
             failing: BTreeMap::new(),
             stirred: BTreeSet::new(),
+            nap: None,
         };
         Self {
             name,
@@ -128,6 +134,24 @@ impl Line {
             waiting: tokio::sync::Mutex::new(waiting),
             account: Mutex::new(account),
             news: Notify::new(),
+            naps: Notify::new(),
+        }
+    }
+
+    /// Has the adapter stand still for a while, whatever its keeper thinks of that.
+    pub fn freeze(&self, length: Duration) {
+        self.account().nap = Some(length);
+        self.naps.notify_one();
+    }
+
+    /// Waits until the adapter is to stand still, and gives for how long.
+    pub(super) async fn naps(&self) -> Duration {
+        loop {
+            let nap = self.account().nap.take();
+            if let Some(length) = nap {
+                return length;
+            }
+            self.naps.notified().await;
         }
     }
 

@@ -1,12 +1,14 @@
 //! Breadth first through all states that a world can come to. Each state is kept as its bytes, whole, so that two states
 //! are one only if they are; and with its parent, so that the way to a violation is a shortest one. The result does not
-//! depend on the number of threads.
+//! depend on the number of threads. A panic is a violation like any other.
 
+use crate::panics;
+use crate::story::Broken;
 use crate::subject::Subject;
 use crate::world::action::Step;
 use crate::world::memory::{Desk, Memory};
 use crate::world::{Setting, World};
-use evergate_core::invariant::{Checks, Invariant, Violation};
+use evergate_core::invariant::{Checks, Invariant};
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
@@ -55,7 +57,7 @@ pub struct Found {
     /// Which of its steps; `None` if the state itself is wrong.
     pub step: Option<u16>,
     /// What is broken.
-    pub violation: Violation,
+    pub broken: Broken,
 }
 
 /// A part of the known states.
@@ -146,15 +148,14 @@ struct Chunk<S: Subject> {
 /// A numbered state that is still to be expanded.
 type Open<S> = (u32, World<S>);
 
-/// Explores everything, or until a violation is found, or until there are more states than `limit`.
-pub fn explore<S: Subject>(setting: &Setting<S>, threads: usize, limit: usize) -> Graph {
+/// Explores everything, or until a violation is found, or until `enough` says so of the number of states.
+pub fn explore<S: Subject>(setting: &Setting<S>, threads: usize, mut enough: impl FnMut(usize) -> bool) -> Graph {
     let memory = Memory::new(setting.clone());
     let desks = (0..threads.max(1)).map(|_| Desk::new(&memory)).collect();
     let mut search = Search { desks, graph: Graph::default(), shards: Vec::new(), spare: Mutex::default() };
     search.shards.resize_with(SHARDS, Shard::default);
     let (mut level, mut next) = (search.begin(), Vec::new());
-    while !level.is_empty() && search.graph.found.is_none() && search.graph.parents.len() <= limit {
-        search.expand(&level, &mut next);
+    while !level.is_empty() && search.graph.found.is_none() && search.expand(&level, &mut next, &mut enough) {
         std::mem::swap(&mut level, &mut next);
         next.clear();
         search.graph.depth += usize::from(!level.is_empty());
@@ -186,13 +187,17 @@ impl<S: Subject> Search<'_, S> {
         vec![(0, world)]
     }
 
-    /// One level: all states that one more step leads to and that were not known.
-    fn expand(&mut self, level: &[Open<S>], next: &mut Vec<Open<S>>) {
+    /// One level: all states that one more step leads to and that were not known. Says whether it saw the whole level.
+    fn expand(&mut self, level: &[Open<S>], next: &mut Vec<Open<S>>, enough: &mut impl FnMut(usize) -> bool) -> bool {
         for batch in level.chunks(BATCH) {
+            if enough(self.graph.parents.len()) {
+                return false;
+            }
             let chunks = self.successors(batch);
             self.sort_in(&chunks);
             self.number(batch, chunks, next);
         }
+        true
     }
 
     /// Takes every step from every state of a batch, on all threads.
@@ -315,18 +320,30 @@ impl<S: Subject> Chunk<S> {
         self.bytes.clear();
         for (number, state) in states {
             let first = self.edges.len();
-            state.steps(desk, |desk, step, world, mut checks| {
-                let rests = world.rests(desk.memory(), &mut checks);
-                if let (Some(violation), None) = (checks.broken(), &self.found) {
-                    let ordinal = (self.edges.len() - first) as u16;
-                    self.found = Some(Found { state: *number, step: Some(ordinal), violation: violation.clone() });
-                }
-                self.reach(desk, world, &checks, rests);
-                self.edges.push(CANDIDATE | if step.goes_forward() { FORWARD } else { 0 });
+            let expanded = panics::caught(|| {
+                state.steps(desk, |desk, step, world, mut checks| {
+                    let rests = world.rests(desk.memory(), &mut checks);
+                    if let Some(violation) = checks.broken() {
+                        self.finds(*number, first, || Broken::from(violation));
+                    }
+                    self.reach(desk, world, &checks, rests);
+                    self.edges.push(CANDIDATE | if step.goes_forward() { FORWARD } else { 0 });
+                });
             });
+            if let Err(what) = expanded {
+                self.finds(*number, first, || Broken::panic(what));
+            }
             self.ends.push(self.edges.len());
         }
         self.look_up(shards);
+    }
+
+    /// Something is broken by the next of the edges of a state, which begin there.
+    fn finds(&mut self, state: u32, first_edge: usize, broken: impl FnOnce() -> Broken) {
+        if self.found.is_none() {
+            let step = Some((self.edges.len() - first_edge) as u16);
+            self.found = Some(Found { state, step, broken: broken() });
+        }
     }
 
     fn reach(&mut self, desk: &mut Desk<'_, S>, world: World<S>, checks: &Checks, rests: bool) {
@@ -414,17 +431,27 @@ pub fn steps_along<S: Subject>(setting: &Setting<S>, way: &[u16]) -> Vec<Step> {
     let mut world = World::new(&mut desk);
     let mut steps = Vec::new();
     for ordinal in way {
-        let mut seen = 0;
-        let mut taken = None;
-        world.steps(&mut desk, |_, step, to, _| {
-            if seen == *ordinal {
-                taken = Some((step, to));
-            }
-            seen += 1;
+        let (mut announced, mut reached, mut seen) = (None, None, 0);
+        let announce = |step: &Step| announced = Some(step.clone());
+        let panicked = panics::caught(|| {
+            world.announced_steps(&mut desk, announce, |_, step, to, _| {
+                if seen == *ordinal {
+                    reached = Some((step, to));
+                }
+                seen += 1;
+            });
         });
-        let Some((step, to)) = taken else { break };
-        steps.push(step);
-        world = to;
+        match reached {
+            Some((step, to)) => {
+                steps.push(step);
+                world = to;
+            }
+            // It is the one that panics, and so the last.
+            None => {
+                steps.extend(announced.filter(|_| panicked.is_err()));
+                break;
+            }
+        }
     }
     steps
 }

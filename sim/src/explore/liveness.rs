@@ -2,7 +2,8 @@
 //! without anything breaking, and there is no circle of such steps. A death or a start as a rescue does not count.
 
 use super::graph::{Found, Graph};
-use evergate_core::invariant::{Invariant, Violation};
+use crate::story::Broken;
+use evergate_core::invariant::Invariant;
 
 /// How far the search has come with a state.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,6 @@ fn visit(graph: &Graph, marks: &mut [Mark], way: &mut Vec<Open>, state: u32) {
 }
 
 fn found(state: u32, what: &str) -> Found {
-    let violation = Violation { invariant: Invariant::Finite, what: what.to_owned() };
-    Found { state, step: None, violation }
+    let broken = Broken { invariant: Invariant::Finite.name().to_owned(), what: what.to_owned() };
+    Found { state, step: None, broken }
 }

@@ -1,8 +1,9 @@
 //! The bounds within which everything is explored, in one table. A scope is a list of rooms: each a supervisor, a budget
 //! and what may be wished. Everything at once would be too much, so the rooms of a scope together cover each pair of
-//! dimensions; [`TABLE`] says which.
+//! dimensions; [`table`] says which.
 
 use crate::subject::Subject;
+use crate::world::supervision::Variant;
 use crate::world::{Budget, Manner, Setting};
 use evergate_core::busy::Busy;
 use evergate_core::limits::Limits;
@@ -16,6 +17,9 @@ use std::time::Duration;
 pub struct Room {
     /// Who supervises.
     pub supervisor: Supervisor,
+    /// What it is like, where that is not what its row of the table says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Variant>,
     /// How often what may happen.
     pub budget: Budget,
     /// What may happen.
@@ -61,7 +65,7 @@ const fn shape(states: usize, edges: usize) -> Shape {
 }
 
 /// The rooms of `ci`.
-const CI: [Shape; 51] = [
+const CI: [Shape; 72] = [
     shape(146_212, 313_616),
     shape(83_230, 171_949),
     shape(83_230, 171_949),
@@ -113,6 +117,27 @@ const CI: [Shape; 51] = [
     shape(215_519, 555_151),
     shape(214_713, 553_130),
     shape(215_393, 553_810),
+    shape(1_025_048, 1_791_764),
+    shape(760_051, 1_304_230),
+    shape(1_365_587, 2_511_287),
+    shape(54_653, 90_774),
+    shape(1_658_633, 3_070_759),
+    shape(1_305_284, 2_324_366),
+    shape(1_434_791, 2_871_774),
+    shape(1_306_418, 2_476_471),
+    shape(128_920, 278_983),
+    shape(909_395, 2_096_180),
+    shape(128_920, 278_983),
+    shape(128_857, 278_870),
+    shape(443_305, 1_034_983),
+    shape(453_742, 1_057_535),
+    shape(102_356, 221_010),
+    shape(102_302, 221_010),
+    shape(129_029, 279_142),
+    shape(83_800, 171_603),
+    shape(83_660, 171_329),
+    shape(84_229, 172_427),
+    shape(83_660, 171_329),
 ];
 /// The rooms of `seed`.
 const SEED: [Shape; 7] = [
@@ -142,7 +167,8 @@ impl Room {
         Setting {
             subject,
             limits: Limits { uncertain: self.uncertain(), busy: self.busy(), ..limits() },
-            contract: Contract::of(self.supervisor),
+            contract: self.variant.as_ref().map_or(Contract::of(self.supervisor), |variant| variant.contract),
+            policy: self.variant.as_ref().and_then(|variant| variant.policy.clone()),
             manners: self.manners.clone(),
             budget: self.budget,
         }
@@ -226,9 +252,10 @@ const WISHES: [Manner; 6] = [
 ];
 
 /// How much of each dimension a room has: sessions, messages, requests, kills, faults of the journal.
-struct Size(u8, u8, u8, u8, u8);
+pub(super) struct Size(pub(super) u8, pub(super) u8, pub(super) u8, pub(super) u8, pub(super) u8);
 
-fn room(supervisor: Supervisor, size: Size, manners: &[Manner]) -> Room {
+/// The room of a supervisor that is as its row of the table says.
+pub(super) fn room(supervisor: Supervisor, size: Size, manners: &[Manner]) -> Room {
     let Size(sessions, messages, requests, kills, journal) = size;
     let budget = Budget {
         sessions,
@@ -240,7 +267,7 @@ fn room(supervisor: Supervisor, size: Size, manners: &[Manner]) -> Room {
         starts: 3,
         ..Budget::NOTHING
     };
-    Room { supervisor, budget, manners: manners.to_vec() }
+    Room { supervisor, variant: None, budget, manners: manners.to_vec() }
 }
 
 /// The same room, with so many operators who climb, a loop that gets stuck, and a stranger with the number of a dead process.
@@ -249,7 +276,7 @@ fn climbed(room: Room, ladders: u8) -> Room {
 }
 
 /// The same room, with something more that may happen.
-fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
+pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
     change(&mut room.budget);
     room
 }
@@ -282,6 +309,17 @@ fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 40, 41 | supervise | M, K, J and R where what is said during a turn takes its place, or shares the next one |
 /// | 42–44 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
 /// | 45–51 | each but supervise | R × K |
+/// | 52–56 | supervise | S × R with the other wishes: restart, stop and `/restart`, a turn's restart with a child that waits for it, both signals, the supervisor's stop, a guest's `/restart`, a restart that is taken back |
+/// | 57–59 | supervise, systemd | M × R with the same |
+/// | 60–63 | systemd | R × K where our unit is found as it is, where it kills after 12 s but grants more (X: turns that get on, a late answer), where it never kills; where a unit by hand kills after 5 s and grants nothing |
+/// | 64–68 | systemd | R × K in units by hand with a start limit: `Restart=` on-failure, no (both with a late answer), always, on-success, on-abnormal |
+/// | 69–72 | Docker, launchd, Kubernetes, s6 | R × K with the limits that a unit of ours tells |
+///
+/// The terms of 60–72 are worked out by the code with which the gateway finds out about its supervisor, and what is done after an end
+/// is what the unit says; they are in `variants`. A unit that starts the gateway again after exit status 0 undoes an `evergate
+/// stop`: `evergate doctor` finds that, and nobody wishes for one in 66 and 67.
+///
+/// The rooms of `deep` have everything at once, and nobody has seen one of them whole.
 #[must_use]
 pub fn table() -> Vec<Scope> {
     use Supervisor::{Evergate, Nobody, Systemd};
@@ -328,6 +366,7 @@ pub fn table() -> Vec<Scope> {
     ]);
     let others = supervisors().filter(|who| *who != Evergate);
     ci.extend(others.map(|who| room(who, Size(1, 1, 2, 2, 0), &WISHES)));
+    ci.extend(wishes_among_many());
     let deep = supervisors().map(|who| {
         with(room(who, Size(3, 4, 2, 2, 1), &ALL), |budget| {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
@@ -342,5 +381,27 @@ pub fn table() -> Vec<Scope> {
             rooms: deep.collect(),
             shapes: &[],
         },
+    ]
+}
+
+/// The pairs S × R and M × R with wishes of every kind and origin.
+fn wishes_among_many() -> [Room; 8] {
+    use Manner::{
+        ChatRestart, GuestRestart, Interrupt, Restart, SpeakEarly, Stop, SupervisorStop, Terminate, TurnRestart,
+        TurnRestartWaits,
+    };
+    use Supervisor::{Evergate, Systemd};
+    let sessions = |wishes: &[Manner]| room(Evergate, Size(3, 3, 2, 0, 0), wishes);
+    let messages = |who, wishes: &[Manner]| room(who, Size(1, 4, 2, 0, 0), wishes);
+    let taken_back = |room| with(room, |budget| budget.cancels = 1);
+    [
+        sessions(&[Restart, Stop, SpeakEarly]),
+        sessions(&[ChatRestart, Terminate, SpeakEarly]),
+        sessions(&[TurnRestartWaits, Interrupt, SpeakEarly]),
+        sessions(&[SupervisorStop, GuestRestart, SpeakEarly]),
+        taken_back(sessions(&[Restart, SpeakEarly])),
+        messages(Evergate, &[Restart, Stop, ChatRestart, TurnRestart, SpeakEarly]),
+        messages(Systemd, &[TurnRestartWaits, Terminate, SupervisorStop, SpeakEarly]),
+        taken_back(messages(Evergate, &[Restart, Interrupt, GuestRestart, SpeakEarly])),
     ]
 }

@@ -1,11 +1,12 @@
 //! A way through a world, told: each step as what somebody did, and below it what went into the gateway, what it did,
 //! and what came to the disk.
 
-use crate::story::{Broken, Kind, Lane, Story};
+use super::fate::{self, Outlook};
+use crate::panics;
+use crate::story::{Broken, Kind, Lane, Moment};
 use crate::subject::Subject;
 use crate::telling::Telling;
-use crate::trace::TraceError;
-use crate::world::action::{Action, Nature, Step};
+use crate::world::action::{Action, Fate, Step};
 use crate::world::memory::{Desk, Memory};
 use crate::world::perform::Observer;
 use crate::world::{Setting, World};
@@ -38,81 +39,145 @@ impl Observer for Seen {
     }
 }
 
-/// Takes the steps and tells them. A step that cannot be taken is an error.
-pub(super) fn tell<S: Subject>(setting: &Setting<S>, way: &[Step], title: String) -> Result<Story, TraceError> {
+/// A way, told.
+#[derive(Default)]
+pub(super) struct Told {
+    /// The moments of each step that was taken.
+    pub steps: Vec<Vec<Moment>>,
+    /// What follows by itself behind the last of them, where that is what is wrong.
+    pub behind: Vec<Moment>,
+    /// The rule that broke with the last of them.
+    pub broken: Option<Broken>,
+    /// Why the next one could not be taken.
+    pub stuck: Option<String>,
+}
+
+/// Takes steps and tells them, up to the first that cannot be taken or breaks a rule. Whether what is reached comes to rest is
+/// asked only where that is the rule in question: everything that follows has to be looked at for it.
+pub(super) fn tell<S: Subject>(setting: &Setting<S>, way: &[Step], asked: Option<&str>) -> Told {
     let memory = Memory::new(setting.clone());
-    let mut desk = Desk::new(&memory);
-    let mut world = World::new(&mut desk);
-    let begun = world.now().as_millis();
-    let mut telling = Telling::default();
-    let mut story = Story { title, ..Story::default() };
-    for (index, step) in way.iter().enumerate() {
-        let mut actions = Vec::new();
-        world.actions(&memory, &mut actions);
-        if !actions.contains(&step.action) {
-            let why = format!("{:?} is not possible there", step.action);
-            return Err(TraceError::Step { step: index + 1, why });
+    let mut teller = Teller::new(&memory);
+    let mut told = Told::default();
+    for step in way {
+        if let Err(why) = teller.allows(step) {
+            told.stuck = Some(why);
+            return told;
         }
+        told.broken = teller.take(step);
+        told.steps.push(teller.moments());
+        if told.broken.is_some() {
+            return told;
+        }
+    }
+    if asked == Some(Invariant::Finite.name()) {
+        told.broken = teller.fate();
+        told.behind = teller.moments();
+    }
+    told
+}
+
+struct Teller<'m, S: Subject> {
+    desk: Desk<'m, S>,
+    world: World<S>,
+    /// When the world began, in milliseconds.
+    begun: u64,
+    /// How many steps were taken.
+    taken: usize,
+    telling: Telling,
+}
+
+impl<'m, S: Subject> Teller<'m, S> {
+    fn new(memory: &'m Memory<S>) -> Self {
+        let mut desk = Desk::new(memory);
+        let world = World::new(&mut desk);
+        let begun = world.now().as_millis();
+        let telling = Telling::ahead(begun);
+        Self { desk, world, begun, taken: 0, telling }
+    }
+
+    /// What was told since the last time.
+    fn moments(&mut self) -> Vec<Moment> {
+        std::mem::take(&mut self.telling.moments)
+    }
+
+    fn is_up(&self) -> bool {
+        self.world.subject(self.desk.memory()).is_some()
+    }
+
+    /// Whether this step can be taken; one that panics can.
+    fn allows(&mut self, step: &Step) -> Result<(), String> {
+        panics::caught(|| self.world.allows(&mut self.desk, step)).unwrap_or(Ok(()))
+    }
+
+    /// Takes a step; gives what broke with it.
+    fn take(&mut self, step: &Step) -> Option<Broken> {
         let (mut checks, mut seen) = (Checks::default(), Seen::default());
-        let was_up = world.subject(&memory).is_some();
-        world.take(&mut desk, step, &mut checks, &mut seen);
-        let now = world.now().as_millis() - begun;
-        head(&mut telling, now, step);
-        if let (Action::Boot | Action::PersonBoots, Some(subject)) = (&step.action, world.subject(&memory)) {
-            telling.begins(now, subject.generation());
+        let was_up = self.is_up();
+        let panicked = panics::caught(|| {
+            self.world.take(&mut self.desk, step, &mut checks, &mut seen);
+            self.world.rests(self.desk.memory(), &mut checks);
+            let _key = self.desk.key(&self.world);
+        });
+        let now = self.world.now().as_millis() - self.begun;
+        self.taken += 1;
+        head(&mut self.telling, now, self.taken, step);
+        if let (Action::Boot | Action::PersonBoots, Some(subject)) =
+            (&step.action, self.world.subject(self.desk.memory()))
+        {
+            self.telling.begins(now, subject.generation());
         }
-        for happened in seen.0 {
+        self.tell_inside(now, seen);
+        if let Err(what) = &panicked {
+            self.telling.add(now, Lane::Gateway, Kind::Fault, format!("panics: {what}"), "");
+        } else if was_up && !self.is_up() {
+            let died = step.dies_after.is_some() || step.action.is_a_death();
+            let what = if died { "the process is gone" } else { "the process has left" };
+            self.telling.add(now, Lane::Gateway, Kind::End, what, "");
+        }
+        panicked.err().map(Broken::panic).or_else(|| checks.broken().map(Broken::from))
+    }
+
+    fn tell_inside(&mut self, now: u64, Seen(seen): Seen) {
+        for happened in seen {
             match happened {
-                Happened::Input(input) => telling.input(now, &input),
-                Happened::Effect(effect) => telling.effect(now, &effect),
+                Happened::Input(input) => self.telling.input(now, &input),
+                Happened::Effect(effect) => self.telling.effect(now, &effect),
                 Happened::Synced(record) => {
-                    telling.add(
-                        now,
-                        Lane::Disk,
-                        Kind::Effect,
-                        format!("on disk: {}", short(&record)),
-                        format!("{record:?}"),
-                    );
+                    let what = format!("on disk: {}", short(&record));
+                    self.telling.add(now, Lane::Disk, Kind::Effect, what, format!("{record:?}"));
                 }
             }
         }
-        if was_up && world.subject(&memory).is_none() {
-            let died = step.dies_after.is_some() || matches!(step.action, Action::Kill | Action::Rescue);
-            let what = if died { "the process is gone" } else { "the process has left" };
-            telling.add(now, Lane::Gateway, Kind::End, what, "");
-        }
-        let _rests = world.rests(&memory, &mut checks);
-        if let Some(violation) = checks.broken() {
-            story.broken =
-                Some(Broken { invariant: violation.invariant.name().to_owned(), what: violation.what.clone() });
-        }
     }
-    if story.broken.is_none() && !rests_somehow(&mut desk, world) {
-        let what = "from here nothing that happens by itself leads to rest".to_owned();
-        story.broken = Some(Broken { invariant: Invariant::Finite.name().to_owned(), what });
-    }
-    story.moments = telling.moments;
-    Ok(story)
-}
 
-/// Whether a world comes to rest when the first thing that goes forward is done again and again.
-fn rests_somehow<S: Subject>(desk: &mut Desk<'_, S>, mut world: World<S>) -> bool {
-    for _ in 0..1_000 {
-        if world.rests(desk.memory(), &mut Checks::default()) {
-            return true;
-        }
-        let mut actions = Vec::new();
-        world.actions(desk.memory(), &mut actions);
-        let Some(step) = actions.into_iter().map(Step::plain).find(|step| step.nature() == Nature::Progress) else {
-            return false;
+    /// What becomes of it by itself, if that is wrong; a circle is told once around.
+    fn fate(&mut self) -> Option<Broken> {
+        let what = match fate::of(&mut self.desk, self.world) {
+            Outlook::Rests => return None,
+            Outlook::Never => "from here it never comes to rest by itself".to_owned(),
+            Outlook::Unknown => {
+                "from here so much follows that it was not looked at whether it comes to rest".to_owned()
+            }
+            Outlook::Round { there, round } => {
+                for step in &there {
+                    self.take(step);
+                }
+                let now = self.world.now().as_millis() - self.begun;
+                let steps = round.len();
+                let what = format!("from here on {steps} steps lead back to where it is, again and again");
+                self.telling.add(now, Lane::Gateway, Kind::Fault, what, "");
+                for step in &round {
+                    self.take(step);
+                }
+                "it can go round in a circle for ever, and nobody need do anything for that".to_owned()
+            }
         };
-        world.take(desk, &step, &mut Checks::default(), &mut ());
+        Some(Broken { invariant: Invariant::Finite.name().to_owned(), what })
     }
-    false
 }
 
 /// The first line of a step: what is done, by whom, and whether the process dies of it.
-fn head(telling: &mut Telling, now: u64, step: &Step) {
+fn head(telling: &mut Telling, now: u64, number: usize, step: &Step) {
     let (lane, what) = match &step.action {
         Action::Boot => (Lane::Supervisor, "starts the gateway".to_owned()),
         Action::PersonBoots => (Lane::People, "somebody starts the gateway".to_owned()),
@@ -124,13 +189,17 @@ fn head(telling: &mut Telling, now: u64, step: &Step) {
         Action::Redeliver { said } => {
             (Lane::People, format!("the platform delivers text {} once more, though it was acked", said + 1))
         }
-        Action::AgentEnds { turn, end } => (Lane::People, format!("the agent of {turn} ends: {end:?}")),
-        Action::AgentAsks { turn, waits: false } => (Lane::People, format!("the agent of {turn} asks for a restart")),
-        Action::AgentAsks { turn, waits: true } => {
-            (Lane::People, format!("the agent of {turn} asks for a restart, and a child of it waits for that"))
+        Action::AgentEnds { turn, end } => (telling.lane_of(*turn), format!("the agent of {turn} ends: {end:?}")),
+        Action::AgentAsks { turn, waits: false } => {
+            (telling.lane_of(*turn), format!("the agent of {turn} asks for a restart"))
         }
-        Action::AgentQuestions { turn } => (Lane::People, format!("the agent of {turn} asks its chat")),
-        Action::Reclaimed { turn } => (Lane::People, format!("nothing of {turn} is alive any more")),
+        Action::AgentAsks { turn, waits: true } => (
+            telling.lane_of(*turn),
+            format!("the agent of {turn} asks for a restart, and a child of it waits for that"),
+        ),
+        Action::AgentQuestions { turn } => (telling.lane_of(*turn), format!("the agent of {turn} asks its chat")),
+        Action::AgentGetsOn { turn } => (telling.lane_of(*turn), format!("the agent of {turn} gets on")),
+        Action::Reclaimed { turn } => (telling.lane_of(*turn), format!("nothing of {turn} is alive any more")),
         Action::Sent { delivery } => (Lane::People, format!("{delivery} arrives")),
         Action::LoseSend { delivery, arrives: true } => {
             (Lane::People, format!("{delivery} arrives, and the answer to that is lost"))
@@ -179,12 +248,18 @@ fn head(telling: &mut Telling, now: u64, step: &Step) {
     );
     let (kind, what) = match (&step.action, step.dies_after) {
         (_, Some(effects)) => {
-            (Kind::Fault, format!("{what}; and the process is killed when {effects} of its visible effects are done"))
+            let seen = match effects {
+                0 => "before anybody can see anything of it".to_owned(),
+                1 => "after the first effect that somebody can see".to_owned(),
+                _ => format!("after the first {effects} effects that somebody can see"),
+            };
+            (Kind::Fault, format!("{what}; and the process is killed {seen}"))
         }
         _ if fault => (Kind::Fault, what),
         _ => (Kind::Input, what),
     };
-    telling.add(now, lane, kind, what, "");
+    let kept = if step.commit == Fate::Kept { "; what was being written is on disk all the same" } else { "" };
+    telling.add(now, lane, kind, format!("step {number}: {what}{kept}"), "");
 }
 
 /// A record without the fields that are only bookkeeping.

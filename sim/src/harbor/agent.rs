@@ -2,10 +2,11 @@
 //! hurries when it is told to end, or does not listen. It owns nothing of the gateway and obeys the contract of its trait.
 
 use super::dice::Dice;
+use super::disk::{Death, Platter};
 use super::http::{Way, call};
 use super::logbook::{Logbook, Mark};
 use super::oracle::{Oracle, answer_to};
-use super::plan::Agents;
+use super::plan::{Agents, session_prefix};
 use crate::story::{Kind, Lane};
 use evergate::agent::{Agent, Assignment, End, Progress, Report, What, Wish};
 use hyper::Method;
@@ -30,6 +31,8 @@ pub struct SeededAgent {
     pub logbook: Arc<Logbook>,
     /// Who is told of the restarts that they ask for.
     pub oracle: Arc<Mutex<Oracle>>,
+    /// Where the death that a poisonous one brings is noticed.
+    pub platter: Arc<Mutex<Platter>>,
 }
 
 /// What becomes of one run.
@@ -38,6 +41,7 @@ enum Fate {
     Answers,
     Fails,
     Vanishes,
+    Poisonous,
     Stubborn,
     LastWords,
 }
@@ -45,7 +49,7 @@ enum Fate {
 impl SeededAgent {
     fn draw(&self, assignment: &Assignment) -> (Fate, Duration) {
         let mut dice = Dice::apart(self.seed, &format!("turn {} attempt {}", assignment.turn, assignment.attempt));
-        let Agents { longest_ms, fails, vanishes, stubborn, last_words } = self.behaviour;
+        let Agents { longest_ms, fails, vanishes, stubborn, last_words, poisonous } = self.behaviour;
         let lasts = dice.between(0, longest_ms);
         let lasts = if dice.percent(30) { lasts } else { lasts / 8 };
         let number = dice.between(0, 99);
@@ -60,6 +64,10 @@ impl SeededAgent {
             below += share;
             number < below
         });
+        // It is the turn that is poisonous, whichever attempt it is.
+        let poison = Dice::apart(self.seed, &format!("poison of turn {}", assignment.turn)).percent(poisonous);
+        let poison = poison && assignment.prompt.starts_with(&session_prefix(0));
+        let drawn = if poison { Some((poisonous, Fate::Poisonous)) } else { drawn };
         let fate = drawn.filter(|_| !self.healed.load(Relaxed)).map_or(Fate::Answers, |(_, fate)| fate);
         (fate, Duration::from_millis(lasts))
     }
@@ -73,7 +81,8 @@ impl Agent for SeededAgent {
         reports: mpsc::Sender<Report>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let (fate, lasts) = self.draw(&assignment);
-        let (logbook, oracle) = (Arc::clone(&self.logbook), Arc::clone(&self.oracle));
+        let (logbook, oracle, platter) =
+            (Arc::clone(&self.logbook), Arc::clone(&self.oracle), Arc::clone(&self.platter));
         Box::pin(async move {
             let turn = assignment.turn;
             logbook.note(Lane::Gateway, Kind::Effect, || {
@@ -83,6 +92,11 @@ impl Agent for SeededAgent {
                     lasts.as_millis()
                 )
             });
+            if fate == Fate::Poisonous {
+                sleep(lasts / 4).await;
+                platter.lock().unwrap_or_else(PoisonError::into_inner).strike(Death::Kill);
+                return std::future::pending().await;
+            }
             let end = live(&assignment, fate, lasts, wish, &reports, (&logbook, &oracle)).await;
             logbook.note(Lane::Gateway, Kind::Input, || {
                 let end = match &end {

@@ -4,6 +4,7 @@
 use super::http::{Events, Link, Lost, Way, call};
 use super::logbook::Mark;
 use super::plan::{Act, Say, native_id, session_name};
+use super::telegram;
 use super::world::World;
 use crate::story::{Kind, Lane};
 use evergate_core::request::{Mode, Wish};
@@ -29,9 +30,8 @@ pub async fn chat(world: Arc<World>, number: usize) {
                 speak(&world, number, index, say, &mut link).await;
             }
         }
-        drop(link);
         world.speaking.fetch_sub(1, Relaxed);
-        until_quiet(&world).await;
+        insist(&world, number, link).await;
     };
     tokio::select! {
         biased;
@@ -41,9 +41,19 @@ pub async fn chat(world: Arc<World>, number: usize) {
     read_again(&world, number).await;
 }
 
-async fn until_quiet(world: &World) {
+/// Until all is quiet: where the session was set aside and something waits behind that, whoever speaks there says something more.
+async fn insist(world: &World, number: usize, mut link: Option<Link>) {
+    let (session, mut index) = (session_name(number), world.plan.sessions[number].says.len());
     while !world.quiet.load(Relaxed) {
         sleep(LOOK_AGAIN).await;
+        if world.oracle().waits_set_aside(&session) {
+            let text = format!("{}: and now?", native_id(number, index));
+            speak(world, number, index, &Say { after_ms: 0, text, again: false }, &mut link).await;
+            index += 1;
+            sleep(LOOK_AGAIN * 20).await;
+        } else {
+            link = None;
+        }
     }
 }
 
@@ -236,5 +246,9 @@ async fn is_at_rest(world: &World, link: &mut Option<Link>) -> bool {
         return true;
     }
     world.logbook.write(Lane::People, Kind::Input, "the gateway is not at rest".into(), status.to_string());
+    let aside = status["quarantined"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    if aside.filter(|session| telegram::insist(world, session)).count() > 0 {
+        sleep(LOOK_AGAIN * 40).await;
+    }
     false
 }

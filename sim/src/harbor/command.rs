@@ -1,12 +1,14 @@
 //! `evergate-sim harbor`: many runs, spread over threads and reported in the order of their seeds. Each run is a world of its
 //! own, so the number of threads changes nothing but the time.
 
+use super::disk::Honesty;
 use super::logbook::{Mark, Pages};
 use super::plan::Plan;
 use super::run::run;
-use crate::program::Trouble;
-use crate::story::{Broken, Story};
-use crate::trace::{Kind, Trace, TraceError};
+use crate::program::{Trouble, arguments};
+use crate::replay::{self, Again, SAME};
+use crate::story::{Broken, Moment, Story};
+use crate::trace::{Kind, Named, Trace, TraceError};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,24 +28,45 @@ const FILES: usize = 20;
 /// Shakes the real runtime in a simulated harbor: crashes, power cuts, partitions, a failing and a full disk.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The seed of the first run; each further run has the next one.
-    #[arg(long, default_value_t = 1)]
+    /// The seed of the first run; each further run has the next
+    #[arg(long, default_value_t = 1, value_parser = arguments::seed)]
     seed: u64,
-    /// How many runs.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How many runs
+    #[arg(long, default_value_t = 100, value_parser = arguments::count)]
     runs: u64,
-    /// Threads; by default as many as there are cores.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
-    threads: Option<u64>,
-    /// Runs each seed twice; a run that is not the same the second time is a violation.
+    /// On how many threads, by default one for each core; the result does not depend on it
+    #[arg(long, value_parser = arguments::threads)]
+    threads: Option<usize>,
+    /// Runs each seed twice; a run that is not the same the second time is a violation
     #[arg(long)]
     twice: bool,
-    /// Where the traces of failures go.
+    /// Puts a known mistake into each world, to see that it is found
+    #[arg(long, value_enum, value_name = "MISTAKE")]
+    plant: Option<Planted>,
+    /// The directory for traces of failures
     #[arg(long, default_value = ".")]
     out: PathBuf,
-    /// Ends with one JSON object on standard output.
+    /// End with one line of JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A mistake that can be put into a world. No seed draws one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Planted {
+    /// The disk says that it has synced, and has not
+    LyingDisk,
+}
+
+impl Arguments {
+    /// What a seed chooses, and what was planted.
+    fn plan(&self, seed: u64) -> Plan {
+        let plan = Plan::draw(seed);
+        match self.plant {
+            Some(Planted::LyingDisk) => Plan { disk: Honesty::Lies, ..plan },
+            None => plan,
+        }
+    }
 }
 
 /// What a set of runs came to.
@@ -60,14 +83,15 @@ pub fn command(arguments: &Arguments) -> Result<u8, Trouble> {
     let Some(end) = arguments.seed.checked_add(arguments.runs) else {
         return Err(Trouble::usage("--seed and --runs together go beyond the last seed; give a smaller --seed"));
     };
-    let threads =
-        arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u64));
+    arguments::directory(&arguments.out)?;
+    let threads = arguments.threads.unwrap_or_else(arguments::cores);
     let begun = Instant::now();
     let mut outcome = Outcome::default();
     let run = if arguments.twice { run_twice } else { run };
-    each_in_order(arguments.seed..end, threads, run, |seed, plan, pages| {
-        outcome.take_in(arguments, seed, plan, &pages)
-    })?;
+    let draw = |seed| arguments.plan(seed);
+    each_in_order(arguments.seed..end, threads, draw, run, |seed, plan, pages| {
+        outcome.take_in(arguments, seed, &plan, &pages);
+    });
     let seconds = begun.elapsed().as_secs_f64();
     if arguments.runs >= FLOORS_FROM {
         outcome.check_floors(arguments.runs);
@@ -102,24 +126,25 @@ pub fn command(arguments: &Arguments) -> Result<u8, Trouble> {
 /// Runs seeds on threads and hands the results over in the order of the seeds.
 fn each_in_order(
     seeds: std::ops::Range<u64>,
-    threads: u64,
+    threads: usize,
+    draw: impl Fn(u64) -> Plan + Sync,
     run: fn(Plan) -> Pages,
-    mut take_in: impl FnMut(u64, Plan, Pages) -> Result<(), Trouble>,
-) -> Result<(), Trouble> {
+    mut take_in: impl FnMut(u64, Plan, Pages),
+) {
     let next = AtomicU64::new(seeds.start);
     std::thread::scope(|scope| {
         let (done, results) = mpsc::sync_channel(64);
         for _ in 0..threads {
-            let (done, next) = (done.clone(), &next);
+            let (done, next, draw) = (done.clone(), &next, &draw);
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Relaxed);
                     if seed >= seeds.end {
                         break;
                     }
-                    let plan = Plan::draw(seed);
+                    let plan = draw(seed);
                     let pages = run(plan.clone());
-                    // Whoever listens has gone only because of an error of its own.
+                    // Whoever listens goes last.
                     if done.send((seed, plan, pages)).is_err() {
                         break;
                     }
@@ -132,49 +157,45 @@ fn each_in_order(
         for (seed, plan, pages) in results {
             early.insert(seed, (plan, pages));
             while let Some((plan, pages)) = early.remove(&awaited) {
-                take_in(awaited, plan, pages)?;
+                take_in(awaited, plan, pages);
                 awaited += 1;
             }
         }
-        Ok(())
-    })
+    });
 }
 
 /// Runs a plan, and once more to see that it is the same run.
 fn run_twice(plan: Plan) -> Pages {
     let mut pages = run(plan.clone());
-    let again = run(plan);
-    if let Some(at) =
-        (0..pages.moments.len().max(again.moments.len())).find(|at| pages.moments.get(*at) != again.moments.get(*at))
-    {
-        let what = format!("moment {at} is {:?} and then {:?}", pages.moments.get(at), again.moments.get(at));
-        pages.broken.push(Broken { invariant: "SAME".into(), what });
-    }
+    pages.broken.extend(replay::unlike(&steps(&pages.moments), &steps(&run(plan).moments)));
     pages
 }
 
 impl Outcome {
-    fn take_in(&mut self, arguments: &Arguments, seed: u64, plan: Plan, pages: &Pages) -> Result<(), Trouble> {
+    fn take_in(&mut self, arguments: &Arguments, seed: u64, plan: &Plan, pages: &Pages) {
         self.inputs += pages.inputs;
         self.simulated_ms += pages.now_ms;
         for (mark, count) in &pages.marks {
             *self.marks.entry(*mark).or_default() += count;
         }
-        let Some(Broken { invariant, what }) = pages.broken.first() else { return Ok(()) };
+        let Some(Broken { invariant, what }) = pages.broken.first() else { return };
         println!("seed {seed} breaks {invariant}: {what}");
-        let config = serde_json::to_value(&plan).expect("a plan is plain data with string keys");
-        println!("  its plan: {config}");
+        let trace = trace(plan, pages);
+        println!("  its plan: {}", trace.config);
         let mut violation = json!({"seed": seed, "invariant": invariant, "what": what});
         if self.violations.len() < FILES {
             let path = arguments.out.join(format!("harbor-{seed}.trace.jsonl"));
-            write(&path, config, pages)
-                .map_err(|error| Trouble::usage(format!("{}: {error}; give another --out", path.display())))?;
-            println!("  evergate-sim replay {}", path.display());
-            violation["trace"] = path.display().to_string().into();
+            match write(&path, &trace) {
+                Ok(()) => {
+                    println!("  evergate-sim replay {}", path.display());
+                    violation["trace"] = path.display().to_string().into();
+                }
+                Err(error) => println!("  no trace can be written to {}: {error}", path.display()),
+            }
         }
-        println!("  evergate-sim harbor --seed {seed} --runs 1");
+        let planted = if arguments.plant.is_some() { " --plant lying-disk" } else { "" };
+        println!("  evergate-sim harbor --seed {seed} --runs 1{planted}");
         self.violations.push(violation);
-        Ok(())
     }
 
     /// A set of runs that never came to a place has shown nothing about it.
@@ -190,18 +211,33 @@ impl Outcome {
     }
 }
 
-fn write(path: &Path, config: Value, pages: &Pages) -> std::io::Result<()> {
-    let steps = pages.moments.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+/// A run as a file that can be replayed.
+pub(super) fn trace(plan: &Plan, pages: &Pages) -> Trace {
+    let steps = steps(&pages.moments);
+    let broken = pages.broken.first().cloned().map(|broken| Named::after(steps.len(), broken));
+    let config = serde_json::to_value(plan).expect("a plan is plain data with string keys");
+    Trace { kind: Kind::Harbor, broken, config, steps }
+}
+
+fn write(path: &Path, trace: &Trace) -> std::io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
-    Trace { kind: Kind::Harbor, config, steps }.write(&mut file)?;
+    trace.write(&mut file)?;
     std::io::Write::flush(&mut file)
 }
 
-/// Runs the plan of a trace again and tells what happened this time; the same, if the gateway is the same.
-pub fn replay(trace: &Trace) -> Result<Story, TraceError> {
+/// The lines of a trace.
+fn steps(moments: &[Moment]) -> Vec<Value> {
+    moments.iter().map(|moment| json!(moment)).collect()
+}
+
+/// Runs the plan of a trace again; the plan of a run that was not the same twice, twice.
+pub fn again(trace: &Trace) -> Result<Again, TraceError> {
     let plan: Plan =
         serde_json::from_value(trace.config.clone()).map_err(|error| TraceError::Head(error.to_string()))?;
-    let title = format!("harbor --seed {}: {}", plan.seed, trace.config);
-    let pages = run(plan);
-    Ok(Story { title, moments: pages.moments, broken: pages.broken.into_iter().next() })
+    let (title, setting) = (format!("harbor, seed {}", plan.seed), trace.config.to_string());
+    let twice = trace.broken.as_ref().is_some_and(|broken| broken.invariant == SAME);
+    let Pages { moments, broken, .. } = if twice { run_twice(plan) } else { run(plan) };
+    let steps = steps(&moments);
+    let story = Story { title, setting, moments, broken: broken.into_iter().next() };
+    Ok(Again { story, steps, stuck: None })
 }

@@ -118,6 +118,12 @@ impl Platter {
         (self.failing_syncs, self.full, self.death) = (0, false, None);
     }
 
+    /// The owner dies now, of something that it did itself; whoever looks next sees it.
+    pub fn strike(&mut self, death: Death) {
+        self.die(death);
+        self.died = Some(death);
+    }
+
     /// The owner dies now.
     pub fn die(&mut self, death: Death) {
         self.owner.store(false, Relaxed);
@@ -149,8 +155,7 @@ impl Platter {
         if let Some((at, death)) = self.death
             && self.operations >= at
         {
-            self.die(death);
-            self.died = Some(death);
+            self.strike(death);
             self.logbook.mark(Mark::DeathInsideCommit);
             return Err(dead());
         }

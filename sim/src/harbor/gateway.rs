@@ -95,6 +95,7 @@ async fn generation(
             healed: Arc::clone(&world.healed),
             logbook: Arc::clone(&world.logbook),
             oracle: Arc::clone(&world.oracle),
+            platter: Arc::clone(&world.platter),
         }),
         signals,
         file_age: Duration::MAX,

@@ -13,7 +13,6 @@ mod gateway;
 mod http;
 mod logbook;
 mod oracle;
-mod panics;
 mod plan;
 mod run;
 mod telegram;
@@ -21,7 +20,7 @@ mod telegram;
 mod tests;
 mod world;
 
-pub use command::{Arguments, command, replay};
+pub use command::{Arguments, again, command};
 pub use logbook::{Mark, Pages};
 pub use plan::Plan;
 pub use run::run;

@@ -36,6 +36,8 @@ struct Session {
     /// The order of that.
     order: Vec<u64>,
     replied: BTreeSet<u64>,
+    /// Whether it was set aside, and nobody has asked anything since.
+    set_aside: bool,
     /// How often the outcome of each request was told here.
     outcomes: BTreeMap<u64, u64>,
 }
@@ -93,6 +95,12 @@ impl Oracle {
             self.logbook.mark(Mark::RestartFromChat);
             self.requests.entry(request).or_insert(Asked { generation: 0, outcome: None });
         }
+    }
+
+    /// Whether this session was set aside and something waits there for a word of whoever speaks.
+    #[must_use]
+    pub fn waits_set_aside(&self, session: &str) -> bool {
+        self.sessions.get(session).is_some_and(|known| known.set_aside && known.waits_for().is_some())
     }
 
     /// The last event that a client of this session has seen.
@@ -230,6 +238,8 @@ impl Session {
                 format!("message {message} ({text}) is there a second time, before as message {before}"),
             ));
         }
+        // A command brings nothing back.
+        self.set_aside &= !is_prompt(text);
         self.messages.push((message, text.into()));
         Ok(())
     }
@@ -240,7 +250,10 @@ impl Session {
             "running" if data["resumed"] == true => logbook.mark(Mark::TurnResumed),
             "failed" => logbook.mark(Mark::TurnFailed),
             "stopped" => logbook.mark(Mark::TurnStopped),
-            "quarantined" => logbook.mark(Mark::Quarantined),
+            "quarantined" => {
+                self.set_aside = true;
+                logbook.mark(Mark::Quarantined);
+            }
             _ => {}
         }
         if matches!(state, "running" | "interrupted") {

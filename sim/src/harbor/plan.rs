@@ -14,6 +14,7 @@ const MESSAGES: usize = 20;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// What decides all that is not written here: latencies, the fate of sectors, the pace of agents.
     pub seed: u64,
@@ -158,6 +159,9 @@ pub struct Agents {
     pub stubborn: u64,
     /// They finish their answer when they are told to end.
     pub last_words: u64,
+    /// They take the gateway with them, each time that the same turn is run. Only in the first chat.
+    #[serde(default)]
+    pub poisonous: u64,
 }
 
 /// Which faults a run has.
@@ -221,14 +225,25 @@ impl Plan {
                 vanishes: dice.between(0, 10),
                 stubborn: dice.between(0, 20),
                 last_words: dice.between(0, 30),
+                poisonous: 0,
             },
-            false => Agents { longest_ms: dice.between(0, 300), fails: 0, vanishes: 0, stubborn: 0, last_words: 0 },
+            false => Agents {
+                longest_ms: dice.between(0, 300),
+                fails: 0,
+                vanishes: 0,
+                stubborn: 0,
+                last_words: 0,
+                poisonous: 0,
+            },
         };
+        let agents = poisoned(seed, agents, &mut limits);
         let latency_ms = (0, dice.one_of(&[1, 10, 50, 150]));
         let telegram = Telegram::draw(seed);
         let sessions = chats(&mut dice, &weather, towns, MESSAGES - telegram.as_ref().map_or(0, Telegram::messages));
         let operators = acts(&mut dice, &weather, heal_at_ms);
         let mut faults = faults(&mut dice, &weather, towns, heal_at_ms);
+        faults.extend(a_disk_that_hangs(seed, heal_at_ms));
+        faults.sort_by_key(|fault| fault.at_ms);
         if telegram.is_some() {
             Telegram::draw_faults(seed, towns, heal_at_ms, &mut limits, &mut faults);
         }
@@ -256,10 +271,39 @@ pub fn session_name(chat: usize) -> String {
     format!("chat-{chat}")
 }
 
+/// How each prompt of a chat begins.
+#[must_use]
+pub fn session_prefix(chat: usize) -> String {
+    format!("c{chat}m")
+}
+
 /// The sender's own id of a message.
 #[must_use]
 pub fn native_id(chat: usize, say: usize) -> String {
-    format!("c{chat}m{say}")
+    format!("{}{say}", session_prefix(chat))
+}
+
+/// In some runs there are turns that kill the gateway whenever they are run; few attempts, so that they are set aside before
+/// the run is healed.
+fn poisoned(seed: u64, agents: Agents, limits: &mut Limits) -> Agents {
+    let mut dice = Dice::apart(seed, "poison");
+    if !dice.percent(12) {
+        return agents;
+    }
+    limits.attempts = 2;
+    Agents { poisonous: dice.between(20, 60), ..agents }
+}
+
+/// In some runs the disk does not come back for seconds from a write, just when the gateway is told to leave: what ends it
+/// then is its guard.
+fn a_disk_that_hangs(seed: u64, until_ms: u64) -> Vec<Fault> {
+    let mut dice = Dice::apart(seed, "hang");
+    if !dice.percent(8) {
+        return Vec::new();
+    }
+    let at_ms = dice.between(100, until_ms / 2);
+    let hangs = Breakage::SlowSyncs { up_to_ms: dice.between(8000, 20_000), for_ms: 300 };
+    vec![Fault { at_ms, what: hangs }, Fault { at_ms: at_ms + dice.between(0, 200), what: Breakage::Terminate }]
 }
 
 fn chats(dice: &mut Dice, weather: &Weather, towns: usize, messages: usize) -> Vec<Chat> {

@@ -6,11 +6,11 @@ use super::disk::Death;
 use super::gateway;
 use super::http::GATEWAY;
 use super::logbook::{Mark, Pages};
-use super::panics;
 use super::plan::{Breakage, Plan};
 use super::telegram;
 use super::world::World;
-use crate::story::{Kind, Lane};
+use crate::panics;
+use crate::story::{Kind, Lane, PANIC};
 use evergate_core::request::Signal;
 use evergate_core::respawn::{ChildEnd, Decision, KILL_LIMIT, Next, Reason, Respawn};
 use evergate_core::time::Instant;
@@ -33,7 +33,7 @@ pub fn run(plan: Plan) -> Pages {
     let world = World::new(plan);
     let caught = panics::catch(|| Run::new(&world).sail());
     for panic in caught {
-        world.logbook.broken("PANIC", panic);
+        world.logbook.broken(PANIC, panic);
     }
     world.logbook.read()
 }
@@ -110,7 +110,7 @@ impl Run<'_> {
             match self.sim.step() {
                 Ok(true) => break self.world.oracle().judge(),
                 Ok(false) => {}
-                Err(error) => break self.world.logbook.broken("PANIC", format!("a host broke: {error}")),
+                Err(error) => break self.world.logbook.broken(PANIC, format!("a host broke: {error}")),
             }
             let died = self.world.platter().take_death();
             if let Some(death) = died {

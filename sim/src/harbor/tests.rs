@@ -1,11 +1,13 @@
 //! Whole runs: they break nothing, they are the same each time, and a world that cannot be lived in is found out.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+use super::command::trace;
 use super::disk::{Death, Honesty};
 use super::plan::{Breakage, Fault, Say};
 use super::telegram::{Telegram, Troubles};
-use super::{Mark, Pages, Plan, replay, run};
-use crate::trace::{Kind, Trace};
+use super::{Mark, Pages, Plan, run};
+use crate::replay::{Ending, replay};
+use crate::trace::Trace;
 use evergate_core::outbox::Uncertain;
 
 /// What the judge has to say about a run.
@@ -131,8 +133,25 @@ fn a_bot_whose_sends_stay_unknown_says_nothing_twice_without_a_word_about_it() {
 fn a_trace_is_replayed_to_the_same_story() {
     let plan = Plan { disk: Honesty::Lies, ..only(1, vec![power_cut(800)]) };
     let pages = run(plan.clone());
-    let trace = Trace { kind: Kind::Harbor, config: serde_json::to_value(&plan).unwrap(), steps: Vec::new() };
-    let story = replay(&trace).unwrap();
-    assert!(story.broken.is_some());
-    assert_eq!((story.moments, story.broken), (pages.moments, pages.broken.into_iter().next()));
+    let trace = trace(&plan, &pages);
+    let replayed = replay(&trace).unwrap();
+    assert_eq!(replayed.ending, Ending::Same, "{}", replayed.sentence);
+    assert!(!replayed.sentence.contains("difference"), "{}", replayed.sentence);
+    assert_eq!((replayed.story.moments, replayed.story.broken), (pages.moments, pages.broken.into_iter().next()));
+}
+
+#[test]
+fn a_trace_whose_failure_is_gone_or_whose_steps_are_others_says_so() {
+    let plan = Plan { disk: Honesty::Lies, ..only(1, vec![power_cut(800)]) };
+    let trace = trace(&plan, &run(plan.clone()));
+    let honest = Plan { disk: Honesty::Honest, ..plan };
+    let mended = replay(&Trace { config: serde_json::to_value(&honest).unwrap(), ..trace.clone() }).unwrap();
+    assert_eq!(mended.ending, Ending::Gone);
+    assert!(mended.sentence.starts_with("it does not happen again: the trace names "), "{}", mended.sentence);
+
+    let mut changed = trace;
+    changed.steps[3] = serde_json::json!("something else");
+    let replayed = replay(&changed).unwrap();
+    assert_eq!(replayed.ending, Ending::Same);
+    assert!(replayed.sentence.contains("the first difference is step 4"), "{}", replayed.sentence);
 }

@@ -53,6 +53,9 @@ impl Naive {
         if self.has(Flaw::DeferredForEver) && !self.live().is_empty() {
             return;
         }
+        if self.has(Flaw::ErrorUncaught) && !self.live().is_empty() {
+            panic!("{id} needs what is not there any more since an update");
+        }
         self.reconsider_end(now);
         if self.has(Flaw::DoneOnRequest) && made.wish == Wish::Restart {
             self.settle(id, Outcome::Restarted { generation: self.generation.next() });

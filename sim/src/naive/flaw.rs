@@ -2,6 +2,7 @@
 //! room in which that shows quickly. The place where a program went wrong is the one `has` of its switch.
 
 use super::room::{self, Room};
+use crate::story::PANIC;
 use evergate_core::invariant::Invariant;
 
 /// One flaw, as the table tells it.
@@ -15,10 +16,20 @@ pub struct Row {
     pub wrong: &'static str,
     /// The public reports that it is drawn from (`H-`: hermes-agent, `O-`: openclaw, `PR`: a change proposed to one of them).
     pub seen_in: &'static [&'static str],
-    /// The rule that it breaks.
-    pub breaks: Invariant,
+    /// The rule that it breaks, by its name.
+    pub breaks: &'static str,
     /// Where that shows.
     pub room: &'static Room,
+}
+
+/// The name of a rule among the invariants, or what stands for a panic.
+macro_rules! breaks {
+    (Panic) => {
+        PANIC
+    };
+    ($rule:ident) => {
+        Invariant::$rule.name()
+    };
 }
 
 macro_rules! flaws {
@@ -36,7 +47,7 @@ macro_rules! flaws {
                 name: $name,
                 wrong: $wrong,
                 seen_in: &$seen,
-                breaks: Invariant::$rule,
+                breaks: breaks!($rule),
                 room: &room::$room,
             }),+];
         }
@@ -136,15 +147,27 @@ flaws! {
         "A turn that is resumed has its chat asked again what that has been asked, and what it has decided.";
     WaitsForPeople "waits-for-people" in QUESTIONED breaks NoSelf, seen in ["O-150769"],
         "A drain waits its whole budget for a turn that waits for a person.";
+    CollectedAgain "collected-again" in COLLECTED breaks Once, seen in ["O-122886", "O-51182"],
+        "A turn over what was collected takes only the first of it off the queue, so that the rest is answered again.";
+    OnlyLastIsKept "only-last-is-kept" in COLLECTED breaks Ack, seen in ["O-46303"],
+        "What is collected while a turn runs has one place, and the last message takes it from those before.";
     KillsByNumber "kills-by-number" in CLIMBED breaks Lock, seen in ["H-37453", "H-14200"],
         "Whoever restarts it from outside signals the number that its process had, whose ever that is by now.";
     AnyGenerationCounts "any-generation-counts" in CLIMBED breaks Ready, seen in ["O-98973", "O-149019"],
         "Whoever restarts it from outside takes the generation that was there before for the new one.";
     StartsBeside "starts-beside" in CLIMBED breaks Lock, seen in ["H-51325"],
         "Whoever restarts it from outside starts it although its supervisor has done so meanwhile.";
+    ErrorUncaught "error-uncaught" in SLOW breaks Panic, seen in ["O-run-loop"],
+        "What carries out a restart meets an error that nobody has thought of, and nobody catches it.";
 }
 
 impl Flaw {
+    /// The flaw with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::TABLE.iter().find(|row| row.name == name).map(|row| row.flaw)
+    }
+
     /// What the table tells of it.
     #[must_use]
     pub const fn row(self) -> &'static Row {

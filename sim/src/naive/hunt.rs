@@ -5,8 +5,8 @@ use super::flaw::{Flaw, Flaws, Row};
 use super::gateway::Naive;
 use super::room::{self, Room};
 use crate::explore::{Explored, explore_room};
+use crate::story::Broken;
 use crate::world::action::Step;
-use evergate_core::invariant::Violation;
 
 /// What came of looking for one flaw.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub struct Finding {
     /// Which.
     pub flaw: &'static Row,
     /// The rule that was found broken; `None` would mean that the checker is blind to this flaw.
-    pub found: Option<Violation>,
+    pub found: Option<Broken>,
     /// A shortest way there.
     pub way: Vec<Step>,
 }
@@ -23,7 +23,7 @@ impl Finding {
     /// Whether the rule that was found broken is the one that this flaw breaks.
     #[must_use]
     pub fn is_as_expected(&self) -> bool {
-        self.found.as_ref().is_some_and(|violation| violation.invariant == self.flaw.breaks)
+        self.found.as_ref().is_some_and(|broken| broken.invariant == self.flaw.breaks)
     }
 }
 
@@ -38,7 +38,7 @@ pub fn hunt(threads: usize) -> Vec<Finding> {
 pub fn find(flaw: Flaw, threads: usize) -> Finding {
     let flaw = flaw.row();
     let explored = explore_room::<Naive>(&flaw.room.to_explore(), &Flaws::only(flaw.flaw), threads);
-    let (found, way) = explored.found.map_or((None, Vec::new()), |(violation, way)| (Some(violation), way));
+    let (found, way) = explored.found.map_or((None, Vec::new()), |(broken, way)| (Some(broken), way));
     Finding { flaw, found, way }
 }
 

@@ -22,7 +22,7 @@ impl Room {
     /// The same for the explorer.
     #[must_use]
     pub fn to_explore(&self) -> scope::Room {
-        scope::Room { supervisor: self.supervisor, budget: self.budget, manners: self.manners.to_vec() }
+        scope::Room { supervisor: self.supervisor, variant: None, budget: self.budget, manners: self.manners.to_vec() }
     }
 }
 
@@ -102,6 +102,9 @@ rooms! {
     QUESTIONED "questioned" Evergate [Manner::Questions, Manner::Decides, Manner::Restart],
         { sessions: 1, messages: 2, requests: 1, kills: 1 },
         "An agent that asks, a chat that may answer, a restart, and a death.";
+    COLLECTED "collected" Evergate [Manner::Collects],
+        { sessions: 1, messages: 3, kills: 1 },
+        "Messages that share the next turn, and a death.";
     CLIMBED "climbed" Evergate [Manner::Climb, Manner::Unwatched],
         { sessions: 1, freezes: 1, kills: 1, ladders: 1, strangers: 1, slow: 1 },
         "An operator with the ladder, a loop that gets stuck, a death, and a stranger who gets the number of the dead.";

@@ -4,6 +4,7 @@
 use super::flaw::Flaw;
 use super::gateway::Naive;
 use super::question::Question;
+use evergate_core::busy::Busy;
 use evergate_core::effect::{Effect, Place, Refusal};
 use evergate_core::gateway::Phase;
 use evergate_core::id::{MessageId, SessionId, TurnId};
@@ -80,7 +81,11 @@ impl Naive {
             return self.effects.push_back(Effect::Refuse { message, refusal });
         }
         let busy = self.phase != Phase::Serving || self.turns.values().any(|turn| turn.session == session);
-        let place = if busy && asked == Asked::Prompt { Place::Queued } else { Place::Running };
+        let place = match (busy && asked == Asked::Prompt, self.limits.busy) {
+            (false, _) => Place::Running,
+            (true, Busy::Collect) => Place::Collected,
+            (true, _) => Place::Queued,
+        };
         self.append(Record::MessageAccepted { message, session, asked, standing, request, place });
         if self.has(Flaw::AckBeforeSync) {
             self.effects.push_back(Effect::Ack { message });
@@ -93,7 +98,12 @@ impl Naive {
         if self.set_aside.remove(&session) {
             self.append(Record::SessionReleased { session });
         }
-        self.queues.entry(session).or_default().push_back(message);
+        let only_last = place == Place::Collected && self.has(Flaw::OnlyLastIsKept);
+        let queue = self.queues.entry(session).or_default();
+        if only_last {
+            queue.clear();
+        }
+        queue.push_back(message);
     }
 
     /// A message came again.
@@ -153,8 +163,12 @@ impl Naive {
     }
 
     fn open(&mut self, session: SessionId) {
+        let (together, again) = (self.limits.busy == Busy::Collect, self.has(Flaw::CollectedAgain));
         let Some(queue) = self.queues.get_mut(&session) else { return };
-        let messages = queue.pop_front().into_iter().collect();
+        // Where messages are collected, all that waits was.
+        let length = if together { queue.len() } else { 1 };
+        let messages: Vec<MessageId> = queue.iter().take(length).copied().collect();
+        queue.drain(..if again { 1 } else { messages.len() });
         self.queues.retain(|_, queue| !queue.is_empty());
         self.last_turn = self.last_turn.next();
         let (cut, state) = (Cut::Unplanned, State::Running);

@@ -88,6 +88,7 @@ impl Display for Page<'_> {
 "#
         )?;
         self.summary(to)?;
+        self.setting(to)?;
         self.outcome(to)?;
         to.write_str("</header>\n")?;
         if self.story.moments.is_empty() {
@@ -117,6 +118,14 @@ impl Page<'_> {
             counted(of_kind(Kind::Fault), "fault"),
             span(length_ms),
         )
+    }
+
+    /// What was chosen before it began: long, and seldom looked at.
+    fn setting(&self, to: &mut Formatter<'_>) -> fmt::Result {
+        match self.story.setting.as_str() {
+            "" => Ok(()),
+            setting => writeln!(to, r#"<details><summary>setting</summary><pre>{}</pre></details>"#, Text(setting)),
+        }
     }
 
     fn outcome(&self, to: &mut Formatter<'_>) -> fmt::Result {

@@ -8,6 +8,7 @@ fn moment(at_ms: u64, lane: Lane, kind: Kind, what: &str) -> Moment {
 fn life() -> Story {
     Story {
         title: "a life".into(),
+        setting: "{\"seed\":7}".into(),
         moments: vec![
             moment(0, Lane::Gateway, Kind::Begin, "generation 1 begins"),
             moment(2, Lane::Session(12), Kind::Begin, "turn 4 starts"),
@@ -30,6 +31,7 @@ fn a_text_of_a_story_never_becomes_markup() {
     let bad = r#"<script>alert("1")</script><!-- '&' --></span></pre></title>"#;
     let mut story = life();
     story.title = bad.into();
+    story.setting = bad.into();
     story.moments.push(Moment { detail: bad.into(), ..moment(40_000, Lane::People, Kind::Input, bad) });
     story.broken = Some(Broken { invariant: bad.into(), what: bad.into() });
     let (page, clean) = (draw(&story), draw(&Story { broken: None, ..life() }));
@@ -38,8 +40,8 @@ fn a_text_of_a_story_never_becomes_markup() {
         assert!(!page.contains(tag), "{tag}");
     }
     let escaped = "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&lt;!-- &#39;&amp;&#39; --&gt;";
-    // Title, heading, banner twice, flag, mark, row and detail.
-    assert_eq!(page.matches(escaped).count(), 8);
+    // Title, heading, setting, banner twice, flag, mark, row and detail.
+    assert_eq!(page.matches(escaped).count(), 9);
 }
 
 #[test]
@@ -88,6 +90,13 @@ fn the_broken_rule_is_named_at_the_top_and_marked_at_the_last_moment() {
     assert!(page.contains("BROKEN <b>ACK</b></strong> <span>message 9 is lost</span>"));
     assert!(page.contains(r#"<i class="broken" style="--c:5;--g:3">"#));
     assert!(page.contains(r#"<strong class="flag" style="--c:5;--g:3">ACK broken</strong>"#));
+}
+
+#[test]
+fn the_setting_is_folded_away_where_there_is_one() {
+    let folded = "<details><summary>setting</summary><pre>{&quot;seed&quot;:7}</pre></details>";
+    assert!(draw(&life()).contains(folded));
+    assert!(!draw(&Story { setting: String::new(), ..life() }).contains("<details"));
 }
 
 #[test]

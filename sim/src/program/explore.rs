@@ -1,19 +1,22 @@
 //! `evergate-sim explore` and `scopes`: what is said of an exploration, and the file that a counterexample leaves.
 
-use super::{NOTHING_BROKEN, Trouble, VIOLATION};
-use crate::explore::scope::{self, Room, Scope};
+use super::{NOTHING_BROKEN, Trouble, UNFINISHED, VIOLATION, arguments};
+use crate::explore::bounds::{self, Bound, Bounds};
+use crate::explore::scope::{Room, Scope};
 use crate::explore::{self, Explored, Report};
-use crate::naive::flaw::Flaw;
-use crate::naive::hunt;
+use crate::naive::flaw::{Flaw, Row};
+use crate::naive::hunt::{self, Finding};
+use crate::story::Broken;
 use crate::told;
 use crate::trace::Trace;
+use crate::world::action::Step;
 use clap::{Args, ValueEnum};
-use evergate_core::invariant::Violation;
+use evergate_core::invariant::Invariant;
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,14 +34,26 @@ pub struct Explore {
     #[arg(long, default_value = "seed")]
     scope: String,
     /// One room of the scope only, by its number
-    #[arg(long, value_name = "NUMBER")]
-    room: Option<usize>,
+    #[arg(long, value_name = "NUMBER", value_parser = arguments::count)]
+    room: Option<u64>,
     /// What is explored
     #[arg(long, value_enum, default_value = "gateway")]
     subject: Subject,
-    /// On how many threads; as many as there are cores unless it is said [the result does not depend on it]
-    #[arg(long)]
+    /// This flaw of the naive machine only, by its name: its way to the broken rule is told and left as a trace
+    #[arg(long, value_name = "NAME")]
+    flaw: Option<String>,
+    /// On how many threads, by default one for each core; the result does not depend on it
+    #[arg(long, value_parser = arguments::threads)]
     threads: Option<usize>,
+    /// Give up after so many seconds, whichever room it is in: exit status 2 if nothing is broken until then
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Give a room up when the process has so many megabytes; seven eighths of what is free unless it is said
+    #[arg(long, value_name = "MB")]
+    memory: Option<u64>,
+    /// Give a room up when it has more states
+    #[arg(long)]
+    states: Option<usize>,
     /// The directory for the trace of a counterexample
     #[arg(long, default_value = ".")]
     out: PathBuf,
@@ -49,30 +64,59 @@ pub struct Explore {
 
 /// Explores a scope and says what was found.
 pub fn run(arguments: &Explore) -> Result<u8, Trouble> {
-    let table = scope::table();
+    let table = explore::table();
     let Some(scope) = table.iter().find(|scope| scope.name == arguments.scope) else {
         let names: Vec<&str> = table.iter().map(|scope| scope.name).collect();
         let sentence = format!("there is no scope {:?}; these there are: {}", arguments.scope, names.join(", "));
         return Err(Trouble::usage(sentence));
     };
-    let threads = arguments.threads.unwrap_or_else(super::cores);
+    arguments::directory(&arguments.out)?;
+    let threads = arguments.threads.unwrap_or_else(arguments::cores);
     let scope = match arguments.room {
         None => scope.clone(),
-        Some(room) => scope.only(room).ok_or_else(|| {
+        Some(room) => usize::try_from(room).ok().and_then(|room| scope.only(room)).ok_or_else(|| {
             let sentence =
                 format!("the scope {:?} has {} rooms, and none with number {room}", scope.name, scope.rooms.len());
             Trouble::usage(sentence)
         })?,
     };
-    match arguments.subject {
-        Subject::Gateway => gateway(&scope, threads, arguments),
-        Subject::Naive => naive(threads, arguments),
+    match (arguments.subject, &arguments.flaw) {
+        (Subject::Gateway, None) => gateway(&scope, threads, arguments),
+        (Subject::Gateway, Some(_)) => {
+            Err(Trouble::usage("--flaw is for --subject naive: the gateway has none to choose"))
+        }
+        (Subject::Naive, None) => Ok(naive(threads, arguments)),
+        (Subject::Naive, Some(name)) => one_flaw(name, threads, arguments),
     }
+}
+
+/// One known flaw, as a failure that somebody wants to look at.
+fn one_flaw(name: &str, threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
+    let Some(flaw) = Flaw::named(name) else {
+        let names: Vec<&str> = Flaw::TABLE.iter().map(|row| row.name).collect();
+        return Err(Trouble::usage(format!("there is no flaw {name:?}; these there are: {}", names.join(", "))));
+    };
+    let begun = Instant::now();
+    let Row { wrong, room, .. } = flaw.row();
+    println!("{name} in the room {:?}: {wrong}\n", room.name);
+    let Finding { found, way, .. } = hunt::find(flaw, threads);
+    let seconds = begun.elapsed().as_secs_f64();
+    let violations: Vec<Value> = found
+        .iter()
+        .map(|broken| leave(&format!("naive:{name}"), room.name, &room.to_explore(), broken, &way, arguments))
+        .collect();
+    if violations.is_empty() {
+        println!("nothing broken");
+    }
+    if arguments.json {
+        println!("{}", json!({"subject": "naive", "flaw": name, "seconds": seconds, "violations": violations}));
+    }
+    Ok(if violations.is_empty() { NOTHING_BROKEN } else { VIOLATION })
 }
 
 /// The checker is checked: it has to find each known flaw, and nothing where there is none. The rooms are those of the
 /// flaws, whatever the scope.
-fn naive(threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
+fn naive(threads: usize, arguments: &Explore) -> u8 {
     let begun = Instant::now();
     let (mut violations, mut flaws) = (Vec::new(), Vec::new());
     for row in Flaw::TABLE {
@@ -82,25 +126,21 @@ fn naive(threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
         println!("{:<28} {:>2} steps  {what}", row.name, way.len());
         flaws.push(json!({
             "flaw": row.name, "found": found.is_some(), "steps": way.len(),
-            "invariant": found.as_ref().map(|violation| violation.invariant),
+            "invariant": found.as_ref().map(|broken| broken.invariant.as_str()),
         }));
-        let trace = explore::trace(&format!("naive:{}", row.name), &row.room.to_explore(), way);
         if !finding.is_as_expected() {
-            let path = leave(&trace, &arguments.out, &format!("explore-naive-{}", row.name))?;
-            let what = format!("{} was to break {}: {what}", row.name, row.breaks);
-            violations.push(json!({"invariant": row.breaks, "what": what, "steps": way.len(), "trace": path}));
+            println!("{} was to break {}", row.name, row.breaks);
+            let subject = format!("naive:{}", row.name);
+            let unfound = || json!({"invariant": row.breaks, "what": what, "steps": 0, "trace": null});
+            let left = |broken| leave(&subject, row.room.name, &row.room.to_explore(), broken, way, arguments);
+            violations.push(found.as_ref().map_or_else(unfound, left));
         }
     }
     let (mut states, mut edges) = (0, 0);
     for (room, explored) in hunt::flawless(threads) {
         (states, edges) = (states + explored.states, edges + explored.edges);
-        if let Some((violation, way)) = explored.found {
-            let trace = explore::trace("naive:", &room.to_explore(), &way);
-            let path = leave(&trace, &arguments.out, &format!("explore-naive-{}", room.name))?;
-            say_counterexample(&violation, &trace, &path);
-            violations.push(
-                json!({"invariant": violation.invariant, "what": violation.what, "steps": way.len(), "trace": path}),
-            );
+        if let Some((broken, way)) = explored.found {
+            violations.push(leave("naive:", room.name, &room.to_explore(), &broken, &way, arguments));
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
@@ -119,33 +159,55 @@ fn naive(threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
             })
         );
     }
-    Ok(if clean { NOTHING_BROKEN } else { VIOLATION })
+    if clean { NOTHING_BROKEN } else { VIOLATION }
+}
+
+impl Explore {
+    /// Whether rooms of a known size follow each other. Where they do not, what is freed is to be seen in the memory of the process.
+    pub fn reuses_memory(&self) -> bool {
+        let pinned = |scope: &Scope| scope.name == self.scope && !scope.shapes.is_empty();
+        self.room.is_none() && self.memory.is_none() && explore::table().iter().any(pinned)
+    }
+
+    fn bounds(&self) -> Result<Bounds, Trouble> {
+        let usual = Bounds::default();
+        if self.memory.is_some() && bounds::resident().is_none() {
+            return Err(Trouble::usage(
+                "--memory cannot be kept to, since this system does not say how much a process has",
+            ));
+        }
+        let memory = self.memory.map(|megabytes| megabytes.saturating_mul(1 << 20)).or(usual.memory);
+        let until = self.seconds.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
+        Ok(Bounds { states: self.states.unwrap_or(usual.states), memory, until })
+    }
 }
 
 fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
+    let bounds = arguments.bounds()?;
     println!("scope {}, {} rooms, {threads} threads", scope.name, scope.rooms.len());
-    let mut number = arguments.room.unwrap_or(1) - 1;
-    let report = explore::explore(scope, threads, |room| {
+    let first = arguments.room.map_or(1, |room| room as usize);
+    let mut number = first - 1;
+    let report = explore::explore(scope, threads, &bounds, |room| {
         number += 1;
         println!("room {number:>2}  {}", line(room));
     });
     say_totals(&report);
     let mut violations = Vec::new();
-    if let Some((room, violation, way)) = report.found() {
-        let trace = explore::trace("gateway", room, way);
-        let path = leave(&trace, &arguments.out, "explore-gateway")?;
-        say_counterexample(violation, &trace, &path);
-        violations
-            .push(json!({"invariant": violation.invariant, "what": violation.what, "steps": way.len(), "trace": path}));
+    if let Some((room, broken, way)) = report.found() {
+        violations.push(leave("gateway", "", room, broken, way, arguments));
     }
-    let vacuous = if violations.is_empty() { report.vacuous() } else { Vec::new() };
-    for rule in &vacuous {
-        println!("{rule} never had anything to look at: this says nothing about it");
-        violations.push(json!({"invariant": rule, "what": "never looked at", "steps": 0, "trace": null}));
+    let blind = report.vacuous();
+    if violations.is_empty() && arguments.room.is_some() && !blind.is_empty() {
+        println!("nothing for these rules to look at in this room: {}", names(&blind));
+    } else if violations.is_empty() && report.is_whole() {
+        for rule in &blind {
+            println!("{rule} never had anything to look at: this says nothing about it");
+            violations.push(json!({"invariant": rule, "what": "never looked at", "steps": 0, "trace": null}));
+        }
     }
     if violations.is_empty() {
         for (room, was, is) in report.misshapen(scope) {
-            let room = arguments.room.unwrap_or(room);
+            let room = first - 1 + room;
             let what = format!(
                 "room {room} had {} states and {} edges, and has {} and {}: the gateway behaves in another way. If that is meant, \
                  the table of scopes is to say so",
@@ -155,22 +217,51 @@ fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Tro
             violations.push(json!({"invariant": "SHAPE", "what": what, "steps": 0, "trace": null}));
         }
     }
-    let cut = report.rooms.iter().filter(|room| room.cut).count();
-    if cut > 0 {
-        println!("{cut} rooms have more states than fit: nothing is said about what was not seen");
-    }
-    if violations.is_empty() && cut == 0 {
-        println!("nothing broken");
-    }
+    println!("{}", conclusion(&report, violations.is_empty()));
     if arguments.json {
         println!("{}", summary(&report, &violations));
     }
-    Ok(if violations.is_empty() && cut == 0 { NOTHING_BROKEN } else { VIOLATION })
+    Ok(match (violations.is_empty(), report.is_whole()) {
+        (false, _) => VIOLATION,
+        (true, true) => NOTHING_BROKEN,
+        (true, false) => UNFINISHED,
+    })
+}
+
+fn names(rules: &[Invariant]) -> String {
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
+    names.join(" ")
+}
+
+/// The last word on an exploration. What was not seen to its end is not said to be without fault.
+fn conclusion(report: &Report, clean: bool) -> String {
+    let given_up: Vec<Bound> = report.rooms.iter().filter_map(|room| room.cut).collect();
+    let mut unseen = Vec::new();
+    for bound in [Bound::States, Bound::Memory, Bound::Time] {
+        match given_up.iter().filter(|reached| **reached == bound).count() {
+            0 => {}
+            1 => unseen.push(format!("1 room was given up at its bound on {bound}")),
+            rooms => unseen.push(format!("{rooms} rooms were given up at their bound on {bound}")),
+        }
+    }
+    match report.left_out {
+        0 => {}
+        1 => unseen.push("1 room was not entered".to_owned()),
+        rooms => unseen.push(format!("{rooms} rooms were not entered")),
+    }
+    match (clean, unseen.is_empty()) {
+        (true, true) => "nothing broken".to_owned(),
+        (true, false) => {
+            format!("NOT FINISHED: {}. Nothing is broken in what was seen, and that is no proof", unseen.join(", "))
+        }
+        (false, true) => "BROKEN".to_owned(),
+        (false, false) => format!("BROKEN, and not all was seen: {}", unseen.join(", ")),
+    }
 }
 
 /// One room, in one line.
 fn line(explored: &Explored) -> String {
-    let Room { supervisor, budget, manners } = &explored.room;
+    let Room { supervisor, variant, budget, manners } = &explored.room;
     let most = |what: &str, times: u8| if times == 0 { String::new() } else { format!(" {times} {what}") };
     let bounds: String = [
         ("sessions", budget.sessions),
@@ -183,16 +274,19 @@ fn line(explored: &Explored) -> String {
         ("lost sends", budget.lost_sends),
         ("redeliveries", budget.redeliveries),
         ("freezes", budget.freezes),
+        ("ladders", budget.ladders),
+        ("progress", budget.progress),
     ]
     .into_iter()
     .map(|(what, times)| most(what, times))
     .collect();
+    let like = variant.as_ref().map_or_else(String::new, |variant| format!(" ({})", variant.name));
+    let cut = explored.cut.map_or_else(String::new, |bound| format!("; GIVEN UP at the bound on {bound}"));
     format!(
-        "{:>9} states {:>10} edges, depth {:>2}: {:?},{bounds}, {} kinds of wishes",
+        "{:>9} states {:>10} edges, depth {:>2}: {supervisor:?}{like},{bounds}, {} kinds of wishes{cut}",
         explored.states,
         explored.edges,
         explored.depth,
-        supervisor,
         manners.len()
     )
 }
@@ -227,35 +321,32 @@ fn processor_seconds() -> Option<f64> {
 
 /// The most memory that the process ever had, by the states of its largest room.
 fn peak(report: &Report) -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kilobytes =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<usize>().ok());
     let largest = report.rooms.iter().map(|room| room.states).max().unwrap_or(1);
-    kilobytes
-        .map_or_else(|| "an unknown number".to_owned(), |kilobytes| (kilobytes * 1024 / largest.max(1)).to_string())
+    bounds::peak().map_or_else(|| "an unknown number".to_owned(), |bytes| (bytes / largest.max(1) as u64).to_string())
 }
 
-fn say_counterexample(violation: &Violation, trace: &Trace, path: &Path) {
-    match explore::replay(trace) {
-        Ok(story) => println!("{}", told::tell(&story)),
-        Err(error) => println!("the way there cannot be told: {error}"),
+/// Tells a counterexample, writes it where it can be found again, and gives it as it stands in the JSON.
+fn leave(subject: &str, room_name: &str, room: &Room, broken: &Broken, way: &[Step], arguments: &Explore) -> Value {
+    let (trace, story) = explore::trace(subject, room, broken, way);
+    println!("{}", told::tell(&story));
+    println!("VIOLATION {broken}");
+    let name = if subject == "naive:" { format!("naive-{room_name}") } else { subject.replace(':', "-") };
+    let path = arguments.out.join(format!("explore-{name}.trace.jsonl"));
+    let mut found = json!({"invariant": broken.invariant, "what": broken.what, "steps": way.len(), "trace": null});
+    match write(&trace, &path) {
+        Ok(()) => {
+            println!("replay it: evergate-sim replay {}", path.display());
+            found["trace"] = json!(path);
+        }
+        Err(error) => println!("no trace can be written to {}: {error}", path.display()),
     }
-    println!("VIOLATION {violation}");
-    println!("replay it: evergate-sim replay {}", path.display());
+    found
 }
 
-/// Writes a trace where it can be found again.
-fn leave(trace: &Trace, out: &Path, name: &str) -> Result<PathBuf, Trouble> {
-    let path = out.join(format!("{name}.trace.jsonl"));
-    let write = || {
-        let mut file = BufWriter::new(File::create(&path)?);
-        trace.write(&mut file)?;
-        std::io::Write::flush(&mut file)
-    };
-    match write() {
-        Ok(()) => Ok(path),
-        Err(error) => Err(Trouble::usage(format!("no trace can be written to {}: {error}", path.display()))),
-    }
+fn write(trace: &Trace, path: &Path) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    trace.write(&mut file)?;
+    file.flush()
 }
 
 fn summary(report: &Report, violations: &[Value]) -> Value {
@@ -272,15 +363,71 @@ fn summary(report: &Report, violations: &[Value]) -> Value {
         "states_per_second": (report.states() as f64 / seconds).round(),
         "violations": violations,
         "checked": checked,
+        "given_up": report.rooms.iter().filter_map(|room| room.cut).map(|bound| bound.to_string()).collect::<Vec<_>>(),
+        "left_out": report.left_out,
     })
 }
 
 /// Lists the scopes and their rooms.
 pub fn scopes() {
-    for Scope { name, purpose, rooms, .. } in scope::table() {
+    for Scope { name, purpose, rooms, .. } in explore::table() {
         println!("{name}: {purpose}");
-        for (index, Room { supervisor, budget, manners }) in rooms.iter().enumerate() {
-            println!("  room {:>2}  {supervisor:?}, {budget:?}, {manners:?}", index + 1);
+        for (index, Room { supervisor, variant, budget, manners }) in rooms.iter().enumerate() {
+            let like = variant.as_ref().map_or_else(String::new, |variant| format!(" ({})", variant.name));
+            println!("  room {:>2}  {supervisor:?}{like}, {budget:?}, {manners:?}", index + 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest room of the smallest scope.
+    fn room() -> Explore {
+        Explore {
+            scope: "seed".to_owned(),
+            room: Some(7),
+            subject: Subject::Gateway,
+            flaw: None,
+            threads: Some(1),
+            seconds: None,
+            memory: None,
+            states: None,
+            out: std::env::temp_dir(),
+            json: false,
+        }
+    }
+
+    #[test]
+    fn a_single_room_does_not_fail_for_rules_that_it_cannot_see() {
+        let scope = explore::table().into_iter().find(|scope| scope.name == "seed").and_then(|scope| scope.only(7));
+        let report = explore::explore(&scope.unwrap(), 1, &Bounds::default(), |_| ());
+        assert!(report.vacuous().contains(&Invariant::Force), "nobody forces anything there: {:?}", report.vacuous());
+        assert_eq!(run(&room()).unwrap(), NOTHING_BROKEN);
+    }
+
+    #[test]
+    fn what_was_given_up_is_neither_clean_nor_broken() {
+        assert_eq!(run(&Explore { states: Some(100), ..room() }).unwrap(), UNFINISHED);
+        assert_eq!(run(&Explore { seconds: Some(0), ..room() }).unwrap(), UNFINISHED);
+        assert_eq!(run(&Explore { seconds: Some(0), room: None, ..room() }).unwrap(), UNFINISHED);
+        if bounds::resident().is_some() {
+            assert_eq!(run(&Explore { memory: Some(1), ..room() }).unwrap(), UNFINISHED);
+        }
+    }
+
+    #[test]
+    fn the_last_word_says_what_was_not_seen() {
+        let scope = explore::table().into_iter().find(|scope| scope.name == "seed").unwrap();
+        let within = |bounds| explore::explore(&scope, 1, &bounds, |_| ());
+        let cut = within(Bounds { states: 100, ..Bounds::default() });
+        assert_eq!(
+            conclusion(&cut, true),
+            "NOT FINISHED: 7 rooms were given up at their bound on states. Nothing is broken in what was seen, and that is no proof"
+        );
+        let late = within(Bounds { until: Some(Instant::now()), ..Bounds::default() });
+        assert!(conclusion(&late, true).starts_with("NOT FINISHED: 7 rooms were not entered."));
+        assert_eq!(conclusion(&late, false), "BROKEN, and not all was seen: 7 rooms were not entered");
     }
 }

@@ -1,26 +1,42 @@
-//! The command line of `evergate-sim`: what each command takes, and its exit status. 0: nothing broken; 1: a violation;
-//! 64: the arguments make no sense; 65: a file makes no sense.
+//! The command line of `evergate-sim`: what each command takes, and its exit status. 0: nothing broken; 1: a violation; 2: given
+//! up before everything was seen; 3: a violation that a trace tells of is gone; 64: the arguments make no sense; 65: a file
+//! makes no sense.
 
+pub mod arguments;
 mod explore;
 mod replay;
 mod swarm;
 
 use crate::conform;
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{self, ExitCode};
 
 /// Nothing broken.
 pub const NOTHING_BROKEN: u8 = 0;
 /// A rule was broken.
 pub const VIOLATION: u8 = 1;
+/// Nothing broken as far as it went, and a bound ended it before everything was seen: no proof.
+pub const UNFINISHED: u8 = 2;
+/// A trace tells of a broken rule, and no rule breaks when it is taken again.
+pub const GONE: u8 = 3;
 /// The arguments make no sense (`EX_USAGE` of sysexits).
 pub const USAGE: u8 = 64;
 /// A file makes no sense (`EX_DATAERR` of sysexits).
 pub const DATA: u8 = 65;
 
+const STATUSES: &str = "Exit status:
+  0   nothing is broken
+  1   a rule is broken
+  2   nothing is broken, and it was given up before everything was seen
+  3   a trace tells of a broken rule, and replayed it breaks no more
+  64  the arguments make no sense
+  65  a file makes no sense";
+
 /// Explores, shakes and replays the life cycle of Evergate.
 #[derive(Parser)]
-#[command(name = "evergate-sim", version, about, max_term_width = 100)]
+#[command(name = "evergate-sim", version, about, max_term_width = 100, after_help = STATUSES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -36,7 +52,7 @@ enum Command {
     Replay(replay::Replay),
     /// Lives through many random lives of the core in simulated time, each with its own faults, and heals them
     Swarm(swarm::Swarm),
-    /// Replay a flight log of the real gateway through the core, and say where the two first differ
+    /// Replays a flight log of the real gateway through the core, and says where the two first differ
     Conform(conform::Arguments),
     Harbor(crate::harbor::Arguments),
 }
@@ -67,14 +83,7 @@ impl Trouble {
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version are no errors and go to stdout; clap knows which is which.
-            let status = if error.use_stderr() { USAGE } else { NOTHING_BROKEN };
-            return match error.print() {
-                Ok(()) => ExitCode::from(status),
-                Err(_) => ExitCode::from(USAGE),
-            };
-        }
+        Err(error) => return ExitCode::from(not_understood(&error)),
     };
     match run(arguments.command) {
         Ok(status) => ExitCode::from(status),
@@ -85,9 +94,30 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Says what clap made of a command line that is no command, and gives the exit status.
+fn not_understood(error: &clap::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader who has seen enough (`| head`) is no error.
+            let _unread = error.print();
+            return NOTHING_BROKEN;
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _unread = error.print();
+        }
+        _ => eprintln!("evergate-sim: {}", arguments::sentence(error)),
+    }
+    USAGE
+}
+
 fn run(command: Command) -> Result<u8, Trouble> {
     match command {
-        Command::Explore(arguments) => explore::run(&arguments),
+        Command::Explore(arguments) => {
+            if arguments.reuses_memory() {
+                begin_anew_with_kept_memory();
+            }
+            explore::run(&arguments)
+        }
         Command::Scopes => {
             explore::scopes();
             Ok(NOTHING_BROKEN)
@@ -99,7 +129,15 @@ fn run(command: Command) -> Result<u8, Trouble> {
     }
 }
 
-/// As many threads as there are cores.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// The allocator gives freed memory back to the system after a moment, and where one room follows another the next one pays for
+/// having it cleared: a tenth of all the time. It is told otherwise in the environment, which it reads once, when a process begins; so
+/// this one begins anew, unless somebody has told it something. Comes back if that is not possible: it is only slower then.
+fn begin_anew_with_kept_memory() {
+    const DELAY: &str = "MIMALLOC_PURGE_DELAY";
+    if std::env::var_os(DELAY).is_some() {
+        return;
+    }
+    if let Ok(program) = std::env::current_exe() {
+        let _no_matter = process::Command::new(program).args(std::env::args_os().skip(1)).env(DELAY, "-1").exec();
+    }
 }

@@ -1,7 +1,7 @@
 //! `evergate-sim swarm`: what it takes, what it prints, and its exit status.
 
-use super::{NOTHING_BROKEN, Trouble, VIOLATION, cores};
-use crate::swarm::{Options, swarm};
+use super::{NOTHING_BROKEN, Trouble, VIOLATION, arguments};
+use crate::swarm::{Options, Planted, swarm};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -10,14 +10,17 @@ use std::time::Instant;
 #[derive(Args)]
 pub struct Swarm {
     /// The seed of the first run; each further run has the next
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = arguments::seed)]
     seed: u64,
     /// How many runs
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 100, value_parser = arguments::count)]
     runs: u64,
     /// On how many threads, by default one for each core; the result does not depend on it
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::threads)]
     threads: Option<usize>,
+    /// Puts a known mistake into each world, to see that it is found
+    #[arg(long, value_enum, value_name = "MISTAKE")]
+    plant: Option<Planted>,
     /// The directory for traces of failures
     #[arg(long, default_value = ".")]
     out: PathBuf,
@@ -27,10 +30,11 @@ pub struct Swarm {
 }
 
 /// Runs the swarm and says what it found.
-pub fn run(Swarm { seed, runs, threads, out, json }: &Swarm) -> Result<u8, Trouble> {
-    let threads = threads.unwrap_or_else(cores);
+pub fn run(Swarm { seed, runs, threads, plant, out, json }: &Swarm) -> Result<u8, Trouble> {
+    arguments::directory(out)?;
+    let threads = threads.unwrap_or_else(arguments::cores);
     let began = Instant::now();
-    let options = Options { seed: *seed, runs: *runs, threads, out: out.clone() };
+    let options = Options { seed: *seed, runs: *runs, threads, planted: *plant, out: out.clone() };
     let summary = swarm(&options)
         .map_err(|error| Trouble::usage(format!("no trace can be written to {}: {error}", out.display())))?;
     let seconds = began.elapsed().as_secs_f64();

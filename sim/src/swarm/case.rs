@@ -4,8 +4,9 @@
 use super::config::Config;
 use super::healing::{Lived, Tell, live};
 use super::plan::{Planned, plan};
-use crate::story::{Broken, Moment, Story};
-use crate::trace::{Kind, Trace, TraceError};
+use crate::replay::{self, Again};
+use crate::story::{Broken, Story};
+use crate::trace::{Kind, Named, Trace, TraceError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ const SHRINK_INPUTS: u64 = 6_000_000;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Case {
     /// Its configuration.
     pub config: Config,
@@ -39,10 +41,10 @@ impl Case {
         plan
     }
 
-    /// Lives through it. A panic breaks the rule that has no name among the others: the core never does that.
+    /// Lives through it.
     #[must_use]
     pub fn live(&self, tell: Tell) -> Lived {
-        survived(|| live(&self.config, &self.plan(), tell))
+        live(&self.config, &self.plan(), tell)
     }
 
     /// The same failure with less: fewer kinds of faults and fewer entries of the plan.
@@ -56,22 +58,15 @@ impl Case {
         shrinking.best
     }
 
-    /// The file that says all of it, told once more.
+    /// The file that says all of it, told once more. What was found to be broken is named where it takes more than one life
+    /// to see that.
     #[must_use]
-    pub fn trace(&self) -> Trace {
+    pub fn trace(&self, found: Option<&Broken>) -> Trace {
         let lived = self.live(Tell::Moments);
-        Trace { kind: Kind::Swarm, config: json!(self), steps: steps(&lived) }
+        let steps = steps(&lived);
+        let broken = lived.broken.or_else(|| found.cloned()).map(|broken| Named::after(steps.len(), broken));
+        Trace { kind: Kind::Swarm, broken, config: json!(self), steps }
     }
-}
-
-/// What a life came to, even if it ended in a panic.
-fn survived(life: impl FnOnce() -> Lived) -> Lived {
-    // Nothing of that life is looked at again.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(life)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let what = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Lived { broken: Some(Broken { invariant: "PANIC".to_owned(), what }), ..Lived::default() }
-    })
 }
 
 /// A failing run on its way to a smaller one.
@@ -137,51 +132,23 @@ impl Shrinking {
     }
 }
 
-/// The lines of a trace: each moment, and at the end the rule that broke.
+/// The lines of a trace.
 fn steps(lived: &Lived) -> Vec<Value> {
-    lived
-        .moments
-        .iter()
-        .map(|moment| json!(moment))
-        .chain(lived.broken.as_ref().map(|broken| json!({ "broken": broken })))
-        .collect()
+    lived.moments.iter().map(|moment| json!(moment)).collect()
 }
 
-/// Runs a trace of the swarm again. What happens must be what the trace says, step by step.
-pub fn replay(trace: &Trace) -> Result<Story, TraceError> {
-    if trace.kind != Kind::Swarm {
-        return Err(TraceError::Head(format!("it is a trace of {:?} and not of the swarm", trace.kind)));
-    }
+/// Lives through the run of a trace again; through one that was not the same twice, twice.
+pub fn again(trace: &Trace) -> Result<Again, TraceError> {
     let case: Case =
         serde_json::from_value(trace.config.clone()).map_err(|error| TraceError::Head(error.to_string()))?;
     let lived = case.live(Tell::Moments);
-    let steps = steps(&lived);
-    let differs = (0..steps.len().max(trace.steps.len())).find(|step| steps.get(*step) != trace.steps.get(*step));
-    if let Some(step) = differs {
-        let said = |steps: &[Value]| steps.get(step).map_or_else(|| "nothing".to_owned(), said);
-        let why = format!("the trace says {}, and now it is {}", said(&trace.steps), said(&steps));
-        return Err(TraceError::Step { step: step + 1, why });
-    }
-    let title = format!("swarm, seed {}: {}", case.config.seed, case.config.line());
-    Ok(Story { title, moments: lived.moments, broken: lived.broken })
-}
-
-/// What a line of a trace is about, in a few words.
-fn said(step: &Value) -> String {
-    match serde_json::from_value::<Moment>(step.clone()) {
-        Ok(moment) => format!("{:?} at {} ms", moment.what, moment.at_ms),
-        Err(_) => step.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_is_a_finding_like_any_other() {
-        let lived = survived(|| panic!("turn 3 has no {}", "session"));
-        let broken = Broken { invariant: "PANIC".to_owned(), what: "turn 3 has no session".to_owned() };
-        assert_eq!(lived.broken, Some(broken));
-    }
+    let lines = steps(&lived);
+    let broken = lived.broken.or_else(|| match &trace.broken {
+        Some(named) if named.invariant == replay::SAME => replay::unlike(&lines, &steps(&case.live(Tell::Moments))),
+        _ => None,
+    });
+    let Config { seed, supervisor, .. } = &case.config;
+    let title = format!("swarm, seed {seed}, supervised by {}", supervisor.name());
+    let story = Story { title, setting: trace.config.to_string(), moments: lived.moments, broken };
+    Ok(Again { story, steps: lines, stuck: None })
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 /// The whole configuration of one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where all chances of the run come from.
     pub seed: u64,
@@ -45,14 +46,28 @@ pub struct Config {
     pub planted: Option<Planted>,
 }
 
-/// A mistake that tests put into the world, to see that it is found. No seed draws one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A mistake that somebody puts into the world, to see that it is found. No seed draws one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Planted {
-    /// Messages are acked when they are written, before that is on disk.
+    /// Messages are acked when they are written, before that is on disk
     AckBeforeSync,
-    /// A death loses the last turn that was on disk.
+    /// A death loses the last turn that was on disk
     DeathLosesTurn,
+    /// What carries out a request while a turn runs meets an error that nobody catches
+    ErrorUncaught,
+}
+
+impl Planted {
+    /// Its name on command lines.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AckBeforeSync => "ack-before-sync",
+            Self::DeathLosesTurn => "death-loses-turn",
+            Self::ErrorUncaught => "error-uncaught",
+        }
+    }
 }
 
 /// The subjects of chances, one stream each.

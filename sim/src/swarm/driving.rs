@@ -9,6 +9,7 @@ use super::plan::When;
 use super::process::{Ended, Killer};
 use super::queue::Event;
 use super::world::World;
+use crate::story::{Kind, Lane};
 use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::Gateway;
 use evergate_core::id::{Position, RequestId};
@@ -47,6 +48,12 @@ impl World<'_> {
             telling.input(self.now, &input);
         }
         self.witness.input(now, &input);
+        if self.config.planted == Some(Planted::ErrorUncaught)
+            && let Input::Request { request, .. } = input
+            && !gateway.turns().is_empty()
+        {
+            panic!("{request} needs what is not there any more since an update");
+        }
         gateway.handle(now, input);
         self.perform();
     }
@@ -237,8 +244,11 @@ impl World<'_> {
         if self.config.planted == Some(Planted::AckBeforeSync)
             && let Record::MessageAccepted { message, .. } = record
         {
-            let now = self.clock();
-            self.witness.effect(&mut self.checks, now, &Effect::Ack { message }, None);
+            let (now, ack) = (self.clock(), Effect::Ack { message });
+            self.witness.effect(&mut self.checks, now, &ack, None);
+            if let Some(telling) = &mut self.telling {
+                telling.effect(self.now, &ack);
+            }
             self.acked(message);
         }
         self.disk.append(position, record);
@@ -330,6 +340,9 @@ impl World<'_> {
                 self.disk.rows.rows.keys().rev().find(|(subject, _)| matches!(subject, Subject::Turn(_))).copied();
             if let Some(slot) = turn {
                 self.disk.rows.rows.remove(&slot);
+                if let Some(telling) = &mut self.telling {
+                    telling.add(self.now, Lane::Disk, Kind::Fault, "a turn that was on disk is lost", "");
+                }
             }
         }
     }

@@ -6,7 +6,8 @@ use super::config::Config;
 use super::marks::{Mark, Marks};
 use super::plan::Planned;
 use super::world::World;
-use crate::story::{Broken, Moment};
+use crate::panics;
+use crate::story::{Broken, Kind, Lane, Moment};
 use crate::telling::Telling;
 use evergate_core::gateway::Pending;
 use evergate_core::id::SessionId;
@@ -58,25 +59,28 @@ pub enum Tell {
     Moments,
 }
 
-/// Lives through one run, until it is at rest or a rule breaks.
+/// Lives through one run, until it is at rest or a rule breaks. A panic is a broken rule: the core never does that.
 #[must_use]
 pub fn live(config: &Config, plan: &[Planned], tell: Tell) -> Lived {
     let telling = (tell == Tell::Moments).then(Telling::default);
     let mut world = World::new(config, plan, telling);
-    while world.checks.broken().is_none() && world.step(config.safety_ms) {}
-    if world.checks.broken().is_none() {
-        world.heals();
+    let panicked = panics::caught(|| {
+        while world.checks.broken().is_none() && world.step(config.safety_ms) {}
+        if world.checks.broken().is_none() {
+            world.heals();
+        }
+    });
+    if let (Err(what), now, Some(telling)) = (&panicked, world.now, &mut world.telling) {
+        telling.add(now, Lane::Gateway, Kind::Fault, format!("panics: {what}"), "");
     }
+    let broken = panicked.err().map(Broken::panic).or_else(|| world.checks.broken().map(Broken::from));
     Lived {
         trace: world.trace.finish(),
         inputs: world.inputs,
         generations: world.generations,
         at: world.now,
         looked: world.checks.looked(),
-        broken: world
-            .checks
-            .broken()
-            .map(|broken| Broken { invariant: broken.invariant.name().to_owned(), what: broken.what.clone() }),
+        broken,
         marks: world.marks,
         moments: world.telling.map(|telling| telling.moments).unwrap_or_default(),
     }

@@ -22,16 +22,17 @@ mod report;
 mod rolling;
 mod world;
 
-pub use case::{Case, replay};
+pub use case::{Case, again};
 pub use config::{Config, Planted};
 pub use fault::{Fault, Often};
 pub use healing::{Lived, Tell};
 pub use marks::{Mark, Marks};
 pub use report::{Found, Summary};
 
+use crate::replay::SAME;
 use crate::story::Broken;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -47,14 +48,23 @@ pub struct Options {
     pub runs: u64,
     /// On so many threads. The result does not depend on it.
     pub threads: usize,
+    /// A mistake that is put into each world.
+    pub planted: Option<Planted>,
     /// Where traces of failures go.
     pub out: PathBuf,
+}
+
+impl Options {
+    /// The run of a seed.
+    fn case(&self, seed: u64) -> Case {
+        Case::of(Config { planted: self.planted, ..Config::drawn(seed) })
+    }
 }
 
 /// Runs the swarm. Fails only when a trace cannot be written.
 pub fn swarm(options: &Options) -> io::Result<Summary> {
     let next = AtomicU64::new(0);
-    let all = Mutex::new(Summary::new(options.seed, options.runs));
+    let all = Mutex::new(Summary::new(options));
     std::thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| {
@@ -64,7 +74,7 @@ pub fn swarm(options: &Options) -> io::Result<Summary> {
                         break;
                     }
                     let seed = options.seed.wrapping_add(run);
-                    let (lived, inputs) = twice(&Case::of(Config::drawn(seed)));
+                    let (lived, inputs) = twice(&options.case(seed));
                     all.lock().unwrap_or_else(PoisonError::into_inner).add(seed, lived, inputs);
                 }
             });
@@ -73,7 +83,7 @@ pub fn swarm(options: &Options) -> io::Result<Summary> {
     let mut summary = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     summary.found.sort_by_key(|found| found.seed.wrapping_sub(options.seed));
     for (number, found) in summary.found.iter_mut().enumerate() {
-        found.trace = Some(leave_trace(found, number < SHRUNK, &options.out)?);
+        found.trace = Some(leave_trace(options, found, number < SHRUNK)?);
     }
     Ok(summary)
 }
@@ -86,17 +96,17 @@ fn twice(case: &Case) -> (Lived, u64) {
     if first != second && first.broken.is_none() {
         let what =
             format!("after {} inputs {:x}, and after {} {:x}", first.inputs, first.trace, second.inputs, second.trace);
-        first.broken = Some(Broken { invariant: "SAME".to_owned(), what });
+        first.broken = Some(Broken { invariant: SAME.to_owned(), what });
     }
     (first, inputs)
 }
 
-fn leave_trace(found: &Found, shrink: bool, out: &Path) -> io::Result<PathBuf> {
-    let case = Case::of(Config::drawn(found.seed));
+fn leave_trace(options: &Options, found: &Found, shrink: bool) -> io::Result<PathBuf> {
+    let case = options.case(found.seed);
     let case = if shrink { case.shrunk(&found.broken) } else { case };
-    let path = out.join(format!("swarm-{}.trace.jsonl", found.seed));
+    let path = options.out.join(format!("swarm-{}.trace.jsonl", found.seed));
     let mut file = io::BufWriter::new(std::fs::File::create(&path)?);
-    case.trace().write(&mut file)?;
+    case.trace(Some(&found.broken)).write(&mut file)?;
     io::Write::flush(&mut file)?;
     Ok(path)
 }

@@ -22,7 +22,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// When a part is taken for stuck, as by default.
-const WATCHED: Bounds = Bounds { freeze: Duration::from_secs(20), start: Duration::from_secs(300) };
+const WATCHED: Bounds =
+    Bounds { freeze: Duration::from_secs(20), start: Duration::from_secs(300), platform: Duration::from_secs(180) };
 /// When a process that gives no sign of life is.
 const SILENCE: Duration = Duration::from_secs(25);
 
@@ -424,7 +425,7 @@ impl World<'_> {
             Frozen::Loop => {
                 let begun = Instant::from_millis(0);
                 let mut watchdog = Watchdog::new(WATCHED, begun);
-                let seen = Seen { ready: true, done: [Some(0), None, None] };
+                let seen = Seen { ready: true, done: [Some(0), None, None], ..Seen::default() };
                 let mut now = begun;
                 loop {
                     now = now + watchdog.period();

@@ -1,5 +1,7 @@
 //! What a swarm has found, for people and for programs.
 
+use super::Options;
+use super::config::{Config, Planted};
 use super::healing::Lived;
 use super::marks::{Mark, Marks};
 use crate::story::Broken;
@@ -8,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::fmt;
 use std::path::PathBuf;
 
-/// From so many runs on, marks that were reached too rarely are a failure.
+/// From so many runs on, marks that were reached too rarely are a failure, and so are rules that were never looked at.
 const ENFORCED_FROM: u64 = 500;
 
 /// All runs of one swarm.
@@ -18,6 +20,8 @@ pub struct Summary {
     pub seed: u64,
     /// How many runs there were.
     pub runs: u64,
+    /// The mistake that was put into each.
+    pub planted: Option<Planted>,
     /// Inputs that the core handled, of both lives of each run.
     pub inputs: u64,
     /// Generations that began, of one life of each run.
@@ -44,10 +48,11 @@ pub struct Found {
 }
 
 impl Summary {
-    pub(super) fn new(seed: u64, runs: u64) -> Self {
+    pub(super) fn new(&Options { seed, runs, planted, .. }: &Options) -> Self {
         Self {
             seed,
             runs,
+            planted,
             inputs: 0,
             generations: 0,
             most_generations: 0,
@@ -74,16 +79,22 @@ impl Summary {
         if self.runs < ENFORCED_FROM { Vec::new() } else { self.marks.below_floor(self.runs).collect() }
     }
 
+    /// The rules that were never looked at in so many runs that they should have been: nothing was shown of them.
+    #[must_use]
+    pub fn unseen(&self) -> Vec<Invariant> {
+        if self.runs < ENFORCED_FROM { Vec::new() } else { self.rules(false) }
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.found.is_empty() && self.missed().is_empty()
+        self.found.is_empty() && self.missed().is_empty() && self.unseen().is_empty()
     }
 
-    /// The names of the rules that were looked at.
-    fn rules(&self) -> Vec<&'static str> {
-        let looked = |rule: &&Invariant| self.looked & (1 << **rule as u32) != 0;
-        Invariant::ALL.iter().filter(looked).map(|rule| rule.name()).collect()
+    /// The rules that were looked at, or the others.
+    fn rules(&self, looked: bool) -> Vec<Invariant> {
+        let of = |rule: &&Invariant| (self.looked & (1 << **rule as u32) != 0) == looked;
+        Invariant::ALL.iter().filter(of).copied().collect()
     }
 
     /// The same as one JSON value.
@@ -107,7 +118,8 @@ impl Summary {
             "generations": self.generations,
             "violations": violations,
             "missed": missed,
-            "rules": self.rules(),
+            "rules": self.rules(true),
+            "unseen": self.unseen(),
             "marks": marks,
         })
     }
@@ -121,16 +133,20 @@ impl fmt::Display for Summary {
         for (mark, floor) in self.missed() {
             writeln!(f, "reached too rarely, {} times and not {floor}: {}", self.marks.count(mark), mark.name())?;
         }
+        for rule in self.unseen() {
+            writeln!(f, "{rule} never had anything to look at: this says nothing about it")?;
+        }
         for Found { seed, broken, trace } in &self.found {
-            let config = super::Config::drawn(*seed).line();
+            let config = Config { planted: self.planted, ..Config::drawn(*seed) }.line();
+            let planted = self.planted.map_or_else(String::new, |planted| format!(" --plant {}", planted.name()));
             writeln!(f, "\nseed {seed} breaks {}: {}", broken.invariant, broken.what)?;
             writeln!(f, "  configuration: {config}")?;
-            writeln!(f, "  again: evergate-sim swarm --seed {seed} --runs 1")?;
+            writeln!(f, "  again: evergate-sim swarm --seed {seed} --runs 1{planted}")?;
             if let Some(trace) = trace {
                 writeln!(f, "  made smaller: evergate-sim replay {}", trace.display())?;
             }
         }
-        let rules = self.rules();
+        let rules: Vec<&str> = self.rules(true).into_iter().map(Invariant::name).collect();
         let what = if self.is_clean() { "nothing broken" } else { "BROKEN" };
         write!(
             f,
@@ -143,5 +159,22 @@ impl fmt::Display for Summary {
             Invariant::ALL.len(),
             rules.join(" "),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_a_large_swarm_never_looked_at_is_a_failure_as_a_mark_is_that_it_never_reached() {
+        let all = (1 << Invariant::ALL.len()) - 1;
+        let of = |runs| Options { seed: 1, runs, threads: 1, planted: None, out: PathBuf::new() };
+        let looked = |runs, looked| Summary { looked, ..Summary::new(&of(runs)) };
+        assert_eq!(looked(ENFORCED_FROM, all & !(1 << Invariant::Lock as u32)).unseen(), [Invariant::Lock]);
+        assert_eq!(looked(ENFORCED_FROM, all).unseen(), []);
+        assert_eq!(looked(ENFORCED_FROM - 1, 0).unseen(), [], "too few runs to say so");
+        let blind = looked(ENFORCED_FROM, 0);
+        assert!(!blind.is_clean() && blind.to_string().contains("LOCK never had anything to look at"), "{blind}");
     }
 }

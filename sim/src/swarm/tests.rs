@@ -1,11 +1,12 @@
 //! The swarm finds what is planted, makes it small, replays it, and does the same each time.
 
 use super::*;
-use crate::story::Kind;
-use crate::trace::{Trace, TraceError};
+use crate::replay::{Ending, replay};
+use crate::story::{Kind, PANIC};
+use crate::trace::Trace;
 
 fn options(runs: u64, threads: usize) -> Options {
-    Options { seed: 1, runs, threads, out: std::env::temp_dir() }
+    Options { seed: 1, runs, threads, planted: None, out: std::env::temp_dir() }
 }
 
 #[test]
@@ -55,17 +56,38 @@ fn an_ack_before_the_sync_is_found_and_made_small_and_replayed() {
     assert_eq!((small.plan().len(), small.config.faults.len()), (1, 0), "one message and no fault are enough");
 
     let mut text = Vec::new();
-    small.trace().write(&mut text).unwrap();
+    small.trace(None).write(&mut text).unwrap();
     let trace = Trace::read(std::str::from_utf8(&text).unwrap()).unwrap();
-    let story = replay(&trace).unwrap();
+    let replayed = replay(&trace).unwrap();
+    assert_eq!(
+        replayed.sentence,
+        format!("it happens again: ACK is broken at step {}, as the trace says", trace.steps.len())
+    );
+    let story = replayed.story;
     assert_eq!(story.broken.as_ref().map(|broken| broken.invariant.as_str()), Some("ACK"));
     assert!(story.moments.iter().any(|moment| moment.kind == Kind::Input && moment.what == "message 1"), "{story:#?}");
 
     let mut other = trace.clone();
     other.steps[2] = serde_json::json!("something else");
-    assert!(matches!(replay(&other), Err(TraceError::Step { step: 3, .. })));
-    let cut = Trace { steps: trace.steps[1..].to_vec(), ..trace };
-    assert!(matches!(replay(&cut), Err(TraceError::Step { step: 1, .. })));
+    assert!(replay(&other).unwrap().sentence.contains("; the first difference is step 3: "));
+    let cut = Trace { steps: trace.steps[1..].to_vec(), ..trace.clone() };
+    assert!(replay(&cut).unwrap().sentence.contains("; the first difference is step 1: "));
+    let mended = serde_json::json!(Case { config: Config { planted: None, ..small.config }, ..small });
+    let gone = replay(&Trace { config: mended, ..trace }).unwrap();
+    assert_eq!(gone.ending, Ending::Gone);
+    assert!(gone.sentence.starts_with("it does not happen again: the trace names ACK at step "), "{}", gone.sentence);
+}
+
+#[test]
+fn a_panic_is_found_and_made_small_and_replayed_with_all_that_led_to_it() {
+    let (case, broken) = finds(Planted::ErrorUncaught).next().expect("it is found soon");
+    assert_eq!(broken.invariant, PANIC);
+    let small = case.shrunk(&broken);
+    assert!(small.plan().len() <= 3, "{:?}", small.plan());
+    let replayed = replay(&small.trace(None)).unwrap();
+    assert_eq!(replayed.ending, Ending::Same, "{}", replayed.sentence);
+    let last = replayed.story.moments.last().expect("something led to it");
+    assert!(last.kind == Kind::Fault && last.what.starts_with("panics: request "), "{last:?}");
 }
 
 #[test]

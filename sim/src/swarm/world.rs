@@ -277,6 +277,9 @@ impl World<'_> {
 
     fn sleeps(&mut self, ms: u64) {
         self.skipped += ms;
+        if let Some(telling) = &mut self.telling {
+            telling.ahead_ms = self.skipped;
+        }
         if self.gateway.as_ref().is_some_and(|gateway| gateway.phase() == Phase::Serving) {
             self.marks.hit(Mark::Slept);
         }

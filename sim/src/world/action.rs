@@ -57,6 +57,11 @@ pub enum Action {
         /// Its turn.
         turn: TurnId,
     },
+    /// An agent shows that it gets on.
+    AgentGetsOn {
+        /// Its turn.
+        turn: TurnId,
+    },
     /// Nothing of an earlier generation's turn is alive any more.
     Reclaimed {
         /// Which.
@@ -153,8 +158,24 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether it is the death of the process.
+    #[must_use]
+    pub const fn is_a_death(&self) -> bool {
+        matches!(self, Self::Kill | Self::Rescue | Self::DiesUnheard { .. })
+    }
+
+    /// The fewest visible effects after which a death in it is one of its own. To die before the first effect is to die
+    /// before the input, but for a commit, which has happened.
+    #[must_use]
+    pub const fn first_death(&self) -> u8 {
+        if matches!(self, Self::Commit) { 0 } else { 1 }
+    }
+}
+
 /// An action, and whether the process dies on the way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Step {
     /// What happens.
     pub action: Action,

@@ -126,6 +126,9 @@ impl<S: Subject> World<S> {
             if manner(Manner::Questions) && agent.may_ask() {
                 actions.push(Action::AgentQuestions { turn: *turn });
             }
+            if self.left.progress > 0 && !agent.killed && !agent.waits() {
+                actions.push(Action::AgentGetsOn { turn: *turn });
+            }
             if agent.interrupted || agent.killed || agent.waits() || self.left.requests == 0 {
                 continue;
             }
@@ -225,22 +228,29 @@ impl<S: Subject> World<S> {
     }
 
     /// All steps from here, each with the world that it leads to and what was seen on the way.
-    pub fn steps(&self, desk: &mut Desk<'_, S>, mut found: impl FnMut(&mut Desk<'_, S>, Step, Self, Checks)) {
+    pub fn steps(&self, desk: &mut Desk<'_, S>, found: impl FnMut(&mut Desk<'_, S>, Step, Self, Checks)) {
+        self.announced_steps(desk, |_| (), found);
+    }
+
+    /// The same, with each step told of before it is taken: a panic may let nothing come after.
+    pub fn announced_steps(
+        &self,
+        desk: &mut Desk<'_, S>,
+        mut announced: impl FnMut(&Step),
+        mut found: impl FnMut(&mut Desk<'_, S>, Step, Self, Checks),
+    ) {
         let mut actions = Vec::new();
         self.actions(desk.memory, &mut actions);
         for action in actions {
-            let commits: &[Fate] = if self.flying == Memory::<S>::NOTHING || action == Action::Commit {
-                &[Fate::Lost]
-            } else {
-                &[Fate::Lost, Fate::Kept]
-            };
+            let commits = self.fates(&action);
             let mut try_step = |step: Step| {
+                announced(&step);
                 let (mut world, mut checks) = (*self, Checks::default());
                 let visible = world.take(desk, &step, &mut checks, &mut ());
                 found(desk, step, world, checks);
                 visible
             };
-            if matches!(action, Action::Kill | Action::Rescue | Action::DiesUnheard { .. }) {
+            if action.is_a_death() {
                 for commit in commits {
                     try_step(Step { action: action.clone(), dies_after: None, commit: *commit });
                 }
@@ -250,14 +260,44 @@ impl<S: Subject> World<S> {
             if self.left.kills == 0 {
                 continue;
             }
-            // To die before the first effect is to die before the input, but for a commit, which has happened.
-            let first = u8::from(action != Action::Commit);
-            for dies_after in (first..visible).map(Some) {
+            for dies_after in (action.first_death()..visible).map(Some) {
                 for commit in commits {
                     try_step(Step { action: action.clone(), dies_after, commit: *commit });
                 }
             }
         }
+    }
+
+    /// What may become of the commit that is under way when the process dies in this.
+    fn fates(&self, action: &Action) -> &'static [Fate] {
+        if self.flying == Memory::<S>::NOTHING || *action == Action::Commit {
+            &[Fate::Lost]
+        } else {
+            &[Fate::Lost, Fate::Kept]
+        }
+    }
+
+    /// Whether this is one of the steps from here; if not, why.
+    pub fn allows(&self, desk: &mut Desk<'_, S>, step: &Step) -> Result<(), String> {
+        let Step { action, dies_after, commit } = step;
+        let mut actions = Vec::new();
+        self.actions(desk.memory, &mut actions);
+        if !actions.contains(action) {
+            return Err(format!("{action:?} is not possible there"));
+        }
+        let dies = action.is_a_death() || dies_after.is_some();
+        if *commit != Fate::Lost && !(dies && self.fates(action).contains(commit)) {
+            return Err(format!("with {action:?} no commit is under way there that could be {commit:?}"));
+        }
+        let Some(effects) = dies_after else { return Ok(()) };
+        if action.is_a_death() || self.left.kills == 0 {
+            return Err(format!("nothing can be killed there after {effects} effects of {action:?}"));
+        }
+        let visible = { *self }.take(desk, &Step::plain(action.clone()), &mut Checks::default(), &mut ());
+        if (action.first_death()..visible).contains(effects) {
+            return Ok(());
+        }
+        Err(format!("{action:?} has {visible} effects there that somebody can see, and so no death after {effects}"))
     }
 
     /// Whether everything has come to rest, and if so, whether all that was promised was kept.

@@ -21,17 +21,27 @@ const LONGEST_MEMORY_MS: u64 = 60_000;
 
 /// For each kind, the ids that are in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ids([u128; KINDS]);
+pub struct Ids {
+    of: [u128; KINDS],
+    /// The kinds of which any is, as bits.
+    kinds: u8,
+}
+
+const _: () = assert!(KINDS <= u8::BITS as usize, "each kind has its bit");
 
 impl Ids {
+    /// None.
+    pub const NONE: Self = Self { of: [0; KINDS], kinds: 0 };
+
     fn add(&mut self, kind: usize, id: u64) {
         assert!(id < u64::from(u128::BITS), "worlds count from 1, and the bounds of a scope end long before {id}");
-        self.0[kind] |= 1 << id;
+        self.of[kind] |= 1 << id;
+        self.kinds |= 1 << kind;
     }
 
     /// What stands for an id of these.
     fn short(&self, kind: usize, id: u32) -> u8 {
-        let ids = self.0[kind];
+        let ids = self.of[kind];
         let short = if kind == GENERATION {
             ids.checked_ilog2().unwrap_or_default() - id
         } else {
@@ -42,17 +52,16 @@ impl Ids {
 
     /// How the ids of several parts lie between each other. Of two lists of parts that are alike one by one, the bytes are
     /// the same if and only if the lists are alike as a whole.
-    pub fn between(parts: &[Self], bytes: &mut Vec<u8>) {
-        for kind in 0..KINDS {
-            let (mut all, mut users) = (0, 0);
-            for part in parts {
-                all |= part.0[kind];
-                users += u32::from(part.0[kind] != 0);
-            }
-            if users < 2 {
-                continue;
-            }
-            for ids in parts.iter().map(|part| part.0[kind]).filter(|ids| *ids != 0) {
+    pub fn between(parts: &[&Self], bytes: &mut Vec<u8>) {
+        let (mut used, mut shared) = (0, 0);
+        for part in parts {
+            shared |= used & part.kinds;
+            used |= part.kinds;
+        }
+        for kind in (0..KINDS).filter(|kind| shared & (1 << kind) != 0) {
+            let users = || parts.iter().filter(|part| part.kinds & (1 << kind) != 0).map(|part| part.of[kind]);
+            let all = users().fold(0, |all, ids| all | ids);
+            for ids in users() {
                 if kind == GENERATION {
                     bytes.push((ids.leading_zeros() - all.leading_zeros()) as u8);
                 } else {
@@ -208,7 +217,7 @@ mod tests {
             all.extend_from_slice(encoded.bytes);
             ids.push(encoded.ids);
         }
-        Ids::between(&ids, &mut all);
+        Ids::between(&ids.iter().collect::<Vec<_>>(), &mut all);
         all
     }
 
@@ -233,7 +242,7 @@ mod tests {
         let ids = |generation: u64| Encoder::default().encode(BEGINNING, &GenerationId(generation)).ids;
         let between = |a: u64, b: u64| {
             let mut bytes = Vec::new();
-            Ids::between(&[ids(a), Ids::default(), ids(b)], &mut bytes);
+            Ids::between(&[&ids(a), &Ids::NONE, &ids(b)], &mut bytes);
             bytes
         };
         assert_eq!(between(1, 3), between(5, 7));

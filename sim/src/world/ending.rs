@@ -4,7 +4,7 @@ use super::action::Fate;
 use super::judgement::Sight;
 use super::memory::Memory;
 use super::perform::{Observer, Taking};
-use super::{Offer, Process, World};
+use super::{Offer, Process, Setting, World};
 use crate::subject::Subject;
 use evergate_core::gateway::Phase;
 use evergate_core::id::MessageId;
@@ -58,7 +58,8 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         match verdict {
             Verdict::Exit(status) => self.gone(world, Death::Exited(status), Some(verdict)),
             Verdict::ReExec => {
-                let stays = world.stop_job;
+                // Where no exit is surely followed by a start, the successor is told of the stop as it begins.
+                let stays = world.stop_job && self.memory.setting.contract.leave != Verdict::ReExec;
                 self.checks
                     .holds(Invariant::Intent, !stays, || "it replaces itself while its supervisor stops it".to_owned());
                 self.operators_lose_it(world, false);
@@ -72,11 +73,14 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     }
 
     fn gone(&mut self, world: &mut World<S>, death: Death, verdict: Option<Verdict>) {
-        let contract = self.memory.setting.contract;
-        let limited = contract.supervisor == Supervisor::Systemd;
+        let Setting { contract, policy, .. } = &self.memory.setting;
+        let (revives, limited) = match policy {
+            Some(policy) => (policy.revives(death), policy.limited),
+            None => (contract.revives(death), contract.supervisor == Supervisor::Systemd),
+        };
         let next = if world.stop_job {
             Process::Down
-        } else if !contract.revives(death) {
+        } else if !revives {
             if death == Death::Exited(STOP) { Process::Down } else { Process::Forlorn }
         } else if limited && world.left.starts == 0 {
             Process::Forlorn
@@ -86,6 +90,16 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             let knows = matches!(contract.supervisor, Supervisor::Evergate | Supervisor::Systemd);
             Process::Due(if knows && !planned { Start::Revived } else { Start::Wanted })
         };
+        if policy.is_some() && !world.stop_job && matches!(death, Death::Exited(_)) {
+            let (told, done) = (contract.revives(death), matches!(next, Process::Due(_)));
+            self.checks.holds(Invariant::Exit, told == done, || {
+                format!(
+                    "{death:?} of a gateway that counts on {}, and its unit makes that {}",
+                    starts(told),
+                    starts(done)
+                )
+            });
+        }
         self.operators_lose_it(world, true);
         self.forget(world, next);
     }
@@ -123,4 +137,8 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             },
         );
     }
+}
+
+const fn starts(again: bool) -> &'static str {
+    if again { "a start" } else { "no start" }
 }

@@ -194,18 +194,18 @@ impl<S: Subject> Memory<S> {
     }
 
     /// What a part contributes to the key of a world.
-    fn contribution<T: Hash>(
+    fn contribution<'a, T: Hash>(
         &self,
-        store: &Store<T>,
-        encoder: &mut Encoder,
+        store: &'a Store<T>,
+        (encoder, cache): (&mut Encoder, &mut Cache),
         now: Instant,
         part: Part<T>,
-    ) -> (u32, Ids) {
+    ) -> (u32, &'a Ids) {
         let kept = store.get(part);
         let shape = kept.shape.unwrap_or_else(|| {
             let hash = hash_of(&(part, now));
             let same = |timed: &Timed<T>| timed.part == part && timed.now == now;
-            let number = store.timed.find(hash, same).unwrap_or_else(|| {
+            let number = store.timed.recall(cache, hash, same).unwrap_or_else(|| {
                 let shape = self.shape(encoder.encode(now, &kept.value).bytes);
                 store
                     .timed
@@ -213,7 +213,7 @@ impl<S: Subject> Memory<S> {
             });
             store.timed.get(number).shape
         });
-        (shape, kept.ids)
+        (shape, &kept.ids)
     }
 }
 
@@ -226,6 +226,8 @@ pub struct Desk<'m, S: Subject> {
     pub(super) judgements: Cache,
     applied: Cache,
     gathered: Cache,
+    /// Shapes of parts at a time, of each kind of parts.
+    timed: [Cache; 6],
 }
 
 impl<'m, S: Subject> Desk<'m, S> {
@@ -240,6 +242,7 @@ impl<'m, S: Subject> Desk<'m, S> {
             judgements: Cache::default(),
             applied: Cache::default(),
             gathered: Cache::default(),
+            timed: Default::default(),
         }
     }
 
@@ -251,7 +254,7 @@ impl<'m, S: Subject> Desk<'m, S> {
 
     /// The bytes of a world: the same if and only if two worlds differ in nothing that matters.
     pub fn key(&mut self, world: &World<S>) -> &[u8] {
-        let Self { memory, encoder, key, .. } = self;
+        let Self { memory, encoder, key, timed, .. } = self;
         // All fields by their names, so that none can be forgotten.
         let World { now, process, phase, opening, supervisor_asked, candidate_checked, stop_job, guard, .. } = *world;
         let World { signal_waits, .. } = *world;
@@ -263,24 +266,26 @@ impl<'m, S: Subject> Desk<'m, S> {
             (guard, last_message, last_request, left),
         );
         let encoded = encoder.encode(now, &rest);
-        let mut ids = [encoded.ids; 8];
+        let rest = encoded.ids;
         key.clear();
         key.extend_from_slice(encoded.bytes);
+        let [subjects, witnesses, journals, commits, words, hold] = timed;
         let parts = [
-            subject
-                .map_or((u32::MAX, Ids::default()), |part| memory.contribution(&memory.subjects, encoder, now, part)),
-            memory.contribution(&memory.witnesses, encoder, now, witness),
-            memory.contribution(&memory.journals, encoder, now, durable),
-            memory.contribution(&memory.commits, encoder, now, flying),
-            memory.contribution(&memory.commits, encoder, now, gathering),
-            memory.contribution(&memory.said, encoder, now, said),
-            memory.contribution(&memory.hands, encoder, now, hands),
+            subject.map_or((u32::MAX, &Ids::NONE), |part| {
+                memory.contribution(&memory.subjects, (&mut *encoder, subjects), now, part)
+            }),
+            memory.contribution(&memory.witnesses, (&mut *encoder, witnesses), now, witness),
+            memory.contribution(&memory.journals, (&mut *encoder, journals), now, durable),
+            memory.contribution(&memory.commits, (&mut *encoder, &mut *commits), now, flying),
+            memory.contribution(&memory.commits, (&mut *encoder, commits), now, gathering),
+            memory.contribution(&memory.said, (&mut *encoder, words), now, said),
+            memory.contribution(&memory.hands, (&mut *encoder, hold), now, hands),
         ];
-        for ((shape, of), ids) in parts.into_iter().zip(&mut ids[1..]) {
+        for (shape, _) in &parts {
             key.extend_from_slice(&shape.to_le_bytes());
-            *ids = of;
         }
-        Ids::between(&ids, key);
+        let [a, b, c, d, e, f, g] = parts.map(|(_, ids)| ids);
+        Ids::between(&[&rest, a, b, c, d, e, f, g], key);
         key
     }
 

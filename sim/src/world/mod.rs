@@ -12,6 +12,7 @@ mod operator;
 mod parts;
 pub mod perform;
 mod reaction;
+pub mod supervision;
 
 pub use operator::Climber;
 
@@ -32,6 +33,7 @@ use operator::Operator;
 use parts::Part;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use supervision::Policy;
 
 /// How often each of these may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -62,6 +64,9 @@ pub struct Budget {
     /// Strangers who get the number of a dead process.
     #[serde(default)]
     pub strangers: u8,
+    /// Times that an agent shows that it gets on.
+    #[serde(default)]
+    pub progress: u8,
     /// Starts by the supervisor before its start limit is reached; counted only where it has one.
     pub starts: u8,
 }
@@ -81,6 +86,7 @@ impl Budget {
         freezes: 0,
         ladders: 0,
         strangers: 0,
+        progress: 0,
         starts: u8::MAX,
     };
 }
@@ -148,8 +154,10 @@ pub struct Setting<S: Subject> {
     pub subject: S::Setting,
     /// Its limits.
     pub limits: Limits,
-    /// Its supervisor.
+    /// The terms of its supervisor, as it is told them.
     pub contract: Contract,
+    /// What the supervisor does after an end, where that is more than those terms say.
+    pub policy: Option<Policy>,
     /// What may happen at all.
     pub manners: Vec<Manner>,
     /// How often.

@@ -170,6 +170,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
                 self.change_agent(world, turn, |agent| agent.question = Asks::Waits);
                 self.tell(world, Input::Question { turn, key: QuestionKey::default() });
             }
+            Action::AgentGetsOn { turn } => {
+                world.left.progress -= 1;
+                self.tell(world, Input::TurnProgressed { turn });
+            }
             Action::Reclaimed { turn } => {
                 self.change_hands(world, |hands| {
                     hands.reclaims.remove(&turn);
@@ -259,6 +263,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         self.try_refused_again(world);
         let reaction = self.desk.react(world.now, Before::Disk(world.durable, start));
         self.perform(world, reaction);
+        // It was meant for the process whose place this one has taken, and is passed on by whoever asks the supervisor at a start.
+        if world.stop_job && world.process == Process::Up {
+            self.pass_on(world, Signal::Terminate);
+        }
     }
 
     /// What is being written is on disk.
@@ -309,6 +317,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
 
     fn signal(&mut self, world: &mut World<S>, signal: Signal) {
         world.left.requests -= 1;
+        self.pass_on(world, signal);
+    }
+
+    fn pass_on(&mut self, world: &mut World<S>, signal: Signal) {
         let request = Self::new_request(world);
         self.tell(world, Input::Signal { request, signal });
     }

@@ -79,7 +79,7 @@ pub fn order(shared: &Shared, path: &str, body: &Value) -> (Value, Then) {
 
 impl World {
     /// Somebody says something: `{"chat", "from"?, "text"?, "thread"?, "reply_to"?, "edited"?, "file"?: {"kind", "name",
-    /// "size" | "content", "mime_type"?}}`.
+    /// "size" | "content", "announced"?: size, "mime_type"?}}`.
     fn said(&mut self, body: &Value) -> Value {
         let chat = body["chat"].as_i64().unwrap_or(0);
         let from = body["from"].as_i64().unwrap_or(chat);
@@ -121,7 +121,8 @@ impl World {
         let name = file["name"].as_str().unwrap_or("file.bin");
         let file_id = format!("{kind}-{id}");
         let mut described = json!({
-            "file_id": file_id, "file_unique_id": format!("u{file_id}"), "file_size": bytes.len(),
+            "file_id": file_id, "file_unique_id": format!("u{file_id}"),
+            "file_size": file["announced"].as_u64().unwrap_or(bytes.len() as u64),
         });
         match kind {
             "photo" => {

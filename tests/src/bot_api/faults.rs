@@ -20,6 +20,8 @@ pub enum Kind {
     Refuse,
     /// It is done and answered, this many milliseconds later.
     Stall(u64),
+    /// It is taken and never answered; the connection stays.
+    Mute,
 }
 
 /// One fault in waiting.
@@ -47,6 +49,7 @@ impl Faults {
             "garble" => Kind::Garble,
             "broken" => Kind::Broken,
             "refuse" => Kind::Refuse,
+            "mute" => Kind::Mute,
             "stall" => Kind::Stall(order["ms"].as_u64().unwrap_or(1000)),
             unknown => return Err(format!("there is no fault {unknown:?}")),
         };
@@ -93,7 +96,7 @@ impl Kind {
             Self::CutBefore => Some(Answer::Cut),
             Self::Broken => Some(Answer::refused(500, "Internal Server Error")),
             Self::Refuse => Some(Answer::bad_request("PHOTO_INVALID_DIMENSIONS")),
-            Self::LoseAnswer | Self::Garble | Self::Stall(_) => None,
+            Self::LoseAnswer | Self::Garble | Self::Stall(_) | Self::Mute => None,
         }
     }
 

@@ -148,6 +148,10 @@ async fn dispatch(shared: &Shared, path: &str, query: &str, content_type: &str, 
     let params = Params::read(query, content_type, body);
     let (name, chat) = (method.to_lowercase(), params.number("chat_id"));
     let fault = shared.lock().faults.strike(&name, chat);
+    if fault == Some(Kind::Mute) {
+        shared.lock().note(method, chat, 0);
+        return std::future::pending().await;
+    }
     let answer = match fault.and_then(Kind::instead) {
         Some(answer) => answer,
         None => {

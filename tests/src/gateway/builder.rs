@@ -41,8 +41,12 @@ pub(super) enum Flight {
 
 impl Builder {
     pub(super) fn empty() -> Self {
+        Self::in_room(TempDir::with_prefix("evergate-").expect("a temporary folder can be made"))
+    }
+
+    pub(super) fn in_room(room: TempDir) -> Self {
         Self {
-            room: TempDir::with_prefix("evergate-").expect("a temporary folder can be made"),
+            room,
             config: String::new(),
             keeper: Keeper::Nobody,
             environment: Vec::new(),

@@ -9,7 +9,6 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use evergate_tests::events::EventStream;
 use evergate_tests::gateway::{Builder, Gateway};
 use evergate_tests::oracle::Words;
 use evergate_tests::{PATIENCE, eventually, process, skipped};
@@ -58,20 +57,6 @@ fn reply(gateway: &Gateway, session: &str, text: &str) -> String {
     gateway.await_reply(session, message, PATIENCE).text().to_owned()
 }
 
-/// Waits until the running turn of a session has said this, as far as a client hears that.
-fn await_said(gateway: &Gateway, session: &str, text: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    let mut said = String::new();
-    let mut stream = EventStream::open(gateway.address(), &gateway.token(), session, None).expect("the gateway serves");
-    while !said.contains(text) {
-        let event =
-            stream.next(deadline).expect("the gateway lives").unwrap_or_else(|| panic!("it says only {said:?}"));
-        if event.is("delta") {
-            said.push_str(event.text());
-        }
-    }
-}
-
 #[test]
 fn a_conversation_goes_on_over_a_restart_and_the_agent_ends_with_its_generation() {
     let Some(builder) = own("a_conversation_goes_on_over_a_restart", &["loads"], "") else { return };
@@ -93,7 +78,7 @@ fn after_kill_9_in_mid_turn_the_agent_goes_on_with_one_answer_and_is_not_asked_t
     let gateway = builder.start();
     assert_eq!(reply(&gateway, "main", "hello"), "heard 1: hello");
     let message = gateway.send("main", "wait", "cut");
-    await_said(&gateway, "main", "waiting");
+    gateway.await_said("main", "waiting");
     gateway.restart_process();
     let reply = gateway.await_reply("main", message, PATIENCE);
     let asked = "[Your answer to this was cut off by a restart of the chat.";
@@ -141,6 +126,76 @@ fn an_agent_that_crashes_fails_its_turn_only() {
     assert!(log.last().is_some_and(|notice| notice.text().contains("exit status 7")), "{log:#?}");
     assert_eq!(reply(&gateway, "main", "and now"), "heard 2: and now");
     gateway.assert_answered_once(&[crash], Words::Any);
+}
+
+/// What its chat is told when an agent misbehaves in this way; the next answer is that of an agent in good order.
+fn misbehaves(test: &str, manners: &[&str], keys: &str, prompt: &str, telling: &str) {
+    let Some(builder) = own(test, manners, keys) else { return };
+    let gateway = builder.start();
+    let bad = gateway.send("main", prompt, prompt);
+    let log = gateway.events("main", None, "a notice", |events| events.last().is_some_and(|event| event.is("notice")));
+    assert!(log.last().is_some_and(|notice| notice.text().contains(telling)), "{log:#?}");
+    if manners.is_empty() {
+        assert!(reply(&gateway, "other", "and now").ends_with("and now"));
+    }
+    assert_eq!(gateway.status()["phase"], "serving");
+    gateway.assert_answered_once(&[bad], Words::Any);
+}
+
+#[test]
+fn an_agent_that_speaks_garbage_fails_its_turn_and_another_is_started() {
+    misbehaves("an_agent_that_speaks_garbage", &[], "", "garbage", "something else than the Agent Client Protocol");
+}
+
+#[test]
+fn an_agent_that_floods_fails_its_turn_only() {
+    misbehaves("an_agent_that_floods", &[], "max_reply_bytes = 10000", "flood", "raise agent.acp.max_reply_bytes");
+}
+
+#[test]
+fn an_agent_that_never_introduces_itself_fails_its_turn_and_the_gateway_serves() {
+    misbehaves(
+        "an_agent_that_never_introduces_itself",
+        &["mute"],
+        "start = \"1s\"",
+        "hello",
+        "has not answered `initialize`",
+    );
+}
+
+#[test]
+fn a_stop_in_the_chat_cancels_the_turn_and_the_agent_goes_on_for_the_others() {
+    let Some(builder) = own("a_stop_in_the_chat_cancels_the_turn", &["loads"], "") else { return };
+    let gateway = builder.start();
+    let other = gateway.send("other", "wait", "other");
+    gateway.await_said("other", "waiting");
+    let message = gateway.send("main", "wait", "main");
+    gateway.await_said("main", "waiting");
+    gateway.send("main", "/stop", "stop");
+    assert_eq!(gateway.await_reply("main", message, PATIENCE).text(), "waiting", "what it had said is kept");
+    let log = std::fs::read_to_string(gateway.room().join("agent/log")).expect("it keeps one");
+    assert_eq!(log.lines().filter(|line| line.starts_with("cancel ")).count(), 1, "{log}");
+    assert_eq!(reply(&gateway, "main", "and now"), "heard 2: and now");
+    gateway.await_running("other");
+    gateway.send("other", "/stop", "stop-other");
+    assert_eq!(gateway.await_reply("other", other, PATIENCE).text(), "waiting");
+    assert_eq!(starts(&gateway).len(), 1, "one process serves all, and none of this ends it");
+    gateway.assert_answered_once(&[], Words::Any);
+}
+
+#[test]
+fn a_message_that_interrupts_cancels_the_turn_and_is_prompted_next() {
+    let Some(builder) = own("a_message_that_interrupts", &["loads"], "[sessions]\nbusy = \"interrupt\"") else {
+        return;
+    };
+    let gateway = builder.start();
+    let first = gateway.send("main", "wait", "first");
+    gateway.await_said("main", "waiting");
+    let second = gateway.send("main", "and now", "second");
+    assert_eq!(gateway.await_reply("main", first, PATIENCE).text(), "waiting");
+    assert_eq!(gateway.await_reply("main", second, PATIENCE).text(), "heard 2: and now");
+    assert_eq!(prompts(&gateway), ["wait", "and now"]);
+    gateway.assert_answered_once(&[], Words::Any);
 }
 
 /// An agent that asks for a restart from inside its turn would wait for itself if it waited.
@@ -195,7 +250,7 @@ fn the_example_agent_of_the_sdk_answers_asks_and_is_cut_and_resumed() {
     // Cut in the middle of its four seconds; the agent cannot load sessions and begins afresh.
     let message = gateway.send("main", "again", "again");
     gateway.await_running("main");
-    await_said(&gateway, "main", "current situation");
+    gateway.await_said("main", "current situation");
     let before = gateway.generation();
     gateway.ask("restart", &serde_json::json!({"mode": "graceful"}));
     gateway.await_generation(before + 1);
@@ -233,7 +288,7 @@ fn hermes_is_cut(test: &str, cut: impl FnOnce(&Gateway)) {
     let whole: Vec<String> = (0..30).map(|word| format!("w{word}")).collect();
     assert_eq!(reply(&gateway, "main", "hello there").trim_end(), whole.join(" "));
     let message = gateway.send("main", "tell me more", "cut");
-    await_said(&gateway, "main", "w5");
+    gateway.await_said("main", "w5");
     cut(&gateway);
     let reply = gateway.await_reply("main", message, PATIENCE).text().to_owned();
     eprintln!("{test}: the chat has seen {reply:?}");

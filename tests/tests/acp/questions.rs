@@ -1,6 +1,6 @@
 //! An agent that asks before it does something, and a chat that answers: at once, after a restart, after `kill -9`, or never.
 
-use super::{await_said, own, starts};
+use super::{own, starts};
 use evergate_tests::PATIENCE;
 use evergate_tests::events::Event;
 use evergate_tests::gateway::{Builder, Gateway};
@@ -26,6 +26,16 @@ fn await_question(gateway: &Gateway) -> u64 {
     );
     assert_eq!(asked.text(), expected);
     question
+}
+
+/// Since when somebody's word is waited for, which every status says.
+fn waits_since(gateway: &Gateway, question: u64) -> u64 {
+    let asks = gateway.status()["turns"][0]["asks"].clone();
+    assert_eq!((asks.as_array().map(Vec::len), asks[0]["question"].as_u64()), (Some(1), Some(question)), "{asks}");
+    let shown = String::from_utf8_lossy(&gateway.cli(&["status"]).stdout).into_owned();
+    let (who, how) = ("waits for somebody's word since 20", format!("/allow {question} or /deny {question} there"));
+    assert!(shown.contains(who) && shown.contains(&how), "{shown}");
+    asks[0]["since_ms"].as_u64().expect("it is on disk")
 }
 
 /// What the chat was asked, and what became of it, in order.
@@ -74,13 +84,16 @@ fn a_restart_does_not_wait_for_a_person_and_the_question_is_answered_afterwards(
     let Some(builder) = asking("a_restart_does_not_wait", "[drain]\nbudget = \"10m\"") else { return };
     let gateway = builder.supervised(true).start();
     let message = gateway.send("main", "ask", "ask");
-    await_question(&gateway);
+    let question = await_question(&gateway);
+    let since = waits_since(&gateway, question);
     let before = gateway.generation();
     gateway.ask("restart", &serde_json::json!({"mode": "graceful"}));
     gateway.await_generation(before + 1);
     gateway.await_running("main");
+    assert_eq!(waits_since(&gateway, question), since, "a person who is asked over a restart is asked once");
     gateway.send("main", "/allow", "answer");
     assert_eq!(gateway.await_reply("main", message, PATIENCE).text(), "allow_once");
+    assert_eq!(gateway.status()["turns"], serde_json::json!([]));
     assert_eq!(
         (story(&gateway), outcomes(&gateway)),
         (vec!["asked".into(), "allowed".into()], vec!["cancelled".into(), "allow_once".into()])
@@ -95,6 +108,17 @@ fn kill_9_while_a_question_is_open_asks_nobody_twice() {
     let gateway = builder.start();
     let message = gateway.send("main", "ask", "ask");
     let question = await_question(&gateway);
+    let list = gateway.client().get("/v1/sessions/main").expect("the gateway serves").json();
+    assert_eq!(list["state"], "asking", "{list}");
+    gateway.send("other", "/status", "status");
+    let told =
+        gateway.events("other", None, "the status", |events| events.last().is_some_and(|event| event.is("notice")));
+    let expected = format!("s: answer there with /allow {question} or /deny {question}.");
+    let told = told.last().map(|event| event.text().to_owned()).unwrap_or_default();
+    assert!(
+        told.contains("In main an agent has waited for somebody's word for ") && told.ends_with(&expected),
+        "{told}"
+    );
     gateway.restart_process();
     gateway.await_ready();
     // Whether or not the agent has asked again by then: the answer is kept for it.
@@ -114,7 +138,7 @@ fn what_was_allowed_before_kill_9_is_not_asked_again_after_it() {
     let message = gateway.send("main", "ask linger", "ask");
     await_question(&gateway);
     gateway.send("main", "/allow", "answer");
-    await_said(&gateway, "main", "allow_once");
+    gateway.await_said("main", "allow_once");
     gateway.restart_process();
     let reply = gateway.await_reply("main", message, PATIENCE);
     assert!(reply.text().ends_with("allow_once"), "{}", reply.text());

@@ -101,6 +101,12 @@ fn a_file_arrives_in_the_state_directory_and_a_pressed_button_speaks() {
     server.order("/message", &json!({"chat": guest, "text": "and this", "file": large}));
     let said = server.await_said(guest, "an answer", |said| said.len() == 2);
     assert!(said[1].text.contains("large.bin, was left out"), "{said:?}");
+    let liar = json!({"kind": "document", "name": "liar.bin", "size": 5000, "announced": 10});
+    server.order("/message", &json!({"chat": GUESTS[1], "text": "and that", "file": liar}));
+    let said_there = server.await_said(GUESTS[1], "an answer", |said| said.len() == 1);
+    assert!(said_there[0].text.contains("liar.bin, was left out"), "{said_there:?}");
+    let kept: Vec<_> = std::fs::read_dir(gateway.state_dir().join("files/telegram")).expect("it is there").collect();
+    assert_eq!(kept.len(), 1, "nothing is left of those that are too large: {kept:?}");
     server.order("/callback", &json!({"chat": guest, "message_id": said[0].message_id, "data": "yes please"}));
     let said = server.await_said(guest, "an answer", |said| said.len() == 3);
     assert_eq!(said[2].text, "You said: yes please");

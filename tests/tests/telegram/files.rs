@@ -1,6 +1,7 @@
 //! Files that an agent hands out: each a message behind the text, once, whatever goes wrong on the way.
 
 use super::{GUESTS, Said, bot_api, gateway_with_token};
+use evergate_tests::PATIENCE;
 use evergate_tests::bot_api::operator::{BotApi, TOKEN};
 use evergate_tests::gateway::Builder;
 use serde_json::json;
@@ -88,4 +89,35 @@ fn files_that_are_owed_at_a_death_are_sent_by_the_next_generation() {
     // That the text was there is known; that the file was not, nobody had the time to write down.
     let told = told(&said);
     assert!(told.len() == 2 && told[0] == "look" && told[1].starts_with("document c.txt words"), "{told:?}");
+}
+
+#[test]
+fn a_voice_message_and_a_document_are_files_that_outlive_a_kill_and_go_when_they_are_old() {
+    let server = bot_api();
+    let gateway = super::gateway(&server, super::QUICK).start();
+    let guest = GUESTS[0];
+    server.say(guest, "take 3s first");
+    let voice = json!({"kind": "voice", "content": "sounds"});
+    server.order("/message", &json!({"chat": guest, "file": voice}));
+    let list = json!({"kind": "document", "name": "list.csv", "mime_type": "text/csv", "content": "a,b"});
+    server.order("/message", &json!({"chat": guest, "text": "sort this", "file": list}));
+    gateway.wait_for("both to wait for their turns", PATIENCE, || {
+        gateway.try_status().filter(|status| status["queued"] == 2).map(drop)
+    });
+    gateway.restart_process();
+    let said = server.await_said(guest, "three answers", |said| said.len() == 3);
+    let file = |text: &str, kind: &str| {
+        let path = text.split("[file: ").nth(1).and_then(|rest| rest.split(&format!(" ({kind})]")).next());
+        std::path::PathBuf::from(path.unwrap_or_else(|| panic!("path and type are given to the agent: {text}")))
+    };
+    let files = [file(&said[1].text, "audio/ogg"), file(&said[2].text, "text/csv")];
+    let contents = files.each_ref().map(|path| std::fs::read_to_string(path).expect("it is there"));
+    assert_eq!(contents, ["sounds", "a,b"]);
+    assert!(said[2].text.starts_with("You said: sort this"), "{}", said[2].text);
+    gateway.await_rest(PATIENCE);
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(8 * 24 * 3600);
+    std::fs::File::options().write(true).open(&files[0]).and_then(|old| old.set_modified(then)).expect("it is ours");
+    gateway.restart_process();
+    gateway.wait_for("the old file to go", PATIENCE, || (!files[0].exists()).then_some(()));
+    assert!(files[1].exists(), "a young one stays");
 }

@@ -179,7 +179,7 @@ fn twenty_four_to_a_model(blow: Blow) {
     // A kill may come while a quick question is with the model and nothing of its answer is on disk.
     let figures = model.assert_asked_once(&asked, usize::from(matches!(blow, Blow::Kill)));
     println!(
-        "24 messages to a model over {blow:?}: longest silence of the poller {} ms; {figures}",
+        "24 messages to a model over {blow:?}, on Telegram: longest silence of the poller {} ms; {figures}",
         longest.as_millis()
     );
     drop(gateway);

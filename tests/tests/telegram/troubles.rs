@@ -11,6 +11,8 @@ fn a_wrong_token_is_told_once_and_the_rest_serves() {
     let server = bot_api();
     let gateway = gateway_with_token(&server, "4242:wrong", QUICK).start();
     await_health(&gateway, "parked", "token");
+    let shown = String::from_utf8_lossy(&gateway.cli(&["status"]).stdout).into_owned();
+    assert!(shown.contains("\nplatform     telegram parked since 20"), "{shown}");
     let answer = Person::new(&gateway, "main").say("hello", Instant::now() + Duration::from_secs(20));
     assert!(answer.is("reply"));
     let log = gateway.log();

@@ -3,7 +3,7 @@
 
 use crate::driver::handle::{Call, Handle, Unavailable};
 use crate::environment::BoxFuture;
-use crate::journal::{Event, JournalError, Rows};
+use crate::journal::{Event, Journal, JournalError, Rows};
 use evergate_core::id::{MessageId, SessionId};
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -62,13 +62,13 @@ pub struct Conversation {
 /// The memory.
 pub trait Memory: Send + Sync {
     /// What is known of a conversation.
-    fn recall(&self, conversation: &Conversation) -> Option<Remembered>;
+    fn recall(&self, conversation: &Conversation) -> BoxFuture<Option<Remembered>>;
     /// Has this known from now on; ends when that is safe, as far as it can be made so.
     fn keep(&self, conversation: &Conversation, known: Remembered) -> BoxFuture<()>;
     /// The last event of the conversation's session.
-    fn last_event(&self, conversation: &Conversation) -> u64;
+    fn last_event(&self, conversation: &Conversation) -> BoxFuture<u64>;
     /// What was said in a conversation before this turn, as far as it was answered, oldest first; the end of it if it is long.
-    fn transcript(&self, conversation: &Conversation, known: &Remembered, before: u64) -> Vec<Said>;
+    fn transcript(&self, conversation: &Conversation, known: &Remembered, before: u64) -> BoxFuture<Vec<Said>>;
 }
 
 /// A memory in the journal. What cannot be read is not remembered: the agent then gets a fresh session.
@@ -81,53 +81,62 @@ impl Durable {
     pub(super) fn new(handle: Handle) -> Self {
         Self { handle }
     }
+}
 
-    fn try_transcript(&self, of: &Conversation, known: &Remembered, before: u64) -> Result<Vec<Said>, JournalError> {
-        let Some(session) = self.handle.journal.session(&of.session)? else { return Ok(Vec::new()) };
-        let mut said = VecDeque::new();
-        let mut after = known.since_event;
-        loop {
-            let events = self.handle.journal.events(session, after, PAGE)?;
-            let Some(last) = events.last() else { break };
-            after = last.id;
-            for event in events.iter().filter(|event| event.name() == "reply") {
-                self.add_exchange(event, known.since_turn..before, &mut said)?;
-            }
-            while said.len() > SAID {
-                said.pop_front();
-            }
+fn transcript(
+    journal: &dyn Journal,
+    session: &str,
+    known: &Remembered,
+    before: u64,
+) -> Result<Vec<Said>, JournalError> {
+    let Some(session) = journal.session(session)? else { return Ok(Vec::new()) };
+    let mut said = VecDeque::new();
+    let mut after = known.since_event;
+    loop {
+        let events = journal.events(session, after, PAGE)?;
+        let Some(last) = events.last() else { break };
+        after = last.id;
+        for event in events.iter().filter(|event| event.name() == "reply") {
+            add_exchange(journal, event, known.since_turn..before, &mut said)?;
         }
-        Ok(said.into())
+        while said.len() > SAID {
+            said.pop_front();
+        }
     }
+    Ok(said.into())
+}
 
-    fn add_exchange(
-        &self,
-        reply: &Event,
-        turns: std::ops::Range<u64>,
-        said: &mut VecDeque<Said>,
-    ) -> Result<(), JournalError> {
-        let data: Value = serde_json::from_str(reply.data()).unwrap_or_default();
-        if !data["turn"].as_u64().is_some_and(|turn| turns.contains(&turn)) {
-            return Ok(());
-        }
-        for message in data["messages"].as_array().into_iter().flatten().filter_map(Value::as_u64) {
-            if let Some(message) = self.handle.journal.message(MessageId(message))? {
-                said.push_back(Said { who: Speaker::User, text: message.text });
-            }
-        }
-        let text = data["text"].as_str().unwrap_or_default().to_owned();
-        said.push_back(Said { who: Speaker::Agent, text });
-        Ok(())
+fn add_exchange(
+    journal: &dyn Journal,
+    reply: &Event,
+    turns: std::ops::Range<u64>,
+    said: &mut VecDeque<Said>,
+) -> Result<(), JournalError> {
+    let data: Value = serde_json::from_str(reply.data()).unwrap_or_default();
+    if !data["turn"].as_u64().is_some_and(|turn| turns.contains(&turn)) {
+        return Ok(());
     }
+    for message in data["messages"].as_array().into_iter().flatten().filter_map(Value::as_u64) {
+        if let Some(message) = journal.message(MessageId(message))? {
+            said.push_back(Said { who: Speaker::User, text: message.text });
+        }
+    }
+    let text = data["text"].as_str().unwrap_or_default().to_owned();
+    said.push_back(Said { who: Speaker::Agent, text });
+    Ok(())
 }
 
 impl Memory for Durable {
-    fn recall(&self, conversation: &Conversation) -> Option<Remembered> {
-        let kept = self.handle.journal.row(SCOPE, &key(conversation)).unwrap_or_else(|error| {
-            tracing::warn!(%error, session = conversation.session, "what the agent calls this conversation cannot be read");
-            None
-        });
-        serde_json::from_str(&kept?).ok()
+    fn recall(&self, conversation: &Conversation) -> BoxFuture<Option<Remembered>> {
+        let (reader, conversation) = (self.handle.reader.clone(), conversation.clone());
+        Box::pin(async move {
+            let row = key(&conversation);
+            let kept = reader.read(move |journal| journal.row(SCOPE, &row)).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, session = conversation.session, "what the agent calls this conversation cannot be read");
+                None
+            });
+            serde_json::from_str(&kept?).ok()
+        })
     }
 
     fn keep(&self, conversation: &Conversation, known: Remembered) -> BoxFuture<()> {
@@ -153,19 +162,26 @@ impl Memory for Durable {
         })
     }
 
-    fn last_event(&self, conversation: &Conversation) -> u64 {
-        let journal = &self.handle.journal;
-        let last = journal.session(&conversation.session).and_then(|session| {
-            let Some(session) = session else { return Ok(None) };
-            Ok(journal.sessions(SessionId(session.0.saturating_sub(1)), 1)?.pop())
-        });
-        last.ok().flatten().map_or(0, |(_, _, event)| event)
+    fn last_event(&self, conversation: &Conversation) -> BoxFuture<u64> {
+        let (reader, session) = (self.handle.reader.clone(), conversation.session.clone());
+        Box::pin(async move {
+            let last = reader.read(move |journal| {
+                let Some(session) = journal.session(&session)? else { return Ok(None) };
+                Ok(journal.sessions(SessionId(session.0.saturating_sub(1)), 1)?.pop())
+            });
+            last.await.ok().flatten().map_or(0, |(_, _, event)| event)
+        })
     }
 
-    fn transcript(&self, conversation: &Conversation, known: &Remembered, before: u64) -> Vec<Said> {
-        self.try_transcript(conversation, known, before).unwrap_or_else(|error| {
-            tracing::warn!(%error, session = conversation.session, "what was said in this conversation cannot be read");
-            Vec::new()
+    fn transcript(&self, conversation: &Conversation, known: &Remembered, before: u64) -> BoxFuture<Vec<Said>> {
+        let (reader, session, known) = (self.handle.reader.clone(), conversation.session.clone(), known.clone());
+        Box::pin(async move {
+            let of = session.clone();
+            let said = reader.read(move |journal| transcript(journal, &of, &known, before));
+            said.await.unwrap_or_else(|error| {
+                tracing::warn!(%error, session, "what was said in this conversation cannot be read");
+                Vec::new()
+            })
         })
     }
 }
@@ -179,8 +195,9 @@ fn key(conversation: &Conversation) -> String {
 pub struct Forgetful(Mutex<BTreeMap<Conversation, Remembered>>);
 
 impl Memory for Forgetful {
-    fn recall(&self, conversation: &Conversation) -> Option<Remembered> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(conversation).cloned()
+    fn recall(&self, conversation: &Conversation) -> BoxFuture<Option<Remembered>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(conversation).cloned();
+        Box::pin(std::future::ready(known))
     }
 
     fn keep(&self, conversation: &Conversation, known: Remembered) -> BoxFuture<()> {
@@ -188,11 +205,11 @@ impl Memory for Forgetful {
         Box::pin(std::future::ready(()))
     }
 
-    fn last_event(&self, _: &Conversation) -> u64 {
-        0
+    fn last_event(&self, _: &Conversation) -> BoxFuture<u64> {
+        Box::pin(std::future::ready(0))
     }
 
-    fn transcript(&self, _: &Conversation, _: &Remembered, _: u64) -> Vec<Said> {
-        Vec::new()
+    fn transcript(&self, _: &Conversation, _: &Remembered, _: u64) -> BoxFuture<Vec<Said>> {
+        Box::pin(std::future::ready(Vec::new()))
     }
 }

@@ -64,7 +64,7 @@ impl Opening<'_> {
     pub(super) async fn open(&self) -> Result<Session, Unopened> {
         let peer =
             self.line.open(Home::of(self.assignment), self.conversation.clone()).await.map_err(Unopened::Gone)?;
-        let known = self.memory.recall(self.conversation);
+        let known = self.memory.recall(self.conversation).await;
         if let Some(id) = peer.session.clone() {
             let inbox = self.inbox();
             self.line.listen(&peer, &id, &inbox).await;
@@ -99,10 +99,11 @@ impl Opening<'_> {
         };
         let inbox = self.inbox();
         self.line.listen(&peer, &id, &inbox).await;
-        let known = self.memory.recall(self.conversation);
-        let before = known
-            .as_ref()
-            .map_or_else(Vec::new, |known| self.memory.transcript(self.conversation, known, self.assignment.turn));
+        let known = self.memory.recall(self.conversation).await;
+        let before = match &known {
+            Some(known) => self.memory.transcript(self.conversation, known, self.assignment.turn).await,
+            None => Vec::new(),
+        };
         let prompt = transcript::resumed(&self.assignment.prompt, self.said);
         let prompt = transcript::with_transcript(&before, &prompt);
         Ok(self
@@ -153,12 +154,15 @@ impl Opening<'_> {
     /// Notes down what is about to happen: from here on the prompt may have reached the agent.
     async fn opened(&self, known: Option<Remembered>, session: Session) -> Session {
         let turn = self.assignment.turn;
-        let known = known.unwrap_or_else(|| Remembered {
-            acp_session: String::new(),
-            turn,
-            since_turn: turn,
-            since_event: self.memory.last_event(self.conversation),
-        });
+        let known = match known {
+            Some(known) => known,
+            None => Remembered {
+                acp_session: String::new(),
+                turn,
+                since_turn: turn,
+                since_event: self.memory.last_event(self.conversation).await,
+            },
+        };
         let known = Remembered { acp_session: session.id.clone(), turn, ..known };
         self.memory.keep(self.conversation, known).await;
         self.line.remember(&session.peer, self.conversation.clone(), Some(session.id.clone())).await;

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Past(Forgetful, Vec<Said>);
 
 impl Memory for Past {
-    fn recall(&self, conversation: &Conversation) -> Option<Remembered> {
+    fn recall(&self, conversation: &Conversation) -> BoxFuture<Option<Remembered>> {
         self.0.recall(conversation)
     }
 
@@ -25,12 +25,12 @@ impl Memory for Past {
         self.0.keep(conversation, known)
     }
 
-    fn last_event(&self, _: &Conversation) -> u64 {
-        0
+    fn last_event(&self, _: &Conversation) -> BoxFuture<u64> {
+        Box::pin(std::future::ready(0))
     }
 
-    fn transcript(&self, _: &Conversation, _: &Remembered, _: u64) -> Vec<Said> {
-        self.1.clone()
+    fn transcript(&self, _: &Conversation, _: &Remembered, _: u64) -> BoxFuture<Vec<Said>> {
+        Box::pin(std::future::ready(self.1.clone()))
     }
 }
 
@@ -319,6 +319,23 @@ async fn an_agent_that_crashes_fails_its_turns_and_is_started_again() {
 }
 
 #[tokio::test]
+async fn an_agent_that_keeps_dying_is_started_ever_more_seldom() {
+    let Some(stage) = stage(&["doomed"], |_| {}) else { return };
+    let begun = Instant::now();
+    for turn in 1.. {
+        failed(stage.play("a", turn, "hello").await);
+        if stage.starts().len() >= 5 {
+            break;
+        }
+    }
+    // At once after the first death, then after a quarter of a second, twice that, and so on.
+    let pauses = (0..stage.starts().len() as u32 - 2).map(|death| Duration::from_millis(250) * 2_u32.pow(death));
+    let (least, took) = (pauses.sum::<Duration>(), begun.elapsed());
+    assert!(took >= least, "{} starts in {took:?}, without the pauses of {least:?}", stage.starts().len());
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn after_a_kill_in_mid_turn_the_agent_is_asked_to_go_on_and_not_asked_again() {
     let Some(mut stage) = stage(&["loads"], |_| {}) else { return };
     assert_eq!(stage.play("a", 1, "before").await, answered("heard 1: before"));
@@ -388,12 +405,16 @@ async fn an_agent_that_cannot_take_up_its_session_gets_a_fresh_one_with_the_tran
 }
 
 #[tokio::test]
-async fn permission_is_answered_as_configured_and_files_are_not_offered() {
+async fn permission_is_answered_as_configured_and_neither_files_nor_terminals_are_offered() {
     for (permission, expected) in [(Permission::Deny, "reject_once"), (Permission::Allow, "allow_once")] {
         let Some(stage) = stage(&[], |settings| settings.permission = permission) else { return };
         assert_eq!(stage.play("a", 1, "ask").await, answered(expected));
-        assert_eq!(stage.play("a", 2, "files").await, answered("-32601"));
-        stage.end().await;
+        assert_eq!(stage.play("a", 2, "files").await, answered("-32601 -32601 -32601 "));
+        assert!(!stage.room.path().join("mine").exists());
+        let log = stage.end().await;
+        let offered = log.lines().find_map(|line| line.strip_prefix("capabilities ")).expect("it was introduced to us");
+        let nothing = serde_json::json!({"fs": {"readTextFile": false, "writeTextFile": false}, "terminal": false});
+        assert_eq!(serde_json::from_str::<serde_json::Value>(offered).expect("the agent writes JSON"), nothing);
     }
 }
 

@@ -5,11 +5,10 @@ use super::super::Assignment;
 use super::remarks::Remarks;
 use super::stream::{Frames, Saying, read};
 use super::{Settings, World, conversation};
-use crate::http::{Body, Call, Client, Error, Patience, Trust};
+use crate::http::{Body, Call, Client, Error, Patience};
 use crate::secret::Secret;
 use evergate_core::time::Instant;
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -36,13 +35,21 @@ struct Finish {
     done: bool,
 }
 
-/// Asks until the answer is whole; its pieces go to `say`. What is to be put behind it comes back. An error says why there is none, and what to do.
+/// What comes back when an answer is whole.
+pub(super) struct Answered {
+    /// What is to be put behind it.
+    pub remarks: Remarks,
+    /// What its server has not said yet: the end of a stream whose last event has come.
+    pub rest: Option<Body>,
+}
+
+/// Asks until the answer is whole; its pieces go to `say`. An error says why there is none, and what to do.
 pub(super) async fn ask(
     settings: &Settings,
     world: &World,
     assignment: &Assignment,
     say: mpsc::Sender<String>,
-) -> Result<Remarks, String> {
+) -> Result<Answered, String> {
     let end = world.environment.now() + settings.turn;
     let whole = Asking::begin(settings, world, assignment, say, end);
     tokio::select! {
@@ -66,6 +73,8 @@ struct Asking<'a> {
     remarks: Remarks,
     /// What the answer says so far, over all attempts.
     said: String,
+    /// What is left of the stream that ended it.
+    rest: Option<Body>,
     turn: u64,
     say: mpsc::Sender<String>,
 }
@@ -77,26 +86,25 @@ impl<'a> Asking<'a> {
         assignment: &Assignment,
         say: mpsc::Sender<String>,
         end: Instant,
-    ) -> Result<Remarks, String> {
+    ) -> Result<Answered, String> {
         let (key, system) = (settings.key.read()?, settings.read_system()?);
-        let (told, remarks) = conversation::messages(&*world.journal, settings, system.trim(), assignment)
+        let (told, remarks) = conversation::messages(world, settings, system.trim(), assignment)
             .await
             .map_err(|error| error.to_string())?;
-        let client = Client::new(Arc::clone(&world.environment), settings.base.clone(), Trust::system());
         let client = match &key {
-            Some(key) => client.hiding(key),
-            None => client,
+            Some(key) => world.client.sharing().hiding(key),
+            None => world.client.sharing(),
         };
-        let (said, turn) = (assignment.said.clone(), assignment.turn);
-        Self { settings, world, client, key, told, remarks, said, turn, say }.insist(end).await
+        let (said, rest, turn) = (assignment.said.clone(), None, assignment.turn);
+        Self { settings, world, client, key, told, remarks, said, rest, turn, say }.insist(end).await
     }
 
     /// Tries until it has worked, cannot work, or has been tried often enough.
-    async fn insist(&mut self, end: Instant) -> Result<Remarks, String> {
+    async fn insist(mut self, end: Instant) -> Result<Answered, String> {
         let mut tries = 0;
         loop {
             let (why, pause) = match self.once().await {
-                Ok(finish) => return self.finished(&finish),
+                Ok(finish) => return self.finished(&finish).map(|remarks| Answered { remarks, rest: self.rest }),
                 Err(Trouble::Lasting(why)) => return Err(why),
                 Err(Trouble::Passing { why, pause }) => (why, pause),
             };
@@ -149,7 +157,8 @@ impl<'a> Asking<'a> {
             silence: self.settings.silence.max(self.settings.first_token),
             whole: None,
         };
-        let mut call = Call::post("chat completion", "/chat/completions").json(&body).patience(patience);
+        // A kept connection that turns out to be broken is no failure of the endpoint: it is asked through another one at once.
+        let mut call = Call::post("chat completion", "/chat/completions").json(&body).patience(patience).repeatable();
         if let Some(key) = &self.key {
             call = call.bearer(key);
         }
@@ -181,7 +190,8 @@ impl<'a> Asking<'a> {
                 spoken |= self.take(&data, &mut finish).await?;
             }
             if finish.done {
-                // Nobody waits for the end of a connection that is not used again.
+                // The answer is told before the end of its stream is waited for.
+                self.rest = Some(body);
                 break;
             }
         }

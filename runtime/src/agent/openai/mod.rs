@@ -1,5 +1,6 @@
 //! The agent that is a model behind an OpenAI-compatible endpoint. It owns the way from an assignment to a request, and from
-//! the stream that comes back to a reply; the conversation is the journal's, so nothing is remembered here between two turns.
+//! the stream that comes back to a reply. The conversation is the journal's: between two turns nothing is remembered here but a
+//! connection, and where the reading of each conversation can begin.
 //!
 //! What an earlier attempt has said is handed back to the model, which is asked to go on: an answer that a restart or a broken
 //! stream cut is one answer.
@@ -14,9 +15,11 @@ use super::teller::Teller;
 use super::{Agent, Assignment, End, Report, Wish, report_end};
 use crate::driver::handle::Handle;
 use crate::environment::{BoxFuture, Environment};
-use crate::http::Base;
-use crate::journal::Journal;
+use crate::http::{Base, Body, Client, Trust};
+use crate::journal::reader::Reader;
 use crate::secret::Secret;
+use ask::Answered;
+use conversation::Marks;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
@@ -25,6 +28,8 @@ use tokio::sync::{mpsc, watch};
 
 /// Pieces of an answer that may wait for their run.
 const PIECES: usize = 64;
+/// How long a server may take to end an answer that is told already, for its connection to be used again.
+const LAST_BYTES: Duration = Duration::from_secs(1);
 /// How much of a failed answer is told, in bytes.
 const PARTIAL: usize = 8 * 1024;
 
@@ -105,14 +110,16 @@ impl Key {
 /// A model as an agent.
 pub struct OpenAiAgent {
     settings: Arc<Settings>,
-    world: OnceLock<World>,
+    world: OnceLock<Arc<World>>,
 }
 
-/// Where it works.
-#[derive(Clone)]
+/// Where it works, and what it keeps from one turn to the next.
 struct World {
     environment: Arc<dyn Environment>,
-    journal: Arc<dyn Journal>,
+    reader: Reader,
+    /// The endpoint; keys are each turn's own.
+    client: Client,
+    marks: Arc<Marks>,
 }
 
 impl OpenAiAgent {
@@ -127,22 +134,24 @@ impl Agent for OpenAiAgent {
         let (settings, world) = (Arc::clone(&self.settings), self.world.get().cloned());
         Box::pin(async move {
             let turn = assignment.turn;
-            let end = match world {
-                Some(world) => answer(&settings, &world, &assignment, wish, &reports).await,
-                None => {
-                    let why = "the model was asked before the gateway stood".to_owned();
-                    End::Failed { why, partial: assignment.said }
-                }
+            let Some(world) = world else {
+                let why = "the model was asked before the gateway stood".to_owned();
+                return report_end(&reports, turn, End::Failed { why, partial: assignment.said }).await;
             };
+            let (end, rest) = answer(&settings, &world, &assignment, wish, &reports).await;
             report_end(&reports, turn, end).await;
+            if let Some(rest) = rest {
+                hear_out(&world, rest).await;
+            }
         })
     }
 
     fn meet(&self, gateway: &Handle) {
+        let environment = Arc::clone(&gateway.environment);
+        let client = Client::new(Arc::clone(&environment), self.settings.base.clone(), Trust::system());
+        let world = World { environment, reader: gateway.reader.clone(), client, marks: Arc::default() };
         // The same gateway again after a reload.
-        let _known = self
-            .world
-            .set(World { environment: Arc::clone(&gateway.environment), journal: Arc::clone(&gateway.journal) });
+        let _known = self.world.set(Arc::new(world));
     }
 
     fn continues(&self) -> bool {
@@ -161,14 +170,24 @@ fn with_what_was_said(why: &str, partial: &str) -> String {
     format!("{why}\n\nBy then it had said:\n\n{}{more}", &said[..end])
 }
 
-/// One run: the asking, and the telling beside it. Dropping the asking ends the request.
+/// Hears a server out that has said all of its answer, so that the next turn need not connect anew. Nobody waits for this.
+async fn hear_out(world: &World, mut rest: Body) {
+    let until = world.environment.now() + LAST_BYTES;
+    tokio::select! {
+        biased;
+        () = async { while let Ok(Some(_)) = rest.next().await {} } => {}
+        () = world.environment.sleep_until(until) => {}
+    }
+}
+
+/// One run: the asking, and the telling beside it; gives what the server has not said yet, too. Dropping the asking ends the request.
 async fn answer(
     settings: &Settings,
     world: &World,
     assignment: &Assignment,
     mut wish: watch::Receiver<Wish>,
     reports: &mpsc::Sender<Report>,
-) -> End {
+) -> (End, Option<Body>) {
     let mut reply = Reply::new(settings.max_reply_bytes).continuing(&assignment.said);
     let mut teller = Teller::new(assignment.turn, reports.clone());
     let (say, mut heard) = mpsc::channel::<String>(PIECES);
@@ -185,24 +204,24 @@ async fn answer(
         teller.queue(&reply);
         tokio::select! {
             biased;
-            () = told_to_end(&mut wish) => return End::Interrupted { partial: reply.into_text() },
+            () = told_to_end(&mut wish) => return (End::Interrupted { partial: reply.into_text() }, None),
             slot = teller.slot() => if teller.tell(slot, &mut reply).is_err() {
-                return End::Interrupted { partial: reply.into_text() };
+                return (End::Interrupted { partial: reply.into_text() }, None);
             },
             Some(text) = heard.recv(), if !teller.is_behind(&reply) => reply.hear(text.as_bytes()),
             asked = asking.as_mut() => break asked,
         }
         if reply.is_too_long() {
-            return failed(&too_long, reply);
+            return (failed(&too_long, reply), None);
         }
     };
     while let Ok(text) = heard.try_recv() {
         reply.hear(text.as_bytes());
     }
     match asked {
-        Ok(_) if reply.is_too_long() => failed(&too_long, reply),
-        Ok(remarks) => End::Answered { reply: remarks.behind(reply.into_text()) },
-        Err(why) => failed(&why, reply),
+        Ok(_) if reply.is_too_long() => (failed(&too_long, reply), None),
+        Ok(Answered { remarks, rest }) => (End::Answered { reply: remarks.behind(reply.into_text()) }, rest),
+        Err(why) => (failed(&why, reply), None),
     }
 }
 

@@ -39,6 +39,29 @@ fn an_answer_stands_there_once_however_much_of_it_streamed() {
 }
 
 #[test]
+fn what_is_said_during_an_answer_is_told_what_becomes_of_it() {
+    for (state, remark) in [
+        ("running", ""),
+        ("queued", "(queued)\n"),
+        ("collected", "(answered together with what else is said now)\n"),
+        ("interrupting", "(next, the running answer ends)\n"),
+    ] {
+        let mut transcript = Transcript::new(Style::default());
+        let message = MessageEvent { message: 8, text: "and".into(), from: None, state: Some(state.into()) };
+        transcript.own_message(&message);
+        assert_eq!(transcript.take_text(), format!("you: and\n{remark}"));
+    }
+}
+
+#[test]
+fn an_answer_that_a_message_ended_stands_there_once() {
+    let superseded = ("turn", r#"{"turn":5,"state":"superseded","attempt":1,"messages":[7]}"#);
+    let reply = ("reply", r#"{"turn":5,"messages":[7],"text":"You said:"}"#);
+    let text = told(&[RUNNING, delta(r#"{"turn":5,"text":"You said:"}"#), reply, superseded]);
+    assert_eq!(text, "agent: You said:\n");
+}
+
+#[test]
 fn white_space_that_the_reply_lost_prints_nothing_again() {
     assert_eq!(told(&[RUNNING, delta(r#"{"turn":5,"text":"You said: hi\n"}"#), REPLY]), "agent: You said: hi\n");
 }

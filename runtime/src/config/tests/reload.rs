@@ -36,6 +36,7 @@ fn each_key_that_waits_for_a_restart_is_one() {
             "local.listen",
             "watchdog.freeze",
             "watchdog.start",
+            "watchdog.platform",
             "debug.hooks",
             "debug.start_fails",
             "debug.start_fault",

@@ -132,6 +132,7 @@ fn names_that_others_rely_on_stay() {
             "matrix.operators EVERGATE_MATRIX_OPERATORS",
             "watchdog.freeze EVERGATE_WATCHDOG_FREEZE",
             "watchdog.start EVERGATE_WATCHDOG_START",
+            "watchdog.platform EVERGATE_WATCHDOG_PLATFORM",
             "debug.hooks EVERGATE_DEBUG_HOOKS",
             "debug.start_fails EVERGATE_DEBUG_START_FAILS",
             "debug.start_fault EVERGATE_DEBUG_START_FAULT",

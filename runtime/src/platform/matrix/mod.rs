@@ -155,11 +155,11 @@ impl Matrix {
 
     /// The login that was kept, or a new one. The device stays the same, since transaction ids count for it.
     async fn login(&self, port: &Port, client: &crate::http::Client, password: &Secret) -> Result<Login, Trouble> {
-        let kept = |key| port.kept(key).map_err(|error| passing(error.to_string()));
-        if let Some(login) = kept("login")?.and_then(|login| serde_json::from_str(&login).ok()) {
+        let kept = async |key| port.kept(key).await.map_err(|error| passing(error.to_string()));
+        if let Some(login) = kept("login").await?.and_then(|login| serde_json::from_str(&login).ok()) {
             return Ok(login);
         }
-        let device = kept("device")?;
+        let device = kept("device").await?;
         let login = api::login(client, &self.user, password, device.as_deref()).await?;
         let row = serde_json::to_string(&login).map_err(|error| passing(error.to_string()))?;
         let rows = [("login".to_owned(), Some(row)), ("device".to_owned(), Some(login.device_id.clone()))];
@@ -180,7 +180,7 @@ impl Matrix {
 
 /// The prefix of this state directory's transaction ids.
 async fn instance(port: &Port) -> Result<String, String> {
-    if let Some(instance) = port.kept("instance").map_err(|error| error.to_string())? {
+    if let Some(instance) = port.kept("instance").await.map_err(|error| error.to_string())? {
         return Ok(instance);
     }
     let mut bytes = [0; 8];

@@ -31,7 +31,7 @@ impl Session<'_> {
     }
 
     async fn sync_once(&self) -> Result<(), Trouble> {
-        let since = self.port.kept("since").map_err(|error| super::passing(error.to_string()))?;
+        let since = self.port.kept("since").await.map_err(|error| super::passing(error.to_string()))?;
         let synced = self.api.sync(since.as_deref()).await?;
         self.port.health(Health::Up);
         let next = synced.next_batch.clone();

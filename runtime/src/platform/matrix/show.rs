@@ -48,11 +48,11 @@ impl Session<'_> {
                 let stirred = self.port.stirred().await;
                 running = self.shown.0.lock().await;
                 for session in stirred {
-                    self.begin(&mut running, session);
+                    self.begin(&mut running, session).await;
                 }
             }
             for session in self.port.stirred_now() {
-                self.begin(&mut running, session);
+                self.begin(&mut running, session).await;
             }
             let sessions: Vec<String> = running.keys().cloned().collect();
             for session in sessions {
@@ -76,11 +76,11 @@ impl Session<'_> {
         }
     }
 
-    fn begin(&self, running: &mut BTreeMap<String, Running>, session: String) {
+    async fn begin(&self, running: &mut BTreeMap<String, Running>, session: String) {
         let Some((turn, _)) = self.port.said(&session) else { return };
         let now = self.port.environment().now();
         if running.get(&session).is_none_or(|answer| answer.turn != turn) {
-            let kept = self.port.kept(&key(turn)).ok().flatten();
+            let kept = self.port.kept(&key(turn)).await.ok().flatten();
             let (event, length) = kept.as_deref().and_then(read).unzip();
             let length = length.unwrap_or_default();
             let answer = Running { turn, since: now, event, length, next: now, typing_until: now };
@@ -140,7 +140,7 @@ impl Session<'_> {
         match here {
             Some(event) => Ok(Some(event)),
             None => {
-                let kept = self.port.kept(&key(turn)).map_err(|error| super::passing(error.to_string()))?;
+                let kept = self.port.kept(&key(turn)).await.map_err(|error| super::passing(error.to_string()))?;
                 Ok(kept.as_deref().and_then(read).map(|(event, _)| event))
             }
         }
@@ -148,7 +148,7 @@ impl Session<'_> {
 
     /// The turn is over: the event is a message like others.
     pub(super) async fn forget_shown(&self, turn: u64) {
-        if !matches!(self.port.kept(&key(turn)), Ok(None))
+        if !matches!(self.port.kept(&key(turn)).await, Ok(None))
             && let Err(why) = self.port.keep([(key(turn), None)]).await
         {
             tracing::debug!(platform = "matrix", why, "the event of a finished answer is still kept");

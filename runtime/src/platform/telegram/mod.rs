@@ -72,7 +72,7 @@ impl Telegram {
         };
         let ending = Watched::new(false);
         let (_, over) = ending.watch();
-        let receiver = receive::Receiver::new(settings, api.clone(), &port, bot);
+        let receiver = receive::Receiver::new(settings, api.clone(), &port, bot).await;
         let mut receiving = std::pin::pin!(async {
             match &settings.webhook {
                 Some(hook) => webhook::run(receiver, hook, &api, &port).await,
@@ -135,7 +135,7 @@ async fn wait(port: &Port, why: String, length: Duration) {
 /// The bot's own name. It is kept, so that a start need not ask.
 async fn introduce(settings: &Settings, api: &Api, port: &Port) -> Result<String, Ended> {
     let key = format!("bot.{}", settings.token.reveal().split(':').next().unwrap_or_default());
-    if let Ok(Some(bot)) = port.kept(&key) {
+    if let Ok(Some(bot)) = port.kept(&key).await {
         return Ok(bot);
     }
     let mut pause = Duration::from_millis(500);

@@ -24,7 +24,7 @@ pub async fn note(api: &Api, port: &Port, outgoing: &Outgoing, message: Option<i
     let Some(turn) = turn_of(&outgoing.what) else { return };
     let row = format!("questions.{turn}");
     let before: Buttons =
-        port.kept(&row).ok().flatten().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        port.kept(&row).await.ok().flatten().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let mut known = before.clone();
     match outgoing.what {
         Saying::Question { question, .. } => known.extend(message.filter(|id| *id > 0).map(|id| (question, id))),

@@ -47,8 +47,8 @@ pub struct Receiver<'a> {
 
 impl<'a> Receiver<'a> {
     /// A poller that has heard nothing yet: the server gives everything again that was not confirmed to it.
-    pub fn new(settings: &'a Settings, api: Api, port: &'a Port, bot: String) -> Self {
-        let refused = port.kept(REFUSED).unwrap_or_else(|error| {
+    pub async fn new(settings: &'a Settings, api: Api, port: &'a Port, bot: String) -> Self {
+        let refused = port.kept(REFUSED).await.unwrap_or_else(|error| {
             tracing::warn!(platform = "telegram", %error, "which messages were not taken cannot be read; they may be taken yet");
             None
         });

@@ -143,12 +143,21 @@ impl Sender {
         let known = self.shows.get(session).map(|show| show.turn);
         match running {
             None if !self.busy.contains(session) => drop(self.shows.remove(session)),
-            Some((turn, _)) if known != Some(turn) && !self.busy.contains(session) => {
+            Some((turn, text)) if known == Some(turn) => self.heard(session, &text),
+            Some((turn, text)) if !self.busy.contains(session) => {
                 if let Some(show) = Show::begin(&self.desk, session, turn) {
                     self.shows.insert(session.to_owned(), show);
+                    self.heard(session, &text);
                 }
             }
             _ => {}
+        }
+    }
+
+    fn heard(&mut self, session: &str, text: &str) {
+        let now = self.desk.port.environment().now();
+        if let Some(show) = self.shows.get_mut(session) {
+            show.heard(now, text);
         }
     }
 
@@ -187,7 +196,7 @@ impl Sender {
 async fn prepare(desk: Arc<Desk>) -> Done {
     desk.port.forget_settled().await;
     let known = super::COMMANDS.map(|(name, does)| format!("{name} {does}")).join("\n");
-    if !matches!(desk.port.kept("commands"), Ok(Some(kept)) if kept == known) {
+    if !matches!(desk.port.kept("commands").await, Ok(Some(kept)) if kept == known) {
         match desk.api.set_commands(&super::COMMANDS).await {
             Ok(()) => drop(desk.port.keep([("commands".to_owned(), Some(known))]).await),
             Err(trouble) => {
@@ -247,9 +256,9 @@ impl Desk {
     /// Brings one delivery to its chat and says what became of it.
     async fn bring(&self, outgoing: Outgoing, show: Option<Show>) {
         let row = Shown::row(&outgoing);
-        let shown = match show.map(Show::into_shown) {
+        let shown = match show.and_then(Show::into_shown) {
             Some(shown) => shown,
-            None => Shown::kept(&self.port, &row),
+            None => Shown::kept(&self.port, &row).await,
         };
         let had = !shown.is_nothing();
         let mut letter = Letter { desk: self, outgoing: &outgoing, row: &row, shown, kept_more: false };
@@ -259,7 +268,9 @@ impl Desk {
         if let Saying::Notice { turn: Some(turn) } = outgoing.what {
             // What was shown of an answer that never came stays as it is.
             let row = Shown::row_of_turn(turn);
-            rows.extend(Some(row).filter(|row| !matches!(self.port.kept(row), Ok(None))));
+            if !matches!(self.port.kept(&row).await, Ok(None)) {
+                rows.push(row);
+            }
         }
         let over = matches!(outcome, Outcome::Sent | Outcome::Rejected { .. });
         self.port.settle(outgoing.delivery, outcome).await;

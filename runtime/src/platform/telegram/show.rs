@@ -5,7 +5,7 @@
 use super::api::{Address, Trouble};
 use super::parts::Slot;
 use super::send::{Desk, PART, gone, place};
-use super::split;
+use super::{pace, split};
 use crate::platform::{Chat, Outgoing, Port, Saying};
 use evergate_core::time::Instant;
 use serde::Deserialize;
@@ -14,7 +14,11 @@ use std::time::Duration;
 
 /// How long an answer may run before it is shown: one that is done by then comes as a whole, and at once.
 const FIRST: Duration = Duration::from_millis(800);
-/// Between two changes. The server allows one a second in a chat; the reply itself should not have to wait for its turn.
+/// How long its first words wait for more, so that what is shown first is more than a syllable.
+const GATHER: Duration = Duration::from_millis(250);
+/// From the first words shown to the first change: as soon as the server allows it in a chat.
+const SECOND: Duration = pace::IN_A_CHAT.within;
+/// Between two changes after that. The server allows one a second; the reply itself should not have to wait for its turn.
 const EVERY: Duration = Duration::from_millis(1500);
 /// How long after its beginning an answer is said to be written, and how often: the server shows it for five seconds.
 const TYPING_FIRST: Duration = Duration::from_millis(300);
@@ -54,8 +58,8 @@ impl Shown {
     }
 
     /// What is kept under a key.
-    pub fn kept(port: &Port, row: &str) -> Self {
-        let text = port.kept(row).unwrap_or_else(|error| {
+    pub async fn kept(port: &Port, row: &str) -> Self {
+        let text = port.kept(row).await.unwrap_or_else(|error| {
             tracing::warn!(platform = super::NAME, %error, "what is shown already cannot be read, and is said anew");
             None
         });
@@ -104,16 +108,55 @@ impl Shown {
     }
 }
 
+/// When a running answer is shown: its first words soon, the first change as early as the server allows it, the others at a
+/// decent pace. Nothing is due before there are words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rhythm {
+    /// Not before this.
+    first_at: Instant,
+    /// `None` until there are words.
+    next_at: Option<Instant>,
+    begun: bool,
+}
+
+impl Rhythm {
+    fn begin(now: Instant) -> Self {
+        Self { first_at: now + FIRST, next_at: None, begun: false }
+    }
+
+    /// There are words.
+    fn heard(&mut self, now: Instant) {
+        let first_at = self.first_at.max(now + GATHER);
+        self.next_at.get_or_insert(first_at);
+    }
+
+    /// Whether it is time to show something.
+    fn strikes(&mut self, now: Instant) -> bool {
+        if self.next_at.is_none_or(|at| now < at) {
+            return false;
+        }
+        self.next_at = Some(now + if self.begun { EVERY } else { SECOND });
+        self.begun = true;
+        true
+    }
+
+    /// What was to be shown has to wait until then.
+    fn wait(&mut self, until: Instant) {
+        self.next_at = Some(until);
+    }
+}
+
 /// One running answer.
 #[derive(Clone, Debug)]
 pub struct Show {
     /// Its turn.
     pub turn: u64,
     to: Address,
-    shown: Shown,
+    /// The messages that show it; what is kept of them is read before the first change.
+    shown: Option<Shown>,
     /// What those messages say.
     texts: Vec<String>,
-    next_at: Instant,
+    rhythm: Rhythm,
     typing_at: Instant,
     /// Whether it is not worth going on.
     given_up: bool,
@@ -128,9 +171,9 @@ impl Show {
         Some(Self {
             turn,
             to,
-            shown: Shown::kept(&desk.port, &Shown::row_of_turn(turn)),
+            shown: None,
             texts: Vec::new(),
-            next_at: now + FIRST,
+            rhythm: Rhythm::begin(now),
             typing_at: now + TYPING_FIRST,
             given_up: to.chat < 0,
         })
@@ -138,7 +181,15 @@ impl Show {
 
     /// When there is something to do for it.
     pub fn due(&self) -> Instant {
-        if self.given_up { self.typing_at } else { self.next_at.min(self.typing_at) }
+        let next_at = self.rhythm.next_at.filter(|_| !self.given_up);
+        next_at.map_or(self.typing_at, |at| at.min(self.typing_at))
+    }
+
+    /// This is what it says by now.
+    pub fn heard(&mut self, now: Instant, text: &str) {
+        if !text.trim().is_empty() {
+            self.rhythm.heard(now);
+        }
     }
 
     /// Where it should be said that something is being written, if it is time.
@@ -151,11 +202,7 @@ impl Show {
 
     /// Whether it is time to show this text.
     pub fn wants(&mut self, now: Instant, text: &str) -> bool {
-        if self.given_up || now < self.next_at {
-            return false;
-        }
-        self.next_at = now + EVERY;
-        !text.trim().is_empty()
+        !self.given_up && self.rhythm.strikes(now) && !text.trim().is_empty()
     }
 
     /// Shows this much of the answer.
@@ -165,8 +212,7 @@ impl Show {
                 continue;
             }
             if let Err(at) = desk.take(self.to.chat) {
-                self.next_at = self.next_at.max(at);
-                return;
+                return self.rhythm.wait(at);
             }
             if let Err(trouble) = self.put(desk, number, part).await {
                 return self.trouble(desk, trouble);
@@ -175,14 +221,19 @@ impl Show {
     }
 
     async fn put(&mut self, desk: &Desk, number: usize, part: String) -> Result<(), Trouble> {
-        match self.shown.ids.get(number) {
+        let row = Shown::row_of_turn(self.turn);
+        let shown = match &mut self.shown {
+            Some(shown) => shown,
+            none => none.insert(Shown::kept(&desk.port, &row).await),
+        };
+        match shown.ids.get(number) {
             Some(id) => desk.api.edit(self.to.chat, *id, &part).await?,
             None => {
                 let to = if number == 0 { self.to } else { Address { reply_to: None, ..self.to } };
                 let id = desk.api.send(to, &part).await?;
-                self.shown.ids.push(id);
-                let row = (Shown::row_of_turn(self.turn), Some(self.shown.text()));
-                if let Err(why) = desk.port.keep([row]).await {
+                shown.ids.push(id);
+                let text = Some(shown.text());
+                if let Err(why) = desk.port.keep([(row, text)]).await {
                     tracing::debug!(
                         platform = super::NAME,
                         why,
@@ -201,10 +252,10 @@ impl Show {
         match trouble {
             Trouble::SlowDown(length) => {
                 desk.hold(self.to.chat, length);
-                self.next_at = self.next_at.max(desk.port.environment().now() + length);
+                self.rhythm.wait(desk.port.environment().now() + length);
             }
             Trouble::Refused { why } if gone(&why) => {
-                self.shown.ids.clear();
+                self.shown = self.shown.take().map(|shown| Shown { ids: Vec::new(), ..shown });
                 self.given_up = true;
             }
             Trouble::NotDone(_) => {}
@@ -215,8 +266,48 @@ impl Show {
         }
     }
 
-    /// What it has become.
-    pub fn into_shown(self) -> Shown {
+    /// What it has become; `None` where what is kept still holds.
+    pub fn into_shown(self) -> Option<Shown> {
         self.shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Instant = Instant::from_millis(1_000_000);
+
+    /// When an answer is shown that speaks from one time to another, in milliseconds behind its beginning.
+    fn shown(speaks: std::ops::Range<u64>) -> Vec<u64> {
+        let (mut rhythm, mut shown) = (Rhythm::begin(START), Vec::new());
+        for ms in 0..speaks.end {
+            let now = START + Duration::from_millis(ms);
+            if speaks.contains(&ms) {
+                rhythm.heard(now);
+            }
+            if rhythm.strikes(now) {
+                shown.push(ms);
+            }
+        }
+        shown
+    }
+
+    #[test]
+    fn words_are_shown_soon_changed_as_soon_as_the_server_allows_it_and_then_at_a_decent_pace() {
+        assert_eq!(shown(100..5000), [800, 1800, 3300, 4800]);
+        assert_eq!(shown(100..800), [0; 0], "one that is done by then comes as a whole");
+        assert_eq!(shown(2000..4000), [2250, 3250], "first words that come late do not wait for a turn");
+    }
+
+    #[test]
+    fn what_has_to_wait_is_due_exactly_when_it_may_go_on() {
+        let mut rhythm = Rhythm::begin(START);
+        rhythm.heard(START);
+        assert!(rhythm.strikes(START + FIRST));
+        let until = START + FIRST + Duration::from_millis(300);
+        rhythm.wait(until);
+        assert_eq!(rhythm.next_at, Some(until));
+        assert!(rhythm.strikes(until));
     }
 }

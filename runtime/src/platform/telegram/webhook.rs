@@ -74,7 +74,7 @@ pub async fn run(receiver: Receiver<'_>, hook: &Hook, api: &Api, port: &Port) ->
 
 /// Where updates are polled for: takes away an address that the server was told.
 pub async fn forget(api: &Api, port: &Port) {
-    if matches!(port.kept(TOLD), Ok(None)) {
+    if matches!(port.kept(TOLD).await, Ok(None)) {
         return;
     }
     let forgotten = match api.delete_webhook().await {
@@ -193,7 +193,7 @@ async fn keep_told(hook: &Hook, secret: &Secret, api: &Api, port: &Port) -> Ende
 /// The secret that the server shows; made once.
 async fn secret(port: &Port) -> Secret {
     loop {
-        let why = match port.kept(KEPT_SECRET) {
+        let why = match port.kept(KEPT_SECRET).await {
             Ok(Some(kept)) => match Secret::new(&kept) {
                 Some(secret) => return secret,
                 None => "the kept secret is empty".to_owned(),

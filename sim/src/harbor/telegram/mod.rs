@@ -9,7 +9,7 @@ mod plan;
 mod server;
 
 pub use books::Books;
-pub use people::people;
+pub use people::{insist, people};
 pub use plan::Telegram;
 #[cfg(test)]
 pub use plan::Troubles;

@@ -47,6 +47,18 @@ async fn write(world: Arc<World>, number: usize) {
     world.speaking.fetch_sub(1, Relaxed);
 }
 
+/// Where a chat was set aside and something waits behind that, whoever writes there writes something more: nothing else brings it
+/// back. Says whether it is such a chat.
+pub fn insist(world: &World, name: &str) -> bool {
+    let chats = world.plan.telegram.as_ref().map_or(0, |telegram| telegram.chats.len());
+    let Some(number) = (0..chats).find(|number| session(*number) == name) else { return false };
+    let mut books = world.books();
+    let text = format!("t{number}m{}: and now?", books.said.get(&chat_id(number)).map_or(0, Vec::len));
+    world.oracle().sent(name, &text);
+    books.write(chat_id(number), &text);
+    true
+}
+
 fn session(number: usize) -> String {
     format!("telegram:{}", chat_id(number))
 }

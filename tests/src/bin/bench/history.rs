@@ -66,7 +66,7 @@ pub fn kept() -> PathBuf {
 pub fn build(folder: &Path) -> ExitCode {
     let begun = Instant::now();
     let built = Store::open(journal_disk(folder)).and_then(|store| {
-        let mut writer = Writer { store, position: Position::default(), batch: Batch::default(), turn: 0 };
+        let mut writer = Writer::new(store, "chat-");
         writer.history()?;
         Ok(writer.store)
     });
@@ -82,6 +82,22 @@ pub fn build(folder: &Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Puts a journal into a state directory in which one conversation, of the session `prefix` and 1, has so many answers.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn conversation(state_dir: &Path, prefix: &'static str, answers: u64) {
+    fs::create_dir_all(state_dir).expect("the room is writable");
+    let store = Store::open(journal_disk(state_dir)).expect("the room is writable");
+    let mut writer = Writer::new(store, prefix);
+    writer.begin();
+    for _ in 0..answers {
+        writer.answered_turn(SessionId(1));
+    }
+    writer.commit().expect("the room is writable");
+    writer.store.close();
 }
 
 /// Opens a journal with redb alone, prints how many nanoseconds that took, and dies without closing it, so that the next
@@ -111,13 +127,23 @@ struct Writer {
     position: Position,
     batch: Batch,
     turn: u64,
+    /// What the names of sessions begin with.
+    prefix: &'static str,
 }
 
 impl Writer {
-    fn history(&mut self) -> Result<(), JournalError> {
+    fn new(store: Store, prefix: &'static str) -> Self {
+        Self { store, position: Position::default(), batch: Batch::default(), turn: 0, prefix }
+    }
+
+    fn begin(&mut self) {
         let generation = GenerationId(1);
         let owner = Owner::this_process(generation, 0);
         self.push(Record::GenerationBegun { generation, unproven: 0 }, Body::Owner(Box::new(owner)));
+    }
+
+    fn history(&mut self) -> Result<(), JournalError> {
+        self.begin();
         for group in 0..OPEN / TOGETHER {
             for _ in 0..IN_EACH {
                 for member in 1..=TOGETHER {
@@ -149,7 +175,7 @@ impl Writer {
         self.turn += 1;
         let (message, turn) = (MessageId(self.turn), TurnId(self.turn));
         let body = MessageBody {
-            session: format!("chat-{session}", session = session.0),
+            session: format!("{}{}", self.prefix, session.0),
             native: Some(format!("n{}", message.0)),
             text: text(message),
             from: "local".into(),

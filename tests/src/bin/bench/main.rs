@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         ["chat"] => chat::measure,
         // What the benchmarks start as processes of their own.
         [chat::COMMAND, ref arguments @ ..] => return chat::serve(arguments),
+        [chat::CALL, address] => return chat::call(address),
         [bare_server::COMMAND, port] => return bare_server::serve(port),
         [history::BUILD, path] => return history::build(Path::new(path)),
         [history::OPEN_BARE, path] => return history::open_bare(Path::new(path)),

@@ -56,6 +56,15 @@ impl Report {
         self.figure(most, sorted[sorted.len() - 1], "ms");
     }
 
+    /// Adds the median of some durations, the one that a twentieth of them exceeds, and the longest.
+    pub fn tail(&mut self, [median, high, most]: [&'static str; 3], durations: &[Duration]) {
+        let mut sorted: Vec<f64> = durations.iter().map(|duration| milliseconds(*duration)).collect();
+        sorted.sort_by(f64::total_cmp);
+        self.figure(median, sorted[sorted.len() / 2], "ms");
+        self.figure(high, sorted[sorted.len() * 19 / 20], "ms");
+        self.figure(most, sorted[sorted.len() - 1], "ms");
+    }
+
     /// Adds a goal that is met when the measured value is not above the limit.
     pub fn at_most(&mut self, sentence: impl Into<String>, measured: f64, limit: f64) {
         self.goals.push(Goal { sentence: sentence.into(), measured, limit, side: Side::AtMost });

@@ -111,10 +111,14 @@ def answer(session, text):
             link = {"type": "resource_link", "uri": "file:///etc/passwd", "name": "secret"}
             update(session, "agent_message_chunk", content=link)
         case "files":
-            answered = answers["f1"] = threading.Event()
-            send(id="f1", method="fs/read_text_file", params={"sessionId": session, "path": "/etc/passwd"})
-            answered.wait(30)
-            say(session, str(answers["f1 error"]["code"]))
+            here = {"sessionId": session, "path": str(folder / "mine")}
+            for method, rest in [
+                ("fs/read_text_file", {}), ("fs/write_text_file", {"content": "x"}), ("terminal/create", {"command": "id"}),
+            ]:
+                answered = answers["f1"] = threading.Event()
+                send(id="f1", method=method, params={**here, **rest})
+                answered.wait(30)
+                say(session, f"{answers['f1 error']['code']} ")
         case "stop":
             say(session, "said")
             return words[1]
@@ -164,6 +168,7 @@ for line in sys.stdin:
             answers[f"{id} error"] = message.get("error")
             answers[id].set()
         case "initialize":
+            log("capabilities " + json.dumps(params["clientCapabilities"]))
             version = 2 if "newer" in manners else params["protocolVersion"]
             send(id=id, result={"protocolVersion": version, "agentCapabilities": {"loadSession": "loads" in manners}})
         case "session/new":
