@@ -163,12 +163,6 @@ fn naive(threads: usize, arguments: &Explore) -> u8 {
 }
 
 impl Explore {
-    /// Whether rooms of a known size follow each other. Where they do not, what is freed is to be seen in the memory of the process.
-    pub fn reuses_memory(&self) -> bool {
-        let pinned = |scope: &Scope| scope.name == self.scope && !scope.shapes.is_empty();
-        self.room.is_none() && self.memory.is_none() && explore::table().iter().any(pinned)
-    }
-
     fn bounds(&self) -> Result<Bounds, Trouble> {
         let usual = Bounds::default();
         if self.memory.is_some() && bounds::resident().is_none() {

@@ -10,8 +10,7 @@ mod swarm;
 use crate::conform;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use std::os::unix::process::CommandExt;
-use std::process::{self, ExitCode};
+use std::process::ExitCode;
 
 /// Nothing broken.
 pub const NOTHING_BROKEN: u8 = 0;
@@ -112,12 +111,7 @@ fn not_understood(error: &clap::Error) -> u8 {
 
 fn run(command: Command) -> Result<u8, Trouble> {
     match command {
-        Command::Explore(arguments) => {
-            if arguments.reuses_memory() {
-                begin_anew_with_kept_memory();
-            }
-            explore::run(&arguments)
-        }
+        Command::Explore(arguments) => explore::run(&arguments),
         Command::Scopes => {
             explore::scopes();
             Ok(NOTHING_BROKEN)
@@ -126,18 +120,5 @@ fn run(command: Command) -> Result<u8, Trouble> {
         Command::Swarm(arguments) => swarm::run(&arguments),
         Command::Conform(arguments) => conform::run(&arguments),
         Command::Harbor(arguments) => crate::harbor::command(&arguments),
-    }
-}
-
-/// The allocator gives freed memory back to the system after a moment, and where one room follows another the next one pays for
-/// having it cleared: a tenth of all the time. It is told otherwise in the environment, which it reads once, when a process begins; so
-/// this one begins anew, unless somebody has told it something. Comes back if that is not possible: it is only slower then.
-fn begin_anew_with_kept_memory() {
-    const DELAY: &str = "MIMALLOC_PURGE_DELAY";
-    if std::env::var_os(DELAY).is_some() {
-        return;
-    }
-    if let Ok(program) = std::env::current_exe() {
-        let _no_matter = process::Command::new(program).args(std::env::args_os().skip(1)).env(DELAY, "-1").exec();
     }
 }
