@@ -28,6 +28,7 @@
 pub mod budget;
 pub mod busy;
 pub mod candidate;
+pub mod cut;
 pub mod drain;
 pub mod effect;
 pub mod gateway;

@@ -65,6 +65,9 @@ const fn question_expiry() -> Duration {
 impl Limits {
     /// Requests without an outcome at most; signals are always heard.
     pub const REQUESTS: usize = 256;
+    /// Of how many attempts of one turn its chat is told that an end has cut it. No end counts against a turn that it cuts, so
+    /// nothing else bounds how often that can happen.
+    pub const CUTS_TOLD: u32 = 3;
     /// Questions of one turn, over all its attempts; what it asks beyond that is not put to anybody.
     pub const QUESTIONS: usize = 256;
     /// How long a generation lives without a turn that three deaths have hit, before that is tried again; doubled by each

@@ -20,7 +20,7 @@ use crate::gateway::{Gateway, Phase};
 use crate::id::{DeliveryId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use crate::question::Ruling;
 use crate::record::Record;
-use crate::request::{Mode, Outcome};
+use crate::request::{Mode, Outcome, Wish};
 use crate::time::Instant;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,18 @@ pub enum Notice {
     /// The agent failed.
     TurnFailed {
         /// In this turn.
+        turn: TurnId,
+    },
+    /// An end of the gateway has cut the turn, which goes on afterwards.
+    TurnCut {
+        /// Which.
+        turn: TurnId,
+        /// What comes after that end.
+        wish: Wish,
+    },
+    /// The turn goes on, after `TurnCut`.
+    TurnBack {
+        /// Which.
         turn: TurnId,
     },
     /// `/stop` was heard.

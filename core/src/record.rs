@@ -48,6 +48,8 @@ pub enum Record {
     TurnResumed { turn: TurnId, attempt: u32, charged: u32, generation: GenerationId },
     /// The gateway cuts this turn short on purpose; its current start does not count against it.
     TurnInterrupted { turn: TurnId },
+    /// The chat of this turn is told that it was cut and goes on afterwards.
+    TurnCutTold { turn: TurnId },
     /// Somebody in the chat wants this turn ended for good.
     TurnStopAsked { turn: TurnId },
     /// A message takes the place of this turn: it ends with what it has said so far.
@@ -109,20 +111,20 @@ pub enum Subject {
 pub type Slot = (Subject, u8);
 
 /// The number of facts that a subject may have at most.
-pub const FACTS: u8 = 5;
+pub const FACTS: u8 = 6;
 
 impl Record {
     /// Where this record stands among the unfinished business; `None` when it only ends some.
     ///
-    /// | subject | 0 | 1 | 2 | 3 | 4 |
-    /// |---|---|---|---|---|---|
-    /// | generation | begun | ended | proven | reset | |
-    /// | session | renewed | quarantined | busy | | |
-    /// | message | accepted, returned | | | | |
-    /// | turn | opened | resumed | interrupted | stop asked, superseded | granted |
-    /// | delivery | owed | tried, missed | | | |
-    /// | request | made | | | | |
-    /// | question | asked | decided | | | |
+    /// | subject | 0 | 1 | 2 | 3 | 4 | 5 |
+    /// |---|---|---|---|---|---|---|
+    /// | generation | begun | ended | proven | reset | | |
+    /// | session | renewed | quarantined | busy | | | |
+    /// | message | accepted, returned | | | | | |
+    /// | turn | opened | resumed | interrupted | stop asked, superseded | granted | cut told |
+    /// | delivery | owed | tried, missed | | | | |
+    /// | request | made | | | | | |
+    /// | question | asked | decided | | | | |
     #[must_use]
     pub fn slot(&self) -> Option<Slot> {
         Some(match self {
@@ -141,6 +143,7 @@ impl Record {
             Self::TurnInterrupted { turn } => (Subject::Turn(*turn), 2),
             Self::TurnStopAsked { turn } | Self::TurnSuperseded { turn } => (Subject::Turn(*turn), 3),
             Self::TurnGranted { turn, .. } => (Subject::Turn(*turn), 4),
+            Self::TurnCutTold { turn } => (Subject::Turn(*turn), 5),
             Self::DeliveryOwed { delivery, .. } => (Subject::Delivery(*delivery), 0),
             Self::DeliveryTried { delivery, .. } | Self::DeliveryMissed { delivery, .. } => {
                 (Subject::Delivery(*delivery), 1)
@@ -167,7 +170,7 @@ impl Record {
             Self::TurnOpened { messages, .. } => {
                 messages.iter().map(|message| (Subject::Message(*message), 0)).collect()
             }
-            Self::TurnResumed { turn, .. } => vec![(Subject::Turn(*turn), 2)],
+            Self::TurnResumed { turn, .. } => vec![(Subject::Turn(*turn), 2), (Subject::Turn(*turn), 5)],
             Self::TurnEnded { turn, .. } => all(Subject::Turn(*turn)).collect(),
             Self::DeliverySettled { delivery, .. } => all(Subject::Delivery(*delivery)).collect(),
             Self::RequestSettled { request, .. } => vec![(Subject::Request(*request), 0)],

@@ -1,6 +1,7 @@
 //! The one way back. A crash, a restart, an upgrade and a forced end all come through here: the unfinished business of the
 //! journal is read, and what was unfinished is owed again.
 
+use crate::cut::Told;
 use crate::effect::{Effect, Place};
 use crate::gateway::{Gateway, Phase};
 use crate::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
@@ -114,11 +115,13 @@ impl Recovered {
                 open.charged = *charged;
                 open.resumed_in = *generation;
                 open.cut = Cut::Unplanned;
+                open.told = Told::Nothing;
             }),
             Record::TurnInterrupted { turn } => self.change_turn(*turn, |open| {
                 open.charged = open.charged.saturating_sub(u32::from(open.cut == Cut::Unplanned));
                 open.cut = Cut::Planned;
             }),
+            Record::TurnCutTold { turn } => self.change_turn(*turn, |open| open.told = Told::GoingDown),
             Record::TurnStopAsked { turn } => self.change_turn(*turn, |open| open.stop = StopAsked::Yes),
             Record::TurnSuperseded { turn } => self.change_turn(*turn, |open| open.stop = StopAsked::Superseded),
             Record::TurnGranted { turn, request } => self.change_turn(*turn, |open| open.granted = Some(*request)),
@@ -205,6 +208,7 @@ impl Turn {
             charged: 1,
             resumed_in: GenerationId::default(),
             cut: Cut::Unplanned,
+            told: Told::Nothing,
             stop: StopAsked::No,
             granted: None,
             questions: BTreeMap::new(),

@@ -10,6 +10,7 @@
 //!   Waiting ◀── gone ── Reclaiming ◀─ boot ─ Interrupting ─ ended or killed ─▶ Cut
 //! ```
 
+use crate::cut::Told;
 use crate::drain::TurnFate;
 use crate::effect::{Answer, Effect};
 use crate::gateway::Gateway;
@@ -43,6 +44,9 @@ pub struct Turn {
     pub resumed_in: GenerationId,
     /// Whether its last start was cut on purpose.
     pub cut: Cut,
+    /// What its chat was told of that.
+    #[serde(default, skip_serializing_if = "Told::is_nothing")]
+    pub told: Told,
     /// Whether somebody wants it ended for good.
     pub stop: StopAsked,
     /// The restart that it asked for and got.
@@ -162,6 +166,7 @@ impl Gateway {
                 charged: 1,
                 resumed_in: self.generation,
                 cut: Cut::Unplanned,
+                told: Told::Nothing,
                 stop: StopAsked::No,
                 granted: None,
                 questions: BTreeMap::new(),
@@ -227,7 +232,11 @@ impl Gateway {
         turn.progress_at = now;
         turn.resumed_in = self.generation;
         let (attempt, charged, generation) = (turn.attempt, turn.charged, self.generation);
+        let (session, told) = (turn.session, std::mem::take(&mut turn.told));
         self.append(Record::TurnResumed { turn: id, attempt, charged, generation });
+        if told == Told::GoingDown {
+            self.owe(session, Content::Notice(Notice::TurnBack { turn: id }));
+        }
         self.start(id, Some(resume));
     }
 
@@ -299,21 +308,13 @@ impl Gateway {
             (TurnEnd::Interrupted { partial }, StopAsked::Superseded, _) => self.give_way(id, partial),
             (TurnEnd::Interrupted { .. }, StopAsked::No, TurnState::Interrupting { .. } | TurnState::Killed) => {
                 self.cut(id);
+                self.tell_cut(id);
             }
             (TurnEnd::Failed | TurnEnd::Interrupted { .. }, ..) => {
                 self.conclude(id, Conclusion::Failed, Some(Notice::TurnFailed { turn: id }));
             }
         }
         self.line_up(session);
-    }
-
-    /// A turn is over for this generation; the next one resumes it.
-    pub(crate) fn cut(&mut self, id: TurnId) {
-        if let Some(turn) = self.turns.get_mut(&id) {
-            turn.state = TurnState::Cut;
-        }
-        self.live.remove(&id);
-        self.note_fate(id, TurnFate::Interrupted);
     }
 
     pub(crate) fn owe_reply(&mut self, id: TurnId) {

@@ -108,6 +108,7 @@ fn what_is_collected_stays_together_over_a_death_and_over_a_restart() {
     let in_the_end = say(&mut world, 1);
     assert_eq!((world.up().phase(), place_of(&world, in_the_end)), (Phase::Interrupting, Place::Queued));
     gives_way(&mut world, 1, Partial::Nothing);
+    world.send_all();
     world.start_again();
     world.answer(world.turn_in(1));
     world.commit_all();

@@ -179,6 +179,7 @@ fn a_drain_does_not_wait_for_a_person_and_the_question_stays_open() {
     assert_eq!(told(&world, turn), [(OTHER, None)], "an interrupted turn asks nobody any more");
     world.give_way(turn, Partial::Nothing);
     world.commit_all();
+    world.send_all();
     assert_eq!(world.ends.last(), Some(&world::Ended::With(Verdict::Exit(75))));
     world.start_again();
     world.send_all();

@@ -7,6 +7,7 @@ use evergate_core::effect::Answer;
 use evergate_core::gateway::Phase;
 use evergate_core::id::{DeliveryId, RequestId, TurnId};
 use evergate_core::input::{Asked, Input, TurnEnd};
+use evergate_core::outbox::{Content, Notice};
 use evergate_core::question::{QuestionKey, Ruling};
 use evergate_core::record::{Record, Unfinished};
 use evergate_core::recovery::Recovered;
@@ -126,6 +127,10 @@ fn lives_meet_what_they_are_meant_to_try() {
             Record::MessageReturned { .. } => Some("given back"),
             Record::TurnOpened { messages, .. } if messages.len() > 1 => Some("over several messages"),
             Record::TurnInterrupted { .. } => Some("planned interruption"),
+            Record::TurnCutTold { .. } => Some("told of a cut"),
+            Record::DeliveryOwed { content: Content::Notice(Notice::TurnBack { .. }), .. } => {
+                Some("told that it is back")
+            }
             Record::DeliveryTried { attempt: 1, .. } => Some("sent off blindly"),
             Record::DeliveryTried { .. } => Some("sent off again, perhaps a repeat"),
             Record::DeliveryMissed { .. } => Some("missed for certain"),
@@ -158,6 +163,8 @@ fn lives_meet_what_they_are_meant_to_try() {
         "quarantined",
         "turn stopped",
         "planned interruption",
+        "told of a cut",
+        "told that it is back",
         "gave way to a message",
         "given back",
         "over several messages",

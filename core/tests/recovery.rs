@@ -55,6 +55,7 @@ fn a_planned_interruption_is_not_charged() {
         world.commit_all();
         world.give_way(turn, Partial::Nothing);
         world.commit_all();
+        world.send_all();
         world.start_again();
     }
     assert_eq!(charged_starts(&world), [1; 10]);

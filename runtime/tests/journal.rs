@@ -77,6 +77,7 @@ fn life() -> Vec<Vec<Write>> {
             plain(Record::TurnInterrupted { turn: TurnId(2) }),
             plain(Record::RequestMade { request: RequestId(4), made }),
         ],
+        vec![plain(Record::TurnCutTold { turn: TurnId(2) })],
         vec![plain(Record::TurnResumed { turn: TurnId(2), attempt: 2, charged: 1, generation: GenerationId(1) })],
         vec![plain(Record::RequestSettled { request: RequestId(4), outcome: Outcome::Cancelled })],
         vec![

@@ -8,7 +8,7 @@ use evergate_sim::naive::{hunt, room};
 use std::collections::BTreeSet;
 
 /// The steps of a shortest way to each flaw.
-const STEPS: [(&str, usize); 49] = [
+const STEPS: [(&str, usize); 52] = [
     ("self-wait", 6),
     ("clean-exit", 5),
     ("marked-after-timeout", 5),
@@ -37,6 +37,9 @@ const STEPS: [(&str, usize); 49] = [
     ("generation-reused", 6),
     ("outcome-notice-lost", 11),
     ("notice-at-each-start", 9),
+    ("tells-every-chat", 7),
+    ("down-never-back", 16),
+    ("back-at-each-start", 10),
     ("stop-undone", 7),
     ("force-waits", 4),
     ("orphans-ignored", 10),

@@ -75,7 +75,8 @@ fn difference(owed: &[u64], answered: &[u64]) -> String {
 
 fn is_reported(message: u64, events: &[Event]) -> bool {
     let place = events.iter().position(|event| event.is("message") && event.data["message"] == message);
-    place.is_some_and(|place| events[place..].iter().any(|event| event.is("notice")))
+    let reports = |event: &Event| event.is("notice") && event.data["lifecycle"].is_null();
+    place.is_some_and(|place| events[place..].iter().any(reports))
 }
 
 fn wrong_words(accepted: &[Accepted], events: &[Event]) -> Vec<String> {
@@ -156,7 +157,9 @@ mod tests {
         let mut log = good_log();
         log.pop();
         assert_ne!(judge(&log, &[8]), Vec::<String>::new());
-        log.push(event(5, "notice", json!({"text": "set aside"})));
+        log.push(event(5, "notice", json!({"text": "Back", "lifecycle": "back"})));
+        assert_ne!(judge(&log, &[8]), Vec::<String>::new());
+        log.push(event(6, "notice", json!({"text": "set aside"})));
         assert_eq!(judge(&log, &[8]), Vec::<String>::new());
     }
 }

@@ -148,7 +148,9 @@ fn a_turn_that_kills_the_gateway_each_time_is_set_aside_and_everybody_else_is_se
     let told = |event: &Event| {
         event.is("notice") && event.data["text"].as_str().is_some_and(|text| text.contains("set aside"))
     };
-    assert_eq!(log.iter().filter(|event| told(event)).count(), 1, "the chat is told, once: {log:#?}");
+    let told: Vec<&Event> = log.iter().filter(|event| told(event)).collect();
+    assert_eq!(told.len(), 1, "the chat is told, once: {log:#?}");
+    assert!(told[0].text().contains("Send any message to bring this one back"), "and of the way out: {told:?}");
     let status = gateway.status();
     assert_eq!(status["quarantined"], serde_json::json!(["poisoned"]), "nobody else is to blame");
     let shown = String::from_utf8_lossy(&gateway.cli(&["status"]).stdout).into_owned();

@@ -118,6 +118,45 @@ fn a_drain_lets_work_end_inside_its_budget_and_cuts_what_does_not() {
     assert_eq!(starts, 2, "the long turn is cut at the budget and resumed once: {long:#?}");
 }
 
+#[test]
+fn a_restart_is_told_where_it_was_asked_for_and_where_it_cuts_an_answer_and_nowhere_else() {
+    let config = "[drain]\nbudget = \"2s\"\ninterrupt_grace = \"1s\"\n[agent.demo]\nwords_per_second = 0";
+    let gateway = Gateway::builder().supervised(true).config(config).start();
+    let before = gateway.generation();
+    for session in ["asks", "idle"] {
+        let hello = gateway.send(session, "hello", &format!("{session}-1"));
+        gateway.await_reply(session, hello, PATIENCE);
+    }
+    let long = gateway.send("cut", "take 6s for that", "cut-1");
+    let turn = gateway.await_running("cut");
+    gateway.send("asks", "/restart", "restart");
+    gateway.await_phase("draining");
+    gateway.send("asks", "/status", "status");
+    gateway.await_generation(before + 1);
+    gateway.await_reply("cut", long, PATIENCE);
+    gateway.assert_answered_once(&[], Words::Echo);
+
+    let log = gateway.complete_log("cut");
+    let told: Vec<&Event> = log.iter().filter(|event| event.is("notice")).collect();
+    let words: Vec<&str> = told.iter().filter_map(|event| event.data["lifecycle"].as_str()).collect();
+    assert_eq!((told.len(), words), (2, vec!["restarting", "back"]), "{log:#?}");
+    assert!(told.iter().all(|event| event.turn() == Some(turn)), "{log:#?}");
+    let place = |what: &str, wanted: &dyn Fn(&Event) -> bool| position(&log, what, wanted);
+    let resumed = place("resumed turn", &|event| event.is_turn("running") && event.data["resumed"] == true);
+    let (down, back) =
+        (place("first word", &|event| event.id == told[0].id), place("second word", &|event| event.id == told[1].id));
+    assert!(down < resumed && resumed < back && back < place("reply", &|event| event.is("reply")), "{log:#?}");
+
+    let asked = gateway.complete_log("asks");
+    let told: Vec<&str> = asked.iter().filter(|event| event.is("notice")).map(Event::text).collect();
+    let [accepted, status, outcome] = told[..] else { panic!("{asked:#?}") };
+    assert!(accepted.starts_with("Restart accepted") && outcome.starts_with("Restarted"), "{asked:#?}");
+    let waits = format!("The drain waits for: turn {turn} of session cut (until its 2 s budget ends), for ");
+    assert!(status.contains("draining. Running: 1.") && status.contains(&waits), "how far the drain is: {status}");
+    let idle = gateway.complete_log("idle");
+    assert_eq!(idle.iter().filter(|event| event.is("notice")).count(), 0, "{idle:#?}");
+}
+
 fn everything_sent_over_a_restart_is_answered(supervised: bool) {
     let config = "[drain]\nbudget = \"2s\"\ninterrupt_grace = \"1s\"\n[agent.demo]\nwords_per_second = 0";
     let gateway = Gateway::builder().supervised(supervised).config(config).start();

@@ -29,6 +29,8 @@ pub(super) struct Turn {
     pub(super) resume: Option<Resume>,
     /// Whether its interruption is on disk, since that start.
     pub(super) interrupted: bool,
+    /// Whether its chat is told that it goes on after an end that cut it, since that start.
+    pub(super) told: bool,
     /// Whether it is on disk that it ends for good: `/stop` was said, or a message takes its place.
     pub(super) ends: bool,
     /// How often a generation died while this turn ran in it, less those that lived without it since.

@@ -203,7 +203,7 @@ impl Witness {
                 checks.holds(Invariant::Hygiene, resume == turn.resume, || {
                     format!("{id} is told {resume:?}, and {:?} is what happened", turn.resume)
                 });
-                let looping = self.unproven >= self.limits.unproven && !life.proven && !life.spoke.contains(&session);
+                let looping = self.is_looping() && !life.spoke.contains(&session);
                 checks.holds(Invariant::Loop, !looping, || {
                     format!("{id} is resumed by itself after {} deaths in a row", self.unproven)
                 });

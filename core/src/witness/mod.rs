@@ -86,6 +86,10 @@ pub struct Witness {
     replies: BTreeSet<TurnId>,
     /// Answers that are not sent again and may be missing, until the notice of that is on disk too.
     missing_due: BTreeMap<TurnId, SessionId>,
+    /// Cut turns of which it is on disk that their chat is told so, until the notice is on disk too.
+    cuts_due: BTreeMap<TurnId, SessionId>,
+    /// Turns that go on, in chats that were told that they would, until the notice of that is on disk too.
+    backs_due: BTreeMap<TurnId, SessionId>,
     set_aside: BTreeSet<SessionId>,
     /// Processes of turns that are alive, and the generation that started each.
     running: BTreeMap<TurnId, GenerationId>,
@@ -119,6 +123,8 @@ impl Witness {
             outcomes_due: Shared::default(),
             replies: BTreeSet::new(),
             missing_due: BTreeMap::new(),
+            cuts_due: BTreeMap::new(),
+            backs_due: BTreeMap::new(),
             set_aside: BTreeSet::new(),
             running: BTreeMap::new(),
         }
@@ -140,6 +146,11 @@ impl Witness {
             delivery.sending = false;
             delivery.concluded = false;
         }
+    }
+
+    /// Whether too many generations in a row have died, and the one that is alive has proven nothing.
+    pub(super) fn is_looping(&self) -> bool {
+        self.life.as_ref().is_some_and(|life| !life.proven) && self.unproven >= self.limits.unproven
     }
 
     /// A process claims the journal and boots.

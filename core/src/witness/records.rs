@@ -6,6 +6,7 @@ use crate::effect::Place;
 use crate::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
 use crate::input::Asked;
 use crate::invariant::{Checks, Invariant};
+use crate::limits::Limits;
 use crate::outbox::{Content, Fate, Notice};
 use crate::record::Record;
 use crate::request::{Outcome, Wish};
@@ -53,6 +54,9 @@ impl Witness {
                         format!("start {attempt} of {turn} after {}", open.attempt)
                     });
                     open.resumed(*attempt, *generation);
+                    if std::mem::take(&mut open.told) {
+                        self.backs_due.insert(*turn, open.session);
+                    }
                 }
             }
             Record::TurnInterrupted { turn } => {
@@ -64,6 +68,7 @@ impl Witness {
                     open.interrupted = true;
                 }
             }
+            Record::TurnCutTold { turn } => self.cut_told(checks, *turn),
             Record::QuestionAsked { question, turn, key } => {
                 checks.holds(Invariant::Consent, *question > self.last_question, || {
                     format!("{question} is asked after {}", self.last_question)
@@ -152,6 +157,16 @@ impl Witness {
                 format!("{session} is not told that the answer of {turn} may be missing")
             });
         }
+        if let Some((turn, session)) = self.cuts_due.pop_first() {
+            checks.holds(Invariant::Notice, false, || {
+                format!("{session} is not told that {turn} was cut, as the journal says")
+            });
+        }
+        if let Some((turn, session)) = self.backs_due.pop_first() {
+            checks.holds(Invariant::Notice, false, || {
+                format!("{session} was told that {turn} would go on, and is not told that it does")
+            });
+        }
         if let Some((question, _)) = self.questions.iter().find(|(_, asked)| !asked.put) {
             checks.holds(Invariant::Consent, false, || format!("{question} is on disk and nobody is asked"));
         }
@@ -225,6 +240,7 @@ impl Witness {
             attempt: 1,
             resume: None,
             interrupted: false,
+            told: false,
             ends: false,
             deaths: 0,
             resumed_in: self.generation,
@@ -284,6 +300,18 @@ impl Witness {
                     format!("{told:?} was told of {request}")
                 });
             }
+            Content::Notice(Notice::TurnCut { turn, .. }) => {
+                let due = self.cuts_due.remove(turn);
+                checks.holds(Invariant::Notice, due == Some(session), || {
+                    format!("{session} is told that {turn} goes on afterwards, and {due:?} is to be told")
+                });
+            }
+            Content::Notice(Notice::TurnBack { turn }) => {
+                let due = self.backs_due.remove(turn);
+                checks.holds(Invariant::Rate, due == Some(session), || {
+                    format!("{session} is told that {turn} goes on, and {due:?} is to be told")
+                });
+            }
             Content::Notice(Notice::Asks { question, .. }) => {
                 let asked = self.questions.get_mut(question).filter(|asked| !asked.put);
                 checks.holds(Invariant::Rate, asked.is_some(), || format!("{session} is asked {question} again"));
@@ -299,6 +327,31 @@ impl Witness {
             }
             Content::Notice(_) => {}
         }
+    }
+
+    /// The chat of a turn is told that an end has cut it: if one has, once for each cut and a few times at most, where nobody
+    /// hears of a request of its own, and not where generations die in a row.
+    fn cut_told(&mut self, checks: &mut Checks, id: TurnId) {
+        let looping = self.is_looping();
+        let Some(turn) = self.turns.get_mut(&id) else {
+            return checks.holds(Invariant::Notice, false, || format!("it is told that {id} was cut, which has ended"));
+        };
+        let Turn { session, attempt, interrupted, told, ends, .. } = *turn;
+        checks.holds(Invariant::Notice, interrupted && !ends && !self.running.contains_key(&id), || {
+            format!("{session} is told that {id} was cut, and it was not, or does not go on")
+        });
+        checks.holds(Invariant::Rate, !told && attempt <= Limits::CUTS_TOLD, || {
+            format!("{session} is told again that {id} was cut, in attempt {attempt}")
+        });
+        let asked = self.requests.iter().find(|(_, made)| made.origin.session() == Some(session));
+        checks.holds(Invariant::Rate, asked.is_none(), || {
+            format!("{session} is told that {id} was cut, and hears of {:?}", asked.map(|(request, _)| request))
+        });
+        checks.holds(Invariant::Loop, !looping, || {
+            format!("{session} is told that {id} was cut, after {} deaths in a row", self.unproven)
+        });
+        turn.told = true;
+        self.cuts_due.insert(id, session);
     }
 
     fn delivery_tried(&mut self, checks: &mut Checks, id: DeliveryId, attempt: u32) {

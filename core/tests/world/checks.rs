@@ -7,6 +7,7 @@ use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::{Gateway, Pending, Phase};
 use evergate_core::id::{GenerationId, MessageId, TurnId};
 use evergate_core::input::{Asked, Input};
+use evergate_core::limits::Limits;
 use evergate_core::outbox::DeliveryState::Trying;
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::record::Record;
@@ -14,7 +15,7 @@ use evergate_core::recovery::Recovered;
 use evergate_core::request::{Origin, Outcome, Signal};
 use evergate_core::turn::{Conclusion, Turn};
 use evergate_core::verdict::Verdict;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl World {
     /// What somebody can see rests on what is on disk.
@@ -205,7 +206,16 @@ impl World {
         assert_eq!(*gateway.sessions(), found.sessions, "sessions in memory and on disk");
         assert_eq!(*gateway.requests(), found.requests, "requests in memory and on disk");
         let turn = |(id, turn): (&TurnId, &Turn)| {
-            (*id, turn.session, turn.messages.clone(), turn.conversation, turn.attempt, turn.stop, turn.granted)
+            (
+                *id,
+                turn.session,
+                turn.messages.clone(),
+                turn.conversation,
+                turn.attempt,
+                turn.stop,
+                turn.granted,
+                turn.told,
+            )
         };
         let (ours, theirs): (Vec<_>, Vec<_>) =
             (gateway.turns().iter().map(turn).collect(), found.turns.iter().map(turn).collect());
@@ -240,6 +250,31 @@ impl World {
             }
         }
         self.check_order_of_replies();
+        self.check_cuts_told();
+    }
+
+    /// That a turn was cut is told in its chat, a few times at most, and each time that it goes on before it is cut again.
+    fn check_cuts_told(&self) {
+        let (mut owners, mut cuts) = (BTreeMap::new(), BTreeMap::<_, u32>::new());
+        let (mut down, mut back) = (BTreeSet::new(), BTreeSet::new());
+        for record in &self.journal.history {
+            match record {
+                Record::TurnOpened { turn, session, .. } => drop(owners.insert(*turn, *session)),
+                Record::TurnResumed { turn, .. } if down.remove(turn) => drop(back.insert(*turn)),
+                Record::DeliveryOwed { session, content: Content::Notice(Notice::TurnCut { turn, .. }), .. } => {
+                    *cuts.entry(turn).or_default() += 1;
+                    assert_eq!(owners.get(turn), Some(session), "{record:?} in a foreign chat");
+                    assert!(down.insert(*turn) && !back.contains(turn), "{record:?} again");
+                }
+                Record::DeliveryOwed { session, content: Content::Notice(Notice::TurnBack { turn }), .. } => {
+                    assert_eq!(owners.get(turn), Some(session), "{record:?} in a foreign chat");
+                    assert!(back.remove(turn), "{record:?} and nobody waits for that word");
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(back, BTreeSet::new(), "these go on, and their chats wait for the word");
+        assert!(cuts.values().all(|times| *times <= Limits::CUTS_TOLD), "{cuts:?}");
     }
 
     fn is_settled_on_disk(&self, made: &Record) -> bool {

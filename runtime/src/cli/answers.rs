@@ -411,6 +411,9 @@ pub struct NoticeEvent {
     /// The message that it answers, when the gateway says so.
     #[serde(default)]
     pub message: Option<u64>,
+    /// Set where it only tells what the gateway does, and answers nothing.
+    #[serde(default)]
+    pub lifecycle: Option<String>,
 }
 
 /// The gateway changed its phase; not kept.

@@ -80,6 +80,9 @@ impl Owed {
     }
 
     fn take_notice(&mut self, event: &NoticeEvent) {
+        if event.lifecycle.is_some() {
+            return;
+        }
         let first_command =
             || self.open.iter().find(|(_, may_be_command)| **may_be_command).map(|(&message, _)| message);
         if let Some(message) = event.message.or_else(first_command) {
@@ -116,7 +119,7 @@ mod tests {
     }
 
     fn notice() -> SessionEvent {
-        SessionEvent::Notice(NoticeEvent { text: "so".to_owned(), message: None })
+        SessionEvent::Notice(NoticeEvent { text: "so".to_owned(), message: None, lifecycle: None })
     }
 
     fn reply(message: u64) -> SessionEvent {

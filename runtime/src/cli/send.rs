@@ -219,6 +219,9 @@ impl Watch {
     }
 
     fn take_notice(&mut self, event: NoticeEvent) {
+        if event.lifecycle.is_some() {
+            return;
+        }
         let names_another = event.message.is_some_and(|message| message != self.message);
         let names_this = event.message == Some(self.message);
         if self.is_command && (names_this || (self.reached && !names_another)) {
@@ -277,6 +280,16 @@ mod tests {
     fn an_interrupted_turn_is_still_waited_for() {
         let interrupted = ("turn", r#"{"turn":5,"state":"interrupted","attempt":1,"messages":[7]}"#);
         assert_eq!(watch(false, &[MESSAGE, RUNNING, interrupted, NOTICE]).progress(), Progress::Waiting);
+    }
+
+    #[test]
+    fn that_a_restart_cuts_an_answer_and_that_it_goes_on_answers_nothing() {
+        let back = ("notice", r#"{"text":"Back","turn":5,"lifecycle":"back"}"#);
+        assert_eq!(watch(true, &[MESSAGE, back]).progress(), Progress::Waiting);
+        let failed = ("turn", r#"{"turn":5,"state":"failed","attempt":2,"messages":[7]}"#);
+        assert_eq!(watch(false, &[MESSAGE, RUNNING, back, failed]).progress(), Progress::Settling, "why comes yet");
+        let watch = watch(false, &[MESSAGE, RUNNING, back, failed, NOTICE]);
+        assert_eq!((watch.progress(), watch.last_notice.as_deref()), (Progress::Settled, Some("because")));
     }
 
     #[test]

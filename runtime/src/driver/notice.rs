@@ -5,7 +5,7 @@ use evergate_core::busy::Busy;
 use evergate_core::id::RequestId;
 use evergate_core::outbox::Notice;
 use evergate_core::question::Ruling;
-use evergate_core::request::{Mode, Outcome};
+use evergate_core::request::{Mode, Outcome, Wish};
 use serde_json::Value;
 
 /// What a notice has to know beside itself.
@@ -40,6 +40,11 @@ pub fn text(notice: Notice, facts: &Facts<'_>) -> String {
             let why = facts.failure.unwrap_or("the agent failed");
             format!("No answer (turn {}): {why}", turn.0)
         }
+        Notice::TurnCut { wish: Wish::Restart, .. } => "Restarting: this answer goes on by itself afterwards.".into(),
+        Notice::TurnCut { wish: Wish::Stop, .. } => {
+            "The gateway is being stopped: this answer goes on by itself once it is started again.".into()
+        }
+        Notice::TurnBack { .. } => "Back: the answer goes on.".into(),
         Notice::Stopping { .. } => "Stopping this answer.".into(),
         Notice::TurnStopped { .. } => "Stopped.".into(),
         Notice::NothingToStop => "Nothing is running here.".into(),
@@ -155,11 +160,11 @@ fn seconds(milliseconds: &Value) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evergate_core::id::TurnId;
     use serde_json::json;
 
-    fn told(status: &Value) -> String {
-        let facts = Facts { failure: None, unfit: None, question: None, status };
-        text(Notice::Status, &facts)
+    fn said(notice: Notice, status: &Value) -> String {
+        text(notice, &Facts { failure: None, unfit: None, question: None, status })
     }
 
     #[test]
@@ -168,7 +173,10 @@ mod tests {
             "generation": 3, "phase": "serving", "turns": [{"session": "main", "asks": []}], "queued": 2, "quarantined": [],
             "drain": null, "platforms": [{"platform": "telegram", "state": "up", "why": null}], "breaker": {"state": "closed"},
         });
-        assert_eq!(told(&status), "Generation 3, serving. Running: 1. Waiting messages: 2. Set aside: 0.");
+        assert_eq!(
+            said(Notice::Status, &status),
+            "Generation 3, serving. Running: 1. Waiting messages: 2. Set aside: 0."
+        );
     }
 
     #[test]
@@ -187,6 +195,38 @@ mod tests {
             matrix is connecting.\n\
             telegram is parked: the server does not know the token.\n\
             The loop breaker is tripped: what was cut waits for a turn that ends, or `evergate breaker reset`.";
-        assert_eq!(told(&status), expected);
+        assert_eq!(said(Notice::Status, &status), expected);
+    }
+
+    fn status_with(drain: &Value) -> Value {
+        json!({"generation": 3, "phase": "draining", "turns": [{}, {}], "queued": 4, "quarantined": [], "drain": drain})
+    }
+
+    #[test]
+    fn a_status_tells_how_far_a_drain_is() {
+        let calm = said(Notice::Status, &status_with(&Value::Null));
+        assert_eq!(calm, "Generation 3, draining. Running: 2. Waiting messages: 4. Set aside: 0.");
+        let waiting =
+            said(Notice::Status, &status_with(&json!({"waiting_for": ["this", "that"], "remaining_ms": 4_001})));
+        assert_eq!(waiting, format!("{calm} The drain waits for: this, that, for 5 s at most."));
+        let nothing = said(Notice::Status, &status_with(&json!({"waiting_for": [], "remaining_ms": 4_001})));
+        assert_eq!(nothing, format!("{calm} The drain waits for: nothing."));
+    }
+
+    #[test]
+    fn one_message_explains_why_a_conversation_is_set_aside_what_is_lost_and_the_way_back() {
+        let text = said(Notice::Quarantined { turn: TurnId(7), attempts: 5 }, &Value::Null);
+        for part in ["set aside", "died 5 times", "(turn 7)", "not tried again", "waits", "Send any message"] {
+            assert!(text.contains(part), "{part:?} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_answer_is_announced_as_what_it_is_cut_for() {
+        let cut = |wish| said(Notice::TurnCut { turn: TurnId(7), wish }, &Value::Null);
+        assert!(cut(Wish::Restart).starts_with("Restarting:"));
+        assert!(cut(Wish::Stop).contains("stopped"));
+        assert!([Wish::Restart, Wish::Stop].map(cut).iter().all(|text| text.contains("goes on by itself")));
+        assert!(said(Notice::TurnBack { turn: TurnId(7) }, &Value::Null).starts_with("Back:"));
     }
 }

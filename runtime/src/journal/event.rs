@@ -6,6 +6,7 @@ use evergate_core::id::{MessageId, SessionId, TurnId};
 use evergate_core::input::Asked;
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::record::Record;
+use evergate_core::request::Wish;
 use evergate_core::turn::Conclusion;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -114,6 +115,16 @@ impl Event {
                 | Notice::MayBeMissing { turn }
                 | Notice::Quarantined { turn, .. },
             ) => Self::new(session, "notice", &json!({"text": text, "turn": turn})),
+            Content::Notice(Notice::TurnCut { turn, wish }) => {
+                let lifecycle = match wish {
+                    Wish::Restart => "restarting",
+                    Wish::Stop => "stopping",
+                };
+                Self::new(session, "notice", &json!({"text": text, "turn": turn, "lifecycle": lifecycle}))
+            }
+            Content::Notice(Notice::TurnBack { turn }) => {
+                Self::new(session, "notice", &json!({"text": text, "turn": turn, "lifecycle": "back"}))
+            }
             Content::Notice(Notice::Asks { question, turn }) => {
                 Self::new(session, "notice", &json!({"text": text, "turn": turn, "question": question}))
             }

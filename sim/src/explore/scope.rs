@@ -141,11 +141,11 @@ const CI: [Shape; 72] = [
 ];
 /// The rooms of `seed`.
 const SEED: [Shape; 7] = [
-    shape(10_090, 19_129),
-    shape(18_953, 32_781),
+    shape(11_798, 22_169),
+    shape(22_878, 39_312),
     shape(2_521, 4_385),
-    shape(4_004, 7_310),
-    shape(9_457, 16_101),
+    shape(5_019, 9_008),
+    shape(21_847, 38_610),
     shape(12_907, 37_946),
     shape(443, 716),
 ];
@@ -293,7 +293,7 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 9–16 | each | S with each supervisor |
 /// | 17–24 | each | M with each supervisor |
 /// | 25 | supervise | S × M |
-/// | 26 | supervise | S × R |
+/// | 26 | supervise | S × R, in one session nothing is said: what each cut turn's chat is told multiplies all else |
 /// | 27 | supervise | S × K |
 /// | 28 | supervise | S × J |
 /// | 29 | supervise | M × R |
@@ -341,7 +341,7 @@ pub fn table() -> Vec<Scope> {
     ci.extend(supervisors().map(|who| room(who, Size(1, 4, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));
     ci.extend([
         room(Evergate, Size(3, 4, 0, 0, 0), &[]),
-        room(Evergate, Size(3, 3, 2, 0, 0), &[Manner::Force, Manner::SpeakEarly]),
+        room(Evergate, Size(3, 2, 2, 0, 0), &[Manner::Force, Manner::SpeakEarly]),
         room(Evergate, Size(3, 3, 0, 2, 0), &[Manner::SpeakEarly]),
         room(Evergate, Size(3, 3, 0, 0, 1), &[]),
         room(Evergate, Size(1, 4, 2, 0, 0), &[Manner::Force, Manner::SpeakEarly]),
@@ -369,8 +369,9 @@ pub fn table() -> Vec<Scope> {
     let others = supervisors().filter(|who| *who != Evergate);
     ci.extend(others.map(|who| room(who, Size(1, 1, 2, 2, 0), &WISHES)));
     ci.extend(wishes_among_many());
+    let everything = [&ALL[..], &[Manner::Questions, Manner::Decides]].concat();
     let deep = supervisors().map(|who| {
-        with(room(who, Size(3, 4, 2, 2, 1), &ALL), |budget| {
+        with(room(who, Size(3, 4, 2, 2, 1), &everything), |budget| {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
         })
     });
@@ -379,7 +380,7 @@ pub fn table() -> Vec<Scope> {
         Scope { name: "ci", purpose: "minutes; each pair of dimensions", rooms: ci, shapes: &CI },
         Scope {
             name: "deep",
-            purpose: "by hand, for hours and with much memory; everything at once",
+            purpose: "by hand, for hours and as far as the memory goes; everything at once, never seen whole",
             rooms: deep.collect(),
             shapes: &[],
         },

@@ -194,6 +194,9 @@ impl Naive {
             end_recorded: false,
             fates: self.live().into_iter().map(|turn| (turn, TurnFate::Left)).collect(),
         });
+        if self.has(Flaw::TellsEveryChat) {
+            self.live().into_iter().for_each(|turn| self.tell_cut(turn));
+        }
         self.enter(Phase::Draining);
     }
 

@@ -111,6 +111,12 @@ flaws! {
         "The chat that asked for a restart never hears of its outcome.";
     NoticeAtEachStart "notice-at-each-start" in CHATTED breaks Rate, seen in ["H-60438"],
         "Each start repeats the notices of the restart that led to it.";
+    TellsEveryChat "tells-every-chat" in CROWDED breaks Notice, seen in ["O-55372", "H-60438"],
+        "When a drain begins each chat with a turn is told that a restart cuts it, whether that will be so or not.";
+    DownNeverBack "down-never-back" in ASKED breaks Notice, seen in ["H-89396", "H-66087"],
+        "A chat is told that a restart has cut its turn, and never that this goes on.";
+    BackAtEachStart "back-at-each-start" in TALK breaks Rate, seen in ["H-60438"],
+        "Each start tells each chat whose turn it resumes that it is back, whoever missed it.";
     StopUndone "stop-undone" in STOPPED breaks Intent, seen in ["H-19876"],
         "A reviver's start serves although a stop was asked for.";
     ForceWaits "force-waits" in FORCED breaks Force, seen in ["H-93711", "H-12438"],

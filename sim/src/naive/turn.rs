@@ -197,7 +197,11 @@ impl Naive {
         turn.charged += 1;
         turn.cut = Cut::Unplanned;
         let (attempt, charged, generation) = (turn.attempt, turn.charged, self.generation);
+        let session = turn.session;
         self.append(Record::TurnResumed { turn: id, attempt, charged, generation });
+        if self.has(Flaw::BackAtEachStart) {
+            self.owe(session, Content::Notice(Notice::TurnBack { turn: id }));
+        }
         self.start(id, Some(resume));
     }
 
@@ -240,9 +244,22 @@ impl Naive {
                 self.owe(session, Content::Reply { turn: id, messages });
                 self.conclude(id, Conclusion::Answered, None);
             }
-            (TurnEnd::Interrupted { .. }, State::Interrupted | State::Killed) => turn.state = State::Cut,
+            (TurnEnd::Interrupted { .. }, State::Interrupted | State::Killed) => {
+                turn.state = State::Cut;
+                if self.has(Flaw::DownNeverBack) {
+                    self.tell_cut(id);
+                }
+            }
             _ => self.conclude(id, Conclusion::Failed, Some(Notice::TurnFailed { turn: id })),
         }
+    }
+
+    /// Tells a chat that its turn is cut. Nobody asks for that, and without flaws nobody does it.
+    pub(super) fn tell_cut(&mut self, id: TurnId) {
+        let (Some(turn), Some(drain)) = (self.turns.get(&id), &self.drain) else { return };
+        let (session, wish) = (turn.session, drain.wish);
+        self.append(Record::TurnCutTold { turn: id });
+        self.owe(session, Content::Notice(Notice::TurnCut { turn: id, wish }));
     }
 
     pub(super) fn conclude(&mut self, id: TurnId, conclusion: Conclusion, notice: Option<Notice>) {

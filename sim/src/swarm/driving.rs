@@ -15,7 +15,7 @@ use evergate_core::gateway::Gateway;
 use evergate_core::id::{Position, RequestId};
 use evergate_core::input::Input;
 use evergate_core::invariant::Invariant;
-use evergate_core::outbox::Repeat;
+use evergate_core::outbox::{Content, Notice, Repeat};
 use evergate_core::question::Ruling;
 use evergate_core::record::{Record, Subject};
 use evergate_core::request::{Mode, Outcome, Signal};
@@ -315,6 +315,10 @@ impl World<'_> {
             Record::MessageReturned { message, .. } => {
                 self.marks.hit(Mark::GivenBack);
                 self.chats.returned(*message);
+            }
+            Record::TurnCutTold { .. } => self.marks.hit(Mark::CutTold),
+            Record::DeliveryOwed { content: Content::Notice(Notice::TurnBack { .. }), .. } => {
+                self.marks.hit(Mark::BackTold);
             }
             Record::TurnSuperseded { .. } => self.marks.hit(Mark::Superseded),
             Record::DeliveryMissed { .. } => self.marks.hit(Mark::Missed),

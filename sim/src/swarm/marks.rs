@@ -50,6 +50,8 @@ marks! {
     AlreadyDone 200 "resumed turn asked for its restart again",
     ChildWaited 100 "child waited for the restart that its turn asked for",
     ResumedPlanned 4000 "turn resumed after a planned cut",
+    CutTold 3000 "chat told that a restart or a stop cut its turn",
+    BackTold 3000 "chat told that its turn goes on",
     ResumedCrash 10000 "turn resumed after a crash",
     Poisoned 400 "turn crashed the gateway",
     Quarantined 300 "quarantine entered",

@@ -65,8 +65,38 @@ fn an_answer_that_a_restart_cuts_goes_on_in_the_same_message() {
     gateway.cli(&["restart", "--force"]);
     let full = "You said: take 5s one two three four five six seven eight";
     let said = server.await_said(GUESTS[0], "the whole answer", |said| said.iter().any(|said| said.text == full));
-    assert_eq!(said.len(), 1, "one answer: {said:?}");
+    let [answer, cut, back] = texts(&said)[..] else { panic!("one answer and two words about the restart: {said:?}") };
+    assert_eq!(answer, full);
+    assert!(cut.starts_with("Restarting:") && back.starts_with("Back:"), "{said:?}");
     assert!(gateway.generation() > 1);
+}
+
+#[test]
+fn a_cut_answer_is_announced_in_its_topic_once_and_other_topics_and_chats_hear_nothing() {
+    let server = bot_api();
+    let gateway = gateway(&server, &format!("{QUICK}\n[drain]\nbudget = \"1s\"")).supervised(true).start();
+    let say = |thread: u32, text: &str| {
+        server.order("/message", &json!({"chat": -9, "from": GUESTS[0], "thread": thread, "text": text}));
+    };
+    server.say(GUESTS[1], "hello");
+    server.await_said(GUESTS[1], "an answer", |said| said.len() == 1);
+    say(5, "hello");
+    server.await_said(-9, "an answer", |said| said.len() == 1);
+    say(4, "take 6s for this");
+    gateway.await_running("telegram:-9:4");
+    server.say(OPERATOR, "/restart");
+    gateway.await_generation(2);
+    let full = "You said: take 6s for this";
+    let said = server.await_said(-9, "the whole answer", |said| said.iter().any(|said| said.text == full));
+    let (cut, other): (Vec<_>, Vec<_>) = said.iter().partition(|said| said.thread == Some(4));
+    let cut: Vec<_> = cut.into_iter().map(|said| said.text.as_str()).collect();
+    assert!(
+        matches!(cut[..], [down, back, answer] if down.starts_with("Restarting:") && back.starts_with("Back:") && answer == full),
+        "{cut:?}"
+    );
+    assert_eq!((other.len(), server.said(GUESTS[1]).len()), (1, 1), "{said:?}");
+    let asked = server.await_said(OPERATOR, "the outcome", |said| said.len() >= 2);
+    assert!(asked.len() == 2 && asked[1].text.starts_with("Restarted"), "{asked:?}");
 }
 
 /// The server has refused it for now and it waits in the adapter: the successor sends it, once; with a word about a possible
