@@ -70,3 +70,13 @@ impl Gateway {
         open.any(|request| request.origin.session() == Some(session))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Told;
+
+    #[test]
+    fn a_chat_that_was_told_something_was_not_told_nothing() {
+        assert_eq!([Told::Nothing, Told::GoingDown].map(|told| told.is_nothing()), [true, false]);
+    }
+}

@@ -1,5 +1,5 @@
 //! What must always hold, by name, and how a check of it is noted. The checks themselves are in `witness`, which looks at
-//! gateways from outside; the explorer, the swarm, the harbor and the audit of a production journal share them.
+//! gateways from outside; the explorer, the swarm and the audit of a production journal share them.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

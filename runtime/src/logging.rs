@@ -3,6 +3,7 @@
 use crate::config::{Log, LogFormat, LogLevel};
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use tracing_subscriber::{EnvFilter, reload};
 
 /// Sets the log up, once, as configured.
@@ -56,10 +57,23 @@ pub fn set_level(level: LogLevel) {
     }
 }
 
-/// Logs on a thread of its own, for those who must not stand still together with a log that nobody reads or whose disk takes
-/// its time. Without a thread to be had it is not said.
+/// Something to be logged.
+type Line = Box<dyn FnOnce() + Send>;
+/// How many lines wait for a log that stands still; what comes then is not said.
+const LINES: usize = 32;
+
+/// Logs on a thread that does nothing else, one line after the other, for those who must not stand still together with a log
+/// that nobody reads or whose disk takes its time. Without a thread to be had it is not said.
 pub fn beside(say: impl FnOnce() + Send + 'static) {
-    let _unsaid = crate::native::thread("log", say);
+    static LOG: OnceLock<Option<SyncSender<Line>>> = OnceLock::new();
+    let log = LOG.get_or_init(|| {
+        let (log, lines) = sync_channel::<Line>(LINES);
+        let thread = crate::native::thread("log", move || lines.into_iter().for_each(|say| say()));
+        thread.ok().map(|()| log)
+    });
+    if let Some(log) = log {
+        let _unsaid = log.try_send(Box::new(say));
+    }
 }
 
 /// Says something on standard error. With nobody left there to hear it, it is not said, and that is no error.

@@ -169,7 +169,11 @@ pub fn run(
         if pulse.ready() {
             trial.ready();
         }
-        Err(broke(&*panic, &pulse, &state_dir))
+        let broke = broke(&*panic, &pulse, &state_dir);
+        // An end that is under way ends as it was to end, whatever became of the loop: a stop stays a stop.
+        let Some(verdict) = pulse.armed() else { return Err(broke) };
+        tracing::error!(%verdict, "{broke}");
+        Ok(verdict)
     })
 }
 

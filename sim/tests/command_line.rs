@@ -39,6 +39,7 @@ fn an_argument_that_makes_no_sense_is_64_and_a_sentence_with_what_would() {
         (&["explore", "--threads", "0"], &["from 1 to 1024"]),
         (&["explore", "--subject", "naive", "--flaw", "nope"], &["\"nope\"", "self-wait", "error-uncaught"]),
         (&["explore", "--flaw", "self-wait"], &["--subject naive"]),
+        (&["explore", "--subject", "naive", "--states", "10"], &["seen whole", "--states"]),
         (&["explore", "--out", "/nonexistent"], &["--out /nonexistent", "No such file"]),
         (&["explore", "--out", "/dev/null"], &["no directory"]),
         (&["explore", "7"], &["unexpected argument '7'"]),

@@ -330,6 +330,25 @@ fn a_loop_that_breaks_while_it_serves_is_followed_by_itself_where_nobody_supervi
 }
 
 #[test]
+fn a_loop_that_breaks_while_it_stops_stays_stopped_and_one_that_restarts_comes_back() {
+    for asked in ["stop", "restart"] {
+        let gateway = Gateway::builder().config("[debug]\nhooks = \"on\"").start();
+        let (before, pid) = (gateway.generation(), gateway.pid());
+        gateway.send("main", "take 1h to say hello", "hello");
+        gateway.await_running("main");
+        gateway.ask(asked, &json!({}));
+        gateway.await_phase("draining");
+        break_loop(gateway.state_dir());
+        if asked == "stop" {
+            assert_eq!(gateway.exit_code(PATIENCE), 0, "{}", gateway.log());
+        } else {
+            gateway.await_generation(before + 1);
+            assert_eq!(gateway.pid(), pid, "in place, since nobody supervises");
+        }
+    }
+}
+
+#[test]
 fn a_start_of_a_person_that_breaks_ends_where_nobody_supervises() {
     let gateway = Gateway::builder().config(&faulty("before-ready", "break")).spawn();
     assert_eq!(gateway.exit_code(PATIENCE), 70, "{}", gateway.log());

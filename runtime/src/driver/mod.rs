@@ -571,7 +571,7 @@ impl Driver {
         let body = match &record {
             Record::GenerationBegun { .. } => Body::Owner(Box::new(self.owner.clone())),
             Record::DeliveryOwed { session, content, .. } => {
-                let status = self.status_for(content);
+                let status = self.status_for(*session, content);
                 let parcel = self.texts.of_content(content, &status);
                 if self.is_remote(*session) { Body::Owed(parcel) } else { Body::Text(parcel) }
             }

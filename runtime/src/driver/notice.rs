@@ -114,7 +114,7 @@ fn status(status: &Value) -> String {
         word(&status["phase"]),
         list("turns").len(),
         count("queued"),
-        list("quarantined").len(),
+        list("quarantined").len() as u64 + status["elsewhere"]["set_aside"].as_u64().unwrap_or(0),
     );
     if let Some(waiting) = status["drain"]["waiting_for"].as_array() {
         let waiting: Vec<&str> = waiting.iter().filter_map(Value::as_str).collect();
@@ -133,6 +133,10 @@ fn status(status: &Value) -> String {
                 asked["question"].as_u64().unwrap_or(0),
             ));
         }
+    }
+    match status["elsewhere"]["asking"].as_u64().unwrap_or(0) {
+        0 => {}
+        questions => text.push_str(&format!("\nIn other chats agents wait for somebody's word: {questions}.")),
     }
     for session in list("quarantined") {
         text.push_str(&format!("\n{} is set aside: any message there brings it back.", word(session)));
@@ -160,6 +164,7 @@ fn seconds(milliseconds: &Value) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::status::as_a_guest_sees_it;
     use evergate_core::id::TurnId;
     use serde_json::json;
 
@@ -200,6 +205,24 @@ mod tests {
 
     fn status_with(drain: &Value) -> Value {
         json!({"generation": 3, "phase": "draining", "turns": [{}, {}], "queued": 4, "quarantined": [], "drain": drain})
+    }
+
+    #[test]
+    fn a_guest_hears_of_other_chats_no_more_than_how_many_there_are() {
+        let asks = |question: u64| json!([{"question": question, "since_ms": 1, "for_ms": 61_500}]);
+        let status = json!({
+            "generation": 3, "phase": "draining", "queued": 0, "quarantined": ["telegram:8"], "breaker": {"state": "closed"},
+            "turns": [{"session": "telegram:7", "asks": asks(7)}, {"session": "telegram:77", "asks": asks(8)}],
+            "drain": {"waiting_for": ["turn 1 of session telegram:7", "turn 2 of session telegram:77"], "remaining_ms": 9},
+            "platforms": [{"platform": "matrix", "state": "parked", "why": "the server does not know the token"}],
+        });
+        let seen = as_a_guest_sees_it(status, "telegram:7");
+        let expected = "Generation 3, draining. Running: 2. Waiting messages: 0. Set aside: 1. \
+            The drain waits for: turn 1 of session telegram:7, 1 of other chats, for 1 s at most.\n\
+            In telegram:7 an agent has waited for somebody's word for 62 s: answer there with /allow 7 or /deny 7.\n\
+            In other chats agents wait for somebody's word: 1.\n\
+            matrix is parked.";
+        assert_eq!(said(Notice::Status, &seen), expected);
     }
 
     #[test]

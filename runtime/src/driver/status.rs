@@ -103,12 +103,14 @@ impl Driver {
         json!({"program": "changed", "version": version})
     }
 
-    /// The status, where a notice shows it; nothing otherwise, since it costs something.
-    pub(super) fn status_for(&mut self, content: &Content) -> Value {
-        match content {
-            Content::Notice(Notice::Status) => self.status(),
-            _ => Value::Null,
+    /// The status, where a notice shows it; nothing otherwise, since it costs something. Whoever is in a chat of the local
+    /// platform may see all of it; other chats may have guests, who see of others no more than how many there are.
+    pub(super) fn status_for(&mut self, session: SessionId, content: &Content) -> Value {
+        if !matches!(content, Content::Notice(Notice::Status)) {
+            return Value::Null;
         }
+        let status = self.status();
+        if self.is_remote(session) { as_a_guest_sees_it(status, &self.name(session)) } else { status }
     }
 
     /// The loop breaker: where it stands, after how many deaths in a row, and how many cut turns it holds.
@@ -310,4 +312,30 @@ pub(super) fn answer_words(answer: Answer) -> String {
         Answer::StorageFull => "refused: the journal cannot be written".into(),
         Answer::Unfit(_) => "refused: what would be started next could not take over".into(),
     }
+}
+
+/// A status in which nothing names a conversation but `here`, or says what a platform's server said.
+pub(super) fn as_a_guest_sees_it(mut status: Value, here: &str) -> Value {
+    let (mut asking, mut set_aside) = (0, 0);
+    for turn in status["turns"].as_array_mut().into_iter().flatten().filter(|turn| turn["session"] != here) {
+        asking += turn["asks"].as_array().map_or(0, Vec::len);
+        turn["asks"] = json!([]);
+    }
+    if let Some(list) = status["quarantined"].as_array_mut() {
+        let all = list.len();
+        list.retain(|session| session == here);
+        set_aside = all - list.len();
+    }
+    for platform in status["platforms"].as_array_mut().into_iter().flatten() {
+        platform["why"] = Value::Null;
+    }
+    if let Some(list) = status["drain"]["waiting_for"].as_array_mut() {
+        let all = list.len();
+        let (own, at_the_end) = (format!(" session {here} "), format!(" session {here}"));
+        list.retain(|item| item.as_str().is_some_and(|item| item.contains(&own) || item.ends_with(&at_the_end)));
+        let others = all - list.len();
+        list.extend((others > 0).then(|| json!(format!("{others} of other chats"))));
+    }
+    status["elsewhere"] = json!({"asking": asking, "set_aside": set_aside});
+    status
 }

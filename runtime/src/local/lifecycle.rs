@@ -172,7 +172,9 @@ pub async fn freeze(State(local): State<Local>, body: Body) -> Response {
     let length = body.get("ms").and_then(Value::as_u64).map(Duration::from_millis);
     let part = Part::ALL.into_iter().find(|part| part.name() == named);
     match (part, local.handle.hub.switchboard().line(named), length) {
-        (Some(part), _, _) if body.get("break").is_some() => local.handle.pulse.break_down(part),
+        (Some(part), _, _) if body.get("break").and_then(Value::as_bool) == Some(true) => {
+            local.handle.pulse.break_down(part)
+        }
         (Some(part), _, Some(length)) => local.handle.pulse.freeze(part, length),
         (None, Some(platform), Some(length)) => platform.freeze(length),
         _ => {
