@@ -88,7 +88,7 @@ impl Reason {
             Self::Restart => "it asked to be started again",
             Self::Crash => "it died unplanned or could not be started",
             Self::Stop => "it was stopped",
-            Self::Park => "it parked itself: starting it again would not help before its configuration is mended",
+            Self::Park => "it parked itself: starting it again would not help before what it says is mended",
             Self::StopWanted => "a stop was wanted",
             Self::KilledAtLimit => "a stop was wanted and it was killed at the limit",
             Self::Silent => "it gave no sign of life and was killed",

@@ -40,11 +40,13 @@ pub fn text(notice: Notice, facts: &Facts<'_>) -> String {
             let why = facts.failure.unwrap_or("the agent failed");
             format!("No answer (turn {}): {why}", turn.0)
         }
-        Notice::TurnCut { wish: Wish::Restart, .. } => "Restarting: this answer goes on by itself afterwards.".into(),
-        Notice::TurnCut { wish: Wish::Stop, .. } => {
-            "The gateway is being stopped: this answer goes on by itself once it is started again.".into()
+        Notice::TurnCut { wish: Wish::Restart, .. } => {
+            "Restarting: this answer is taken up again afterwards, by itself.".into()
         }
-        Notice::TurnBack { .. } => "Back: the answer goes on.".into(),
+        Notice::TurnCut { wish: Wish::Stop, .. } => {
+            "The gateway is being stopped: this answer is taken up again, by itself, once it is started.".into()
+        }
+        Notice::TurnBack { .. } => "Back: the answer is taken up again.".into(),
         Notice::Stopping { .. } => "Stopping this answer.".into(),
         Notice::TurnStopped { .. } => "Stopped.".into(),
         Notice::NothingToStop => "Nothing is running here.".into(),
@@ -249,7 +251,7 @@ mod tests {
         let cut = |wish| said(Notice::TurnCut { turn: TurnId(7), wish }, &Value::Null);
         assert!(cut(Wish::Restart).starts_with("Restarting:"));
         assert!(cut(Wish::Stop).contains("stopped"));
-        assert!([Wish::Restart, Wish::Stop].map(cut).iter().all(|text| text.contains("goes on by itself")));
+        assert!([Wish::Restart, Wish::Stop].map(cut).iter().all(|text| text.contains("is taken up again")));
         assert!(said(Notice::TurnBack { turn: TurnId(7) }, &Value::Null).starts_with("Back:"));
     }
 }
