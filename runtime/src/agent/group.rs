@@ -4,7 +4,7 @@
 use nix::{
     errno::Errno,
     sys::{
-        signal::{Signal, killpg},
+        signal::{SigSet, SigmaskHow, Signal, killpg},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
@@ -29,9 +29,19 @@ pub(super) struct Group {
 impl Group {
     /// Starts `command` as the leader of a new group, with pipes to all three of its streams.
     pub(super) fn start(mut command: Command) -> io::Result<Group> {
-        command.process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let leader = command.spawn()?;
+        Self::lead(command)
+    }
+
+    /// Starts `command` as the leader of a new group, with the streams that it has.
+    pub(super) fn lead(mut command: Command) -> io::Result<Group> {
+        command.process_group(0).kill_on_drop(true);
+        // A child inherits what the thread that starts it has blocked, and would not hear that it is to end. What comes to
+        // this thread meanwhile is heard as everywhere.
+        let blocked = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let leader = command.spawn();
+        blocked.thread_set_mask()?;
+        let leader = leader?;
         let id = leader.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let id = id.ok_or_else(|| io::Error::other("the child has no process id"))?;
         Ok(Group { leader, id })
