@@ -360,16 +360,17 @@ fn watch(
         let generation = seen.metrics.generation.load(Relaxed);
         let name = format!("{generation}-{}", clock.unix_ms());
         let diagnosis = diagnosis::write(&folder, &name, why, &seen);
-        let diagnosis = diagnosis
-            .inspect_err(|error| tracing::error!(%error, "no diagnosis can be written"))
-            .inspect(|path| tracing::error!(diagnosis = %path.display(), "what it looked like inside is written down"))
-            .ok();
-        let words =
-            LastWords { generation: GenerationId(generation), why: format!("ended by its watchdog: {why}"), diagnosis };
+        let path = diagnosis.as_ref().ok().cloned();
+        let why = format!("ended by its watchdog: {why}");
+        let words = LastWords { generation: GenerationId(generation), why, diagnosis: path };
         // One that has no number yet has no place in anybody's history.
-        if generation > 0
-            && let Err(error) = words.write(&folder)
-        {
+        let told = if generation > 0 { words.write(&folder) } else { Ok(()) };
+        // Last, since the log may be what everything waits for.
+        match diagnosis {
+            Ok(path) => tracing::error!(diagnosis = %path.display(), "what it looked like inside is written down"),
+            Err(error) => tracing::error!(%error, "no diagnosis can be written"),
+        }
+        if let Err(error) = told {
             tracing::error!(%error, "the successor cannot be told why");
         }
     };
@@ -394,8 +395,8 @@ async fn started_by() -> Start {
 /// How long what may take before it is taken for stuck.
 #[must_use]
 pub fn bounds(config: &Config) -> Bounds {
-    let config::Watchdog { freeze, start, platform } = config.watchdog;
-    Bounds { freeze, start, platform }
+    let config::Watchdog { freeze, disk, start, platform } = config.watchdog;
+    Bounds { freeze, disk, start, platform }
 }
 
 /// What the configuration lets the core use, wait for and try.

@@ -63,8 +63,12 @@ impl Watch {
 
     fn act(&self, finding: Finding) {
         match finding {
-            Finding::Frozen { .. } => {
+            Finding::Frozen { thread: Thread::Free, .. } => {
                 self.end(&format!("its loop got nowhere for {}", words(self.bounds.freeze)));
+            }
+            Finding::Frozen { thread: Thread::OnDisk, .. } => {
+                let length = words(self.bounds.disk.max(self.bounds.freeze));
+                self.end(&format!("the disk that its loop waits for has not answered for {length}"));
             }
             Finding::Late => self.end(&format!("it was not ready {} after its start", words(self.bounds.start))),
             Finding::Hung(part) => {

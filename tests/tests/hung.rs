@@ -223,6 +223,35 @@ fn a_disk_that_writes_nothing_for_30_s_is_waited_for_and_the_status_says_so() {
     );
 }
 
+/// Longer than the disk is waited for, and shorter than anybody outside waits for a sign of life.
+const STANDS_STILL_TOO_LONG: Duration = Duration::from_secs(9);
+
+/// The log alone is on that disk.
+#[test]
+fn a_disk_that_the_loop_waits_for_beyond_its_bound_is_given_up_and_the_cause_says_so() {
+    let disk = match Disk::mount() {
+        Ok(disk) => disk,
+        Err(why) => return skipped("a disk that is waited for too long", &format!("it takes root: {why}")),
+    };
+    let state = TempDir::new().expect("there is a place for temporary folders");
+    let config = format!("[log]\nlevel = \"debug\"\n{BOUND}\ndisk = \"4s\"");
+    let builder = Gateway::builder_in(&disk.path()).state_dir(state.path()).unrecorded().supervised(true);
+    let gateway = builder.config(&config).start();
+    let (before, pid) = life(&gateway);
+    let mut still = disk.stand_still(STANDS_STILL_TOO_LONG);
+    // The loop says what came of it in the log.
+    process::send_signal(pid, Signal::SIGHUP);
+    still.wait().expect("it is our child");
+    gateway.await_generation(before + 1);
+    let list = gateway.client().get("/v1/generations").expect("it serves").json();
+    let of = |entry: &&serde_json::Value| entry["generation"] == before;
+    let told = list["generations"].as_array().and_then(|list| list.iter().find(of)).expect("it is known");
+    let cause = told["cause"].as_str().unwrap_or_default();
+    let why = "ended by its watchdog: the disk that its loop waits for has not answered for 4s; see ";
+    assert!(cause.starts_with(why), "{cause}");
+    is_served(&gateway, "afterwards");
+}
+
 /// The log is on the same disk, so the loop itself stands still at its next line, and so would a watchdog that said what it
 /// found before it went on.
 #[test]
