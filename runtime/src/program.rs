@@ -159,7 +159,11 @@ pub fn main() -> ExitCode {
             let program = std::env::var_os(candidate::SUPERVISOR_PROGRAM).map(PathBuf::from).or(program);
             let socket = KeptSocket::from_environment();
             match trial {
-                Ok(trial) => gateway(&arguments.global, run, &Successor { program, socket, trial, terms: Effective::of_this_process() }),
+                Ok(trial) => gateway(
+                    &arguments.global,
+                    run,
+                    &Successor { program, socket, trial, terms: Effective::of_this_process() },
+                ),
                 Err(why) => {
                     logging::complain(&why);
                     crate::systemd::Notify::from_environment("NOTIFY_SOCKET").status(&why);

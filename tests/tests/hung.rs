@@ -120,6 +120,56 @@ fn an_agent_that_neither_reads_nor_writes_fails_its_turn_and_others_are_served()
     assert_eq!(life(&gateway), before);
 }
 
+/// Holds up whoever opens this file, as a disk does that does not answer: the kernel waits for the lease to be given back, for 45 s
+/// by default. Ends by itself.
+fn hold_up(file: &Path) -> Child {
+    let script = "import fcntl, os, signal, sys, time\n\
+                  signal.signal(signal.SIGIO, signal.SIG_IGN)\n\
+                  fd = os.open(sys.argv[1], os.O_RDONLY)\n\
+                  fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
+                  print('held', flush=True)\n\
+                  time.sleep(40)";
+    let mut holder = Command::new("python3")
+        .args(["-c", script])
+        .arg(file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the tests of agents need python3");
+    let mut said = String::new();
+    let stdout = holder.stdout.take().expect("it is piped");
+    BufReader::new(stdout).read_line(&mut said).expect("it says so");
+    assert_eq!(said, "held\n");
+    holder
+}
+
+/// Until its program is loaded, whoever starts it stands still in the kernel.
+#[test]
+fn an_agent_whose_program_is_not_loaded_holds_up_its_turn_alone() {
+    let builder = Gateway::builder();
+    let program = builder.room().join("agent");
+    process::write_program(&program, b"#!/bin/sh\nprintf 'You said: %s' \"$(cat)\"\n");
+    let config = format!("{BOUND}\n[agent]\nkind = \"command\"\n[agent.command]\nargv = [{program:?}]");
+    let gateway = builder.config(&config).start();
+    let before = life(&gateway);
+    let mut holder = hold_up(&program);
+    let held = gateway.send("held", "hello", "1");
+    // Longer than a loop may stand still.
+    for round in 0..6 {
+        std::thread::sleep(Duration::from_millis(500));
+        let status = gateway.status();
+        assert_eq!((&status["phase"], life(&gateway)), (&json!("serving"), before), "{round}: {status}");
+        assert_eq!(status["turns"][0]["session"], "held", "{round}: {status}");
+        // The loop takes what it is told.
+        gateway.send("other", "/help", &format!("help-{round}"));
+    }
+    holder.kill().expect("it is our child");
+    holder.wait().expect("it is our child");
+    gateway.await_reply("held", held, PATIENCE);
+    gateway.assert_answered_once(&[], Words::Echo);
+    assert_eq!(life(&gateway), before);
+    assert!(!gateway.log().contains("this part takes long"), "{}", gateway.log());
+}
+
 /// A file system of its own on a disk that can be told to write nothing for a while. It takes root.
 struct Disk {
     room: TempDir,
