@@ -100,7 +100,7 @@ mod tests {
                     FAILED_RELIED_ON.verdict(terms, None),
                     Fault::StandsStill.verdict(terms, None),
                 ];
-                format!("{name:<19} | {}", told.map(|verdict| format!("{verdict:<7}")).join(" | "))
+                format!("{name:<19} | {}", told.map(|verdict| format!("{:<7}", verdict.to_string())).join(" | "))
             })
             .collect();
         // An end under way | fails unproven | fails relied on | stands still.
