@@ -153,7 +153,7 @@ fn a_frozen_gateway_comes_back_by_its_own_watchdog_or_by_systemds() {
     let diagnosis = cause.rsplit(' ').next().expect("it names a file");
     let file = service.state.join("flight").join(diagnosis.rsplit('/').next().expect("a path has a last part"));
     let text = std::fs::read_to_string(&file).expect("the diagnosis is there");
-    assert!(text.contains("watchdog") && text.contains("TurnBegan"), "threads and the last moments: {text}");
+    assert!(text.contains("watchdog") && text.contains("TurnOpened"), "threads and the last moments: {text}");
 
     let question = service.send("whole", "whole", "take 3s to say what hit you");
     service.await_running("whole", question);
