@@ -1,10 +1,11 @@
 //! One child process that leads a process group of its own, and the promise that the group does not outlive its owner.
 //! It knows how to signal, sweep and await the group; it never decides when.
 
+use crate::signals;
 use nix::{
     errno::Errno,
     sys::{
-        signal::{SigSet, SigmaskHow, Signal, killpg},
+        signal::{Signal, killpg},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 
 /// The pauses between two looks at a killed group, in milliseconds: about two seconds in all.
 const LOOKS_MS: [u64; 10] = [1, 2, 5, 12, 30, 50, 100, 300, 500, 1000];
@@ -36,15 +38,18 @@ impl Group {
     /// Starts `command` as the leader of a new group, with the streams that it has.
     pub(super) fn lead(mut command: Command) -> io::Result<Group> {
         command.process_group(0).kill_on_drop(true);
-        // A child inherits what the thread that starts it has blocked, and would not hear that it is to end. What comes to
-        // this thread meanwhile is heard as everywhere.
-        let blocked = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        let leader = command.spawn();
-        blocked.thread_set_mask()?;
-        let leader = leader?;
+        let leader = command.spawn()?;
         let id = leader.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let id = id.ok_or_else(|| io::Error::other("the child has no process id"))?;
         Ok(Group { leader, id })
+    }
+
+    /// Has `start` make one on a thread where a disk that takes its time holds up nobody else: until the program is loaded the thread
+    /// stands still. If nobody waits for it any more, the group is ended as soon as it is there.
+    pub(super) fn start_apart<E: Send + 'static>(
+        start: impl FnOnce() -> Result<Group, E> + Send + 'static,
+    ) -> JoinHandle<Result<Group, E>> {
+        tokio::task::spawn_blocking(move || signals::unblocked(start))
     }
 
     /// The leader's process id, which is the group's number.

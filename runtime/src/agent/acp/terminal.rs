@@ -8,6 +8,7 @@ use super::screen::Screen;
 use super::wire::excerpt;
 use crate::agent::group::Group;
 use crate::agent::program;
+use crate::signals;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::future::pending;
@@ -106,7 +107,7 @@ impl Terminal {
             command.envs(order.env.iter().map(|variable| (&variable.name, &variable.value)));
             // These last: whose turn this is decides who ends it.
             command.envs(variables.iter().map(|(name, value)| (name, value)));
-            Ok((Group::lead(command)?, output))
+            Ok((signals::unblocked(|| Group::lead(command))?, output))
         };
         let (group, output) = start().map_err(|error: io::Error| {
             let program = excerpt(&argv[0], 200);
