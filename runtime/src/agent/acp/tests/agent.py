@@ -107,7 +107,7 @@ def answer(session, text):
         case "silent":
             time.sleep(50)
         case "flood":
-            for _ in range(200_000):
+            for _ in range(50_000):
                 say(session, "word " * 20)
             cancelled[session].wait(30)
             return "cancelled"
