@@ -2,10 +2,12 @@
 //! child from start to reaping and what its ending means; it never decides how long an interrupted child may take (the
 //! driver does, by raising its wish) and never reads the child's complaints for anything but the failure's report.
 
-use super::{Agent, Assignment, End, Report, Wish, group::Group, program, report_end, report_files};
+use super::program::{self, CannotStart};
+use super::{Agent, Assignment, End, Report, Wish, group::Group, report_end, report_files};
 use crate::files::Outbox;
 use failure::Failure;
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, io, pin::Pin, time::Duration};
+use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 
 mod failure;
@@ -63,11 +65,10 @@ impl CommandAgent {
                 tracing::warn!(turn, %error, "the folder for the agent's files cannot be made; it runs without one")
             })
             .ok();
-        let group = match self.start(&assignment, outbox.as_ref()) {
-            Ok(group) => group,
-            Err(failure) => return End::Failed { why: failure.to_string(), partial: String::new() },
+        let mut end = match self.start(&assignment, outbox.as_ref(), &mut hurry).await {
+            Ok(group) => Run::new(self, assignment, group, wish, reports.clone()).play().await,
+            Err(end) => end,
         };
-        let mut end = Run::new(self, assignment, group, wish, reports.clone()).play().await;
         let Some(outbox) = outbox else { return end };
         if let End::Answered { reply } = &mut end {
             report_files(reports, turn, outbox.take(limit).await, reply).await;
@@ -80,7 +81,29 @@ impl CommandAgent {
         end
     }
 
-    fn start(&self, assignment: &Assignment, outbox: Option<&Outbox>) -> Result<Group, Failure> {
+    /// Starts the program; the end of the run, where that comes to nothing.
+    async fn start(
+        &self,
+        assignment: &Assignment,
+        outbox: Option<&Outbox>,
+        hurry: &mut watch::Receiver<Wish>,
+    ) -> Result<Group, End> {
+        let failed = |failure: Failure| End::Failed { why: failure.to_string(), partial: String::new() };
+        let command = self.command(assignment, outbox).map_err(|error| failed(error.into()))?;
+        let name = self.argv.first().cloned().unwrap_or_default();
+        let start =
+            Group::start_apart(move || Group::start(command).map_err(|error| program::explain(&name, ARGV, error)));
+        tokio::select! {
+            biased;
+            Ok(_) = hurry.wait_for(|wish| *wish == Wish::Kill) => Err(End::Interrupted { partial: String::new() }),
+            started = start => match started {
+                Ok(started) => started.map_err(|error| failed(error.into())),
+                Err(error) => Err(failed(program::explain(&self.argv[0], ARGV, io::Error::other(error)).into())),
+            },
+        }
+    }
+
+    fn command(&self, assignment: &Assignment, outbox: Option<&Outbox>) -> Result<Command, CannotStart> {
         let mut command = program::command(&self.argv, ARGV)?;
         command
             .env("EVERGATE_SESSION", &assignment.session)
@@ -96,6 +119,6 @@ impl CommandAgent {
         if let Some(resume) = assignment.resume {
             command.env("EVERGATE_RESUME", resume.as_str());
         }
-        Ok(Group::start(command).map_err(|error| program::explain(&self.argv[0], ARGV, error))?)
+        Ok(command)
     }
 }

@@ -34,9 +34,10 @@ pub enum Takes {
 }
 
 /// The settings that a running gateway cannot change. All others take effect on a reload.
-const AT_RESTART: [&str; 8] = [
+const AT_RESTART: [&str; 9] = [
     "local.listen",
     "watchdog.freeze",
+    "watchdog.disk",
     "watchdog.start",
     "watchdog.platform",
     "debug.hooks",
@@ -494,6 +495,8 @@ sections! {
     pub Watchdog "watchdog" {
         /// A part that has something to do and gets nowhere for this long is stuck; the gateway is then ended and started again.
         freeze: Duration = "20s", Form::Duration { zero: Zero::Refused };
+        /// A loop that gets nowhere and waits for a disk is slow, not stuck; it is ended and started again after this long.
+        disk: Duration = "10m", Form::Duration { zero: Zero::Refused };
         /// A gateway that is not ready this long after its start is ended and started again.
         start: Duration = "5m", Form::Duration { zero: Zero::Refused };
         /// A platform's adapter that gets nowhere for this long, beyond the time that it said it waits, is started again, it alone.

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 /// What may wait for the keeper; a turn that asks for more waits until it is taken.
@@ -153,6 +154,7 @@ pub(super) struct Keeper {
     door: Door,
     asks: mpsc::Receiver<Ask>,
     process: Option<Process>,
+    starting: Option<Starting>,
     /// Counts the processes.
     life: u64,
     begun: Instant,
@@ -170,8 +172,12 @@ enum Event {
     Asked(Option<Ask>),
     Process(News),
     Start,
+    Started(Result<Group, program::CannotStart>),
     Late,
 }
+
+/// A process that is being started.
+type Starting = JoinHandle<Result<Group, program::CannotStart>>;
 
 impl Keeper {
     /// A keeper without a process; from now on it can be reached through the door.
@@ -184,6 +190,7 @@ impl Keeper {
             door,
             asks,
             process: None,
+            starting: None,
             life: 0,
             begun: now,
             due: None,
@@ -207,17 +214,20 @@ impl Keeper {
                 Event::Asked(None) => return self.end().await,
                 Event::Process(news) => self.news(news).await,
                 Event::Start => self.start(),
+                Event::Started(started) => self.started(started),
                 Event::Late => self.late(),
             }
         }
     }
 
     async fn next(&mut self, close: &mut Option<oneshot::Receiver<()>>) -> Event {
-        let start = self.not_before.filter(|_| self.process.is_none() && !self.waiting.is_empty());
+        let there = self.process.is_some() || self.starting.is_some();
+        let start = self.not_before.filter(|_| !there && !self.waiting.is_empty());
         tokio::select! {
             biased;
             () = closed(close) => Event::Close,
             ask = self.asks.recv() => Event::Asked(ask),
+            started = started(&mut self.starting) => Event::Started(started),
             () = at(start) => Event::Start,
             () = at(self.due) => Event::Late,
             news = attend(&mut self.process) => Event::Process(news),
@@ -280,7 +290,16 @@ impl Keeper {
     fn start(&mut self) {
         self.not_before = None;
         let Some(home) = self.home.clone() else { return };
-        match self.command(&home) {
+        let settings = Arc::clone(&self.settings);
+        self.starting = Some(Group::start_apart(move || start(&settings, &home)));
+        self.due = Some(Instant::now() + self.settings.start);
+    }
+
+    fn started(&mut self, started: Result<Group, program::CannotStart>) {
+        self.starting = None;
+        self.due = None;
+        self.not_before = None;
+        match started {
             Ok(group) => {
                 let process = Process::new(group);
                 let pid = process.pid();
@@ -297,23 +316,6 @@ impl Keeper {
             }
             Err(why) => self.failed(&Gone { why: why.to_string(), by: By::Agent }),
         }
-    }
-
-    fn command(&self, home: &Home) -> Result<Group, program::CannotStart> {
-        let folder = &self.settings.cwd;
-        // The system would say of the program that it is not there.
-        if !folder.is_dir() {
-            return Err(program::CannotStart::NoFolder { folder: folder.clone(), key: "agent.acp.cwd" });
-        }
-        let mut command = program::command(&self.settings.argv, ARGV)?;
-        command
-            .env(orphan::AGENT, "acp")
-            .env("EVERGATE_CONTROL", &home.control)
-            .env("EVERGATE_STATE_DIR", &home.state_dir)
-            .env("EVERGATE_GENERATION", home.generation.to_string())
-            .envs(self.settings.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(folder);
-        Group::start(command).map_err(|error| program::explain(&self.settings.argv[0], ARGV, error))
     }
 
     async fn news(&mut self, news: News) {
@@ -349,7 +351,12 @@ impl Keeper {
 
     fn late(&mut self) {
         self.due = None;
-        if let Some(process) = &mut self.process {
+        if self.starting.take().is_some() {
+            let after = humantime::format_duration(self.settings.start);
+            let program = &self.settings.argv[0];
+            let why = format!("the agent program `{program}` was not loaded within {after}: its disk does not answer");
+            self.failed(&Gone { why, by: By::Agent });
+        } else if let Some(process) = &mut self.process {
             let why = format!(
                 "the agent has not answered `initialize` within {}; look whether it speaks the Agent Client Protocol \
                  (agent.acp.argv), or raise agent.acp.start",
@@ -371,6 +378,35 @@ impl Keeper {
             }
         }
         process.bury().await;
+    }
+}
+
+/// Starts the agent's program.
+fn start(settings: &Settings, home: &Home) -> Result<Group, program::CannotStart> {
+    let folder = &settings.cwd;
+    // The system would say of the program that it is not there.
+    if !folder.is_dir() {
+        return Err(program::CannotStart::NoFolder { folder: folder.clone(), key: "agent.acp.cwd" });
+    }
+    let mut command = program::command(&settings.argv, ARGV)?;
+    command
+        .env(orphan::AGENT, "acp")
+        .env("EVERGATE_CONTROL", &home.control)
+        .env("EVERGATE_STATE_DIR", &home.state_dir)
+        .env("EVERGATE_GENERATION", home.generation.to_string())
+        .envs(settings.env.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder);
+    Group::start(command).map_err(|error| program::explain(&settings.argv[0], ARGV, error))
+}
+
+/// Ends with what comes of a start; never where none is under way.
+async fn started(starting: &mut Option<Starting>) -> Result<Group, program::CannotStart> {
+    match starting {
+        Some(starting) => match starting.await {
+            Ok(started) => started,
+            Err(error) => Err(program::explain("the agent", ARGV, std::io::Error::other(error))),
+        },
+        None => pending().await,
     }
 }
 

@@ -131,6 +131,7 @@ fn names_that_others_rely_on_stay() {
             "matrix.allowed_users EVERGATE_MATRIX_ALLOWED_USERS",
             "matrix.operators EVERGATE_MATRIX_OPERATORS",
             "watchdog.freeze EVERGATE_WATCHDOG_FREEZE",
+            "watchdog.disk EVERGATE_WATCHDOG_DISK",
             "watchdog.start EVERGATE_WATCHDOG_START",
             "watchdog.platform EVERGATE_WATCHDOG_PLATFORM",
             "debug.hooks EVERGATE_DEBUG_HOOKS",
