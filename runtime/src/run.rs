@@ -463,6 +463,17 @@ fn acp_settings(acp: &config::AcpAgent, max_file_bytes: u64) -> acp::Settings {
             config::Permission::Allow => acp::Permission::Allow,
             config::Permission::Ask => acp::Permission::Ask,
         },
+        offer: acp::Offer {
+            files: match acp.files {
+                config::FileAccess::Off => acp::FileAccess::Off,
+                config::FileAccess::Read => acp::FileAccess::Read,
+                config::FileAccess::Write => acp::FileAccess::Write,
+            },
+            terminals: match acp.terminals {
+                config::Terminals::Off => acp::Terminals::Off,
+                config::Terminals::On => acp::Terminals::On,
+            },
+        },
     }
 }
 

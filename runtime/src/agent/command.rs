@@ -43,21 +43,32 @@ impl Agent for CommandAgent {
         let agent = self.clone();
         Box::pin(async move {
             let turn = assignment.turn;
-            let end = agent.answer(assignment, wish, &reports).await;
+            let (end, outbox) = agent.answer(assignment, wish, &reports).await;
             report_end(&reports, turn, end).await;
+            // A disk that takes its time holds up nobody: the end is known. What is left of it then goes by age.
+            if let Some(outbox) = outbox {
+                outbox.clear().await;
+            }
         })
     }
 }
 
 impl CommandAgent {
-    async fn answer(self, assignment: Assignment, wish: watch::Receiver<Wish>, reports: &mpsc::Sender<Report>) -> End {
+    /// Runs the program; gives the folder for its files as well, which nobody needs any more.
+    async fn answer(
+        self,
+        assignment: Assignment,
+        wish: watch::Receiver<Wish>,
+        reports: &mpsc::Sender<Report>,
+    ) -> (End, Option<Outbox>) {
+        let not_begun = || End::Interrupted { partial: String::new() };
         if *wish.borrow() != Wish::Run {
-            return End::Interrupted { partial: String::new() };
+            return (not_begun(), None);
         }
         let (turn, limit, mut hurry) = (assignment.turn, self.max_file_bytes, wish.clone());
         let opened = tokio::select! {
             biased;
-            Ok(_) = hurry.wait_for(|wish| *wish != Wish::Run) => return End::Interrupted { partial: String::new() },
+            Ok(_) = hurry.wait_for(|wish| *wish != Wish::Run) => return (not_begun(), None),
             opened = Outbox::open_apart(assignment.state_dir.clone(), turn) => opened,
         };
         let outbox = opened
@@ -69,16 +80,10 @@ impl CommandAgent {
             Ok(group) => Run::new(self, assignment, group, wish, reports.clone()).play().await,
             Err(end) => end,
         };
-        let Some(outbox) = outbox else { return end };
-        if let End::Answered { reply } = &mut end {
+        if let (End::Answered { reply }, Some(outbox)) = (&mut end, &outbox) {
             report_files(reports, turn, outbox.take(limit).await, reply).await;
         }
-        tokio::select! {
-            biased;
-            () = outbox.clear() => {}
-            Ok(_) = hurry.wait_for(|wish| *wish == Wish::Kill) => {}
-        }
-        end
+        (end, outbox)
     }
 
     /// Starts the program; the end of the run, where that comes to nothing.

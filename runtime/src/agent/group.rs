@@ -31,8 +31,13 @@ pub(super) struct Group {
 impl Group {
     /// Starts `command` as the leader of a new group, with pipes to all three of its streams.
     pub(super) fn start(mut command: Command) -> io::Result<Group> {
-        command.process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::lead(command)
+    }
+
+    /// Starts `command` as the leader of a new group, with the streams that it has.
+    pub(super) fn lead(mut command: Command) -> io::Result<Group> {
+        command.process_group(0).kill_on_drop(true);
         let leader = command.spawn()?;
         let id = leader.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let id = id.ok_or_else(|| io::Error::other("the child has no process id"))?;

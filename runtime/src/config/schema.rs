@@ -224,6 +224,24 @@ words! {
         Ask = "ask",
     }
 
+    /// What an agent may do with files through the gateway.
+    FileAccess {
+        /// Nothing.
+        Off = "off",
+        /// Read them.
+        Read = "read",
+        /// Read and write them.
+        Write = "write",
+    }
+
+    /// Whether an agent may run commands through the gateway.
+    Terminals {
+        /// No.
+        Off = "off",
+        /// Yes.
+        On = "on",
+    }
+
     /// Who in a chat may answer an agent's questions.
     AnsweredBy {
         /// Whoever may talk to the agent.
@@ -405,6 +423,10 @@ sections! {
         max_reply_bytes: usize = "1048576", Form::Count { most: LARGEST_REPLY };
         /// What it is answered when it asks before it does something: "deny", "allow", or "ask", which puts it to its chat.
         permission: Permission = "deny", Form::Word(Permission::WORDS);
+        /// What it may do through the gateway with text files below the folder that it works in: "off" is nothing, "read" read them, "write" read and write them.
+        files: FileAccess = "off", Form::Word(FileAccess::WORDS);
+        /// Whether it may run commands through the gateway, beginning in the folder that it works in: "off" or "on".
+        terminals: Terminals = "off", Form::Word(Terminals::WORDS);
     }
 
     /// `[agent.openai]`: a model behind an OpenAI-compatible endpoint for chat completions.

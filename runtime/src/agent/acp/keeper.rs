@@ -1,6 +1,7 @@
 //! Who keeps the agent's one process: starts it when a turn wants it, again after it has died (the later the more often it
 //! has), and ends it in good order when no turn can come any more. It carries the turns' calls; it knows nothing of turns.
 
+use super::errands::Answer as ErrandDone;
 use super::inbox::Inbox;
 use super::memory::Conversation;
 use super::process::{Answer, By, Gone, News, Process, Unanswered};
@@ -51,7 +52,7 @@ impl Home {
 enum Ask {
     Open { home: Home, conversation: Conversation, answer: oneshot::Sender<Result<Reached, Gone>> },
     Call { life: u64, method: &'static str, params: Value, answer: Answer },
-    Write { life: u64, line: Vec<u8> },
+    Write { life: u64, line: ErrandDone },
     Listen { life: u64, session: String, inbox: Arc<Inbox> },
     Remember { life: u64, conversation: Conversation, session: Option<String> },
     Kill { life: u64, why: String, by: By },
@@ -114,13 +115,21 @@ impl Line {
 
     /// Tells the agent to stop what it does in a session.
     pub(super) async fn cancel(&self, peer: &Reached, session: &str) {
-        let line = wire::notification("session/cancel", &serde_json::json!({ "sessionId": session }));
-        self.ask(Ask::Write { life: peer.life, line }).await;
+        self.write(peer, wire::notification("session/cancel", &serde_json::json!({ "sessionId": session }))).await;
     }
 
     /// Answers a call of the agent's.
     pub(super) async fn answer(&self, peer: &Reached, id: &Value, result: &Value) {
-        self.ask(Ask::Write { life: peer.life, line: wire::answer(id, result) }).await;
+        self.write(peer, wire::answer(id, result)).await;
+    }
+
+    /// Answers a call of the agent's that had something done.
+    pub(super) async fn done(&self, peer: &Reached, done: ErrandDone) {
+        self.ask(Ask::Write { life: peer.life, line: done }).await;
+    }
+
+    async fn write(&self, peer: &Reached, line: Vec<u8>) {
+        self.done(peer, ErrandDone { line, room: None }).await;
     }
 
     /// Hears what the agent says in a session, for as long as the inbox is held.
@@ -252,7 +261,9 @@ impl Keeper {
                 None => drop(answer.send(Err(Unanswered::Gone(nobody())))),
             },
             Ask::Write { life, line } => {
-                self.process_of(life).into_iter().for_each(|process| process.write(line.clone()))
+                if let Some(process) = self.process_of(life) {
+                    process.answer(line);
+                }
             }
             Ask::Listen { life, session, inbox } => {
                 if let Some(process) = self.process_of(life) {
@@ -301,7 +312,7 @@ impl Keeper {
         self.not_before = None;
         match started {
             Ok(group) => {
-                let process = Process::new(group);
+                let process = Process::new(group, self.settings.offer);
                 let pid = process.pid();
                 tracing::info!(
                     pid,

@@ -98,6 +98,8 @@ fn names_that_others_rely_on_stay() {
             "agent.acp.silence EVERGATE_AGENT_ACP_SILENCE",
             "agent.acp.max_reply_bytes EVERGATE_AGENT_ACP_MAX_REPLY_BYTES",
             "agent.acp.permission EVERGATE_AGENT_ACP_PERMISSION",
+            "agent.acp.files EVERGATE_AGENT_ACP_FILES",
+            "agent.acp.terminals EVERGATE_AGENT_ACP_TERMINALS",
             "agent.openai.base_url EVERGATE_AGENT_OPENAI_BASE_URL",
             "agent.openai.model EVERGATE_AGENT_OPENAI_MODEL",
             "agent.openai.key_file EVERGATE_AGENT_OPENAI_KEY_FILE",
