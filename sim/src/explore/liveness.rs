@@ -5,7 +5,7 @@
 use super::graph::{Found, Graph};
 use crate::story::Broken;
 use evergate_core::invariant::Invariant;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 /// How far the search has come with a state.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ fn on_a_shortest_circle<W: Iterator<Item = u32>>(states: usize, ways: impl Fn(u3
 
 /// How many steps lead from a state back to it, if fewer than this do.
 fn once_around<W: Iterator<Item = u32>>(state: u32, below: usize, ways: &impl Fn(u32) -> W) -> Option<usize> {
-    let (mut known, mut next) = (HashSet::from([state]), VecDeque::from([(state, 1)]));
+    let (mut known, mut next) = (BTreeSet::from([state]), VecDeque::from([(state, 1)]));
     while let Some((from, length)) = next.pop_front().filter(|(_, length)| *length < below) {
         for to in ways(from) {
             if to == state {
