@@ -574,8 +574,8 @@ impl Driver {
         self.date_question(&record);
         let body = match &record {
             Record::GenerationBegun { .. } => Body::Owner(Box::new(self.owner.clone())),
-            Record::DeliveryOwed { session, content, .. } => {
-                let status = self.status_for(*session, content);
+            Record::DeliveryOwed { delivery, session, content } => {
+                let status = self.status_for(*session, *delivery, content);
                 let parcel = self.texts.of_content(content, &status);
                 if self.is_remote(*session) { Body::Owed(parcel) } else { Body::Text(parcel) }
             }

@@ -1,6 +1,6 @@
 //! The sentences that the gateway itself says in a chat.
 
-use crate::command::HELP;
+use crate::command::{HELP, usage};
 use evergate_core::busy::Busy;
 use evergate_core::id::RequestId;
 use evergate_core::outbox::Notice;
@@ -89,6 +89,7 @@ pub fn text(notice: Notice, facts: &Facts<'_>) -> String {
         Notice::NoQuestion => "No such question is open here.".into(),
         Notice::WhichQuestion => "It is not clear which question that answers: say its number, as in /allow 7.".into(),
         Notice::NotAllowed => "Only operators may do that.".into(),
+        Notice::Usage { command } => format!("That command is used in this way:\n{}", usage(command)),
         Notice::UnknownCommand => format!("There is no such command. These there are:\n{HELP}"),
     }
 }
