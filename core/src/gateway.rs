@@ -71,7 +71,8 @@ pub enum Pending {
     Requests(usize),
     /// Restarts wait for word whether what would be started next is able to take over.
     Checking(usize),
-    /// Generations died in a row: so many cut turns and requests are held until something is brought to its end.
+    /// Generations died in a row: so many cut turns, and requests of earlier generations, are held until something is brought
+    /// to its end. That is all that is unfinished: whatever else was promised is kept before this is said.
     Held(usize),
 }
 
@@ -263,6 +264,7 @@ impl Gateway {
             .filter(|session| session.standing == Quarantine::Free && !self.is_held(session))
             .map(|session| session.queue.len())
             .sum();
+        let inherited = self.held_requests();
         match self.phase {
             Phase::Ended => None,
             Phase::Starting => Some(Pending::Starting),
@@ -271,11 +273,11 @@ impl Gateway {
             Phase::Serving if self.turns.len() > self.held() => Some(Pending::Turns(self.turns.len())),
             Phase::Serving if waiting > 0 => Some(Pending::Queued(waiting)),
             Phase::Serving if !self.outbox.is_empty() => Some(Pending::Deliveries(self.outbox.len())),
-            Phase::Serving if self.is_tripped() && self.held() + self.requests.len() > 0 => {
-                Some(Pending::Held(self.held() + self.requests.len()))
+            Phase::Serving if self.requests.len() > inherited => {
+                Some(Pending::Requests(self.requests.len() - inherited))
             }
-            Phase::Serving if !self.requests.is_empty() => Some(Pending::Requests(self.requests.len())),
             Phase::Serving if self.checking.is_some() => Some(Pending::Checking(self.waiting_for_check())),
+            Phase::Serving if self.held() + inherited > 0 => Some(Pending::Held(self.held() + inherited)),
             Phase::Serving => None,
         }
     }
@@ -459,6 +461,8 @@ mod tests {
         gateway.resumable.push_back(TurnId(1));
         gateway.suspects.extend([(2, TurnId(2)), (2, TurnId(3))]);
         assert_eq!(gateway.pending(), Some(Pending::Held(4)));
+        gateway.requests.insert(RequestId(2), asked_in(2));
+        assert_eq!(gateway.pending(), Some(Pending::Requests(1)), "one of this generation is held by nothing");
         gateway.sessions.entry(SessionId(1)).or_default().queue.push_back(MessageId(1));
         assert_eq!(gateway.pending(), Some(Pending::Queued(1)), "it waits behind nothing that is held");
     }

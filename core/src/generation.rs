@@ -10,7 +10,7 @@ use crate::effect::{Answer, Effect};
 use crate::gateway::{Gateway, Phase};
 use crate::id::{RequestId, SessionId, TurnId};
 use crate::record::Record;
-use crate::request::Origin;
+use crate::request::{Origin, Request};
 use crate::session::Session;
 use crate::time::Instant;
 use crate::turn::TurnState;
@@ -59,6 +59,12 @@ impl Gateway {
     #[must_use]
     pub fn held(&self) -> usize {
         if self.is_tripped() { self.resumable.len() + self.suspects.len() } else { 0 }
+    }
+
+    /// The requests of earlier generations whose outcome waits for the same.
+    pub(crate) fn held_requests(&self) -> usize {
+        let inherited = |request: &&Request| request.generation != self.generation;
+        if self.is_tripped() { self.requests.values().filter(inherited).count() } else { 0 }
     }
 
     /// Whether a session's turn is one of them, and what was said there since waits behind it.

@@ -97,6 +97,7 @@ impl fmt::Display for Violation {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checks {
     looked: u32,
+    failed: u32,
     broken: Option<Violation>,
 }
 
@@ -105,14 +106,16 @@ impl Checks {
     #[inline]
     pub fn holds(&mut self, invariant: Invariant, held: bool, what: impl FnOnce() -> String) {
         self.looked |= 1 << invariant as u32;
-        if !held && self.broken.is_none() {
-            self.broken = Some(Violation { invariant, what: what() });
+        if !held {
+            self.failed = self.failed.saturating_add(1);
+            self.broken.get_or_insert_with(|| Violation { invariant, what: what() });
         }
     }
 
     /// Notes what was looked at elsewhere, after what is noted here.
     pub fn join(&mut self, later: &Self) {
         self.looked |= later.looked;
+        self.failed = self.failed.saturating_add(later.failed);
         if self.broken.is_none() {
             self.broken.clone_from(&later.broken);
         }
@@ -127,6 +130,12 @@ impl Checks {
     #[must_use]
     pub const fn looked(&self) -> u32 {
         self.looked
+    }
+
+    /// How often a rule did not hold: what breaks one of them often breaks others in its wake.
+    #[must_use]
+    pub const fn failed(&self) -> u32 {
+        self.failed
     }
 
     /// The first rule that did not hold.

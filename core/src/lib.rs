@@ -31,6 +31,7 @@ pub mod candidate;
 pub mod cut;
 pub mod drain;
 pub mod effect;
+pub mod fault;
 pub mod gateway;
 pub mod generation;
 pub mod id;

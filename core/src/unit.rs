@@ -74,8 +74,12 @@ mod tests {
     use crate::request::Mode;
     use crate::time::Instant;
 
-    const BOUNDS: Bounds =
-        Bounds { freeze: Duration::from_secs(20), start: Duration::from_secs(300), platform: Duration::from_secs(180) };
+    const BOUNDS: Bounds = Bounds {
+        freeze: Duration::from_secs(20),
+        disk: Duration::from_secs(600),
+        start: Duration::from_secs(300),
+        platform: Duration::from_secs(180),
+    };
 
     fn patient(drain_ms: u64) -> Limits {
         Limits { drain: Duration::from_millis(drain_ms), ..Limits::default() }

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | the loop owes something and gets nowhere for [`Bounds::freeze`] | it is frozen | the process ends, to be started again |
 //! | it does so, and its thread waits in the system for a disk | the disk is slow | nothing: not even a kill would end it before the disk answers |
+//! | that goes on for [`Bounds::disk`] | the disk will not answer by itself | the process ends, to be started again: a disk over a network, or one that a program serves, lets a kill through |
 //! | the journal does so | the disk is slow | nothing: what waits for it waits, the process lives |
 //! | the control socket's thread does so | it hangs | it alone is started again |
 //! | a platform's adapter gets nowhere for [`Bounds::platform`], beyond the time that it said it waits | it hangs | it alone is started again ([`Attempt`]) |
@@ -46,6 +47,8 @@ impl Part {
 pub struct Bounds {
     /// A part that owes something gets nowhere for this long: it is stuck.
     pub freeze: Duration,
+    /// The loop gets nowhere for this long, and waits for a disk: that is not waited for any longer. At least [`Self::freeze`].
+    pub disk: Duration,
     /// From the entry of the process until it is ready.
     pub start: Duration,
     /// A platform's adapter gets nowhere for this long, beyond the time that it said it waits: it hangs. Longer than any exchange
@@ -57,7 +60,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { freeze: seconds(20), start: seconds(300), platform: seconds(180) }
+        Self { freeze: seconds(20), disk: seconds(600), start: seconds(300), platform: seconds(180) }
     }
 }
 
@@ -98,7 +101,7 @@ pub enum Thread {
     /// It runs, or waits for something that a kill would end.
     #[default]
     Free,
-    /// It waits for a disk. It would go on to do so if it were killed, and hold up whoever comes next.
+    /// It waits for a disk. It may go on to do so if it is killed, and hold up whoever comes next.
     OnDisk,
 }
 
@@ -119,8 +122,10 @@ pub struct Seen {
 pub enum Finding {
     /// The loop is frozen since then: end the process.
     Frozen {
-        /// When it last got anywhere.
+        /// When it last got anywhere; time that it spent on a disk counts only where that is what it is found for.
         since: Instant,
+        /// What its thread does: if it waits for a disk, that one has not answered for [`Bounds::disk`].
+        thread: Thread,
     },
     /// The start takes too long: end the process.
     Late,
@@ -163,7 +168,8 @@ enum State {
     #[default]
     Well,
     Slow,
-    Stuck,
+    /// What its thread was found to do.
+    Stuck(Thread),
 }
 
 impl Account {
@@ -174,7 +180,8 @@ impl Account {
 
     fn state(&self, now: Instant, bounds: &Bounds) -> State {
         match (self.owes, self.idle_since()) {
-            (_, Some(since)) if now >= since + bounds.freeze => State::Stuck,
+            (_, Some(since)) if now >= since + bounds.freeze => State::Stuck(Thread::Free),
+            (Some((_, since)), _) if now >= since + bounds.disk.max(bounds.freeze) => State::Stuck(Thread::OnDisk),
             (Some((_, since)), _) if now >= since + bounds.freeze => State::Slow,
             _ => State::Well,
         }
@@ -222,8 +229,9 @@ impl Watchdog {
     /// looks tell.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        let since = self.parts[Part::Loop as usize].idle_since();
-        since.is_none_or(|since| self.looked < since + self.period() * 2)
+        let account = &self.parts[Part::Loop as usize];
+        let since = account.idle_since();
+        !matches!(account.found, State::Stuck(_)) && since.is_none_or(|since| self.looked < since + self.period() * 2)
     }
 
     /// Nobody got anywhere while nobody ran.
@@ -246,15 +254,20 @@ impl Watchdog {
             account.on_disk = Some(now);
         }
         let state = account.state(now, &self.bounds);
-        if state == account.found {
+        // Once found stuck, it is found well again or not at all.
+        let told_already = matches!((state, account.found), (State::Stuck(_), State::Stuck(_)));
+        if state == account.found || told_already {
             return None;
         }
         account.found = state;
         Some(match (state, part) {
             (State::Well, _) => Finding::Well(part),
-            (State::Stuck, Part::Loop) => Finding::Frozen { since: account.idle_since().unwrap_or(since) },
-            (State::Stuck, Part::Control) => Finding::Hung(part),
-            (State::Slow, _) | (State::Stuck, Part::Journal) => Finding::Slow(part),
+            (State::Stuck(thread), Part::Loop) => {
+                let idle_since = account.idle_since().filter(|_| thread == Thread::Free);
+                Finding::Frozen { since: idle_since.unwrap_or(since), thread }
+            }
+            (State::Stuck(_), Part::Control) => Finding::Hung(part),
+            (State::Slow, _) | (State::Stuck(_), Part::Journal) => Finding::Slow(part),
         })
     }
 }
@@ -264,8 +277,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const BOUNDS: Bounds =
-        Bounds { freeze: Duration::from_secs(10), start: Duration::from_secs(60), platform: Duration::from_secs(180) };
+    const BOUNDS: Bounds = Bounds {
+        freeze: Duration::from_secs(10),
+        disk: Duration::from_secs(90),
+        start: Duration::from_secs(60),
+        platform: Duration::from_secs(180),
+    };
     const PERIOD: u64 = 500;
 
     fn at(ms: u64) -> Instant {
@@ -286,7 +303,7 @@ mod tests {
     fn a_loop_that_owes_and_gets_nowhere_is_frozen_once_and_nobody_outside_is_told_that_it_is_well() {
         let mut watchdog = Watchdog::new(BOUNDS, at(0));
         let found = stare(&mut watchdog, 500, 40_000, &ready([Some(7), None, None]));
-        assert_eq!(found, [(10_500, Finding::Frozen { since: at(500) })]);
+        assert_eq!(found, [(10_500, Finding::Frozen { since: at(500), thread: Thread::Free })]);
         assert!(!watchdog.is_well());
     }
 
@@ -341,12 +358,43 @@ mod tests {
         let found = stare(&mut watchdog, 60_500, 80_000, &free);
         assert_eq!(
             found,
-            [(70_000, Finding::Frozen { since: at(60_000) })],
+            [(70_000, Finding::Frozen { since: at(60_000), thread: Thread::Free })],
             "the disk has answered, and nothing comes of it"
         );
         assert!(!watchdog.is_well());
         let again = watchdog.look(at(80_500), &ready([Some(8), None, None]));
         assert_eq!(again, [Finding::Well(Part::Loop)]);
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_for_its_bound_is_waited_for_no_longer() {
+        let mut watchdog = Watchdog::new(BOUNDS, at(0));
+        let on_disk = Seen { thread: Thread::OnDisk, ..ready([Some(7), None, None]) };
+        let found = stare(&mut watchdog, 500, 90_000, &on_disk);
+        assert_eq!(found, [(10_500, Finding::Slow(Part::Loop))]);
+        assert!(watchdog.is_well());
+        let found = stare(&mut watchdog, 90_500, 200_000, &on_disk);
+        assert_eq!(found, [(90_500, Finding::Frozen { since: at(500), thread: Thread::OnDisk })], "and once");
+        assert!(!watchdog.is_well(), "so that whoever watches from outside may end it, where it cannot itself");
+    }
+
+    #[test]
+    fn a_disk_that_answers_now_and_then_is_waited_for_for_ever() {
+        let mut watchdog = Watchdog::new(BOUNDS, at(0));
+        for round in 0..10 {
+            let on_disk = Seen { thread: Thread::OnDisk, ..ready([Some(round), None, None]) };
+            let found = stare(&mut watchdog, 500 + round * 80_000, (round + 1) * 80_000, &on_disk);
+            let frozen = found.iter().any(|(_, finding)| matches!(finding, Finding::Frozen { .. }));
+            assert!(!frozen && watchdog.is_well(), "{round}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_bound_of_the_disk_below_that_of_a_freeze_counts_for_as_much_as_that_one() {
+        let mut watchdog = Watchdog::new(Bounds { disk: Duration::from_secs(1), ..BOUNDS }, at(0));
+        let on_disk = Seen { thread: Thread::OnDisk, ..ready([Some(7), None, None]) };
+        let found = stare(&mut watchdog, 500, 20_000, &on_disk);
+        assert_eq!(found, [(10_500, Finding::Frozen { since: at(500), thread: Thread::OnDisk })]);
     }
 
     #[test]

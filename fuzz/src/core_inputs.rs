@@ -232,6 +232,7 @@ fn heal(life: &mut Life, names: &mut Names) {
             return;
         } else if let Some(Pending::Held(_)) = life.gateway.pending() {
             // Too many deaths in a row: what is held goes on once somebody has spoken and was answered.
+            life.holds_back();
             let (message, request) = (names.new_message(), names.new_request());
             let (session, asked, standing) = (SessionId(1), Asked::Prompt, Standing::Guest);
             life.tell(Input::Message { message, session, asked, standing, request });

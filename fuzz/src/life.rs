@@ -198,6 +198,12 @@ impl Life {
         self.nothing_is_broken();
     }
 
+    /// The world is healed and at rest but for what the loop breaker holds.
+    pub fn holds_back(&mut self) {
+        self.witness.holds_back(&mut self.checks);
+        self.nothing_is_broken();
+    }
+
     fn nothing_is_broken(&self) {
         if let Some(broken) = self.checks.broken() {
             panic!("{broken}");

@@ -19,9 +19,9 @@ use std::path::PathBuf;
 pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{
-    AcpAgent, AgentKind, AnsweredBy, Busy, CommandAgent, Debug, Delivery, DemoAgent, Drain, Files, Hooks, KEYS, Key,
-    Limits, Local, Log, LogFormat, LogLevel, Matrix, OpenAiAgent, Permission, Questions, Recovery, Sessions, Takes,
-    Telegram, Uncertain, Watchdog,
+    AcpAgent, AgentKind, AnsweredBy, Busy, CommandAgent, Debug, Delivery, DemoAgent, Drain, FileAccess, Files, Hooks,
+    KEYS, Key, Limits, Local, Log, LogFormat, LogLevel, Matrix, OpenAiAgent, Permission, Questions, Recovery, Sessions,
+    Takes, Telegram, Terminals, Uncertain, Watchdog,
 };
 pub use schema::{StartFault, StartStage};
 pub use value::{Form, Value, Zero};

@@ -6,6 +6,7 @@ use evergate_core::budget::Deadlines;
 use evergate_core::limits::Limits;
 use evergate_core::supervisor::{Contract, Extends, Supervisor};
 use std::os::unix::process::parent_id;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The variable with which a supervisor, or a unit of ours, says whose terms hold.
@@ -15,6 +16,33 @@ pub const KILL_AFTER: &str = "EVERGATE_SUPERVISOR_KILL_AFTER";
 
 /// How long a start waits to hear what limit its supervisor really sets.
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// The terms that hold for this process: those of the table until a start has found out what really holds. Clones are one and the
+/// same, so that whoever ends the process from beside its loop goes by what the loop was told.
+#[derive(Clone, Debug)]
+pub struct Effective {
+    table: Contract,
+    found: Arc<OnceLock<Contract>>,
+}
+
+impl Effective {
+    /// Those of the table, for the supervisor of this process.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        Self { table: Contract::of(supervisor()), found: Arc::default() }
+    }
+
+    /// What holds, as far as it is known by now.
+    #[must_use]
+    pub fn contract(&self) -> Contract {
+        self.found.get().copied().unwrap_or(self.table)
+    }
+
+    /// It has been found out.
+    pub fn found(&self, contract: Contract) {
+        let _the_first_holds = self.found.set(contract);
+    }
+}
 
 /// The terms of this process's supervisor, as far as systemd or a unit of ours tells them, and what systemd says. What of
 /// the configured budgets does not fit below the limit that really holds is said once, with both numbers.

@@ -7,7 +7,6 @@ use crate::kept_socket;
 use crate::program::{self, Successor};
 use crate::reload::{Reload, Reloaded};
 use crate::systemd::{self, KEEPER, Notify};
-use evergate_core::supervisor::Contract;
 use evergate_core::time::Instant;
 use evergate_core::verdict::{RESTART, STOP, Verdict};
 use redb::StorageBackend;
@@ -47,8 +46,6 @@ struct Guard {
 
 /// What a guard needs to know to end the process.
 pub struct Exit {
-    /// The supervisor's terms.
-    pub contract: Contract,
     /// Whether a signal has told the process to end.
     pub signalled: Arc<AtomicBool>,
     /// What replaces this process.
@@ -59,7 +56,8 @@ impl Exit {
     /// Ends this process, whatever else is stuck.
     fn take(&self, verdict: Verdict) {
         let signalled = self.signalled.load(SeqCst);
-        let verdict = if signalled { self.contract.signalled_at_last(verdict) } else { verdict };
+        let terms = self.successor.terms.contract();
+        let verdict = if signalled { terms.signalled_at_last(verdict) } else { verdict };
         // On a thread of its own, and for a moment only: whoever reads the log may stand still as well.
         let log = move || tracing::error!(%verdict, "the gateway does not end by itself and is ended by its guard");
         if std::thread::Builder::new().spawn(log).is_ok() {

@@ -4,6 +4,7 @@
 use crate::candidate;
 use crate::cli::{self, ClientCommand, Global};
 use crate::config::{Config, FileSource, Sources, evergate_environment};
+use crate::detect::Effective;
 use crate::journal::claim::ClaimError;
 use crate::kept_socket::KeptSocket;
 use crate::run::StartError;
@@ -11,6 +12,7 @@ use crate::trial::{Entry, Trial};
 use crate::versions::ROLLED_BACK;
 use crate::{doctor, install, last_words, logging, run, signals, supervise, takeover};
 use clap::{CommandFactory, Parser, Subcommand};
+use evergate_core::fault::Fault;
 use evergate_core::supervisor::{Contract, Park, Supervisor};
 use evergate_core::verdict::Verdict;
 use std::ffi::{OsStr, OsString};
@@ -126,6 +128,8 @@ pub struct Successor {
     pub socket: KeptSocket,
     /// The start of this process.
     pub trial: Trial,
+    /// The terms of whoever supervises it.
+    pub terms: Effective,
 }
 
 /// The exit status for a command line that makes no sense (`EX_USAGE` of sysexits).
@@ -155,7 +159,11 @@ pub fn main() -> ExitCode {
             let program = std::env::var_os(candidate::SUPERVISOR_PROGRAM).map(PathBuf::from).or(program);
             let socket = KeptSocket::from_environment();
             match trial {
-                Ok(trial) => gateway(&arguments.global, run, &Successor { program, socket, trial }),
+                Ok(trial) => gateway(
+                    &arguments.global,
+                    run,
+                    &Successor { program, socket, trial, terms: Effective::of_this_process() },
+                ),
                 Err(why) => {
                     logging::complain(&why);
                     crate::systemd::Notify::from_environment("NOTIFY_SOCKET").status(&why);
@@ -320,7 +328,7 @@ fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> E
             match error {
                 StartError::Claim(ClaimError::Owned { .. }) => park(&successor.socket),
                 // Like a death without a word, which the next start counts.
-                StartError::Broke { .. } => follow_itself(successor, error.try_again().unwrap_or_default()),
+                StartError::Broke { verdict, .. } => follow(successor, verdict),
                 error => give_up(successor, &error.to_string(), error.try_again()),
             }
         }
@@ -353,21 +361,27 @@ fn give_up(successor: &Successor, why: &str, try_again: Option<u8>) -> ExitCode 
     if successor.trial.gave_up(why, try_again) {
         replace_this_process(successor);
     }
-    try_again.map_or_else(|| park(&successor.socket), |status| follow_itself(successor, status))
+    let Some(status) = try_again else { return park(&successor.socket) };
+    let fault = Fault::Failed { status, standing: successor.trial.standing() };
+    follow(successor, fault.verdict(&successor.terms.contract(), None))
 }
 
-/// Ends so that a supervisor starts it again; where there is none, and somebody may rely on it by now, it does so itself. Its
-/// entry counts how often that comes to nothing, and gives way to the last good build.
-fn follow_itself(successor: &Successor, status: u8) -> ExitCode {
-    if successor.trial.follows_itself() {
-        // One that comes before the new image listens would kill it.
-        if let Err(error) = signals::block() {
-            logging::complain(&format_args!("signals cannot be blocked: {error}"));
+/// Ends a process that a fault has hit. Where it follows itself, its entry counts how often that comes to nothing, and gives way to
+/// the last good build.
+fn follow(successor: &Successor, verdict: Verdict) -> ExitCode {
+    match verdict {
+        Verdict::Exit(status) => ExitCode::from(status),
+        Verdict::StayUp => park(&successor.socket),
+        Verdict::ReExec => {
+            // One that comes before the new image listens would kill it.
+            if let Err(error) = signals::block() {
+                logging::complain(&format_args!("signals cannot be blocked: {error}"));
+            }
+            std::thread::sleep(FOLLOWS_AFTER);
+            replace_this_process(successor);
+            ExitCode::from(evergate_core::verdict::RESTART)
         }
-        std::thread::sleep(FOLLOWS_AFTER);
-        replace_this_process(successor);
     }
-    ExitCode::from(status)
 }
 
 /// Ends so that the supervisor does not start us again as we are; where any end would be followed by a start, does not end.

@@ -7,7 +7,7 @@ use crate::agent::demo::DemoAgent;
 use crate::agent::openai::{self, OpenAiAgent};
 use crate::agent::{Agent, orphan};
 use crate::config::{self, Config, StartStage};
-use crate::detect;
+use crate::detect::{self, Effective};
 use crate::diagnosis;
 use crate::environment::Environment;
 use crate::flight::{Recorder, store};
@@ -29,13 +29,14 @@ use crate::trial::Trial;
 use crate::watchdog::{self, Watch};
 use evergate_core::busy::Busy;
 use evergate_core::drain::TurnFate;
+use evergate_core::fault::Fault;
 use evergate_core::id::GenerationId;
 use evergate_core::limits::Limits;
 use evergate_core::outbox::Uncertain;
 use evergate_core::question::Deciders;
 use evergate_core::recovery::Start;
 use evergate_core::rollback;
-use evergate_core::supervisor::{Contract, Supervisor};
+use evergate_core::supervisor::Supervisor;
 use evergate_core::verdict::Verdict;
 use evergate_core::watchdog::Bounds;
 use std::any::Any;
@@ -43,7 +44,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -83,6 +84,8 @@ pub enum StartError {
     Broke {
         /// What it said.
         why: String,
+        /// How the process is to end for that.
+        verdict: Verdict,
     },
     /// The system does not give what every process needs.
     #[error("{what}: {error}")]
@@ -122,7 +125,6 @@ impl StartError {
             Self::System { .. } => Some(OUT_OF_RESOURCES),
             Self::Journal(JournalError::OutOfReach { .. }) => Some(DISK),
             Self::Claim(ClaimError::Read { .. }) => Some(OUT_OF_RESOURCES),
-            Self::Broke { .. } => Some(MISTAKE),
             _ => None,
         }
     }
@@ -146,6 +148,7 @@ pub fn run(
     let state_dir = std::fs::canonicalize(state_dir).map_err(unusable)?;
     let faults = Faults::new(&config.debug);
     let trial = successor.trial.clone();
+    let terms = successor.terms.clone();
     let outside = Outside::new(config, load, &state_dir, successor)?;
     faults.passed(StartStage::BeforeLock);
     let mut claim = Claim::take(&state_dir, PREDECESSOR)?;
@@ -160,7 +163,7 @@ pub fn run(
         })
         .build()
         .map_err(system("the event loop cannot be set up"))?;
-    let pulse = Arc::clone(&outside.pulse);
+    let (pulse, signalled) = (Arc::clone(&outside.pulse), outside.ear.heard());
     let living = generation(config, &state_dir, flight_log, outside, claim, faults);
     let lived = catch_unwind(AssertUnwindSafe(|| runtime.block_on(living)));
     // Whatever still runs on the loop (a name look-up, say) must not hold up the end.
@@ -169,16 +172,23 @@ pub fn run(
         if pulse.ready() {
             trial.ready();
         }
-        let broke = broke(&*panic, &pulse, &state_dir);
-        // An end that is under way ends as it was to end, whatever became of the loop: a stop stays a stop.
-        let Some(verdict) = pulse.armed() else { return Err(broke) };
+        let why = broke(&*panic, &pulse, &state_dir);
+        let (armed, terms) = (pulse.armed(), terms.contract());
+        let fault = Fault::Failed { status: MISTAKE, standing: trial.standing() };
+        let verdict = fault.verdict(&terms, armed);
+        // As the guard does: a signal is not to be outlived by a process that never saw what it was for.
+        let verdict = if signalled.load(SeqCst) { terms.signalled_at_last(verdict) } else { verdict };
+        let broke = StartError::Broke { why, verdict };
+        if armed.is_none() {
+            return Err(broke);
+        }
         tracing::error!(%verdict, "{broke}");
         Ok(verdict)
     })
 }
 
 /// The loop broke: whoever comes next is told of what.
-fn broke(panic: &(dyn Any + Send), pulse: &Pulse, state_dir: &Path) -> StartError {
+fn broke(panic: &(dyn Any + Send), pulse: &Pulse, state_dir: &Path) -> String {
     let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
     let why = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it did not say what".into());
     let generation = GenerationId(pulse.metrics.generation.load(Relaxed));
@@ -190,7 +200,7 @@ fn broke(panic: &(dyn Any + Send), pulse: &Pulse, state_dir: &Path) -> StartErro
     {
         tracing::error!(%error, "the successor cannot be told why");
     }
-    StartError::Broke { why }
+    why
 }
 
 /// This process as the owner of a state directory in which it has no number yet.
@@ -211,6 +221,7 @@ struct Outside {
     environment: Arc<dyn Environment>,
     pulse: Arc<Pulse>,
     socket: KeptSocket,
+    terms: Effective,
     agent: Arc<dyn Agent>,
 }
 
@@ -222,19 +233,17 @@ impl Outside {
         // Children inherit the mask of the thread that starts them.
         signals::unblock()
             .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
-        // The terms that need no answer from anybody hold until the supervisor has told its limit.
-        let contract = Contract::of(detect::supervisor());
-        let (socket, trial) = (successor.socket.clone(), successor.trial.clone());
-        let exit = Exit { contract, signalled: ear.heard(), successor };
+        let (socket, trial, terms) = (successor.socket.clone(), successor.trial.clone(), successor.terms.clone());
+        let exit = Exit { signalled: ear.heard(), successor };
         let native = Native::new(exit).map_err(system("a thread cannot be started"))?;
         let agent = agent(config);
         let reload = Arc::new(Reload::new(config.clone(), Arc::clone(&agent), load));
         let environment: Arc<dyn Environment> = Arc::new(native.with_reload(reload, hang_ups));
         let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On, bounds(config)));
-        watch(config, state_dir, contract, (&environment, &pulse), &trial)
+        watch(config, state_dir, &terms, (&environment, &pulse), &trial)
             .map_err(system("a thread cannot be started"))?;
         prove(trial, &environment, &pulse).map_err(system("a thread cannot be started"))?;
-        Ok(Self { ear, heard, environment, pulse, socket, agent })
+        Ok(Self { ear, heard, environment, pulse, socket, terms, agent })
     }
 }
 
@@ -262,17 +271,19 @@ async fn generation(
     mut claim: Claim,
     faults: Faults,
 ) -> Result<Verdict, StartError> {
-    let Outside { ear, heard, environment, pulse, socket, agent } = outside;
+    let Outside { ear, heard, environment, pulse, socket, terms, agent } = outside;
     let limits = limits(config);
     // The supervisor is asked while the journal is read.
     let passed = move |stage| faults.passed(stage);
     let opening = Opened::open(Arc::clone(&environment), state_dir, config.local.listen, passed);
     let ((contract, systemd), opened) = tokio::join!(biased; detect::contract(&limits), opening);
+    // Whoever ends this process from beside its loop goes by them, too.
+    terms.found(contract);
     let opened = opened?;
-    if systemd.is_some_and(|terms| terms.keeps_sockets) {
+    if systemd.is_some_and(|said| said.keeps_sockets) {
         socket.entrust(&systemd::Notify::from_environment("NOTIFY_SOCKET"));
     }
-    if systemd.is_some_and(|terms| terms.stopping) {
+    if systemd.is_some_and(|said| said.stopping) {
         // It was meant for the process whose place this one has taken.
         nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM)
             .map_err(|errno| StartError::System { what: "a signal cannot be passed on", error: errno.into() })?;
@@ -333,7 +344,7 @@ async fn generation(
 fn watch(
     config: &Config,
     state_dir: &Path,
-    contract: Contract,
+    terms: &Effective,
     (environment, pulse): (&Arc<dyn Environment>, &Arc<Pulse>),
     trial: &Trial,
 ) -> std::io::Result<()> {
@@ -349,22 +360,25 @@ fn watch(
         let generation = seen.metrics.generation.load(Relaxed);
         let name = format!("{generation}-{}", clock.unix_ms());
         let diagnosis = diagnosis::write(&folder, &name, why, &seen);
-        let diagnosis = diagnosis
-            .inspect_err(|error| tracing::error!(%error, "no diagnosis can be written"))
-            .inspect(|path| tracing::error!(diagnosis = %path.display(), "what it looked like inside is written down"))
-            .ok();
-        let words =
-            LastWords { generation: GenerationId(generation), why: format!("ended by its watchdog: {why}"), diagnosis };
+        let path = diagnosis.as_ref().ok().cloned();
+        let why = format!("ended by its watchdog: {why}");
+        let words = LastWords { generation: GenerationId(generation), why, diagnosis: path };
         // One that has no number yet has no place in anybody's history.
-        if generation > 0
-            && let Err(error) = words.write(&folder)
-        {
+        let told = if generation > 0 { words.write(&folder) } else { Ok(()) };
+        // Last, since the log may be what everything waits for.
+        match diagnosis {
+            Ok(path) => tracing::error!(diagnosis = %path.display(), "what it looked like inside is written down"),
+            Err(error) => tracing::error!(%error, "no diagnosis can be written"),
+        }
+        if let Err(error) = told {
             tracing::error!(%error, "the successor cannot be told why");
         }
     };
     let (environment, pulse) = (Arc::clone(environment), Arc::clone(pulse));
-    let watch =
-        Watch { environment: Arc::clone(&environment), pulse, bounds, contract, last_words: Box::new(last_words) };
+    let (armed, terms) = (Arc::clone(&pulse), terms.clone());
+    let ending = move || Fault::StandsStill.verdict(&terms.contract(), armed.armed());
+    let (ending, last_words) = (Box::new(ending), Box::new(last_words));
+    let watch = Watch { environment: Arc::clone(&environment), pulse, bounds, ending, last_words };
     environment.isolate("watchdog", Box::new(move || Box::pin(watch.run())))
 }
 
@@ -381,8 +395,8 @@ async fn started_by() -> Start {
 /// How long what may take before it is taken for stuck.
 #[must_use]
 pub fn bounds(config: &Config) -> Bounds {
-    let config::Watchdog { freeze, start, platform } = config.watchdog;
-    Bounds { freeze, start, platform }
+    let config::Watchdog { freeze, disk, start, platform } = config.watchdog;
+    Bounds { freeze, disk, start, platform }
 }
 
 /// What the configuration lets the core use, wait for and try.
@@ -448,6 +462,17 @@ fn acp_settings(acp: &config::AcpAgent, max_file_bytes: u64) -> acp::Settings {
             config::Permission::Deny => acp::Permission::Deny,
             config::Permission::Allow => acp::Permission::Allow,
             config::Permission::Ask => acp::Permission::Ask,
+        },
+        offer: acp::Offer {
+            files: match acp.files {
+                config::FileAccess::Off => acp::FileAccess::Off,
+                config::FileAccess::Read => acp::FileAccess::Read,
+                config::FileAccess::Write => acp::FileAccess::Write,
+            },
+            terminals: match acp.terminals {
+                config::Terminals::Off => acp::Terminals::Off,
+                config::Terminals::On => acp::Terminals::On,
+            },
         },
     }
 }

@@ -165,6 +165,17 @@ pub fn unblock() -> nix::Result<()> {
     answered().thread_unblock()
 }
 
+/// Does something on this thread with the signals let through, since what it starts inherits its mask, and puts the mask back.
+pub fn unblocked<T>(work: impl FnOnce() -> T) -> T {
+    let before = SigSet::thread_get_mask().and_then(|before| unblock().map(|()| before));
+    let done = work();
+    match before.and_then(|before| before.thread_set_mask()) {
+        Ok(()) => {}
+        Err(error) => tracing::warn!(%error, "a program may be started deaf to signals"),
+    }
+    done
+}
+
 fn answered() -> SigSet {
     use nix::sys::signal::Signal;
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()

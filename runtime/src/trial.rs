@@ -10,6 +10,7 @@ use crate::candidate::{self, SUPERVISOR_PROGRAM};
 use crate::detect;
 use crate::systemd;
 use crate::versions::{FOLDER, GoodCopy, ROLLED_BACK, build_of, rolled_back};
+use evergate_core::fault::Standing;
 use evergate_core::respawn::ChildEnd;
 use evergate_core::rollback::{Build, Failure, Program, Rollback};
 use evergate_core::starts::{self, Permit, Starter, Starts};
@@ -226,12 +227,10 @@ impl Trial {
         decides && failure.flatten().is_some()
     }
 
-    /// Whether an end that another start is to follow has to be followed by one of this process itself: nobody supervises it, and
-    /// it is no start that a person makes and sees fail.
+    /// Whether anybody would miss this process, for what follows a fault in it.
     #[must_use]
-    pub fn follows_itself(&self) -> bool {
-        let open = self.0.as_deref().filter(|_| detect::supervisor() == Supervisor::Nobody);
-        open.is_some_and(|open| open.in_place || open.lock().starts == 0)
+    pub fn standing(&self) -> Standing {
+        self.0.as_deref().map_or(Standing::Unproven, |open| Standing::of(open.lock().starts, open.in_place))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Record) -> T) -> Option<T> {

@@ -4,8 +4,7 @@
 use crate::environment::{Environment, Told};
 use crate::logging::beside;
 use crate::pulse::Pulse;
-use evergate_core::request::{Origin, Wish};
-use evergate_core::supervisor::Contract;
+use evergate_core::verdict::Verdict;
 use evergate_core::watchdog::{Bounds, Finding, Part, Seen, Thread, Watchdog};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +21,8 @@ pub struct Watch {
     pub pulse: Arc<Pulse>,
     /// How long what may take.
     pub bounds: Bounds,
-    /// How a restart that the watchdog asks for ends the process.
-    pub contract: Contract,
+    /// How a process ends that stands still, as things are then.
+    pub ending: Box<dyn Fn() -> Verdict + Send>,
     /// Keeps why the process is about to be ended, for its successor and for people.
     pub last_words: Box<dyn Fn(&str) + Send>,
 }
@@ -64,8 +63,12 @@ impl Watch {
 
     fn act(&self, finding: Finding) {
         match finding {
-            Finding::Frozen { .. } => {
+            Finding::Frozen { thread: Thread::Free, .. } => {
                 self.end(&format!("its loop got nowhere for {}", words(self.bounds.freeze)));
+            }
+            Finding::Frozen { thread: Thread::OnDisk, .. } => {
+                let length = words(self.bounds.disk.max(self.bounds.freeze));
+                self.end(&format!("the disk that its loop waits for has not answered for {length}"));
             }
             Finding::Late => self.end(&format!("it was not ready {} after its start", words(self.bounds.start))),
             Finding::Hung(part) => {
@@ -98,8 +101,7 @@ impl Watch {
 
     /// Ends the process as its guard would, or else so that it is started again.
     fn end(&self, why: &str) {
-        let restart = self.contract.verdict(Wish::Restart, Origin::Watchdog);
-        let verdict = self.pulse.armed().unwrap_or(restart);
+        let verdict = (self.ending)();
         // Before anything that may stand still together with the loop: a disk, or a log that nobody reads.
         self.environment.guard(Some((self.environment.now() + LAST_WORDS, verdict)));
         (self.last_words)(why);

@@ -8,7 +8,7 @@ use evergate_sim::naive::{hunt, room};
 use std::collections::BTreeSet;
 
 /// The steps of a shortest way to each flaw.
-const STEPS: [(&str, usize); 52] = [
+const STEPS: [(&str, usize); 53] = [
     ("self-wait", 6),
     ("clean-exit", 5),
     ("marked-after-timeout", 5),
@@ -18,6 +18,7 @@ const STEPS: [(&str, usize); 52] = [
     ("ack-before-sync", 4),
     ("acked-whatever-happens", 5),
     ("queue-forgotten", 17),
+    ("held-forgotten", 13),
     ("sent-before-owed", 6),
     ("ended-when-sent", 7),
     ("failed-send-forgotten", 8),
@@ -64,7 +65,7 @@ const STEPS: [(&str, usize); 52] = [
 ];
 
 /// The states and edges of each room.
-const ROOMS: [(&str, usize, usize); 20] = [
+const ROOMS: [(&str, usize, usize); 21] = [
     ("talk", 649, 1_085),
     ("queued", 3_330, 6_832),
     ("bad-disk", 72, 113),
@@ -81,6 +82,7 @@ const ROOMS: [(&str, usize, usize); 20] = [
     ("terminated", 2_793, 4_686),
     ("crowded", 1_967, 3_157),
     ("deadly", 12_483, 26_482),
+    ("held", 25_067, 52_513),
     ("frozen", 1_474, 2_521),
     ("questioned", 110_715, 217_151),
     ("collected", 6_209, 11_430),

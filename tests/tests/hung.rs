@@ -120,6 +120,56 @@ fn an_agent_that_neither_reads_nor_writes_fails_its_turn_and_others_are_served()
     assert_eq!(life(&gateway), before);
 }
 
+/// Holds up whoever opens this file, as a disk does that does not answer: the kernel waits for the lease to be given back, for 45 s
+/// by default. Ends by itself.
+fn hold_up(file: &Path) -> Child {
+    let script = "import fcntl, os, signal, sys, time\n\
+                  signal.signal(signal.SIGIO, signal.SIG_IGN)\n\
+                  fd = os.open(sys.argv[1], os.O_RDONLY)\n\
+                  fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
+                  print('held', flush=True)\n\
+                  time.sleep(40)";
+    let mut holder = Command::new("python3")
+        .args(["-c", script])
+        .arg(file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the tests of agents need python3");
+    let mut said = String::new();
+    let stdout = holder.stdout.take().expect("it is piped");
+    BufReader::new(stdout).read_line(&mut said).expect("it says so");
+    assert_eq!(said, "held\n");
+    holder
+}
+
+/// Until its program is loaded, whoever starts it stands still in the kernel.
+#[test]
+fn an_agent_whose_program_is_not_loaded_holds_up_its_turn_alone() {
+    let builder = Gateway::builder();
+    let program = builder.room().join("agent");
+    process::write_program(&program, b"#!/bin/sh\nprintf 'You said: %s' \"$(cat)\"\n");
+    let config = format!("{BOUND}\n[agent]\nkind = \"command\"\n[agent.command]\nargv = [{program:?}]");
+    let gateway = builder.config(&config).start();
+    let before = life(&gateway);
+    let mut holder = hold_up(&program);
+    let held = gateway.send("held", "hello", "1");
+    // Longer than a loop may stand still.
+    for round in 0..6 {
+        std::thread::sleep(Duration::from_millis(500));
+        let status = gateway.status();
+        assert_eq!((&status["phase"], life(&gateway)), (&json!("serving"), before), "{round}: {status}");
+        assert_eq!(status["turns"][0]["session"], "held", "{round}: {status}");
+        // The loop takes what it is told.
+        gateway.send("other", "/help", &format!("help-{round}"));
+    }
+    holder.kill().expect("it is our child");
+    holder.wait().expect("it is our child");
+    gateway.await_reply("held", held, PATIENCE);
+    gateway.assert_answered_once(&[], Words::Echo);
+    assert_eq!(life(&gateway), before);
+    assert!(!gateway.log().contains("this part takes long"), "{}", gateway.log());
+}
+
 /// A file system of its own on a disk that can be told to write nothing for a while. It takes root.
 struct Disk {
     room: TempDir,
@@ -221,6 +271,35 @@ fn a_disk_that_writes_nothing_for_30_s_is_waited_for_and_the_status_says_so() {
         slow > 50 && told.iter().all(|(phase, _)| phase == "serving"),
         "the loop serves on, and says what it waits for: {told:?}"
     );
+}
+
+/// Longer than the disk is waited for, and shorter than anybody outside waits for a sign of life.
+const STANDS_STILL_TOO_LONG: Duration = Duration::from_secs(9);
+
+/// The log alone is on that disk.
+#[test]
+fn a_disk_that_the_loop_waits_for_beyond_its_bound_is_given_up_and_the_cause_says_so() {
+    let disk = match Disk::mount() {
+        Ok(disk) => disk,
+        Err(why) => return skipped("a disk that is waited for too long", &format!("it takes root: {why}")),
+    };
+    let state = TempDir::new().expect("there is a place for temporary folders");
+    let config = format!("[log]\nlevel = \"debug\"\n{BOUND}\ndisk = \"4s\"");
+    let builder = Gateway::builder_in(&disk.path()).state_dir(state.path()).unrecorded().supervised(true);
+    let gateway = builder.config(&config).start();
+    let (before, pid) = life(&gateway);
+    let mut still = disk.stand_still(STANDS_STILL_TOO_LONG);
+    // The loop says what came of it in the log.
+    process::send_signal(pid, Signal::SIGHUP);
+    still.wait().expect("it is our child");
+    gateway.await_generation(before + 1);
+    let list = gateway.client().get("/v1/generations").expect("it serves").json();
+    let of = |entry: &&serde_json::Value| entry["generation"] == before;
+    let told = list["generations"].as_array().and_then(|list| list.iter().find(of)).expect("it is known");
+    let cause = told["cause"].as_str().unwrap_or_default();
+    let why = "ended by its watchdog: the disk that its loop waits for has not answered for 4s; see ";
+    assert!(cause.starts_with(why), "{cause}");
+    is_served(&gateway, "afterwards");
 }
 
 /// The log is on the same disk, so the loop itself stands still at its next line, and so would a watchdog that said what it

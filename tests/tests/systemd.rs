@@ -9,7 +9,7 @@ use std::{
 
 use evergate_tests::{
     PATIENCE,
-    hooks::freeze,
+    hooks::{break_loop, freeze},
     service::{Service, UNIT, was_resumed},
 };
 
@@ -153,7 +153,7 @@ fn a_frozen_gateway_comes_back_by_its_own_watchdog_or_by_systemds() {
     let diagnosis = cause.rsplit(' ').next().expect("it names a file");
     let file = service.state.join("flight").join(diagnosis.rsplit('/').next().expect("a path has a last part"));
     let text = std::fs::read_to_string(&file).expect("the diagnosis is there");
-    assert!(text.contains("watchdog") && text.contains("TurnBegan"), "threads and the last moments: {text}");
+    assert!(text.contains("watchdog") && text.contains("TurnOpened"), "threads and the last moments: {text}");
 
     let question = service.send("whole", "whole", "take 3s to say what hit you");
     service.await_running("whole", question);
@@ -164,6 +164,37 @@ fn a_frozen_gateway_comes_back_by_its_own_watchdog_or_by_systemds() {
     assert_ne!(service.systemd.main_pid(UNIT), pid, "killed and started by systemd");
     service.await_only_reply("whole", question);
     assert_eq!(service.systemd.show(UNIT, "ActiveState"), "active");
+}
+
+/// What the unit really says counts for whoever ends the process from beside its loop, too: an exit would be the last.
+#[test]
+fn a_gateway_that_its_unit_never_starts_again_follows_itself_whatever_hits_its_loop_and_still_stops() {
+    let further = "Environment=EVERGATE_WATCHDOG_FREEZE=2s EVERGATE_DEBUG_HOOKS=on\nRestart=no";
+    let Some(service) = Service::start("a loop that breaks under Restart=no", further) else { return };
+    let pid = service.systemd.main_pid(UNIT);
+    let forever = Duration::from_secs(600);
+    let hits: [(&str, &dyn Fn()); 3] = [
+        ("it breaks", &|| break_loop(&service.state)),
+        ("it freezes", &|| freeze(&service.state, "loop", forever)),
+        ("it freezes, and a stray SIGTERM comes", &|| {
+            freeze(&service.state, "loop", forever);
+            service.systemd.kill_main(UNIT, "TERM");
+        }),
+    ];
+    for (what, hit) in hits {
+        let generation = service.serving().expect("it serves");
+        let question = service.send("main", what, "take 3s to say what hit you");
+        service.await_running("main", question);
+        hit();
+        service.await_generation_after(generation);
+        let shown = ["ActiveState", "NRestarts"].map(|property| service.systemd.show(UNIT, property));
+        assert_eq!((service.systemd.main_pid(UNIT), shown), (pid, ["active", "0"].map(str::to_owned)), "{what}");
+        service.await_only_reply("main", question);
+    }
+    freeze(&service.state, "loop", forever);
+    service.control("stop");
+    assert_eq!(service.systemd.show(UNIT, "ActiveState"), "inactive", "a stop is a stop");
+    assert_eq!(service.systemd.show(UNIT, "Result"), "success");
 }
 
 /// No watchdog helps here: the one inside waits for ten minutes, and systemd has none.

@@ -54,6 +54,15 @@ impl Turn {
     }
 }
 
+/// A process of a turn that is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Process {
+    /// Who started it.
+    pub(super) generation: GenerationId,
+    /// For which chat: the turn itself may be over on disk by now.
+    pub(super) session: SessionId,
+}
+
 /// A question on disk whose turn has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Question {

@@ -1,7 +1,7 @@
 //! What goes into a gateway and what comes out of it, and the rules about single effects.
 
 use super::Witness;
-use super::account::{About, Blind, Delivery};
+use super::account::{About, Blind, Delivery, Process};
 use crate::budget::Deadlines;
 use crate::drain::Drain;
 use crate::effect::{Answer, Effect};
@@ -142,7 +142,7 @@ impl Witness {
             }
             Effect::Append { record: Record::DeliverySettled { delivery, fate }, .. } => {
                 let may_go = |owed: &Delivery| match fate {
-                    Fate::Unknown => owed.blind.unknown > 0 && !self.may_repeat(owed),
+                    Fate::Unknown => !self.may_repeat(owed),
                     Fate::Sent | Fate::Rejected => owed.concluded,
                     Fate::Withdrawn => owed.is_unsaid() && matches!(owed.about, About::Cut(_) | About::Back(_)),
                 };
@@ -193,12 +193,9 @@ impl Witness {
         checks.holds(Invariant::Admit, admitted, || format!("{id} starts while {}", life.phase.name()));
         let on_disk = self.turns.get(&id).is_some_and(|turn| turn.attempt == attempt && turn.session == session);
         checks.holds(Invariant::Mark, on_disk, || format!("start {attempt} of {id} is not on disk"));
-        let beside = self
-            .running
-            .keys()
-            .find(|other| **other == id || self.turns.get(other).is_some_and(|of| of.session == session));
+        let beside = self.running.iter().find(|(other, process)| **other == id || process.session == session);
         checks.holds(Invariant::Orphan, beside.is_none(), || {
-            format!("{id} starts beside a process of {}", beside.unwrap_or(&id))
+            format!("{id} starts beside a process of {}", beside.map_or(id, |(other, _)| *other))
         });
         if let Some(turn) = self.turns.get(&id) {
             checks.holds(Invariant::Quar, turn.deaths < self.limits.attempts, || {
@@ -214,7 +211,7 @@ impl Witness {
                 });
             }
         }
-        self.running.insert(id, generation);
+        self.running.insert(id, Process { generation, session });
         self.comes_true(id);
     }
 
@@ -229,7 +226,7 @@ impl Witness {
             return checks.holds(Invariant::Reply, false, || format!("{id} is sent and not owed on disk"));
         };
         checks.holds(Invariant::Reply, !delivery.sending && delivery.session == session, || {
-            format!("{id} is sent twice at once")
+            format!("{id} is sent twice at once, or to another chat")
         });
         delivery.sending = true;
         let early = matches!(delivery.about, About::Back(_));

@@ -19,7 +19,7 @@ use crate::shared::Shared;
 use crate::supervisor::Contract;
 use crate::time::Instant;
 use crate::work::Item;
-use account::{Delivery, Life, Message, Question, Turn};
+use account::{Delivery, Life, Message, Process, Question, Turn};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,6 +61,8 @@ pub struct Witness {
     end_on_disk: bool,
     /// Generations in a row that died unproven.
     unproven: u32,
+    /// The same as the journal has it, which knows of no end that did not come to the disk.
+    unproven_on_disk: u32,
     messages: Shared<BTreeMap<MessageId, Message>>,
     /// Messages of which it is said that they are worked on, until a turn over them is on disk too.
     places: BTreeSet<MessageId>,
@@ -91,8 +93,8 @@ pub struct Witness {
     /// Turns that go on, in chats that were told that they would, until the notice of that is on disk too.
     backs_due: BTreeMap<TurnId, SessionId>,
     set_aside: BTreeSet<SessionId>,
-    /// Processes of turns that are alive, and the generation that started each.
-    running: BTreeMap<TurnId, GenerationId>,
+    /// Processes of turns that are alive.
+    running: BTreeMap<TurnId, Process>,
 }
 
 impl Witness {
@@ -106,6 +108,7 @@ impl Witness {
             generation: GenerationId::default(),
             end_on_disk: true,
             unproven: 0,
+            unproven_on_disk: 0,
             messages: Shared::default(),
             places: BTreeSet::new(),
             interrupting: BTreeMap::new(),
@@ -199,14 +202,15 @@ impl Witness {
             delivery.outlives();
         }
         for (id, turn) in self.turns.iter_mut() {
-            let ran = self.running.get(id) == Some(&life.generation);
+            let ran = self.running.get(id).is_some_and(|process| process.generation == life.generation);
             turn.deaths += u32::from(ran && !turn.interrupted && !ended);
         }
         if life.proven {
-            self.unproven = 0;
-        } else if life.begun && !ended {
+            (self.unproven, self.unproven_on_disk) = (0, 0);
+        } else if life.begun {
             // One that had not begun on disk has left no trace, and has run nothing.
-            self.unproven += 1;
+            self.unproven += u32::from(!ended);
+            self.unproven_on_disk += u32::from(!self.end_on_disk);
         }
     }
 }

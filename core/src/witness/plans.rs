@@ -1,14 +1,24 @@
 //! What a gateway plans between two inputs, and what is so once everything is at rest.
 
-use super::account::Life;
+use super::account::{Life, Message};
 use super::{View, Witness};
 use crate::drain::Drain;
 use crate::gateway::Phase;
 use crate::id::{DeliveryId, RequestId, SessionId, TurnId};
+use crate::input::Asked;
 use crate::invariant::{Checks, Invariant};
 use crate::request::{Origin, Request};
 use crate::time::Instant;
 use crate::work::{Item, Work};
+
+/// How complete a rest is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Nothing is left.
+    Whole,
+    /// What the loop breaker holds is left.
+    Held,
+}
 
 /// What is so between two inputs, and at rest.
 impl Witness {
@@ -19,7 +29,7 @@ impl Witness {
             format!("{} is what was told, {} is what is", life.phase.name(), view.phase.name())
         });
         let listed = |work: Work| view.ledger.iter().any(|item| item.work == work);
-        for (turn, _) in self.running.iter().filter(|(_, generation)| **generation == life.generation) {
+        for (turn, _) in self.running.iter().filter(|(_, process)| process.generation == life.generation) {
             checks
                 .holds(Invariant::Ledger, listed(Work::Turn(*turn)), || format!("{turn} runs and no drain would know"));
         }
@@ -80,32 +90,62 @@ impl Witness {
 
     /// The world is healed and at rest: what was promised has been kept.
     pub fn at_rest(&self, checks: &mut Checks) {
+        self.keeps_its_word(checks, Rest::Whole);
+    }
+
+    /// The world is healed and at rest but for what the loop breaker holds ([`Pending::Held`](crate::gateway::Pending::Held)):
+    /// turns that were cut, what was said behind them, and requests of earlier generations. All of that waits for a person;
+    /// whatever else was promised has been kept.
+    pub fn holds_back(&self, checks: &mut Checks) {
+        let unproven = self.life.as_ref().is_some_and(|life| !life.proven);
+        checks.holds(Invariant::Loop, unproven && self.unproven_on_disk >= self.limits.unproven, || {
+            format!("what was cut is held back after {} deaths in a row", self.unproven_on_disk)
+        });
+        self.keeps_its_word(checks, Rest::Held);
+    }
+
+    fn keeps_its_word(&self, checks: &mut Checks, rest: Rest) {
+        let held =
+            |turn: TurnId| rest == Rest::Held && self.turns.contains_key(&turn) && !self.running.contains_key(&turn);
+        let held_in = |session: SessionId| self.turns.iter().any(|(id, turn)| turn.session == session && held(*id));
+        let now = self.life.as_ref().map(|life| life.generation);
+        let inherited = |id: RequestId| {
+            rest == Rest::Held && self.requests.get(&id).is_some_and(|made| Some(made.generation) != now)
+        };
         if !self.messages.is_empty() || !self.finished.is_empty() {
-            let forgotten = self.messages.iter().find(|(_, message)| !self.set_aside.contains(&message.session));
+            let waits = |message: &Message| message.asked == Asked::Prompt && held_in(message.session);
+            let forgotten =
+                self.messages.iter().find(|(_, message)| !self.set_aside.contains(&message.session) && !waits(message));
             checks.holds(Invariant::Ack, forgotten.is_none(), || {
-                format!("accepted and never answered or reported: {forgotten:?}")
+                let (message, session) = forgotten.map(|(id, message)| (*id, message.session)).unwrap_or_default();
+                format!("{message} of {session} is accepted and never answered or reported")
             });
         }
         if self.last_delivery != DeliveryId::default() {
-            checks.holds(Invariant::Reply, self.deliveries.is_empty(), || {
-                format!("owed and never delivered: {:?}", self.deliveries)
+            let left = self.deliveries.keys().next();
+            checks.holds(Invariant::Reply, left.is_none(), || {
+                format!("{} is owed and never delivered", left.copied().unwrap_or_default())
             });
         }
         // That these were kept was looked at where they were: what is left of them now is broken.
-        if !self.told.is_empty() {
-            let what = || format!("told of a restart and never of its outcome: {:?}", self.told);
-            checks.holds(Invariant::Notice, false, what);
+        if let Some((request, session)) = self.told.iter().find(|(request, _)| !inherited(**request)) {
+            checks.holds(Invariant::Notice, false, || {
+                format!("{session} was told of {request} and never of its outcome")
+            });
         }
-        if !self.questions.is_empty() {
-            checks.holds(Invariant::Consent, false, || format!("asked, and the turn is over: {:?}", self.questions));
+        if let Some((question, asked)) = self.questions.iter().find(|(_, asked)| !held(asked.turn)) {
+            checks.holds(Invariant::Consent, false, || {
+                format!("{question} of {} is left, and its turn is over", asked.turn)
+            });
         }
-        if let Some(open) = self.requests.keys().next() {
-            checks.holds(Invariant::Once, false, || format!("{open:?} has no outcome"));
+        if let Some(open) = self.requests.keys().find(|request| !inherited(**request)) {
+            checks.holds(Invariant::Once, false, || format!("{open} has no outcome"));
         }
-        let generation = self.life.as_ref().map(|life| life.generation);
-        let orphan = self.running.iter().find(|(_, started_in)| generation != Some(**started_in));
         if !self.running.is_empty() {
-            checks.holds(Invariant::Orphan, orphan.is_none(), || format!("left behind: {orphan:?}"));
+            let orphan = self.running.iter().find(|(_, process)| now != Some(process.generation));
+            checks.holds(Invariant::Orphan, orphan.is_none(), || {
+                format!("the process of {} is left behind", orphan.map(|(turn, _)| *turn).unwrap_or_default())
+            });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The agent that speaks the Agent Client Protocol (version 1, JSON-RPC over stdio): one child process that lives on between
 //! turns and serves all sessions. A turn (`acp/turn.rs`) opens its session in it, prompts and streams; a keeper
-//! (`acp/keeper.rs`) owns the process and starts it again after a death. It offers the agent neither files nor terminals.
+//! (`acp/keeper.rs`) owns the process and starts it again after a death. Files and commands are the agent's own business, unless
+//! it is offered to have the gateway see to them (`acp/offer.rs`); then a turn does so (`acp/errands.rs`).
 
 use super::{Agent, Assignment, BoxFuture, End, Report, Wish, report_end, report_files};
 use crate::driver::handle::Handle;
@@ -9,22 +10,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
+mod errand;
+mod errands;
+mod folder;
 mod handout;
 mod inbox;
 mod keeper;
 mod lines;
 pub mod memory;
+mod offer;
 mod opening;
 mod process;
 mod question;
 mod replay;
+mod screen;
+mod terminal;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 mod transcript;
 mod turn;
 mod wire;
 
-use handout::Handout;
+pub use offer::{FileAccess, Offer, Terminals};
+
+use errands::Room;
 use keeper::{Door, Keeper};
 use memory::{Durable, Forgetful, Memory};
 use question::Questions;
@@ -52,6 +61,8 @@ pub struct Settings {
     pub max_file_bytes: u64,
     /// What it is answered when it asks before it does something.
     pub permission: Permission,
+    /// What it may have the gateway do for it.
+    pub offer: Offer,
 }
 
 /// What an agent is answered that asks before it does something.
@@ -72,6 +83,8 @@ pub struct AcpAgent {
     /// Where it may ask; nobody before it has met its gateway.
     gateway: Mutex<Option<Handle>>,
     door: Door,
+    /// What its turns' errands share.
+    room: Room,
 }
 
 impl AcpAgent {
@@ -83,6 +96,7 @@ impl AcpAgent {
             memory: Mutex::new(Arc::<Forgetful>::default()),
             gateway: Mutex::default(),
             door: Door::default(),
+            room: Room::default(),
         }
     }
 
@@ -98,18 +112,16 @@ impl Agent for AcpAgent {
         let memory = Arc::clone(&self.memory.lock().unwrap_or_else(PoisonError::into_inner));
         let gateway = self.gateway.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let questions = Questions::new(gateway, assignment.turn);
-        let settings = Arc::clone(&self.settings);
+        let (settings, room) = (Arc::clone(&self.settings), self.room.clone());
         Box::pin(async move {
             let turn = assignment.turn;
-            let (handout, limit) = (Handout::new(assignment.state_dir.clone(), turn), settings.max_file_bytes);
-            let handout = Arc::new(handout);
-            let playing =
-                Turn::new(settings, memory, line, assignment, questions, reports.clone(), Arc::clone(&handout));
+            let mut playing = Turn::new(settings, memory, line, assignment, questions, reports.clone(), room);
             let mut end = playing.play(wish).await;
             if let End::Answered { reply } = &mut end {
-                report_files(&reports, turn, handout.take(limit).await, reply).await;
+                report_files(&reports, turn, playing.handed().await, reply).await;
             }
             report_end(&reports, turn, end).await;
+            playing.clear().await;
         })
     }
 

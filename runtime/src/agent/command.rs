@@ -2,10 +2,12 @@
 //! child from start to reaping and what its ending means; it never decides how long an interrupted child may take (the
 //! driver does, by raising its wish) and never reads the child's complaints for anything but the failure's report.
 
-use super::{Agent, Assignment, End, Report, Wish, group::Group, program, report_end, report_files};
+use super::program::{self, CannotStart};
+use super::{Agent, Assignment, End, Report, Wish, group::Group, report_end, report_files};
 use crate::files::Outbox;
 use failure::Failure;
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, io, pin::Pin, time::Duration};
+use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 
 mod failure;
@@ -41,21 +43,32 @@ impl Agent for CommandAgent {
         let agent = self.clone();
         Box::pin(async move {
             let turn = assignment.turn;
-            let end = agent.answer(assignment, wish, &reports).await;
+            let (end, outbox) = agent.answer(assignment, wish, &reports).await;
             report_end(&reports, turn, end).await;
+            // A disk that takes its time holds up nobody: the end is known. What is left of it then goes by age.
+            if let Some(outbox) = outbox {
+                outbox.clear().await;
+            }
         })
     }
 }
 
 impl CommandAgent {
-    async fn answer(self, assignment: Assignment, wish: watch::Receiver<Wish>, reports: &mpsc::Sender<Report>) -> End {
+    /// Runs the program; gives the folder for its files as well, which nobody needs any more.
+    async fn answer(
+        self,
+        assignment: Assignment,
+        wish: watch::Receiver<Wish>,
+        reports: &mpsc::Sender<Report>,
+    ) -> (End, Option<Outbox>) {
+        let not_begun = || End::Interrupted { partial: String::new() };
         if *wish.borrow() != Wish::Run {
-            return End::Interrupted { partial: String::new() };
+            return (not_begun(), None);
         }
         let (turn, limit, mut hurry) = (assignment.turn, self.max_file_bytes, wish.clone());
         let opened = tokio::select! {
             biased;
-            Ok(_) = hurry.wait_for(|wish| *wish != Wish::Run) => return End::Interrupted { partial: String::new() },
+            Ok(_) = hurry.wait_for(|wish| *wish != Wish::Run) => return (not_begun(), None),
             opened = Outbox::open_apart(assignment.state_dir.clone(), turn) => opened,
         };
         let outbox = opened
@@ -63,24 +76,39 @@ impl CommandAgent {
                 tracing::warn!(turn, %error, "the folder for the agent's files cannot be made; it runs without one")
             })
             .ok();
-        let group = match self.start(&assignment, outbox.as_ref()) {
-            Ok(group) => group,
-            Err(failure) => return End::Failed { why: failure.to_string(), partial: String::new() },
+        let mut end = match self.start(&assignment, outbox.as_ref(), &mut hurry).await {
+            Ok(group) => Run::new(self, assignment, group, wish, reports.clone()).play().await,
+            Err(end) => end,
         };
-        let mut end = Run::new(self, assignment, group, wish, reports.clone()).play().await;
-        let Some(outbox) = outbox else { return end };
-        if let End::Answered { reply } = &mut end {
+        if let (End::Answered { reply }, Some(outbox)) = (&mut end, &outbox) {
             report_files(reports, turn, outbox.take(limit).await, reply).await;
         }
-        tokio::select! {
-            biased;
-            () = outbox.clear() => {}
-            Ok(_) = hurry.wait_for(|wish| *wish == Wish::Kill) => {}
-        }
-        end
+        (end, outbox)
     }
 
-    fn start(&self, assignment: &Assignment, outbox: Option<&Outbox>) -> Result<Group, Failure> {
+    /// Starts the program; the end of the run, where that comes to nothing.
+    async fn start(
+        &self,
+        assignment: &Assignment,
+        outbox: Option<&Outbox>,
+        hurry: &mut watch::Receiver<Wish>,
+    ) -> Result<Group, End> {
+        let failed = |failure: Failure| End::Failed { why: failure.to_string(), partial: String::new() };
+        let command = self.command(assignment, outbox).map_err(|error| failed(error.into()))?;
+        let name = self.argv.first().cloned().unwrap_or_default();
+        let start =
+            Group::start_apart(move || Group::start(command).map_err(|error| program::explain(&name, ARGV, error)));
+        tokio::select! {
+            biased;
+            Ok(_) = hurry.wait_for(|wish| *wish == Wish::Kill) => Err(End::Interrupted { partial: String::new() }),
+            started = start => match started {
+                Ok(started) => started.map_err(|error| failed(error.into())),
+                Err(error) => Err(failed(program::explain(&self.argv[0], ARGV, io::Error::other(error)).into())),
+            },
+        }
+    }
+
+    fn command(&self, assignment: &Assignment, outbox: Option<&Outbox>) -> Result<Command, CannotStart> {
         let mut command = program::command(&self.argv, ARGV)?;
         command
             .env("EVERGATE_SESSION", &assignment.session)
@@ -96,6 +124,6 @@ impl CommandAgent {
         if let Some(resume) = assignment.resume {
             command.env("EVERGATE_RESUME", resume.as_str());
         }
-        Ok(Group::start(command).map_err(|error| program::explain(&self.argv[0], ARGV, error))?)
+        Ok(command)
     }
 }

@@ -1,6 +1,7 @@
 //! One child process that leads a process group of its own, and the promise that the group does not outlive its owner.
 //! It knows how to signal, sweep and await the group; it never decides when.
 
+use crate::signals;
 use nix::{
     errno::Errno,
     sys::{
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 
 /// The pauses between two looks at a killed group, in milliseconds: about two seconds in all.
 const LOOKS_MS: [u64; 10] = [1, 2, 5, 12, 30, 50, 100, 300, 500, 1000];
@@ -29,12 +31,25 @@ pub(super) struct Group {
 impl Group {
     /// Starts `command` as the leader of a new group, with pipes to all three of its streams.
     pub(super) fn start(mut command: Command) -> io::Result<Group> {
-        command.process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::lead(command)
+    }
+
+    /// Starts `command` as the leader of a new group, with the streams that it has.
+    pub(super) fn lead(mut command: Command) -> io::Result<Group> {
+        command.process_group(0).kill_on_drop(true);
         let leader = command.spawn()?;
         let id = leader.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let id = id.ok_or_else(|| io::Error::other("the child has no process id"))?;
         Ok(Group { leader, id })
+    }
+
+    /// Has `start` make one on a thread where a disk that takes its time holds up nobody else: until the program is loaded the thread
+    /// stands still. If nobody waits for it any more, the group is ended as soon as it is there.
+    pub(super) fn start_apart<E: Send + 'static>(
+        start: impl FnOnce() -> Result<Group, E> + Send + 'static,
+    ) -> JoinHandle<Result<Group, E>> {
+        tokio::task::spawn_blocking(move || signals::unblocked(start))
     }
 
     /// The leader's process id, which is the group's number.

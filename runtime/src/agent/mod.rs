@@ -134,7 +134,7 @@ pub enum What {
 /// Something that answers.
 pub trait Agent: Send + Sync {
     /// Runs `assignment` to its end. The future sends exactly one `Ended`, as its last report, whatever happens, and only
-    /// once no process of the run alone is left alive. It obeys `wish`, also while `reports` is full. Dropping it ends the run
+    /// once no process of the run alone is left alive (one whose start the kernel holds up is ended as soon as it is there). It obeys `wish`, also while `reports` is full. Dropping it ends the run
     /// at once, without a report; whatever processes it started die with it.
     fn run(&self, assignment: Assignment, wish: watch::Receiver<Wish>, reports: mpsc::Sender<Report>) -> BoxFuture<()>;
 

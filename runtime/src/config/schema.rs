@@ -34,9 +34,10 @@ pub enum Takes {
 }
 
 /// The settings that a running gateway cannot change. All others take effect on a reload.
-const AT_RESTART: [&str; 8] = [
+const AT_RESTART: [&str; 9] = [
     "local.listen",
     "watchdog.freeze",
+    "watchdog.disk",
     "watchdog.start",
     "watchdog.platform",
     "debug.hooks",
@@ -223,6 +224,24 @@ words! {
         Ask = "ask",
     }
 
+    /// What an agent may do with files through the gateway.
+    FileAccess {
+        /// Nothing.
+        Off = "off",
+        /// Read them.
+        Read = "read",
+        /// Read and write them.
+        Write = "write",
+    }
+
+    /// Whether an agent may run commands through the gateway.
+    Terminals {
+        /// No.
+        Off = "off",
+        /// Yes.
+        On = "on",
+    }
+
     /// Who in a chat may answer an agent's questions.
     AnsweredBy {
         /// Whoever may talk to the agent.
@@ -404,6 +423,10 @@ sections! {
         max_reply_bytes: usize = "1048576", Form::Count { most: LARGEST_REPLY };
         /// What it is answered when it asks before it does something: "deny", "allow", or "ask", which puts it to its chat.
         permission: Permission = "deny", Form::Word(Permission::WORDS);
+        /// What it may do through the gateway with text files below the folder that it works in: "off" is nothing, "read" read them, "write" read and write them.
+        files: FileAccess = "off", Form::Word(FileAccess::WORDS);
+        /// Whether it may run commands through the gateway, beginning in the folder that it works in: "off" or "on".
+        terminals: Terminals = "off", Form::Word(Terminals::WORDS);
     }
 
     /// `[agent.openai]`: a model behind an OpenAI-compatible endpoint for chat completions.
@@ -494,6 +517,8 @@ sections! {
     pub Watchdog "watchdog" {
         /// A part that has something to do and gets nowhere for this long is stuck; the gateway is then ended and started again.
         freeze: Duration = "20s", Form::Duration { zero: Zero::Refused };
+        /// A loop that gets nowhere and waits for a disk is slow, not stuck; it is ended and started again after this long.
+        disk: Duration = "10m", Form::Duration { zero: Zero::Refused };
         /// A gateway that is not ready this long after its start is ended and started again.
         start: Duration = "5m", Form::Duration { zero: Zero::Refused };
         /// A platform's adapter that gets nowhere for this long, beyond the time that it said it waits, is started again, it alone.

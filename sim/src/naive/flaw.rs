@@ -73,6 +73,8 @@ flaws! {
         "A message is acked whatever became of writing it.";
     QueueForgotten "queue-forgotten" in QUEUED breaks Ack, seen in ["H-82381", "H-11099"],
         "A start forgets the messages that waited behind a turn.";
+    HeldForgotten "held-forgotten" in HELD breaks Reply, seen in ["H-23783", "H-60438"],
+        "A start that holds back what was cut, since too many died in a row, forgets what it owes to other chats.";
     SentBeforeOwed "sent-before-owed" in TALK breaks Reply, seen in ["H-68749"],
         "A reply is sent before it is owed on disk.";
     EndedWhenSent "ended-when-sent" in TALK breaks Reply, seen in ["PR 67181"],

@@ -191,6 +191,9 @@ impl Naive {
         if self.has(Flaw::QueueForgotten) {
             self.queues.clear();
         }
+        if self.has(Flaw::HeldForgotten) && self.is_tripped() && !self.turns.is_empty() {
+            self.outbox.clear();
+        }
         for (message, command) in &recovered.commands {
             self.carry_out(*message, *command);
         }

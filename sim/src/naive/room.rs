@@ -96,6 +96,9 @@ rooms! {
     DEADLY "deadly" Evergate [],
         { sessions: 2, messages: 2, kills: 2 },
         "Two sessions and two deaths.";
+    HELD "held" Evergate [Manner::ChatStop],
+        { sessions: 2, messages: 2, kills: 2 },
+        "A turn, a command that is answered in another chat, and two deaths.";
     FROZEN "frozen" Evergate [Manner::Restart],
         { sessions: 1, messages: 1, requests: 1, freezes: 1 },
         "A loop that gets stuck for ever.";

@@ -151,6 +151,7 @@ impl World<'_> {
             .collect();
         if waiting.is_empty() && matches!(gateway.pending(), Some(Pending::Held(_))) {
             self.marks.hit(Mark::HeldGoesOn);
+            self.witness.holds_back(&mut self.checks);
             let held = gateway.turns().values().next().map(|turn| turn.session);
             waiting.push(held.unwrap_or(SessionId(1)));
         }

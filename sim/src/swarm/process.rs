@@ -22,8 +22,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// When a part is taken for stuck, as by default.
-const WATCHED: Bounds =
-    Bounds { freeze: Duration::from_secs(20), start: Duration::from_secs(300), platform: Duration::from_secs(180) };
+const WATCHED: Bounds = Bounds {
+    freeze: Duration::from_secs(20),
+    disk: Duration::from_secs(600),
+    start: Duration::from_secs(300),
+    platform: Duration::from_secs(180),
+};
 /// When a process that gives no sign of life is.
 const SILENCE: Duration = Duration::from_secs(25);
 

@@ -317,8 +317,10 @@ impl<S: Subject> World<S> {
             && memory.said(self.said).iter().all(|said| said.offer == Offer::Acked);
         if quiet {
             checks.holds(Invariant::Finite, true, String::new);
-            if pending.is_none() {
-                memory.witness(self.witness).at_rest(checks);
+            let witness = memory.witness(self.witness);
+            match pending {
+                Some(Pending::Held(_)) => witness.holds_back(checks),
+                _ => witness.at_rest(checks),
             }
         }
         quiet

@@ -6,7 +6,7 @@ use evergate_tests::http::Client;
 use evergate_tests::oracle::Words;
 use evergate_tests::{PATIENCE, process};
 
-use crate::{GROWTH, PARK, assert_serves};
+use super::{GROWTH, PARK, assert_serves};
 
 /// The events of a session up to the end of this message's turn: its reply, or its failure and a notice that tells why.
 fn until_turn_ends(gateway: &Gateway, session: &str, message: u64) -> Vec<Event> {

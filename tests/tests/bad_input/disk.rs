@@ -13,7 +13,7 @@ use evergate_tests::oracle::Words;
 use evergate_tests::{PATIENCE, skipped};
 use serde_json::json;
 
-use crate::{PARK, assert_refused, assert_serves, instant_agent};
+use super::{PARK, assert_refused, assert_serves, instant_agent};
 
 #[test]
 fn a_configuration_that_does_not_parse_parks_and_names_the_file() {

@@ -8,7 +8,7 @@ use evergate_tests::oracle::Words;
 use evergate_tests::process;
 use serde_json::json;
 
-use crate::{GROWTH, assert_refused, assert_serves, instant_agent};
+use super::{GROWTH, assert_refused, assert_serves, instant_agent};
 
 #[test]
 fn bodies_that_make_no_sense_are_refused_with_a_reason() {

@@ -1,73 +1,116 @@
 //! What an agent hands out in a turn: pictures, sounds and other contents that are no text. They are put into the outbox of the run
-//! as they come, and go with the reply if there is one.
+//! one after the other, on threads of their own, and go with the reply if there is one.
 
 use super::wire::Blob;
+use crate::environment::BoxFuture;
 use crate::files::{Handed, Outbox, ending, safe_name};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::future::pending;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The most things that one turn hands out; the outbox takes fewer and says how many there were.
 const MOST: usize = 100;
+/// What may wait for the disk, in bytes.
+const WAITING_BYTES: usize = 64 << 20;
 
 /// The handing out of one turn.
-#[derive(Debug)]
 pub(super) struct Handout {
     state_dir: PathBuf,
     turn: u64,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
     /// Made for the first thing.
-    outbox: Option<Outbox>,
+    outbox: Option<Arc<Outbox>>,
     count: usize,
+    waiting: VecDeque<(usize, Blob)>,
+    waiting_bytes: usize,
+    keeping: Option<BoxFuture<Result<Arc<Outbox>, String>>>,
 }
 
 impl Handout {
     pub(super) fn new(state_dir: PathBuf, turn: u64) -> Self {
-        Self { state_dir, turn, state: Mutex::default() }
+        let (outbox, waiting, keeping) = (None, VecDeque::new(), None);
+        Self { state_dir, turn, outbox, count: 0, waiting, waiting_bytes: 0, keeping }
     }
 
     /// Takes in one thing. What cannot be kept is told in the log; the turn goes on.
-    pub(super) fn add(&self, blob: &Blob) {
-        if let Err(why) = self.keep(blob) {
-            tracing::warn!(turn = self.turn, why, "something that the agent hands out cannot be kept");
+    pub(super) fn add(&mut self, blob: Blob) {
+        if self.count >= MOST {
+            return self.missed(&format!("it has handed out {MOST} things in this turn"));
         }
+        if self.waiting_bytes + blob.size() > WAITING_BYTES {
+            return self.missed("the disk does not keep up with it");
+        }
+        self.count += 1;
+        self.waiting_bytes += blob.size();
+        self.waiting.push_back((self.count, blob));
     }
 
-    fn keep(&self, blob: &Blob) -> Result<(), String> {
-        let bytes = match blob {
-            Blob { text: Some(text), .. } => text.clone().into_bytes(),
-            Blob { data, .. } => STANDARD.decode(data.trim_ascii()).map_err(|error| error.to_string())?,
-        };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.count >= MOST {
-            return Err(format!("it has handed out {MOST} things in this turn"));
+    fn missed(&self, why: &str) {
+        tracing::warn!(turn = self.turn, why, "something that the agent hands out cannot be kept");
+    }
+
+    /// Keeps the next thing; waits for ever where there is none. May be dropped and called again.
+    pub(super) async fn next(&mut self) {
+        if self.keeping.is_none() {
+            let Some((number, blob)) = self.waiting.pop_front() else { return pending().await };
+            self.waiting_bytes -= blob.size();
+            let (outbox, state_dir, turn) = (self.outbox.clone(), self.state_dir.clone(), self.turn);
+            let keep = tokio::task::spawn_blocking(move || {
+                let outbox = match outbox {
+                    Some(outbox) => outbox,
+                    None => Arc::new(Outbox::open(&state_dir, turn).map_err(|error| error.to_string())?),
+                };
+                keep(outbox.path(), number, &blob).map(|()| outbox)
+            });
+            self.keeping = Some(Box::pin(async { keep.await.map_err(|error| error.to_string())? }));
         }
-        if state.outbox.is_none() {
-            state.outbox = Some(Outbox::open(&self.state_dir, self.turn).map_err(|error| error.to_string())?);
+        if let Some(keeping) = &mut self.keeping {
+            let kept = keeping.await;
+            self.keeping = None;
+            match kept {
+                Ok(outbox) => self.outbox = Some(outbox),
+                Err(why) => self.missed(&why),
+            }
         }
-        state.count += 1;
-        let kind = blob.media_type.split('/').next().unwrap_or_default();
-        let fallback = format!("{}.{}", if kind.is_empty() { "file" } else { kind }, ending(&blob.media_type));
-        // In the order in which they came, and never two under one name.
-        let name =
-            format!("{:02}-{}", state.count, safe_name(blob.name.as_deref().or(Some(&fallback)), &blob.media_type));
-        let path = state.outbox.iter().map(|outbox| outbox.path().join(&name)).next().ok_or("there is no outbox")?;
-        std::fs::write(path, bytes).map_err(|error| error.to_string())
     }
 
     /// What goes with the reply.
-    pub(super) async fn take(&self, limit: u64) -> Handed {
-        let outbox = self.state.lock().unwrap_or_else(PoisonError::into_inner).outbox.take();
-        match outbox {
+    pub(super) async fn take(&mut self, limit: u64) -> Handed {
+        while self.keeping.is_some() || !self.waiting.is_empty() {
+            self.next().await;
+        }
+        match &self.outbox {
             Some(outbox) => outbox.take(limit).await,
             None => Handed::default(),
         }
     }
+
+    /// Nothing of it is left on the disk.
+    pub(super) async fn clear(mut self) {
+        if self.keeping.is_some() {
+            self.next().await;
+        }
+        if let Some(outbox) = self.outbox.take().and_then(Arc::into_inner) {
+            outbox.clear().await;
+        }
+    }
+}
+
+fn keep(folder: &Path, number: usize, blob: &Blob) -> Result<(), String> {
+    let kind = blob.media_type.split('/').next().unwrap_or_default();
+    let fallback = format!("{}.{}", if kind.is_empty() { "file" } else { kind }, ending(&blob.media_type));
+    // In the order in which they came, and never two under one name.
+    let name = format!("{number:02}-{}", safe_name(blob.name.as_deref().or(Some(&fallback)), &blob.media_type));
+    let written = match &blob.text {
+        Some(text) => std::fs::write(folder.join(name), text),
+        None => {
+            let bytes = STANDARD.decode(blob.data.trim_ascii()).map_err(|error| error.to_string())?;
+            std::fs::write(folder.join(name), bytes)
+        }
+    };
+    written.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -77,16 +120,16 @@ mod tests {
     #[tokio::test]
     async fn things_are_handed_out_in_their_order_under_names_of_their_own() {
         let state = tempfile::tempdir().unwrap();
-        let handout = Handout::new(state.path().to_owned(), 7);
+        let mut handout = Handout::new(state.path().to_owned(), 7);
         let blob = |name: Option<&str>, media_type: &str, data: &str, text: Option<&str>| Blob {
             name: name.map(str::to_owned),
             media_type: media_type.into(),
             data: data.into(),
             text: text.map(str::to_owned),
         };
-        handout.add(&blob(None, "image/png", "cGl4ZWxz", None));
-        handout.add(&blob(Some("../notes.txt"), "text/plain", "", Some("words")));
-        handout.add(&blob(None, "image/png", "no base64!", None));
+        handout.add(blob(None, "image/png", "cGl4ZWxz", None));
+        handout.add(blob(Some("../notes.txt"), "text/plain", "", Some("words")));
+        handout.add(blob(None, "image/png", "no base64!", None));
         let handed = handout.take(100).await;
         let told: Vec<_> = handed
             .files

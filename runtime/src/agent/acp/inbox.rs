@@ -1,6 +1,7 @@
 //! What the agent says into one session while a turn listens: gathered within limits until the turn takes it. Filling it
 //! never waits, since one process speaks for many sessions.
 
+use super::errand::Errand;
 use super::wire::{Blob, Permission};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -41,6 +42,8 @@ pub(super) enum Heard {
     Step,
     /// The agent asks before it does something, and waits for an answer under this id.
     Asked(Value, Permission),
+    /// The agent wants something done, and waits for an answer under this id.
+    Wanted(Value, Errand),
     /// More was said than may wait; the rest is lost.
     Flood,
 }
@@ -68,10 +71,16 @@ impl Inbox {
         };
         let file_size = match &heard {
             Heard::File(blob) => blob.size(),
+            Heard::Wanted(_, errand) => errand.size(),
             _ => 0,
         };
         let is_full = state.bytes + size > self.most_bytes || state.file_bytes + file_size > FILES;
-        if is_full || state.heard.len() >= ENTRIES {
+        let is_full = is_full || state.heard.len() >= ENTRIES;
+        if is_full && matches!(heard, Heard::Wanted(..)) {
+            // The agent hears of this by the answer, so nothing is lost.
+            return Err(NoRoom);
+        }
+        if is_full {
             state.heard.push_back(Heard::Flood);
             self.news.notify_one();
             return Err(NoRoom);
@@ -120,6 +129,17 @@ mod tests {
         let expected = [Heard::User("a".into()), Heard::User("b".into()), Heard::Agent("cd".into()), Heard::Step];
         assert_eq!(inbox.take(), expected);
         assert!(inbox.take().is_empty());
+    }
+
+    #[test]
+    fn an_errand_that_finds_no_room_costs_nothing_else() {
+        let inbox = Inbox::new(10);
+        let write = || Errand::Write { path: "/w/a".into(), content: "x".repeat(FILES / 2 + 1) };
+        inbox.put(Heard::Wanted(1.into(), write())).unwrap();
+        assert!(inbox.put(Heard::Wanted(2.into(), write())).is_err());
+        inbox.put(Heard::Step).unwrap();
+        assert_eq!(inbox.take(), [Heard::Wanted(1.into(), write()), Heard::Step]);
+        inbox.put(Heard::Wanted(3.into(), write())).unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who keeps the agent's one process: starts it when a turn wants it, again after it has died (the later the more often it
 //! has), and ends it in good order when no turn can come any more. It carries the turns' calls; it knows nothing of turns.
 
+use super::errands::Answer as ErrandDone;
 use super::inbox::Inbox;
 use super::memory::Conversation;
 use super::process::{Answer, By, Gone, News, Process, Unanswered};
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 /// What may wait for the keeper; a turn that asks for more waits until it is taken.
@@ -50,7 +52,7 @@ impl Home {
 enum Ask {
     Open { home: Home, conversation: Conversation, answer: oneshot::Sender<Result<Reached, Gone>> },
     Call { life: u64, method: &'static str, params: Value, answer: Answer },
-    Write { life: u64, line: Vec<u8> },
+    Write { life: u64, line: ErrandDone },
     Listen { life: u64, session: String, inbox: Arc<Inbox> },
     Remember { life: u64, conversation: Conversation, session: Option<String> },
     Kill { life: u64, why: String, by: By },
@@ -113,13 +115,21 @@ impl Line {
 
     /// Tells the agent to stop what it does in a session.
     pub(super) async fn cancel(&self, peer: &Reached, session: &str) {
-        let line = wire::notification("session/cancel", &serde_json::json!({ "sessionId": session }));
-        self.ask(Ask::Write { life: peer.life, line }).await;
+        self.write(peer, wire::notification("session/cancel", &serde_json::json!({ "sessionId": session }))).await;
     }
 
     /// Answers a call of the agent's.
     pub(super) async fn answer(&self, peer: &Reached, id: &Value, result: &Value) {
-        self.ask(Ask::Write { life: peer.life, line: wire::answer(id, result) }).await;
+        self.write(peer, wire::answer(id, result)).await;
+    }
+
+    /// Answers a call of the agent's that had something done.
+    pub(super) async fn done(&self, peer: &Reached, done: ErrandDone) {
+        self.ask(Ask::Write { life: peer.life, line: done }).await;
+    }
+
+    async fn write(&self, peer: &Reached, line: Vec<u8>) {
+        self.done(peer, ErrandDone { line, room: None }).await;
     }
 
     /// Hears what the agent says in a session, for as long as the inbox is held.
@@ -153,6 +163,7 @@ pub(super) struct Keeper {
     door: Door,
     asks: mpsc::Receiver<Ask>,
     process: Option<Process>,
+    starting: Option<Starting>,
     /// Counts the processes.
     life: u64,
     begun: Instant,
@@ -170,8 +181,12 @@ enum Event {
     Asked(Option<Ask>),
     Process(News),
     Start,
+    Started(Result<Group, program::CannotStart>),
     Late,
 }
+
+/// A process that is being started.
+type Starting = JoinHandle<Result<Group, program::CannotStart>>;
 
 impl Keeper {
     /// A keeper without a process; from now on it can be reached through the door.
@@ -184,6 +199,7 @@ impl Keeper {
             door,
             asks,
             process: None,
+            starting: None,
             life: 0,
             begun: now,
             due: None,
@@ -207,17 +223,20 @@ impl Keeper {
                 Event::Asked(None) => return self.end().await,
                 Event::Process(news) => self.news(news).await,
                 Event::Start => self.start(),
+                Event::Started(started) => self.started(started),
                 Event::Late => self.late(),
             }
         }
     }
 
     async fn next(&mut self, close: &mut Option<oneshot::Receiver<()>>) -> Event {
-        let start = self.not_before.filter(|_| self.process.is_none() && !self.waiting.is_empty());
+        let there = self.process.is_some() || self.starting.is_some();
+        let start = self.not_before.filter(|_| !there && !self.waiting.is_empty());
         tokio::select! {
             biased;
             () = closed(close) => Event::Close,
             ask = self.asks.recv() => Event::Asked(ask),
+            started = started(&mut self.starting) => Event::Started(started),
             () = at(start) => Event::Start,
             () = at(self.due) => Event::Late,
             news = attend(&mut self.process) => Event::Process(news),
@@ -242,7 +261,9 @@ impl Keeper {
                 None => drop(answer.send(Err(Unanswered::Gone(nobody())))),
             },
             Ask::Write { life, line } => {
-                self.process_of(life).into_iter().for_each(|process| process.write(line.clone()))
+                if let Some(process) = self.process_of(life) {
+                    process.answer(line);
+                }
             }
             Ask::Listen { life, session, inbox } => {
                 if let Some(process) = self.process_of(life) {
@@ -280,9 +301,18 @@ impl Keeper {
     fn start(&mut self) {
         self.not_before = None;
         let Some(home) = self.home.clone() else { return };
-        match self.command(&home) {
+        let settings = Arc::clone(&self.settings);
+        self.starting = Some(Group::start_apart(move || start(&settings, &home)));
+        self.due = Some(Instant::now() + self.settings.start);
+    }
+
+    fn started(&mut self, started: Result<Group, program::CannotStart>) {
+        self.starting = None;
+        self.due = None;
+        self.not_before = None;
+        match started {
             Ok(group) => {
-                let process = Process::new(group);
+                let process = Process::new(group, self.settings.offer);
                 let pid = process.pid();
                 tracing::info!(
                     pid,
@@ -297,23 +327,6 @@ impl Keeper {
             }
             Err(why) => self.failed(&Gone { why: why.to_string(), by: By::Agent }),
         }
-    }
-
-    fn command(&self, home: &Home) -> Result<Group, program::CannotStart> {
-        let folder = &self.settings.cwd;
-        // The system would say of the program that it is not there.
-        if !folder.is_dir() {
-            return Err(program::CannotStart::NoFolder { folder: folder.clone(), key: "agent.acp.cwd" });
-        }
-        let mut command = program::command(&self.settings.argv, ARGV)?;
-        command
-            .env(orphan::AGENT, "acp")
-            .env("EVERGATE_CONTROL", &home.control)
-            .env("EVERGATE_STATE_DIR", &home.state_dir)
-            .env("EVERGATE_GENERATION", home.generation.to_string())
-            .envs(self.settings.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(folder);
-        Group::start(command).map_err(|error| program::explain(&self.settings.argv[0], ARGV, error))
     }
 
     async fn news(&mut self, news: News) {
@@ -349,7 +362,12 @@ impl Keeper {
 
     fn late(&mut self) {
         self.due = None;
-        if let Some(process) = &mut self.process {
+        if self.starting.take().is_some() {
+            let after = humantime::format_duration(self.settings.start);
+            let program = &self.settings.argv[0];
+            let why = format!("the agent program `{program}` was not loaded within {after}: its disk does not answer");
+            self.failed(&Gone { why, by: By::Agent });
+        } else if let Some(process) = &mut self.process {
             let why = format!(
                 "the agent has not answered `initialize` within {}; look whether it speaks the Agent Client Protocol \
                  (agent.acp.argv), or raise agent.acp.start",
@@ -371,6 +389,35 @@ impl Keeper {
             }
         }
         process.bury().await;
+    }
+}
+
+/// Starts the agent's program.
+fn start(settings: &Settings, home: &Home) -> Result<Group, program::CannotStart> {
+    let folder = &settings.cwd;
+    // The system would say of the program that it is not there.
+    if !folder.is_dir() {
+        return Err(program::CannotStart::NoFolder { folder: folder.clone(), key: "agent.acp.cwd" });
+    }
+    let mut command = program::command(&settings.argv, ARGV)?;
+    command
+        .env(orphan::AGENT, "acp")
+        .env("EVERGATE_CONTROL", &home.control)
+        .env("EVERGATE_STATE_DIR", &home.state_dir)
+        .env("EVERGATE_GENERATION", home.generation.to_string())
+        .envs(settings.env.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder);
+    Group::start(command).map_err(|error| program::explain(&settings.argv[0], ARGV, error))
+}
+
+/// Ends with what comes of a start; never where none is under way.
+async fn started(starting: &mut Option<Starting>) -> Result<Group, program::CannotStart> {
+    match starting {
+        Some(starting) => match starting.await {
+            Ok(started) => started,
+            Err(error) => Err(program::explain("the agent", ARGV, std::io::Error::other(error))),
+        },
+        None => pending().await,
     }
 }
 

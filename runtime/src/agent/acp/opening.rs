@@ -1,7 +1,9 @@
 //! Which of the agent's sessions a turn works in, and what it is to be told there: the prompt, the prompt behind a
 //! transcript, or that it is to go on with an answer that was cut. It asks the agent; it does not prompt it.
 
-use super::inbox::Inbox;
+use super::errand::Refusal;
+use super::errands::Answer;
+use super::inbox::{Heard, Inbox};
 use super::keeper::{Home, Line, Reached};
 use super::memory::{Conversation, Memory, Remembered};
 use super::process::{By, Gone, Unanswered};
@@ -119,13 +121,13 @@ impl Opening<'_> {
         let hearing = async {
             loop {
                 inbox.news().await;
-                inbox.take().into_iter().for_each(|heard| replay.hear(heard));
+                self.hear(&peer, &inbox, &mut replay).await;
             }
         };
         let params = wire::session(&self.settings.cwd, Some(&id));
         match self.set_up(&peer, "session/load", params, hearing).await? {
             Err(refused) => return Ok(Err((peer, refused))),
-            Ok(_) => inbox.take().into_iter().for_each(|heard| replay.hear(heard)),
+            Ok(_) => self.hear(&peer, &inbox, &mut replay).await,
         }
         let doubt = if replay.heard { Doubt::None } else { Doubt::Possible };
         // The same words may well have been said in an earlier turn, and answered: only of a prompt that may have been sent
@@ -136,6 +138,20 @@ impl Opening<'_> {
             _ => (transcript::resumed(&self.assignment.prompt, self.said), self.said.to_owned()),
         };
         Ok(Ok(self.opened(Some(known.clone()), Session { peer, id, inbox, prompt, said, doubt }).await))
+    }
+
+    /// Takes in what the agent says while it takes up a session. It does nothing there yet, so what it asks is a no.
+    async fn hear(&self, peer: &Reached, inbox: &Inbox, replay: &mut Replay) {
+        for heard in inbox.take() {
+            match heard {
+                Heard::Asked(id, _) => self.line.answer(peer, &id, &wire::cancelled()).await,
+                Heard::Wanted(id, _) => {
+                    let refusal = Refusal::not_allowed("the turn in this session has not begun".into());
+                    self.line.done(peer, Answer { line: refusal.line(&id), room: None }).await;
+                }
+                heard => replay.hear(heard),
+            }
+        }
     }
 
     /// What is to be said for the rest of an answer, of which the agent knows a part and the chat another, and what the

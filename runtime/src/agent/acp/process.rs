@@ -1,9 +1,12 @@
 //! One life of the agent's process: its lines in and out, the calls that wait for an answer, the sessions that turns
 //! listen to. It owns the child from start to reaping; it never decides to start one, and never waits but in `next`.
 
+use super::errand::{Errand, Refusal};
+use super::errands::Answer as ErrandDone;
 use super::inbox::{Heard, Inbox};
 use super::lines::{Lines, Piece};
 use super::memory::Conversation;
+use super::offer::Offer;
 use super::wire::{self, Introduced, Line, Permission, Refused, Told, Update};
 use crate::agent::group::Group;
 use crate::agent::printed::Tail;
@@ -17,7 +20,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 /// Bytes read at once.
@@ -68,8 +71,11 @@ pub(super) enum By {
 #[derive(Debug)]
 pub(super) struct Process {
     group: Group,
+    offer: Offer,
     stdin: Option<ChildStdin>,
     outgoing: VecDeque<u8>,
+    /// What some of it takes up until the agent has read it, each with the bytes that are still to be written by then.
+    rooms: VecDeque<(usize, OwnedSemaphorePermit)>,
     stdout: Listening<ChildStdout>,
     stderr: Listening<ChildStderr>,
     lines: Lines,
@@ -108,13 +114,15 @@ enum Event {
 
 impl Process {
     /// Takes charge of a group that has just been started, and introduces the gateway to it.
-    pub(super) fn new(mut group: Group) -> Self {
+    pub(super) fn new(mut group: Group, offer: Offer) -> Self {
         let (stdin, stdout, stderr) = group.streams();
         let (answer, introduction) = oneshot::channel();
         let mut process = Self {
             group,
+            offer,
             stdin,
             outgoing: VecDeque::new(),
+            rooms: VecDeque::new(),
             stdout: Listening { stream: stdout, buffer: vec![0; READ_BYTES] },
             stderr: Listening { stream: stderr, buffer: vec![0; READ_BYTES / 8] },
             lines: Lines::default(),
@@ -130,7 +138,7 @@ impl Process {
             introduced: None,
             introduction,
         };
-        process.call("initialize", &wire::introduction(), answer);
+        process.call("initialize", &wire::introduction(offer), answer);
         process
     }
 
@@ -155,6 +163,19 @@ impl Process {
             return self.kill(&format!("the agent has not read {UNREAD_BYTES} bytes of what it was told"), By::Agent);
         }
         self.outgoing.extend(line);
+    }
+
+    /// Writes the answer to an errand, as soon as the agent reads it.
+    pub(super) fn answer(&mut self, answer: ErrandDone) {
+        self.write(answer.line);
+        let left = self.outgoing.len();
+        self.rooms.extend(answer.room.filter(|_| left > 0).map(|room| (left, room)));
+    }
+
+    fn written(&mut self, count: usize) {
+        self.outgoing.drain(..count);
+        self.rooms.iter_mut().for_each(|(left, _)| *left = left.saturating_sub(count));
+        self.rooms.retain(|(left, _)| *left > 0);
     }
 
     /// From now on what the agent says in this session goes there.
@@ -185,6 +206,7 @@ impl Process {
     pub(super) fn close_stdin(&mut self) {
         self.stdin = None;
         self.outgoing.clear();
+        self.rooms.clear();
     }
 
     /// Asks it to end.
@@ -270,7 +292,7 @@ impl Process {
                 self.ended = Some((status, Instant::now()));
                 self.close_stdin();
             }
-            Event::Written(Ok(count)) => drop(self.outgoing.drain(..count)),
+            Event::Written(Ok(count)) => self.written(count),
             // It does not listen any more; whether it still lives shows by itself.
             Event::Written(Err(_)) => self.close_stdin(),
             Event::Printed(Ok(count)) if count > 0 => self.hear(count),
@@ -332,11 +354,10 @@ impl Process {
         }
     }
 
-    /// The agent calls us. Files and terminals were never offered to it.
+    /// The agent calls us.
     fn called(&mut self, id: Value, method: &str, params: Value) {
         if method != "session/request_permission" {
-            let sentence = format!("{} is not offered by this client", wire::excerpt(method, 100));
-            return self.write(wire::refusal(&id, wire::NO_SUCH_METHOD, &sentence));
+            return self.wanted(id, method, params);
         }
         let Ok(permission) = serde_json::from_value::<Permission>(params) else {
             return self.write(wire::refusal(&id, wire::BAD_PARAMETERS, "this permission cannot be understood"));
@@ -346,6 +367,27 @@ impl Process {
         if !taken {
             self.write(wire::answer(&id, &wire::cancelled()));
         }
+    }
+
+    /// The agent wants something done: by the turn that is at work in the session, if that is offered.
+    fn wanted(&mut self, id: Value, method: &str, params: Value) {
+        if let Some(why) = self.offer.lacks(method) {
+            return self.write(wire::refusal(&id, wire::NO_SUCH_METHOD, &why));
+        }
+        let (session, errand) = match Errand::read(method, params) {
+            Ok(read) => read,
+            Err(why) => return self.write(wire::refusal(&id, wire::BAD_PARAMETERS, &why)),
+        };
+        let refusal = match self.listener(&session) {
+            None => {
+                Refusal::not_allowed("no turn is at work in this session, and what is done is done in a turn".into())
+            }
+            Some(inbox) => match inbox.put(Heard::Wanted(id.clone(), errand)) {
+                Ok(()) => return,
+                Err(_) => Refusal::failed("too much waits to be done in this session already".into()),
+            },
+        };
+        self.write(refusal.line(&id));
     }
 
     fn update(&mut self, params: &Value) {

@@ -40,7 +40,7 @@ impl Replay {
                 self.answered.push_str(&text);
             }
             Heard::File(_) | Heard::Step => self.worked = true,
-            Heard::Asked(..) => {}
+            Heard::Asked(..) | Heard::Wanted(..) => {}
             // What comes behind it is lost, so nothing is known of the end.
             Heard::Flood => *self = Self { heard: true, ..Self::default() },
         }

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+mod errands;
+
 /// No test waits longer for anything; nothing here should take a tenth of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -63,6 +65,7 @@ fn settings(room: &Path, manners: &[&str]) -> Settings {
         max_reply_bytes: 1 << 20,
         max_file_bytes: 1 << 20,
         permission: Permission::Deny,
+        offer: Offer::default(),
     }
 }
 
@@ -532,5 +535,6 @@ async fn a_picture_in_the_answer_goes_with_the_reply_and_a_link_leads_nowhere() 
     let told: Vec<_> = files.iter().map(|file| (file.name.as_deref(), &*file.media_type)).collect();
     assert_eq!(told, [(Some("01-map.png"), "image/png")]);
     assert_eq!(std::fs::read(&files[0].path).unwrap(), b"pixels");
+    played.task.await.expect("the run does not panic");
     assert!(!state.path().join("outbox/1").exists());
 }

@@ -2,6 +2,7 @@
 //! changes) from the prompt to the agent's answer to it. It owns what is said in the turn; how long an interrupted agent may
 //! take is the driver's business.
 
+use super::errands::{Answer, Errands, Room};
 use super::handout::Handout;
 use super::inbox::Heard;
 use super::keeper::Line;
@@ -14,6 +15,7 @@ use super::{Permission, Settings};
 use crate::agent::printed::Reply;
 use crate::agent::teller::{NobodyListens, Teller};
 use crate::agent::{Assignment, End, Report, Wish};
+use crate::files::Handed;
 use evergate_core::question::Decision;
 use serde_json::Value;
 use std::future::pending;
@@ -21,12 +23,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// How often a turn is begun again because its process was ended for another turn's sake, or was dying when it was reached.
 const SECOND_CHANCES: u32 = 1;
 /// How long an agent may take that was told to stop because of what it did.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
+/// How long what is left of a turn that is to be killed may take to go.
+const GOING: Duration = Duration::from_secs(2);
 
 /// A turn.
 pub(super) struct Turn {
@@ -38,7 +42,8 @@ pub(super) struct Turn {
     questions: Questions,
     teller: Teller,
     reply: Reply,
-    handout: Arc<Handout>,
+    handout: Handout,
+    room: Room,
 }
 
 /// A turn in a session: what goes on between the prompt and the answer to it.
@@ -46,6 +51,7 @@ struct Talk<'a> {
     turn: &'a mut Turn,
     line: Line,
     session: Session,
+    errands: Errands,
     answer: oneshot::Receiver<Result<Value, Unanswered>>,
     /// When the agent was last heard, or last could not be because nobody listened.
     heard_at: Instant,
@@ -79,6 +85,8 @@ enum Event {
     Answered(Result<Value, Unanswered>),
     Said,
     Decided(Asked, Option<Decision>),
+    Done(Vec<Answer>),
+    Kept,
     Silent,
     Late,
 }
@@ -101,22 +109,23 @@ impl Turn {
         assignment: Assignment,
         questions: Questions,
         reports: mpsc::Sender<Report>,
-        handout: Arc<Handout>,
+        room: Room,
     ) -> Self {
         let conversation = Conversation { session: assignment.session.clone(), number: assignment.conversation };
         let (teller, reply) =
             (Teller::new(assignment.turn, reports), Reply::new(settings.max_reply_bytes).continuing(&assignment.said));
-        Self { settings, memory, line, conversation, assignment, questions, teller, reply, handout }
+        let handout = Handout::new(assignment.state_dir.clone(), assignment.turn);
+        Self { settings, memory, line, conversation, assignment, questions, teller, reply, handout, room }
     }
 
     /// Plays the turn to its end.
-    pub(super) async fn play(mut self, mut wish: watch::Receiver<Wish>) -> End {
+    pub(super) async fn play(&mut self, mut wish: watch::Receiver<Wish>) -> End {
         let mut chances = SECOND_CHANCES;
         let mut lost = None;
         loop {
             let opened = tokio::select! {
                 biased;
-                () = wished(&mut wish) => return End::Interrupted { partial: self.reply.into_text() },
+                () = wished(&mut wish) => return End::Interrupted { partial: self.said() },
                 opened = self.open(lost.take()) => opened,
             };
             let left = match opened {
@@ -131,6 +140,16 @@ impl Turn {
                 Left::Lost(peer) => lost = Some(peer),
             }
         }
+    }
+
+    /// The files that go with its answer.
+    pub(super) async fn handed(&mut self) -> Handed {
+        self.handout.take(self.settings.max_file_bytes).await
+    }
+
+    /// Nothing of it is left on the disk.
+    pub(super) async fn clear(self) {
+        self.handout.clear().await;
     }
 
     async fn open(&mut self, lost: Option<super::keeper::Reached>) -> Result<(Line, Session), Unopened> {
@@ -161,10 +180,12 @@ impl Turn {
         self.questions.begin_anew();
         let params = wire::prompt(&session.id, &session.prompt);
         let answer = line.begin_call(&session.peer, "session/prompt", params).await;
+        let errands = Errands::new(&self.assignment, self.settings.cwd.clone(), &self.settings.env, self.room.clone());
         let talk = Talk {
             turn: self,
             line,
             session,
+            errands,
             answer,
             heard_at: Instant::now(),
             between: Between::Nothing,
@@ -174,8 +195,13 @@ impl Turn {
         talk.go_on(wish).await
     }
 
-    fn failed(self, why: String) -> End {
-        End::Failed { why, partial: self.reply.into_text() }
+    fn failed(&mut self, why: String) -> End {
+        End::Failed { why, partial: self.said() }
+    }
+
+    /// What it has said, once it says no more.
+    fn said(&mut self) -> String {
+        std::mem::replace(&mut self.reply, Reply::new(0)).into_text()
     }
 }
 
@@ -193,10 +219,16 @@ impl Talk<'_> {
                 Event::Slot(permit) => self.report(permit).await,
                 Event::Answered(answer) => {
                     self.hear().await;
+                    self.finish(wish).await;
                     return self.end(answer).await;
                 }
                 Event::Said => self.hear().await,
                 Event::Decided(asked, decision) => self.decided(asked, decision).await,
+                Event::Done(answers) => {
+                    self.heard_at = Instant::now();
+                    self.tell(answers).await;
+                }
+                Event::Kept => {}
                 Event::Silent => self.cut_short(Cut::Silent).await,
                 Event::Late => self.kill("the agent did not stop when it was told to").await,
             }
@@ -214,6 +246,8 @@ impl Talk<'_> {
             (asked, decision) = self.turn.questions.next() => Event::Decided(asked, decision),
             () = at(late) => Event::Late,
             () = at(silence) => Event::Silent,
+            () = self.turn.handout.next() => Event::Kept,
+            answers = self.errands.next() => Event::Done(answers),
         }
     }
 
@@ -240,12 +274,14 @@ impl Talk<'_> {
             for asked in self.turn.questions.take_back() {
                 self.line.answer(&self.session.peer, &asked.id, &wire::cancelled()).await;
             }
+            self.errands.interrupt();
         }
         self.cut = self.cut.or(Some(why));
     }
 
     async fn kill(&mut self, why: &str) {
         self.kill_at = None;
+        self.errands.kill();
         self.line.kill(&self.session.peer, why.to_owned(), By::Turn).await;
     }
 
@@ -261,9 +297,13 @@ impl Talk<'_> {
             self.heard_at = Instant::now();
             match heard {
                 Heard::Agent(text) => self.say(&text),
-                Heard::File(blob) => self.turn.handout.add(&blob),
+                Heard::File(blob) => self.turn.handout.add(blob),
                 Heard::Step => self.between = Between::Steps,
                 Heard::Asked(id, permission) => self.asked(id, permission).await,
+                Heard::Wanted(id, errand) => {
+                    let answer = self.errands.take(id, errand);
+                    self.tell(answer).await;
+                }
                 Heard::Flood => self.cut_short(Cut::TooLong).await,
                 Heard::User(_) => {}
             }
@@ -303,6 +343,26 @@ impl Talk<'_> {
         };
         self.heard_at = Instant::now();
         self.line.answer(&self.session.peer, &asked.id, &answer).await;
+    }
+
+    async fn tell(&mut self, answers: impl IntoIterator<Item = Answer>) {
+        for answer in answers {
+            self.line.done(&self.session.peer, answer).await;
+        }
+    }
+
+    /// Nothing of the turn is at work once this has ended, unless it is to be killed: then what is left goes with it.
+    async fn finish(&mut self, wish: &mut watch::Receiver<Wish>) {
+        let late = async {
+            killed(wish).await;
+            sleep(GOING).await;
+        };
+        let last = tokio::select! {
+            biased;
+            last = self.errands.end() => last,
+            () = late => return,
+        };
+        self.tell(last).await;
     }
 
     fn silence_ends(&self) -> Option<Instant> {
@@ -418,6 +478,13 @@ fn lost() -> Gone {
 /// Ends when the driver wishes anything but that the run goes on.
 async fn wished(wish: &mut watch::Receiver<Wish>) {
     if wish.wait_for(|wish| *wish != Wish::Run).await.is_err() {
+        pending::<()>().await;
+    }
+}
+
+/// Ends when the driver wishes that the run ends at once.
+async fn killed(wish: &mut watch::Receiver<Wish>) {
+    if wish.wait_for(|wish| *wish == Wish::Kill).await.is_err() {
         pending::<()>().await;
     }
 }

@@ -1,6 +1,7 @@
 //! The words of the Agent Client Protocol, version 1: JSON-RPC 2.0, one JSON object a line. It knows the messages that a
 //! chat needs, reads them leniently (an unknown field or kind is no error) and writes them; it sends and keeps nothing.
 
+use super::offer::Offer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -104,11 +105,11 @@ fn line(message: &Value) -> Vec<u8> {
     line
 }
 
-/// The parameters of `initialize`: we have neither files nor terminals for an agent.
-pub(super) fn introduction() -> Value {
+/// The parameters of `initialize`, with what is offered to the agent.
+pub(super) fn introduction(offer: Offer) -> Value {
     json!({
         "protocolVersion": VERSION,
-        "clientCapabilities": {"fs": {"readTextFile": false, "writeTextFile": false}, "terminal": false},
+        "clientCapabilities": offer.capabilities(),
         "clientInfo": {"name": "evergate", "title": "Evergate", "version": env!("CARGO_PKG_VERSION")},
     })
 }

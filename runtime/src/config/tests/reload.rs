@@ -35,6 +35,7 @@ fn each_key_that_waits_for_a_restart_is_one() {
             "files.age",
             "local.listen",
             "watchdog.freeze",
+            "watchdog.disk",
             "watchdog.start",
             "watchdog.platform",
             "debug.hooks",

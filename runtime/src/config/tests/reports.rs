@@ -75,6 +75,16 @@ fn a_wrong_value_is_answered_with_its_line_and_a_right_one() {
              such as permission = \"deny\"",
         ),
         (
+            "agent.acp.files = 'all'",
+            "config.toml:1: agent.acp.files: \"all\": this word is unknown here; write one of \"off\", \"read\", \"write\", \
+             such as files = \"off\"",
+        ),
+        (
+            "agent.acp.terminals = true",
+            "config.toml:1: agent.acp.terminals: this is the boolean true; write one of \"off\", \"on\", such as \
+             terminals = \"off\"",
+        ),
+        (
             "agent.command.argv = ['a', 3]",
             "config.toml:1: agent.command.argv: element 2 is the integer 3; write an array of strings, \
              the program first, such as argv = [\"my-agent\", \"--stdio\"]",

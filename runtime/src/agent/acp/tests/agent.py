@@ -45,6 +45,41 @@ def log(text):
         file.write(text + "\n")
 
 
+def call(session, number, method, params):
+    """Has the client do something; gives what it answers."""
+    id = f"c{session}{number}"
+    answered = answers[id] = threading.Event()
+    send(id=id, method=method, params={"sessionId": session, **params})
+    answered.wait(50)
+    error = answers[f"{id} error"]
+    return {"error": error} if error else answers[f"{id} result"]
+
+
+def calls(session, wanted):
+    """Calls one after the other and says what comes of each, a line each. "$" is the last terminal's id; besides methods there are
+    "say TEXT", "wait" (for a cancellation), "until TEXT" (the terminal has printed that) and "flood COUNT" (without waiting)."""
+    terminal = None
+    for number, (method, params) in enumerate(wanted):
+        word, _, rest = method.partition(" ")
+        if word == "say":
+            say(session, rest)
+        elif word == "wait":
+            if cancelled[session].wait(30):
+                log("was cancelled")
+        elif word == "until":
+            while rest not in call(session, f"{number}-{time.monotonic()}", "terminal/output", {"terminalId": terminal})["output"]:
+                time.sleep(0.01)
+        elif word == "flood":
+            for count in range(int(rest)):
+                send(id=f"flood{count}", method=params[0], params={"sessionId": session, **params[1]})
+        else:
+            params = {name: terminal if value == "$" else value for name, value in params.items()}
+            result = call(session, number, method, params)
+            terminal = (result or {}).get("terminalId", terminal)
+            say(session, json.dumps(result) + "\n")
+    return "cancelled" if cancelled[session].is_set() else "end_turn"
+
+
 def answer(session, text):
     """What is said to a prompt; gives the reason to stop. The last line of the prompt is what counts."""
     words = text.strip().split("\n")[-1].split()
@@ -72,7 +107,7 @@ def answer(session, text):
         case "silent":
             time.sleep(50)
         case "flood":
-            for _ in range(200_000):
+            for _ in range(50_000):
                 say(session, "word " * 20)
             cancelled[session].wait(30)
             return "cancelled"
@@ -119,6 +154,13 @@ def answer(session, text):
                 send(id="f1", method=method, params={**here, **rest})
                 answered.wait(30)
                 say(session, f"{answers['f1 error']['code']} ")
+        case "calls":
+            return calls(session, json.loads(text.strip().split("\n")[-1].split(" ", 1)[1]))
+        case "afterwards":
+            def later():
+                time.sleep(0.3)
+                log("afterwards " + json.dumps(call(session, "later", "fs/read_text_file", {"path": str(folder / "log")})))
+            threading.Thread(target=later, daemon=True).start()
         case "stop":
             say(session, "said")
             return words[1]
@@ -164,9 +206,11 @@ for line in sys.stdin:
     session = params.get("sessionId")
     match method:
         case None:
-            answers[f"{id} outcome"] = message.get("result", {}).get("outcome")
+            answers[f"{id} outcome"] = (message.get("result") or {}).get("outcome")
+            answers[f"{id} result"] = message.get("result")
             answers[f"{id} error"] = message.get("error")
-            answers[id].set()
+            if id in answers:
+                answers[id].set()
         case "initialize":
             log("capabilities " + json.dumps(params["clientCapabilities"]))
             version = 2 if "newer" in manners else params["protocolVersion"]

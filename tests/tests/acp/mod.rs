@@ -1,6 +1,7 @@
 //! Agents that speak the Agent Client Protocol, behind the real gateway: an agent of our own that keeps its sessions, the
 //! example agent of the protocol's own SDK, and a full agent that somebody else wrote. Over restarts and `kill -9`.
 
+mod errands;
 mod model;
 mod questions;
 
