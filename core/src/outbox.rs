@@ -18,6 +18,7 @@ use crate::busy::Busy;
 use crate::effect::Effect;
 use crate::gateway::{Gateway, Phase};
 use crate::id::{DeliveryId, MessageId, QuestionId, RequestId, SessionId, TurnId};
+use crate::input::Named;
 use crate::question::Ruling;
 use crate::record::Record;
 use crate::request::{Mode, Outcome, Wish};
@@ -141,6 +142,11 @@ pub enum Notice {
     WhichQuestion,
     /// Only operators may do that.
     NotAllowed,
+    /// That command is used in another way.
+    Usage {
+        /// Which.
+        command: Named,
+    },
     /// There is no such command.
     UnknownCommand,
 }

@@ -246,3 +246,26 @@ fn a_seed_is_replayed_as_a_run_of_the_swarm() {
     assert!(out.starts_with("swarm, seed 3, supervised by ") && out.contains("generation 1 begins"), "{}", &out[..200]);
     assert!(out.ends_with("\nNo rule broke.\n\nno rule is broken, and the trace names none\n"));
 }
+
+#[test]
+fn the_line_that_is_printed_as_the_configuration_of_a_run_gives_the_same_run_to_the_letter() {
+    let line = evergate_sim::swarm::Config::drawn(7).line();
+    let (by_seed, by_line) = (sim(&["replay", "7"]), sim(&["replay", &line]));
+    assert_eq!(by_line, by_seed);
+    assert!(by_line.1.lines().count() > 100 && by_line.0 == 0, "{by_line:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let known = |words: &[&str], before: &str, rule: &str| {
+        let words = [words, &["--runs", "4", "--out", text(folder.path())]].concat();
+        let (status, out, _) = sim(&words);
+        assert_eq!(status, 1, "{out}");
+        let line = out.lines().find_map(|line| line.trim().strip_prefix(before)).unwrap_or_else(|| panic!("{out}"));
+        let (first, again) = (sim(&["replay", line]), sim(&["replay", line]));
+        assert_eq!(first, again);
+        assert!(first.0 == 1 && first.1.contains(&format!("\nBROKEN  {rule}: ")), "{first:?}");
+    };
+    known(&["swarm", "--plant", "ack-before-sync"], "its configuration, which replay takes: ", "ACK");
+    let (status, _, err) = sim(&["replay", r#"{"seed": 1}"#]);
+    assert_eq!(status, 65);
+    assert!(err.contains("no configuration of the swarm") && err.contains("no plan of the harbor"), "{err}");
+}

@@ -6,7 +6,7 @@ use crate::world::World;
 use crate::world::action::Step;
 use crate::world::memory::Desk;
 use evergate_core::invariant::Checks;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// More worlds than this behind one are not looked at.
 const MOST: usize = 1_000_000;
@@ -41,6 +41,7 @@ struct Open<S: Subject> {
 
 /// Looks at everything that follows from a world by steps that nobody has to take.
 pub(super) fn of<S: Subject>(desk: &mut Desk<'_, S>, world: World<S>) -> Outlook {
+    let begin = world;
     let mut known: HashMap<Key, Mark> = HashMap::new();
     let mut rests = false;
     let mut way = vec![visit(desk, &mut known, &mut rests, world, None)];
@@ -54,6 +55,9 @@ pub(super) fn of<S: Subject>(desk: &mut Desk<'_, S>, world: World<S>) -> Outlook
             Some(Mark::Done) => {}
             Some(Mark::OnTheWay) => {
                 let first = way.iter().position(|open| *open.key == *desk.key(&world)).unwrap_or(0);
+                if let Some(round) = once_around(desk, begin) {
+                    return Outlook::Round { there: Vec::new(), round };
+                }
                 let (there, round) = way.split_at(first + 1);
                 let steps = |way: &[Open<S>]| way.iter().filter_map(|open| open.step.clone()).collect::<Vec<_>>();
                 return Outlook::Round { there: steps(there), round: [steps(round), vec![step]].concat() };
@@ -66,6 +70,41 @@ pub(super) fn of<S: Subject>(desk: &mut Desk<'_, S>, world: World<S>) -> Outlook
         }
     }
     if rests { Outlook::Rests } else { Outlook::Never }
+}
+
+/// The fewest steps that lead from a world back to it, where any do. A counterexample ends in such a world, so that this is its
+/// circle.
+fn once_around<S: Subject>(desk: &mut Desk<'_, S>, begin: World<S>) -> Option<Vec<Step>> {
+    let home: Key = desk.key(&begin).into();
+    // Each world that was met, the one before it, and the step between them.
+    let mut met: Vec<(World<S>, usize, Option<Step>)> = vec![(begin, 0, None)];
+    let mut known = HashSet::from([home.clone()]);
+    let mut at = 0;
+    while at < met.len() && met.len() < MOST {
+        let mut next = Vec::new();
+        met[at].0.steps(desk, |_, step, to, _| {
+            if step.goes_forward() {
+                next.push((step, to));
+            }
+        });
+        for (step, to) in next {
+            let key = desk.key(&to);
+            if *key == *home {
+                let mut round = vec![step];
+                while let (_, before, Some(step)) = &met[at] {
+                    round.push(step.clone());
+                    at = *before;
+                }
+                round.reverse();
+                return Some(round);
+            }
+            if known.insert(key.into()) {
+                met.push((to, at, Some(step)));
+            }
+        }
+        at += 1;
+    }
+    None
 }
 
 fn visit<S: Subject>(

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod alike;
 pub mod bounds;
+pub mod coverage;
 mod fate;
 pub mod graph;
 pub mod liveness;

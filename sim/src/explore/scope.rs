@@ -315,6 +315,14 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 64–68 | systemd | R × K in units by hand with a start limit: `Restart=` on-failure, no (both with a late answer), always, on-success, on-abnormal |
 /// | 69–72 | Docker, launchd, Kubernetes, s6 | R × K with the limits that a unit of ours tells |
 ///
+/// In 9–24, 26, 27, 29, 30, 34 and 52–59 people speak to the first generation only ([`Manner::SpeakEarly`]): what they say to
+/// later ones multiplies all else, and is in 1–8, 25, 28, 31–33 and 35 on. A deadline passes while an agent works, however long
+/// that takes, in every room; while the disk, a platform or the supervisor has still to answer it passes only where the budget
+/// has something `slow`. The wishes that lead to different ends are paired with two deaths, each from another origin (32, 45–51).
+/// A plain restart, a guest's, a turn's without a child that waits, a SIGINT and a wish that is taken back are with one death
+/// only (1–8, 35, 60–72). `evergate-sim scopes` prints all
+/// rooms with what they cover, worked out from the rooms themselves (`coverage`).
+///
 /// The terms of 60–72 are worked out by the code with which the gateway finds out about its supervisor, and what is done after an end
 /// is what the unit says; they are in `variants`. A unit that starts the gateway again after exit status 0 undoes an `evergate
 /// stop`: `evergate doctor` finds that, and nobody wishes for one in 66 and 67.

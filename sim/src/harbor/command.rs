@@ -181,7 +181,7 @@ impl Outcome {
         let Some(Broken { invariant, what }) = pages.broken.first() else { return };
         println!("seed {seed} breaks {invariant}: {what}");
         let trace = trace(plan, pages);
-        println!("  its plan: {}", trace.config);
+        println!("  its plan, which replay takes: {}", trace.config);
         let mut violation = json!({"seed": seed, "invariant": invariant, "what": what});
         if self.violations.len() < FILES {
             let path = arguments.out.join(format!("harbor-{seed}.trace.jsonl"));
@@ -217,6 +217,12 @@ pub(super) fn trace(plan: &Plan, pages: &Pages) -> Trace {
     let broken = pages.broken.first().cloned().map(|broken| Named::after(steps.len(), broken));
     let config = serde_json::to_value(plan).expect("a plan is plain data with string keys");
     Trace { kind: Kind::Harbor, broken, config, steps }
+}
+
+/// A plan as it can be replayed, once it has been run.
+pub fn traced(plan: Plan) -> Trace {
+    let pages = run(plan.clone());
+    trace(&plan, &pages)
 }
 
 fn write(path: &Path, trace: &Trace) -> std::io::Result<()> {

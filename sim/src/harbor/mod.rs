@@ -20,7 +20,7 @@ mod telegram;
 mod tests;
 mod world;
 
-pub use command::{Arguments, again, command};
+pub use command::{Arguments, again, command, traced};
 pub use logbook::{Mark, Pages};
 pub use plan::Plan;
 pub use run::run;

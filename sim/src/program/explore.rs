@@ -2,6 +2,7 @@
 
 use super::{NOTHING_BROKEN, Trouble, UNFINISHED, VIOLATION, arguments};
 use crate::explore::bounds::{self, Bound, Bounds};
+use crate::explore::coverage::Coverage;
 use crate::explore::scope::{Room, Scope};
 use crate::explore::{self, Explored, Report};
 use crate::naive::flaw::{Flaw, Row};
@@ -371,14 +372,10 @@ fn summary(report: &Report, violations: &[Value]) -> Value {
     })
 }
 
-/// Lists the scopes and their rooms.
+/// Lists the scopes, their rooms, and what those cover.
 pub fn scopes() {
-    for Scope { name, purpose, rooms, .. } in explore::table() {
-        println!("{name}: {purpose}");
-        for (index, Room { supervisor, variant, budget, manners }) in rooms.iter().enumerate() {
-            let like = variant.as_ref().map_or_else(String::new, |variant| format!(" ({})", variant.name));
-            println!("  room {:>2}  {supervisor:?}{like}, {budget:?}, {manners:?}", index + 1);
-        }
+    for scope in explore::table() {
+        println!("{}", Coverage::of(&scope));
     }
 }
 

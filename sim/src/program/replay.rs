@@ -3,7 +3,7 @@
 use super::{GONE, NOTHING_BROKEN, Trouble, VIOLATION};
 use crate::replay::{Ending, Replayed, replay};
 use crate::trace::{Trace, TraceError};
-use crate::{page, swarm, told};
+use crate::{harbor, page, swarm, told};
 use clap::Args;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 /// `replay`.
 #[derive(Args)]
 pub struct Replay {
-    /// The trace that a failure has left, or the seed of a run of the swarm
-    #[arg(value_name = "FILE|SEED")]
+    /// The trace that a failure has left; or the seed of a run of the swarm; or the line that a run of the swarm or the harbor prints
+    /// as its configuration or its plan
+    #[arg(value_name = "FILE|SEED|LINE")]
     what: String,
     /// Draws a page that needs nothing but a browser
     #[arg(long, value_name = "OUT")]
@@ -48,6 +49,9 @@ fn find(what: &str) -> Result<Trace, Trouble> {
     if let (false, Ok(seed)) = (Path::new(what).exists(), what.parse()) {
         return Ok(swarm::Case::of(swarm::Config::drawn(seed)).trace(None));
     }
+    if what.trim_start().starts_with('{') && !Path::new(what).exists() {
+        return configured(what.trim());
+    }
     let text = read(what).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => unusable(what, TraceError::Foreign),
         io::ErrorKind::NotFound => {
@@ -56,6 +60,21 @@ fn find(what: &str) -> Result<Trace, Trouble> {
         _ => Trouble::data(format!("{what} cannot be read: {error}")),
     })?;
     Trace::read(&text).map_err(|error| unusable(what, error))
+}
+
+/// The run that this line is the whole configuration of, made once to know what happens in it.
+fn configured(line: &str) -> Result<Trace, Trouble> {
+    let of_the_swarm = match serde_json::from_str(line) {
+        Ok(config) => return Ok(swarm::Case::of(config).trace(None)),
+        Err(error) => error,
+    };
+    let of_the_harbor = match serde_json::from_str(line) {
+        Ok(plan) => return Ok(harbor::traced(plan)),
+        Err(error) => error,
+    };
+    let what =
+        format!("it is no configuration of the swarm ({of_the_swarm}) and no plan of the harbor ({of_the_harbor})");
+    Err(Trouble::data(format!("the line that begins with {:?}: {what}", line.chars().take(20).collect::<String>())))
 }
 
 fn unusable(what: &str, error: TraceError) -> Trouble {

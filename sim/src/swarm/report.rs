@@ -140,7 +140,7 @@ impl fmt::Display for Summary {
             let config = Config { planted: self.planted, ..Config::drawn(*seed) }.line();
             let planted = self.planted.map_or_else(String::new, |planted| format!(" --plant {}", planted.name()));
             writeln!(f, "\nseed {seed} breaks {}: {}", broken.invariant, broken.what)?;
-            writeln!(f, "  configuration: {config}")?;
+            writeln!(f, "  its configuration, which replay takes: {config}")?;
             writeln!(f, "  again: evergate-sim swarm --seed {seed} --runs 1{planted}")?;
             if let Some(trace) = trace {
                 writeln!(f, "  made smaller: evergate-sim replay {}", trace.display())?;

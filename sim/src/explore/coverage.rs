@@ -1,0 +1,278 @@
+//! What the rooms of a scope cover together, read off the rooms: which of them have two dimensions at once, each as large
+//! as the scope has it anywhere; which have a supervisor, or a wish, together with a dimension.
+
+use super::scope::{Room, Scope};
+use crate::world::{Budget, Manner};
+use evergate_core::supervisor::{Contract, Supervisor};
+use std::fmt::{self, Write};
+
+/// What of a room has a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    /// Sessions in which people speak.
+    Sessions,
+    /// Messages that they say.
+    Messages,
+    /// Wishes about the life cycle.
+    Requests,
+    /// Deaths.
+    Kills,
+    /// Writes of the journal that fail.
+    Journal,
+}
+
+impl Dimension {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Sessions, Self::Messages, Self::Requests, Self::Kills, Self::Journal];
+
+    const fn letter(self) -> char {
+        match self {
+            Self::Sessions => 'S',
+            Self::Messages => 'M',
+            Self::Requests => 'R',
+            Self::Kills => 'K',
+            Self::Journal => 'J',
+        }
+    }
+
+    const fn of(self, budget: &Budget) -> u8 {
+        match self {
+            Self::Sessions => budget.sessions,
+            Self::Messages => budget.messages,
+            Self::Requests => budget.requests,
+            Self::Kills => budget.kills,
+            Self::Journal => budget.lost_writes,
+        }
+    }
+}
+
+/// The ways in which somebody wishes something of the life cycle.
+pub const WISHES: [Manner; 10] = [
+    Manner::Restart,
+    Manner::Force,
+    Manner::Stop,
+    Manner::ChatRestart,
+    Manner::GuestRestart,
+    Manner::TurnRestart,
+    Manner::TurnRestartWaits,
+    Manner::Terminate,
+    Manner::Interrupt,
+    Manner::SupervisorStop,
+];
+
+/// What a scope covers.
+pub struct Coverage<'a> {
+    scope: &'a Scope,
+}
+
+impl<'a> Coverage<'a> {
+    /// Of this scope.
+    #[must_use]
+    pub const fn of(scope: &'a Scope) -> Self {
+        Self { scope }
+    }
+
+    /// The most that any room has of a dimension: nobody has seen what comes of more.
+    #[must_use]
+    pub fn bound(&self, dimension: Dimension) -> u8 {
+        self.scope.rooms.iter().map(|room| dimension.of(&room.budget)).max().unwrap_or(0)
+    }
+
+    /// The rooms, by their numbers from 1, that have the whole of a dimension and of another.
+    #[must_use]
+    pub fn with_both(&self, one: Dimension, other: Dimension) -> Vec<usize> {
+        self.rooms(|room| self.has(room, one) && self.has(room, other))
+    }
+
+    /// Those under a supervisor that have the whole of a dimension.
+    #[must_use]
+    pub fn under(&self, supervisor: Supervisor, dimension: Dimension) -> Vec<usize> {
+        self.rooms(|room| room.supervisor == supervisor && self.has(room, dimension))
+    }
+
+    /// Those in which something may happen that have the whole of a dimension.
+    #[must_use]
+    pub fn with_manner(&self, manner: Manner, dimension: Dimension) -> Vec<usize> {
+        self.rooms(|room| room.manners.contains(&manner) && self.has(room, dimension))
+    }
+
+    fn has(&self, room: &Room, dimension: Dimension) -> bool {
+        let bound = self.bound(dimension);
+        bound > 0 && dimension.of(&room.budget) == bound
+    }
+
+    fn rooms(&self, which: impl Fn(&Room) -> bool) -> Vec<usize> {
+        let rooms = self.scope.rooms.iter().enumerate();
+        rooms.filter(|(_, room)| which(room)).map(|(index, _)| index + 1).collect()
+    }
+
+    fn row(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        cell: impl Fn(Dimension) -> Option<Vec<usize>>,
+    ) -> fmt::Result {
+        let mut line = format!("  {name:<24}");
+        for dimension in Dimension::ALL {
+            let rooms = cell(dimension).map_or_else(String::new, |rooms| ranges(&rooms));
+            write!(line, " {rooms:<COLUMN$}")?;
+        }
+        writeln!(f, "{}", line.trim_end())
+    }
+}
+
+/// How wide a list of rooms may become before it is cut.
+const COLUMN: usize = 24;
+
+impl fmt::Display for Coverage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Scope { name, purpose, rooms, .. } = self.scope;
+        writeln!(f, "{name}: {purpose}")?;
+        writeln!(f, "  room  supervisor              S M R K J  and beside that; what may happen")?;
+        for (index, room) in rooms.iter().enumerate() {
+            writeln!(f, "  {:>4}  {}", index + 1, told(room))?;
+        }
+        writeln!(
+            f,
+            "\n  the rooms that have the whole of two dimensions at once, of a supervisor or a wish and a dimension (–: none)"
+        )?;
+        let heads = |dimension: Dimension| format!("{} {}", dimension.letter(), self.bound(dimension));
+        let mut line = format!("  {:<24}", "");
+        for dimension in Dimension::ALL {
+            write!(line, " {:<COLUMN$}", heads(dimension))?;
+        }
+        writeln!(f, "{}", line.trim_end())?;
+        for (row, one) in Dimension::ALL.into_iter().enumerate() {
+            let above = |other: Dimension| Dimension::ALL.iter().position(|known| *known == other) > Some(row);
+            self.row(f, &heads(one), |other| above(other).then(|| self.with_both(one, other)))?;
+        }
+        for contract in Contract::TABLE {
+            let supervisor = contract.supervisor;
+            self.row(f, &words(supervisor), |dimension| Some(self.under(supervisor, dimension)))?;
+        }
+        for wish in WISHES {
+            self.row(f, &words(wish), |dimension| Some(self.with_manner(wish, dimension)))?;
+        }
+        let taken_back = |dimension| Some(self.rooms(|room| room.budget.cancels > 0 && self.has(room, dimension)));
+        self.row(f, "a wish taken back", taken_back)
+    }
+}
+
+/// One room in a line.
+fn told(room: &Room) -> String {
+    let Room { supervisor, variant, budget, manners } = room;
+    let like = variant.as_ref().map_or_else(String::new, |variant| format!(" ({})", variant.name));
+    let sizes = Dimension::ALL.map(|dimension| dimension.of(budget).to_string()).join(" ");
+    let Budget { slow, cancels, lost_sends, redeliveries, freezes, ladders, strangers, progress, .. } = *budget;
+    let beside = [
+        (slow, "slow"),
+        (cancels, "taken back"),
+        (lost_sends, "lost sends"),
+        (redeliveries, "redelivered"),
+        (freezes, "stuck"),
+        (ladders, "ladders"),
+        (strangers, "strangers"),
+        (progress, "gets on"),
+    ];
+    let beside: Vec<String> =
+        beside.into_iter().filter(|(times, _)| *times > 0).map(|(times, what)| format!("{times} {what}")).collect();
+    let beside = if beside.is_empty() { String::new() } else { format!("{}; ", beside.join(", ")) };
+    let manners: Vec<String> = manners.iter().map(words).collect();
+    format!("{:<23} {sizes}  {beside}{}{like}", words(supervisor), manners.join(", "))
+}
+
+/// `ChatRestart` as `chat restart`.
+fn words(name: impl fmt::Debug) -> String {
+    let mut words = String::new();
+    for letter in format!("{name:?}").chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
+}
+
+/// `26, 52-56`; the end of what does not fit its column is left out.
+fn ranges(rooms: &[usize]) -> String {
+    let mut told: Vec<(usize, usize)> = Vec::new();
+    for room in rooms {
+        match told.last_mut() {
+            Some((_, last)) if *last + 1 == *room => *last = *room,
+            _ => told.push((*room, *room)),
+        }
+    }
+    let mut line = if told.is_empty() { "–".to_owned() } else { String::new() };
+    for (first, last) in told {
+        let next = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        if line.len() + next.len() + 4 > COLUMN {
+            line += " …";
+            break;
+        }
+        line += &if line.is_empty() { next } else { format!(", {next}") };
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::table;
+
+    fn ci() -> Scope {
+        table().into_iter().find(|scope| scope.name == "ci").expect("there is such a scope")
+    }
+
+    #[test]
+    fn ci_covers_each_pair_of_what_has_a_size() {
+        let scope = ci();
+        let coverage = Coverage::of(&scope);
+        assert_eq!(Dimension::ALL.map(|dimension| coverage.bound(dimension)), [3, 4, 2, 2, 1]);
+        for (index, one) in Dimension::ALL.into_iter().enumerate() {
+            for other in &Dimension::ALL[index + 1..] {
+                assert!(!coverage.with_both(one, *other).is_empty(), "no room has the whole of {one:?} and {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn ci_covers_each_supervisor_and_each_wish_with_each_dimension_but_for_what_is_named_here() {
+        let scope = ci();
+        let coverage = Coverage::of(&scope);
+        let mut missing = Vec::new();
+        for dimension in Dimension::ALL {
+            for Contract { supervisor, .. } in Contract::TABLE {
+                assert!(!coverage.under(supervisor, dimension).is_empty(), "{supervisor:?} and {dimension:?}");
+            }
+            for wish in WISHES {
+                if coverage.with_manner(wish, dimension).is_empty() {
+                    missing.push((wish, dimension));
+                }
+            }
+        }
+        // Two deaths with a wish are seen where it leads to another end, and from each kind of origin.
+        let kills = [Manner::Restart, Manner::GuestRestart, Manner::TurnRestart, Manner::Interrupt];
+        let mut known = vec![(Manner::TurnRestart, Dimension::Sessions)];
+        known.extend(kills.map(|wish| (wish, Dimension::Kills)));
+        assert_eq!(missing, known);
+    }
+
+    #[test]
+    fn rooms_are_told_by_their_numbers() {
+        assert_eq!(ranges(&[]), "–");
+        assert_eq!(ranges(&[1, 2, 3, 7, 9, 10]), "1-3, 7, 9-10");
+        assert_eq!(ranges(&[1, 3, 5, 7, 9, 11, 13, 15, 17]), "1, 3, 5, 7, 9, 11, 13 …");
+        assert_eq!(words(Manner::TurnRestartWaits), "turn restart waits");
+    }
+
+    #[test]
+    fn a_scope_is_told_with_its_rooms_and_what_they_cover() {
+        let scope = ci();
+        let told = Coverage::of(&scope).to_string();
+        let line =
+            |begins: &str| told.lines().find(|line| line.starts_with(begins)).unwrap_or_else(|| panic!("{told}"));
+        assert!(line("    27  ").contains("evergate                3 3 0 2 0  speak early"), "{told}");
+        assert!(line("  S 3 ").contains("26, 52-56"), "{told}");
+        assert!(!line("  kubernetes ").contains('–'), "{told}");
+    }
+}
