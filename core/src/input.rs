@@ -32,8 +32,64 @@ pub enum Asked {
     },
     /// `/help`.
     Help,
+    /// A command that there is, with words behind it that it does not take.
+    Misused(Named),
     /// A text that begins like a command and is none.
     UnknownCommand,
+}
+
+/// A chat command, by its name alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Named {
+    /// `/restart`.
+    Restart,
+    /// `/stop`.
+    Stop,
+    /// `/status`.
+    Status,
+    /// `/new`.
+    New,
+    /// `/busy`.
+    Busy,
+    /// `/allow`.
+    Allow,
+    /// `/deny`.
+    Deny,
+    /// `/help`.
+    Help,
+}
+
+impl Named {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Restart, Self::Stop, Self::Status, Self::New, Self::Busy, Self::Allow, Self::Deny, Self::Help];
+
+    /// The word behind the slash.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+            Self::Status => "status",
+            Self::New => "new",
+            Self::Busy => "busy",
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Help => "help",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_named_as_they_are_written() {
+        let words = Named::ALL.map(Named::word);
+        assert_eq!(words, ["restart", "stop", "status", "new", "busy", "allow", "deny", "help"]);
+    }
 }
 
 /// What the author of a message may do.

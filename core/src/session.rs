@@ -227,6 +227,7 @@ impl Gateway {
             Asked::Busy(wanted) => self.set_busy(session, wanted),
             Asked::Decide { question, decision } => self.decide(session, question, decision, standing),
             Asked::Help => Notice::Help,
+            Asked::Misused(command) => Notice::Usage { command },
             Asked::UnknownCommand | Asked::Prompt => Notice::UnknownCommand,
         };
         self.owe(session, Content::Notice(notice));

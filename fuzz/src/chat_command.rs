@@ -22,6 +22,7 @@ pub fn chat_command(data: &[u8]) {
         Asked::Decide { decision: Decision::Allow, .. } => named("/allow"),
         Asked::Decide { decision: Decision::Deny, .. } => named("/deny"),
         Asked::Help => named("/help"),
+        Asked::Misused(command) => named(&format!("/{}", command.word())),
         Asked::UnknownCommand => first.starts_with('/'),
     };
     assert!(allowed, "{text:?} was read as {asked:?}");

@@ -77,6 +77,7 @@ impl Gateway {
             supervisor: None,
             unit: None,
             predecessor_died_of: None,
+            predecessor_died_at_ms: None,
         };
         let parts = Parts {
             core: Core::boot(Limits::default(), CONTRACT, recovered, environment.now()),

@@ -3,7 +3,7 @@
 
 use evergate_core::busy::Busy;
 use evergate_core::id::QuestionId;
-use evergate_core::input::Asked;
+use evergate_core::input::{Asked, Named};
 use evergate_core::question::Decision;
 use evergate_core::request::Mode;
 
@@ -40,12 +40,25 @@ pub fn parse(text: &str) -> Asked {
         ("status", None, _) => Asked::Status,
         ("new", None, _) => Asked::Renew,
         ("busy", None, _) => Asked::Busy(None),
-        ("busy", Some(word), None) => policy(word).map_or(Asked::UnknownCommand, |busy| Asked::Busy(Some(busy))),
+        ("busy", Some(word), None) => policy(word).map_or(Asked::Misused(Named::Busy), |busy| Asked::Busy(Some(busy))),
         ("allow", number, None) => decide(number, Decision::Allow),
         ("deny", number, None) => decide(number, Decision::Deny),
         ("help", None, _) => Asked::Help,
-        _ => Asked::UnknownCommand,
+        (name, ..) => {
+            let named = Named::ALL.into_iter().find(|named| named.word() == name);
+            named.map_or(Asked::UnknownCommand, Asked::Misused)
+        }
     }
+}
+
+/// How a command is used: its lines of [`HELP`].
+#[must_use]
+pub fn usage(command: Named) -> String {
+    let is_of = |line: &&str| {
+        let written = line.split_once(':').map_or(*line, |(written, _)| written);
+        written.split(' ').next().and_then(|word| word.strip_prefix('/')) == Some(command.word())
+    };
+    HELP.lines().filter(is_of).collect::<Vec<_>>().join("\n")
 }
 
 fn policy(word: &str) -> Option<Busy> {
@@ -55,7 +68,10 @@ fn policy(word: &str) -> Option<Busy> {
 fn decide(number: Option<&str>, decision: Decision) -> Asked {
     match number.map(str::parse).transpose() {
         Ok(number) => Asked::Decide { question: number.map(QuestionId), decision },
-        Err(_) => Asked::UnknownCommand,
+        Err(_) => Asked::Misused(match decision {
+            Decision::Allow => Named::Allow,
+            Decision::Deny => Named::Deny,
+        }),
     }
 }
 
@@ -129,24 +145,36 @@ mod tests {
     }
 
     #[test]
+    fn each_command_has_its_usage() {
+        for command in Named::ALL {
+            let usage = usage(command);
+            assert!(usage.starts_with(&format!("/{}", command.word())), "{command:?}: {usage}");
+        }
+        assert_eq!(usage(Named::Busy).lines().count(), 4);
+        assert_eq!(usage(Named::Deny), "/deny: do not let it");
+    }
+
+    #[test]
     fn commands_are_read_and_everything_else_is_for_the_agent() {
         for (text, asked) in [
             ("/restart", Asked::Restart(Mode::Graceful)),
             ("  /Restart   FORCE \n", Asked::Restart(Mode::Force)),
-            ("/restart now please", Asked::UnknownCommand),
+            ("/restart now please", Asked::Misused(Named::Restart)),
+            ("/stop it", Asked::Misused(Named::Stop)),
+            ("/HELP me", Asked::Misused(Named::Help)),
             ("/stop", Asked::StopTurn),
             ("/status", Asked::Status),
             ("/new", Asked::Renew),
             ("/busy", Asked::Busy(None)),
             ("/Busy  Collect", Asked::Busy(Some(Busy::Collect))),
-            ("/busy often", Asked::UnknownCommand),
-            ("/busy collect now", Asked::UnknownCommand),
+            ("/busy often", Asked::Misused(Named::Busy)),
+            ("/busy collect now", Asked::Misused(Named::Busy)),
             ("/help", Asked::Help),
             ("/frobnicate", Asked::UnknownCommand),
             ("/allow 3", Asked::Decide { question: Some(QuestionId(3)), decision: Decision::Allow }),
-            ("/allow it", Asked::UnknownCommand),
-            ("/deny -3", Asked::UnknownCommand),
-            ("/deny 3 4", Asked::UnknownCommand),
+            ("/allow it", Asked::Misused(Named::Allow)),
+            ("/deny -3", Asked::Misused(Named::Deny)),
+            ("/deny 3 4", Asked::Misused(Named::Deny)),
             ("/etc/hosts is what?", Asked::Prompt),
             ("/restart@evergate_bot force", Asked::Restart(Mode::Force)),
             ("/restart@", Asked::Prompt),

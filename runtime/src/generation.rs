@@ -7,6 +7,7 @@ use crate::driver::{Driver, Parts, Platforms};
 use crate::environment::{Address, Environment, Listener};
 use crate::files::clean::keep_clean;
 use crate::flight::{Head, Recorder};
+use crate::journal::claim::QUIETLY;
 use crate::journal::store::Store;
 use crate::journal::{Journal, Owner, StoredGeneration};
 use crate::local::{self, Access, Door, Local, router, serve};
@@ -255,11 +256,18 @@ fn serve_apart(
 
 /// Listens, waiting a while for a dying predecessor to let go of the port.
 async fn listen(environment: &dyn Environment, address: SocketAddr) -> Result<Box<dyn Listener>, StartError> {
-    let deadline = environment.now() + PREDECESSOR;
+    let begun = environment.now();
+    let (speaks_at, deadline) = (begun + QUIETLY, begun + PREDECESSOR);
+    let mut silent = true;
     loop {
         match environment.listen(&Address::Network(address)).await {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && environment.now() < deadline => {
+                if silent && environment.now() >= speaks_at {
+                    silent = false;
+                    let left = humantime::format_duration(PREDECESSOR - QUIETLY);
+                    tracing::warn!(%address, %left, "somebody else listens at the address of the chat page; waiting for them to let go of it");
+                }
                 environment.sleep_until(environment.now() + Duration::from_millis(20)).await;
             }
             Err(error) => return Err(StartError::Listen { address: address.to_string(), error }),

@@ -8,8 +8,28 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Tells the next child of a supervisor what the one before died of.
-pub const DIED_OF: &str = "EVERGATE_DIED_OF";
+/// Tells the next child of our supervisor of the ends of those before it, back to the last that had come to serve.
+pub const DEATHS: &str = "EVERGATE_DEATHS";
+
+/// The end of a process, as its supervisor saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// Which process.
+    pub pid: i32,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Why, unless that was its own business.
+    pub why: Option<String>,
+}
+
+/// What is known of a generation's end from outside of the journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What it died of.
+    pub why: Option<String>,
+    /// When, in milliseconds since 1970.
+    pub at_ms: Option<u64>,
+}
 
 /// What a generation says when it is ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +40,9 @@ pub struct LastWords {
     pub why: String,
     /// Where more is written.
     pub diagnosis: Option<PathBuf>,
+    /// When, in milliseconds since 1970.
+    #[serde(default)]
+    pub at_ms: Option<u64>,
 }
 
 impl LastWords {
@@ -34,9 +57,31 @@ impl LastWords {
         file.write_all(&serde_json::to_vec(self)?)
     }
 
-    /// What `generation` died of as far as somebody outside the journal knows: its own last words, else what its supervisor
-    /// tells. The file is taken away: it speaks of one death.
-    pub fn of(generation: GenerationId, state_dir: &Path) -> Option<String> {
+    /// Last words that are said now.
+    #[must_use]
+    pub fn now(generation: GenerationId, why: String, diagnosis: Option<PathBuf>) -> Self {
+        Self { generation, why, diagnosis, at_ms: Some(unix_ms()) }
+    }
+
+    /// What stands there of `generation`, which is left there.
+    #[must_use]
+    pub fn peek(generation: GenerationId, state_dir: &Path) -> Option<Told> {
+        let words: Self = serde_json::from_slice(&std::fs::read(Self::path(state_dir)).ok()?).ok()?;
+        (words.generation == generation).then(|| words.told())
+    }
+
+    fn told(self) -> Told {
+        let why = match self.diagnosis {
+            Some(diagnosis) => format!("{}; see {}", self.why, diagnosis.display()),
+            None => self.why,
+        };
+        Told { why: Some(why), at_ms: self.at_ms }
+    }
+
+    /// What `generation`, the process `pid`, died of and when, as far as somebody outside the journal knows: its own last words, else
+    /// what its supervisor tells. The file is taken away: it speaks of one death.
+    #[must_use]
+    pub fn of(generation: GenerationId, pid: Option<i32>, state_dir: &Path) -> Told {
         let path = Self::path(state_dir);
         let words: Option<Self> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
         if let Err(error) = std::fs::remove_file(&path)
@@ -44,12 +89,20 @@ impl LastWords {
         {
             tracing::warn!(%error, file = %path.display(), "the last words of an earlier generation cannot be removed");
         }
-        let own = words.filter(|words| words.generation == generation).map(|words| match words.diagnosis {
-            Some(diagnosis) => format!("{}; see {}", words.why, diagnosis.display()),
-            None => words.why,
-        });
-        own.or_else(|| std::env::var(DIED_OF).ok().filter(|told| !told.is_empty()))
+        let own = words.filter(|words| words.generation == generation).map(Self::told).unwrap_or_default();
+        let deaths = std::env::var(DEATHS).unwrap_or_default();
+        let deaths: Vec<Death> = serde_json::from_str(&deaths).unwrap_or_default();
+        let seen = deaths.into_iter().rev().find(|death| Some(death.pid) == pid);
+        // Who sees it end knows best when that was.
+        let at_ms = seen.as_ref().map(|death| death.at_ms).or(own.at_ms);
+        Told { why: own.why.or_else(|| seen.and_then(|death| death.why)), at_ms }
     }
+}
+
+/// Milliseconds since 1970.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -59,12 +112,14 @@ mod tests {
     #[test]
     fn last_words_are_read_once_and_only_of_the_generation_that_said_them() {
         let folder = tempfile::tempdir().unwrap();
-        let words = LastWords { generation: GenerationId(4), why: "it was stuck".into(), diagnosis: None };
+        let words = LastWords::now(GenerationId(4), "it was stuck".into(), None);
+        let expected = Told { why: Some("it was stuck".into()), at_ms: words.at_ms };
         words.write(folder.path()).unwrap();
-        let told = LastWords::of(GenerationId(4), folder.path());
-        assert_eq!(told.as_deref(), Some("it was stuck"));
-        assert_eq!(LastWords::of(GenerationId(4), folder.path()), None);
+        assert_eq!(LastWords::peek(GenerationId(4), folder.path()), Some(expected.clone()));
+        assert_eq!(LastWords::of(GenerationId(4), None, folder.path()), expected);
+        assert_eq!(LastWords::of(GenerationId(4), None, folder.path()), Told::default());
         words.write(folder.path()).unwrap();
-        assert_eq!(LastWords::of(GenerationId(5), folder.path()), None);
+        assert_eq!(LastWords::peek(GenerationId(5), folder.path()), None);
+        assert_eq!(LastWords::of(GenerationId(5), None, folder.path()), Told::default());
     }
 }

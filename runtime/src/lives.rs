@@ -58,7 +58,8 @@ pub fn list(journal: &dyn Journal, alive: Option<GenerationId>) -> Result<Value,
                 "rolled_back": stored.owner.as_ref().and_then(|owner| owner.rolled_back.as_deref()),
                 "begun_at_ms": stored.begun_at_ms,
                 "ready_at_ms": stored.ready_at_ms,
-                "ended_at_ms": stored.ended_at_ms,
+                "ended_at_ms": ended(journal, &stored)?.at_ms(),
+                "ended_before_ms": ended(journal, &stored)?.before_ms(),
                 "cause": cause(journal, &stored, alive)?,
                 "verdict": stored.verdict.map(|verdict| verdict.to_string()),
             }))
@@ -68,7 +69,7 @@ pub fn list(journal: &dyn Journal, alive: Option<GenerationId>) -> Result<Value,
 }
 
 /// Why it ended, in words.
-fn cause(
+pub fn cause(
     journal: &dyn Journal,
     stored: &StoredGeneration,
     alive: Option<GenerationId>,
@@ -85,6 +86,43 @@ fn cause(
             told.unwrap_or_else(|| "died without a word".into())
         }
     })
+}
+
+/// When a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It has not, or nobody has found out yet.
+    NotYet,
+    /// Then, by its own account, or as somebody saw it die.
+    At(u64),
+    /// Some time before then, when its successor found it dead.
+    Before(u64),
+}
+
+impl Ended {
+    const fn at_ms(self) -> Option<u64> {
+        match self {
+            Self::At(at) => Some(at),
+            Self::NotYet | Self::Before(_) => None,
+        }
+    }
+
+    const fn before_ms(self) -> Option<u64> {
+        match self {
+            Self::Before(then) => Some(then),
+            Self::NotYet | Self::At(_) => None,
+        }
+    }
+}
+
+fn ended(journal: &dyn Journal, stored: &StoredGeneration) -> Result<Ended, JournalError> {
+    let Some(written) = stored.ended_at_ms else { return Ok(Ended::NotYet) };
+    if stored.verdict.is_some() {
+        return Ok(Ended::At(written));
+    }
+    let next = journal.generation(stored.generation.next())?;
+    let told = next.and_then(|next| next.owner?.predecessor_died_at_ms);
+    Ok(told.map_or(Ended::Before(written), Ended::At))
 }
 
 /// How a generation has ended, if it has.
@@ -317,7 +355,8 @@ impl Life {
             requests.extend(journal.request(*id)?.map(|kept| request_json(journal, *id, &kept)));
         }
         let in_order = stored.report.as_ref().filter(|_| end == End::InOrder);
-        let ended_at_ms = stored.ended_at_ms.filter(|_| end == End::InOrder);
+        let ended = ended(journal, stored)?;
+        let ended_at_ms = ended.at_ms();
         let next = successor.map(|next| {
             let ready = next.ready_at_ms.unwrap_or(next.begun_at_ms);
             let gap = ready.saturating_sub(ended_at_ms.unwrap_or(self.last_sign_at_ms));
@@ -335,6 +374,7 @@ impl Life {
             "ready_at_ms": stored.ready_at_ms,
             "last_sign_at_ms": self.last_sign_at_ms,
             "ended_at_ms": ended_at_ms,
+            "ended_before_ms": ended.before_ms(),
             "requests": requests,
             "stages": in_order.map(|Report { drain_ms, interrupt_ms, close_ms, .. }| {
                 json!({"drain_ms": drain_ms, "interrupt_ms": interrupt_ms, "close_ms": close_ms})

@@ -424,7 +424,7 @@ fn again(program: &Path) -> std::process::Command {
     if let Some(name) = words.next() {
         command.arg0(name);
     }
-    command.args(words).env_remove("EVERGATE_REVIVED").env_remove(last_words::DIED_OF);
+    command.args(words).env_remove("EVERGATE_REVIVED").env_remove(last_words::DEATHS);
     if crate::detect::supervisor() != Supervisor::Evergate {
         // Said by a start to the build that runs in its place; the next start says it anew.
         command.env_remove(ROLLED_BACK).env_remove(candidate::SUPERVISOR_PROGRAM);
@@ -461,6 +461,10 @@ fn endow(command: &mut std::process::Command, socket: &KeptSocket, child: &[OsSt
     match config_of(child).map(|config| config.local.listen).filter(|address| address.port() != 0) {
         Some(address) => {
             if let Err(error) = socket.listen(address) {
+                if error.kind() == std::io::ErrorKind::AddrInUse {
+                    tracing::info!(%address, "somebody else listens there; the child waits a while for them to let go of it");
+                    return socket.hand_over(command, None);
+                }
                 tracing::warn!(%error, %address, "cannot listen for the child, which tries by itself; connections that are made while none runs are refused");
             }
         }

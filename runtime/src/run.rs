@@ -192,8 +192,7 @@ fn broke(panic: &(dyn Any + Send), pulse: &Pulse, state_dir: &Path) -> String {
     let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
     let why = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it did not say what".into());
     let generation = GenerationId(pulse.metrics.generation.load(Relaxed));
-    let words =
-        LastWords { generation, why: format!("a mistake in the program ended its loop: {why}"), diagnosis: None };
+    let words = LastWords::now(generation, format!("a mistake in the program ended its loop: {why}"), None);
     // One that has no number yet has no place in anybody's history.
     if generation.0 > 0
         && let Err(error) = words.write(state_dir)
@@ -291,10 +290,16 @@ async fn generation(
     let (journal, control_path) = (Arc::clone(&opened.journal), opened.control_path.clone());
     let start = if opened.stop_is_open() { started_by().await } else { Start::Wanted };
     pulse.metrics.generation.store(opened.number().0, Relaxed);
+    let told = opened.predecessor.as_ref().map(|last| {
+        let pid = last.owner.as_ref().map(|owner| owner.pid);
+        LastWords::of(last.generation, pid, state_dir)
+    });
+    let told = told.unwrap_or_default();
     let owner = Owner {
         supervisor: Some(contract.supervisor),
         unit: Unit::of_this_process().filter(|_| contract.supervisor == Supervisor::Systemd),
-        predecessor_died_of: opened.predecessor.as_ref().and_then(|last| LastWords::of(last.generation, state_dir)),
+        predecessor_died_of: told.why,
+        predecessor_died_at_ms: told.at_ms,
         ..Owner::this_process(opened.number(), environment.unix_ms())
     };
     claim.record(&owner).map_err(|error| ClaimError::Unusable { path: state_dir.to_owned(), error })?;
@@ -362,7 +367,7 @@ fn watch(
         let diagnosis = diagnosis::write(&folder, &name, why, &seen);
         let path = diagnosis.as_ref().ok().cloned();
         let why = format!("ended by its watchdog: {why}");
-        let words = LastWords { generation: GenerationId(generation), why, diagnosis: path };
+        let words = LastWords::now(GenerationId(generation), why, path);
         // One that has no number yet has no place in anybody's history.
         let told = if generation > 0 { words.write(&folder) } else { Ok(()) };
         // Last, since the log may be what everything waits for.

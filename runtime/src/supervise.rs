@@ -48,7 +48,7 @@ use self::{
 };
 use crate::{
     candidate::{self, SUPERVISOR_PROGRAM},
-    last_words::DIED_OF,
+    last_words::{DEATHS, Death, unix_ms},
     systemd::{self, KEEPER},
     trial,
     versions::{ROLLED_BACK, Versions},
@@ -56,6 +56,8 @@ use crate::{
 
 /// How much longer than its own watchdog a child is given to say that it gets on.
 pub const AFTER_THE_WATCHDOG: Duration = Duration::from_secs(5);
+/// How many ends of children a child is told of at most; of those that are longer ago nobody knows any more.
+const DEATHS_TOLD: usize = 8;
 /// The running program itself, which can be executed even after its file was removed (Linux).
 const RUNNING_PROGRAM: &str = "/proc/self/exe";
 /// Signals that are passed on. They wait while no handler stands, so that none kills the supervisor silently.
@@ -125,8 +127,8 @@ struct Supervisor {
     begun_at: time::Instant,
     keeper: Option<Keeper>,
     endow: Endow,
-    /// What the last child died of, if it did not say so itself.
-    died_of: Option<String>,
+    /// How the last children ended, back to the last that had come to serve.
+    deaths: Vec<Death>,
 }
 
 impl Supervisor {
@@ -140,7 +142,7 @@ impl Supervisor {
             begun_at,
             keeper: None,
             endow: Box::new(|_| {}),
-            died_of: None,
+            deaths: Vec::new(),
         }
     }
 
@@ -222,10 +224,7 @@ impl Supervisor {
         if let Some(keeper) = &self.keeper {
             command.env(KEEPER, &keeper.name);
         }
-        match self.died_of.take() {
-            Some(died_of) => command.env(DIED_OF, died_of),
-            None => command.env_remove(DIED_OF),
-        };
+        command.env(DEATHS, serde_json::to_string(&self.deaths).unwrap_or_default());
         command.env(SUPERVISOR_PROGRAM, self.versions.installed());
         match &choice.rolled_back {
             Some(why) => command.env(ROLLED_BACK, why),
@@ -273,7 +272,10 @@ impl Supervisor {
                 },
                 heard = Keeper::heard(&self.keeper) => match heard {
                     Heard::GetsOn => self.respawn.heard(self.now()),
-                    Heard::Serves => self.respawn.serves(),
+                    Heard::Serves => {
+                        self.deaths.clear();
+                        self.respawn.serves();
+                    }
                 },
                 () = self.versions.overdue() => {
                     error!(pid = running.pid.as_raw(), "a new program was not ready in time; killing its process group");
@@ -320,11 +322,15 @@ impl Supervisor {
         };
         let reason = decision.reason.sentence();
         let next_in_ms = self.until(decision.next);
-        self.died_of = match decision.reason {
+        let why = match decision.reason {
             Reason::Silent => Some(format!("killed by its supervisor: {reason}")),
             Reason::Crash => Some(format!("its supervisor saw it end with {status}")),
             _ => None,
         };
+        if self.deaths.len() == DEATHS_TOLD {
+            self.deaths.remove(0);
+        }
+        self.deaths.push(Death { pid, at_ms: unix_ms(), why });
         match (decision.next, decision.reason) {
             (Next::Start { .. }, Reason::Restart) => {
                 info!(pid, status, lived_ms, next_in_ms, reason, "child ended; starting the next")

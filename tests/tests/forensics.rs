@@ -89,7 +89,7 @@ fn a_life_is_told_with_who_ended_it_and_where_its_turns_went_on_with_and_without
     gateway.ask("stop", &json!({}));
     assert_eq!(gateway.exit_code(PATIENCE), 0);
     assert_eq!(json_of(&gateway.cli(&["generations", "show", "1", "--json"])), first, "the file tells the same");
-    assert_eq!(gateway.cli(&["generations", "show", "9"]).status.code(), Some(1));
+    assert_eq!(gateway.cli(&["generations", "show", "9"]).status.code(), Some(65));
 }
 
 #[test]

@@ -26,4 +26,5 @@ mod restart;
 mod start;
 mod systemd;
 mod telegram;
+mod told;
 mod upgrade;

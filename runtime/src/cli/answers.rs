@@ -213,6 +213,8 @@ pub struct Generation {
     pub begun_at_ms: Option<u64>,
     pub ready_at_ms: Option<u64>,
     pub ended_at_ms: Option<u64>,
+    /// When it was found dead, where nobody saw it die.
+    pub ended_before_ms: Option<u64>,
     pub cause: Option<String>,
     pub verdict: Option<String>,
     /// Why it did not run from the installed program.
@@ -233,6 +235,8 @@ pub struct Life {
     pub ready_at_ms: Option<u64>,
     pub last_sign_at_ms: Option<u64>,
     pub ended_at_ms: Option<u64>,
+    /// When it was found dead, where nobody saw it die.
+    pub ended_before_ms: Option<u64>,
     pub requests: Vec<Request>,
     pub stages: Option<Stages>,
     pub turns: Vec<LifeTurn>,

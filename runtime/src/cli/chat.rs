@@ -18,7 +18,7 @@ use super::send::{GAP_GRACE, last_event, session_name};
 use super::transcript::{Style, Transcript};
 use super::{CommandError, exit, print};
 
-/// How many kept events of the past are shown at the beginning.
+/// How many kept events of the past are shown at the beginning to somebody at a terminal.
 const PAST_EVENTS: u64 = 20;
 /// Lines that wait while the gateway is away; the next one waits in the pipe.
 const LINES_AHEAD: usize = 16;
@@ -41,6 +41,8 @@ enum Happening {
     Line(String),
     /// `/quit`.
     Quit,
+    /// `/quit` with something behind it, which is most likely a slip of the fingers.
+    QuitWithWords,
     /// Standard input is at its end.
     InputEnded,
     /// The gateway has the message on disk.
@@ -63,7 +65,9 @@ enum Happening {
 pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandError> {
     let insistence = Insistence { deadline: None, absent_until: Instant::now().checked_add(GAP_GRACE) };
     let last = last_event(client, &arguments.session, insistence).await?;
-    let mut reader = Reader::new(client, &arguments.session, last.saturating_sub(PAST_EVENTS));
+    // Whoever sends lines through a pipe wants the answers to those.
+    let past = if std::io::stdin().is_terminal() { PAST_EVENTS } else { 0 };
+    let mut reader = Reader::new(client, &arguments.session, last.saturating_sub(past));
     // Before anything is sent, so that no piece of its answer goes by unheard.
     reader.next().await?;
 
@@ -102,6 +106,7 @@ async fn read_lines(lines: mpsc::Sender<String>, report: mpsc::Sender<Happening>
             Ok(0) => Happening::InputEnded,
             Ok(_) => match String::from_utf8_lossy(&bytes).trim() {
                 "/quit" => Happening::Quit,
+                line if line.split_whitespace().next() == Some("/quit") => Happening::QuitWithWords,
                 line => Happening::Line(line.to_owned()),
             },
             Err(error) => Happening::Failed(CommandError::Input(error)),
@@ -110,7 +115,7 @@ async fn read_lines(lines: mpsc::Sender<String>, report: mpsc::Sender<Happening>
             Happening::Line(line) => line.clone(),
             _ => String::new(),
         };
-        let ends = !matches!(happening, Happening::Line(_));
+        let ends = !matches!(happening, Happening::Line(_) | Happening::QuitWithWords);
         if report.send(happening).await.is_err() || ends {
             return;
         }
@@ -221,6 +226,10 @@ impl Conversation {
                 if !text.is_empty() {
                     self.owed.expect(text);
                 }
+            }
+            Happening::QuitWithWords => {
+                self.transcript.typed();
+                self.transcript.remark("/quit takes no words behind it; /quit alone leaves this chat");
             }
             Happening::Stored { message, text } => self.owed.stored(message, &text),
             Happening::NotTaken { text, error } => {

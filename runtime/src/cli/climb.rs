@@ -26,6 +26,13 @@ use super::restart::Ticket;
 /// How long a look may take: the control socket tells of a stuck loop after a second.
 const GLANCE: Duration = Duration::from_millis(1_500);
 
+/// The stage of a gateway that is there and gives no answer.
+const SILENT: &str = "silent";
+/// The stage of one that has accepted its end and has closed its control socket, as the last thing but leaving.
+const LEAVING: &str = "leaving";
+/// How long that takes at most; one that is still there then is silent.
+const LEAVES_WITHIN: Duration = Duration::from_secs(2);
+
 /// Where a step has led.
 pub enum Stood {
     /// No further: look again.
@@ -64,6 +71,8 @@ pub struct Climb<'a> {
     request: Option<u64>,
     /// What went wrong on the way up.
     trouble: Option<String>,
+    /// Since when it has been seen to leave.
+    leaves_since: Option<Instant>,
 }
 
 impl<'a> Climb<'a> {
@@ -97,6 +106,7 @@ impl<'a> Climb<'a> {
             state_dir,
             request: None,
             trouble: None,
+            leaves_since: None,
         })
     }
 
@@ -129,12 +139,16 @@ impl<'a> Climb<'a> {
     /// Looks, and does what is to be done now.
     pub async fn step(&mut self, progress: &mut Progress) -> Result<Stood, CommandError> {
         let glance = tokio::time::timeout(GLANCE, self.glance()).await;
-        let (sight, stage) = match glance {
+        let (sight, mut stage) = match glance {
             Ok(Look::Shows(sight, stage)) => (sight, stage),
             Ok(Look::Ended { outcome, generation }) => return Ok(Stood::Ended { outcome, generation }),
             Ok(Look::Fails(error)) => return Err(error),
-            Err(_) => (Sight::Silent, named("silent")),
+            Err(_) => (Sight::Silent, named(SILENT)),
         };
+        self.leaves_since = (stage.name == LEAVING).then(|| self.leaves_since.unwrap_or_else(Instant::now));
+        if self.leaves_since.is_some_and(|since| since.elapsed() > LEAVES_WITHIN) {
+            stage.name = SILENT.to_owned();
+        }
         let now = evergate_core::time::Instant::from_millis(
             u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         );
@@ -194,12 +208,17 @@ impl<'a> Climb<'a> {
     fn absence(&self, error: CallError) -> Look {
         match error {
             CallError::Busy { .. } => Look::Shows(Sight::GettingOn, named("starting")),
-            CallError::TimedOut { .. } => Look::Shows(Sight::Silent, named("silent")),
+            CallError::TimedOut { .. } => Look::Shows(Sight::Silent, named(SILENT)),
             CallError::NobodyRuns { .. } | CallError::Lost { .. } => match presence(&self.state_dir) {
                 Ok(Presence::Nobody(_)) => Look::Shows(Sight::Gone, named("gone")),
-                Ok(Presence::Process(owner)) => self.unheard(owner.life()),
+                Ok(Presence::Process(owner)) => match self.unheard(owner.life()) {
+                    Look::Shows(sight, stage) if stage.name == SILENT && self.request.is_some() => {
+                        Look::Shows(sight, Stage { name: LEAVING.to_owned(), generation: self.from(), ..stage })
+                    }
+                    look => look,
+                },
                 Ok(Presence::Newcomer) => Look::Shows(Sight::Next { ready: false }, named("starting")),
-                Err(_) => Look::Shows(Sight::Silent, named("silent")),
+                Err(_) => Look::Shows(Sight::Silent, named(SILENT)),
             },
             other => Look::Fails(other.into()),
         }
@@ -210,7 +229,7 @@ impl<'a> Climb<'a> {
         match life.generation {
             _ if life.is_another_than(self.old) => Look::Shows(Sight::Next { ready: false }, named("starting")),
             None => Look::Shows(Sight::Starting, named("starting")),
-            Some(_) => Look::Shows(Sight::Silent, named("silent")),
+            Some(_) => Look::Shows(Sight::Silent, named(SILENT)),
         }
     }
 
@@ -296,6 +315,7 @@ mod tests {
             patient: None,
             request: Some(12),
             trouble: None,
+            leaves_since: None,
         }
     }
 

@@ -27,7 +27,7 @@ enum Command {
     /// Show one: who asked for its end and why, its stages, what became of each turn, the gap that users saw
     Show {
         /// Its number; the last that has ended when not given
-        generation: Option<u64>,
+        generation: Option<String>,
         /// Print the gateway's answer as JSON
         #[arg(long)]
         json: bool,
@@ -36,7 +36,7 @@ enum Command {
 
 /// Lists the generations or shows one.
 pub async fn run(global: &Global, client: &Client, arguments: &Arguments) -> Result<(), CommandError> {
-    match arguments.command {
+    match &arguments.command {
         None => {
             let answer = match client.get("/v1/generations").await {
                 Err(CallError::NobodyRuns { .. }) => {
@@ -50,14 +50,20 @@ pub async fn run(global: &Global, client: &Client, arguments: &Arguments) -> Res
             print(&screen(&answer.read("GET /v1/generations")?))
         }
         Some(Command::Show { generation, json }) => {
-            let asked = generation.map_or(Asked::Last, |number| Asked::This(GenerationId(number)));
-            let answer = told(global, client, asked).await?;
-            if json {
+            let answer = told(global, client, asked(generation.as_deref())?).await?;
+            if *json {
                 return print_json(&answer.body);
             }
             print(&life::screen(&answer.read::<Life>("GET /v1/generations/{generation}")?))
         }
     }
+}
+
+fn asked(generation: Option<&str>) -> Result<Asked, CommandError> {
+    let Some(text) = generation else { return Ok(Asked::Last) };
+    let number = text.parse().map(|number| Asked::This(GenerationId(number)));
+    let sentence = || format!("`{}` is no number of a generation; `evergate generations` lists them", one_line(text));
+    number.map_err(|_| CommandError::ended(exit::USAGE, sentence()))
 }
 
 async fn told(global: &Global, client: &Client, asked: Asked) -> Result<Answer, CommandError> {
@@ -69,10 +75,16 @@ async fn told(global: &Global, client: &Client, asked: Asked) -> Result<Answer, 
         Err(CallError::NobodyRuns { .. }) => {
             let offline = Offline::open(global)?;
             let life = lives::tell(&offline.journal, asked, None).await.map_err(unusable)?;
-            life.map(answer).ok_or_else(|| CommandError::ended(exit::REFUSED, asked.missing()))
+            life.map(answer).ok_or_else(|| missing(asked))
         }
+        Err(CallError::Refused { status: 404, .. }) => Err(missing(asked)),
         answer => Ok(answer?),
     }
+}
+
+/// There is no such generation.
+fn missing(asked: Asked) -> CommandError {
+    CommandError::ended(exit::BAD_DATA, asked.missing())
 }
 
 /// What a gateway would have answered.
@@ -102,15 +114,31 @@ fn row(generation: &Generation) -> Vec<String> {
         generation.pid.to_string(),
         instant(generation.begun_at_ms),
         ready_after,
-        instant(generation.ended_at_ms),
+        ended(generation.ended_at_ms, generation.ended_before_ms),
         text(&generation.verdict),
         text(&generation.cause),
     ]
 }
 
+/// When one ended: by its own account or somebody else's, or only that it was over by then.
+pub fn ended(at_ms: Option<u64>, before_ms: Option<u64>) -> String {
+    match (at_ms, before_ms) {
+        (None, Some(before)) => format!("before {}", instant(Some(before))),
+        (at, _) => instant(at),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_death_that_nobody_saw_was_before_it_was_found() {
+        let death = Some(1_700_000_000_000);
+        assert_eq!(ended(death, None), "2023-11-14T22:13:20Z");
+        assert_eq!(ended(None, death), "before 2023-11-14T22:13:20Z");
+        assert_eq!(ended(None, None), "-");
+    }
 
     #[test]
     fn a_living_generation_has_no_end_yet() {

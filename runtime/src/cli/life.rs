@@ -1,6 +1,7 @@
 //! What one generation looks like for people. It reads the gateway's account and prints it; it asks nobody.
 
 use super::answers::{Life, LifeDelivery, LifeTurn, Request};
+use super::generations::ended;
 use super::table::{instant, one_line, table};
 
 /// The account of one generation, as aligned lines and a table of its turns.
@@ -17,7 +18,10 @@ pub fn screen(life: &Life) -> String {
     }
     match life.end.as_str() {
         "in_order" => lines.push(("ended", instant(life.ended_at_ms))),
-        "died" => lines.push(("last sign", format!("{}, its last record", instant(life.last_sign_at_ms)))),
+        "died" => {
+            lines.push(("last sign", format!("{}, its last record", instant(life.last_sign_at_ms))));
+            lines.push(("ended", ended(life.ended_at_ms, life.ended_before_ms)));
+        }
         _ => {}
     }
     if life.end != "alive" {
@@ -63,7 +67,10 @@ fn ready(life: &Life) -> String {
 }
 
 fn gap(life: &Life) -> String {
-    let from = if life.end == "died" { "at most, since its death left no time" } else { "from its end" };
+    let from = match life.ended_at_ms {
+        None => "at most, since its death left no time",
+        Some(_) => "from its end",
+    };
     match &life.next {
         Some(next) => format!("{} ms {from}, until generation {} was ready", next.gap_ms, next.generation),
         None => "no later generation has been ready".to_owned(),

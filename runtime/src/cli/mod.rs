@@ -109,7 +109,8 @@ pub enum ClientCommand {
     Sessions(sessions::Arguments),
     /// List the generations, newest first, or show one in full: who ended it, why, and what became of each turn
     ///
-    /// Without a running gateway the journal is read from its file.
+    /// Without a running gateway the journal is read from its file. Exit status: 0 it is shown; 64 that is no number; 65 there is no
+    /// such generation; 69 there is no journal.
     Generations(generations::Arguments),
     /// Chat with the agent in this terminal; /quit leaves, /help lists what the gateway understands
     Chat(chat::Arguments),
@@ -126,6 +127,7 @@ pub enum ClientCommand {
 mod exit {
     pub const DONE: u8 = 0;
     pub const REFUSED: u8 = 1;
+    pub const USAGE: u8 = 64;
     pub const BAD_DATA: u8 = 65;
     pub const UNAVAILABLE: u8 = 69;
     pub const BROKEN: u8 = 70;

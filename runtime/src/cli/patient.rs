@@ -94,7 +94,7 @@ impl Patient {
         // One that had no number has no place in anybody's history.
         if signal == Signal::SIGKILL && self.owner.generation.0 > 0 {
             let why = "killed by `evergate restart`: it got nowhere".to_owned();
-            let words = LastWords { generation: self.owner.generation, why, diagnosis: None };
+            let words = LastWords::now(self.owner.generation, why, None);
             if let Err(error) = words.write(&self.state_dir) {
                 tracing::warn!(%error, "its successor cannot be told why it died");
             }

@@ -21,7 +21,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// A stage of the way from one generation to the next, as far as it can be seen from outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stage {
-    /// `accepted`, a phase of the gateway, `gone` (nobody listens) or `silent` (somebody listens and does not answer).
+    /// `accepted`, a phase of the gateway, `leaving` (its doors are closed), `gone` (nobody listens) or `silent` (somebody is
+    /// there and does not answer).
     pub name: String,
     /// The generation that said so.
     pub generation: Option<u64>,
@@ -51,6 +52,7 @@ impl Stage {
             "accepted" => format!("accepted by {generation}"),
             "gone" => "the old generation is gone; nobody listens yet".to_owned(),
             "silent" => "the gateway does not answer".to_owned(),
+            "leaving" => format!("{generation} has closed its doors and is about to leave"),
             "draining" => format!("{generation} lets work end"),
             "interrupting" => format!("{generation} interrupts what is left"),
             "closing" => format!("{generation} closes its platforms and the journal"),

@@ -9,6 +9,7 @@ use super::call_error::CallError;
 use super::client::Client;
 use super::table::{count, duration, instant, one_line, table};
 use super::{CommandError, print, print_json};
+use crate::left_behind::LeftBehind;
 
 /// How often `--watch` looks.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
@@ -30,11 +31,25 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
     if arguments.watch {
         return watch(client, arguments.json).await;
     }
-    let answer = client.get("/v1/status").await?;
+    let answer = client.get("/v1/status").await.map_err(|error| with_what_is_left(error, client))?;
     if arguments.json {
         return print_json(&answer.body);
     }
     print(&screen(&answer.read("GET /v1/status")?, unix_ms()))
+}
+
+/// Where nobody runs: how the last generation ended, and what it has left to the next one.
+fn with_what_is_left(error: CallError, client: &Client) -> CallError {
+    let CallError::NobodyRuns { place, last } = error else { return error };
+    let state_dir = client.socket().parent().unwrap_or(client.socket());
+    // What cannot be read here is for `evergate doctor` to say.
+    let Ok(Some(left)) = LeftBehind::of(state_dir) else { return CallError::NobodyRuns { place, last } };
+    let owed = match &left.owed {
+        Some(owed) => format!("owed to people until one is started: {owed}"),
+        None => "nothing is owed to anybody".to_owned(),
+    };
+    let last = format!("{last}; {}; {owed}; `{}` starts it as it was", left.end, left.start);
+    CallError::NobodyRuns { place, last }
 }
 
 async fn watch(client: &Client, json: bool) -> Result<(), CommandError> {
@@ -141,11 +156,11 @@ fn facts(status: &Status, now_ms: u64) -> Vec<(&'static str, String)> {
 /// What somebody has to answer, where, and since when.
 fn asks(turn: &Turn, asked: &Asked) -> String {
     let length = asked.for_ms.map_or_else(String::new, |ms| format!(" ({})", duration(Duration::from_millis(ms))));
+    let since = asked.since_ms.map_or_else(String::new, |since| format!(" since {}", instant(Some(since))));
     format!(
-        "turn {} of {} waits for somebody's word since {}{length}: /allow {question} or /deny {question} there",
+        "turn {} of {} waits for somebody's word{since}{length}: /allow {question} or /deny {question} there",
         turn.turn,
         one_line(&turn.session),
-        instant(asked.since_ms),
         question = asked.question,
     )
 }

@@ -8,6 +8,7 @@ mod platforms;
 mod state;
 mod systemd;
 
+use self::gateway::Life;
 use crate::cli::Global;
 use crate::config::Config;
 use crate::install::owned::UnitFile;
@@ -118,7 +119,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> ExitCode {
             (finding, mended)
         })
         .collect();
-    let text = if arguments.json { json(&told) } else { text(&state_dir, &told) };
+    let text = if arguments.json { json(&told) } else { text(&state_dir, &life, &told) };
     // A reader who has seen enough (`| head`) is no error.
     let _unread = std::io::stdout().write_all(text.as_bytes());
     let standing = told.iter().any(|(_, mended)| !matches!(mended, Some(Ok(_))));
@@ -127,9 +128,10 @@ pub fn run(global: &Global, arguments: &Arguments) -> ExitCode {
 
 type Told = (Finding, Option<Result<String, String>>);
 
-fn text(state_dir: &Path, told: &[Told]) -> String {
+fn text(state_dir: &Path, life: &Life, told: &[Told]) -> String {
     if told.is_empty() {
-        return format!("all is well with {}\n", state_dir.display());
+        let runs = if matches!(life, Life::Nobody) { "; no gateway runs, and nobody waits for one" } else { "" };
+        return format!("all is well with {}{runs}\n", state_dir.display());
     }
     let one = |(finding, mended): &Told| {
         let last = match mended {

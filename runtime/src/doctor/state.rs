@@ -6,6 +6,7 @@ use super::{Finding, Fix, Patient};
 use crate::journal::claim::Claim;
 use crate::journal::store::Store;
 use crate::journal::{Journal, StoredGeneration};
+use crate::left_behind::{Ended, LeftBehind};
 use crate::native::journal_disk;
 use nix::sys::statvfs::statvfs;
 use std::os::unix::fs::MetadataExt;
@@ -22,8 +23,15 @@ const CLOCK_SLACK: Duration = Duration::from_secs(2);
 pub(super) fn check(patient: &Patient<'_>, life: &Life) -> Vec<Finding> {
     let state_dir = patient.state_dir;
     let Ok(folder) = std::fs::metadata(state_dir) else {
-        // No gateway has run here yet; the first start makes it.
-        return Vec::new();
+        return vec![Finding::new(
+            "state directory",
+            format!("there is no folder {}: no gateway has run there yet, or it is another one's", state_dir.display()),
+            "nobody is answered from there",
+            format!(
+                "evergate run --state-dir {0}, which makes it; or name the right folder with --state-dir",
+                state_dir.display()
+            ),
+        )];
     };
     let mut findings = Vec::new();
     findings.extend(mode(state_dir, folder.mode(), 0o700));
@@ -86,26 +94,38 @@ fn space(state_dir: &Path) -> Option<Finding> {
 }
 
 /// Opens the journal as the next start would, repairing what a crash left; a directory that gets an owner meanwhile is its.
-fn journal(state_dir: &Path) -> Option<Finding> {
+fn journal(state_dir: &Path) -> Vec<Finding> {
     if !state_dir.join("journal.redb").exists() {
-        return None;
+        return Vec::new();
     }
-    let claim = Claim::borrow(state_dir).ok()?;
+    let Ok(claim) = Claim::borrow(state_dir) else { return Vec::new() };
     let last = Store::open(journal_disk(state_dir)).and_then(|store| {
-        let last = store.generations(1);
+        let last = store.generations(1).and_then(|last| Ok((last, LeftBehind::read(&store, state_dir)?)));
         store.close();
         last
     });
     drop(claim);
     match last {
-        Ok(generations) => generations.first().and_then(clock),
-        Err(error) => Some(Finding::new(
+        Ok((generations, left)) => {
+            generations.first().and_then(clock).into_iter().chain(left.and_then(nobody)).collect()
+        }
+        Err(error) => vec![Finding::new(
             "journal",
             error.to_string(),
             "no gateway can start here",
             "do what it says; a copy of the folder first costs nothing".to_owned(),
-        )),
+        )],
     }
+}
+
+/// Whether somebody is missed where no gateway runs: one that was stopped and owes nobody anything is not.
+fn nobody(left: LeftBehind) -> Option<Finding> {
+    let consequence = match (&left.owed, left.ended) {
+        (Some(owed), _) => format!("nobody is answered; owed to people until one is started: {owed}"),
+        (None, Ended::Died) => "nobody is answered; nothing is owed from before".to_owned(),
+        (None, Ended::InOrder) => return None,
+    };
+    Some(Finding::new("no gateway", format!("no gateway runs: {}", left.end), &consequence, left.start))
 }
 
 /// Whether the clock is behind what was written last.

@@ -7,7 +7,7 @@ use crate::journal::{Journal, StoredRequest};
 use evergate_core::drain::Report;
 use evergate_core::effect::Answer;
 use evergate_core::generation::Breaker;
-use evergate_core::id::{RequestId, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, RequestId, SessionId, TurnId};
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::request::{Mode, Origin, Outcome, Signal, Wish};
 use evergate_core::session::{Quarantine, Session};
@@ -74,7 +74,7 @@ impl Driver {
             "quarantined": quarantined,
             "requests": requests,
             "restarts_being_checked": self.core.waiting_for_check(),
-            "drain": self.drain_status(),
+            "drain": self.drain_status(None),
             "breaker": self.breaker_status(),
             "journal": match self.core.journal_failing() {
                 true => "failing",
@@ -105,11 +105,14 @@ impl Driver {
 
     /// The status, where a notice shows it; nothing otherwise, since it costs something. Whoever is in a chat of the local
     /// platform may see all of it; other chats may have guests, who see of others no more than how many there are.
-    pub(super) fn status_for(&mut self, session: SessionId, content: &Content) -> Value {
+    /// The notice itself, which is owed from now on, is no part of it.
+    pub(super) fn status_for(&mut self, session: SessionId, delivery: DeliveryId, content: &Content) -> Value {
         if !matches!(content, Content::Notice(Notice::Status)) {
             return Value::Null;
         }
-        let status = self.status();
+        let mut status = self.status();
+        status["owed"] = json!(self.core.owed().saturating_sub(1));
+        status["drain"] = self.drain_status(Some(delivery));
         if self.is_remote(session) { as_a_guest_sees_it(status, &self.name(session)) } else { status }
     }
 
@@ -122,13 +125,18 @@ impl Driver {
         })
     }
 
-    fn drain_status(&mut self) -> Value {
+    /// What an end waits for, but for `itself`.
+    fn drain_status(&mut self, itself: Option<DeliveryId>) -> Value {
         let now = self.environment.now();
         let Some(drain) = self.core.drain().cloned() else { return Value::Null };
         let mut waiting = Vec::new();
-        for item in self.core.ledger() {
+        let is_itself = |work| itself.is_some_and(|delivery| work == Work::Delivery(delivery));
+        for item in self.core.ledger().into_iter().filter(|item| !is_itself(item.work)) {
             let session = self.name(item.session);
             let why = match item.awaited {
+                Awaited::Budget { until } | Awaited::Requester { until } if until <= drain.since => {
+                    "it is interrupted at once".to_owned()
+                }
                 Awaited::Budget { until } => format!("until its {} s budget ends", (until - drain.since).as_secs()),
                 Awaited::Requester { until } => {
                     format!("it asked for this; {} s grace", (until - drain.since).as_secs_f32())

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// How often a start looks again whether a dying predecessor has let go.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a start waits without a word.
+pub const QUIETLY: Duration = Duration::from_secs(1);
 /// How long a start waits for somebody who reads.
 const READERS: Duration = Duration::from_secs(60);
 /// How long one who reads waits for another.
@@ -64,7 +66,11 @@ impl Claim {
     pub fn take(state_dir: &Path, patience: Duration) -> Result<Self, ClaimError> {
         let unusable = |error| ClaimError::Unusable { path: state_dir.to_owned(), error };
         let claim = match Self::lock(state_dir, patience) {
-            Err(ClaimError::Read { .. }) => Self::lock(state_dir, READERS)?,
+            Err(ClaimError::Read { .. }) => {
+                let seconds = READERS.as_secs();
+                tracing::warn!(state_dir = %state_dir.display(), seconds, "waiting for a command that reads the state directory");
+                Self::lock(state_dir, READERS)?
+            }
             claim => claim?,
         };
         // What stands there is of the last owner, which may well have been this very process.
@@ -76,6 +82,11 @@ impl Claim {
     /// started meanwhile waits.
     pub fn borrow(state_dir: &Path) -> Result<Self, ClaimError> {
         Self::lock(state_dir, OTHER_READER)
+    }
+
+    /// The same, unless somebody else holds it right now.
+    pub fn borrow_at_once(state_dir: &Path) -> Result<Self, ClaimError> {
+        Self::lock(state_dir, Duration::ZERO)
     }
 
     fn lock(state_dir: &Path, patience: Duration) -> Result<Self, ClaimError> {
@@ -101,7 +112,15 @@ impl Claim {
                         None => ClaimError::Read { path },
                     });
                 }
-                Err((back, nix::errno::Errno::EWOULDBLOCK | nix::errno::Errno::EINTR)) => file = back,
+                Err((mut back, nix::errno::Errno::EWOULDBLOCK | nix::errno::Errno::EINTR)) => {
+                    if waited == QUIETLY
+                        && let Some(owner) = read_owner(&mut back).filter(Owner::lives)
+                    {
+                        let (owner, left) = (describe(&owner), humantime::format_duration(patience - waited));
+                        tracing::warn!(state_dir = %state_dir.display(), %left, "waiting for a running gateway{owner} to let go of the state directory");
+                    }
+                    file = back;
+                }
                 Err((_, errno)) => return Err(unusable(errno.into())),
             }
             std::thread::sleep(LOOK_AGAIN);
@@ -169,6 +188,7 @@ impl Owner {
             supervisor: None,
             unit: None,
             predecessor_died_of: None,
+            predecessor_died_at_ms: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             rolled_back: std::env::var(crate::versions::ROLLED_BACK).ok(),
         }

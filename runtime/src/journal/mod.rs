@@ -125,6 +125,9 @@ pub struct Owner {
     /// What the generation before it is known to have died of, where that could not say so itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predecessor_died_of: Option<String>,
+    /// When that was, in milliseconds since 1970, where somebody saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor_died_at_ms: Option<u64>,
     /// The version of the program.
     #[serde(default)]
     pub version: String,

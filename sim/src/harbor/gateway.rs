@@ -111,6 +111,7 @@ async fn generation(
             supervisor: None,
             unit: None,
             predecessor_died_of: None,
+            predecessor_died_at_ms: None,
         },
         access: Arc::new(Access::new(TOKEN.into(), format!("http://{}", opened.listen))),
         // The agents of a simulated process die with it.

@@ -131,6 +131,7 @@ impl Naive {
             Asked::Status => Notice::Status,
             Asked::Decide { question, decision } => self.decide(session, question, decision),
             Asked::Help => Notice::Help,
+            Asked::Misused(command) => Notice::Usage { command },
             Asked::Prompt | Asked::Renew | Asked::Busy(_) | Asked::UnknownCommand => Notice::UnknownCommand,
         };
         self.owe(session, Content::Notice(notice));

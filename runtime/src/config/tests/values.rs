@@ -171,7 +171,7 @@ fn variables_that_are_no_settings_are_left_alone() {
     {
         fixture = fixture.variable(&format!("EVERGATE_{name}"), "x");
     }
-    for name in ["REVIVED", "SUPERVISOR", "SUPERVISOR_PID", "KEEPER", "DIED_OF"] {
+    for name in ["REVIVED", "SUPERVISOR", "SUPERVISOR_PID", "KEEPER", "DEATHS"] {
         fixture = fixture.variable(&format!("EVERGATE_{name}"), "1");
     }
     for (name, value) in [
