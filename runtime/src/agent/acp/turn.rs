@@ -147,9 +147,11 @@ impl Turn {
         self.handout.take(self.settings.max_file_bytes).await
     }
 
-    /// Nothing of it is left on the disk.
+    /// Nothing of it is left on the disk. The keeper does not wait for that.
     pub(super) async fn clear(self) {
-        self.handout.clear().await;
+        let Self { handout, line, .. } = self;
+        drop(line);
+        handout.clear().await;
     }
 
     async fn open(&mut self, lost: Option<super::keeper::Reached>) -> Result<(Line, Session), Unopened> {

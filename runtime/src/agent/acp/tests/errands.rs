@@ -356,6 +356,19 @@ async fn a_command_does_not_outlive_its_turn_however_that_ends() {
 }
 
 #[tokio::test]
+async fn a_turn_whose_command_prints_is_not_silent() {
+    let offer = Offer { terminals: Terminals::On, ..Offer::default() };
+    let silence = Duration::from_secs(2);
+    let Some(stage) = stage(&[], |settings| (settings.offer, settings.silence) = (offer, silence)) else { return };
+    let wait = |command: &str| json!([["terminal/create", {"command": command}], ["terminal/wait_for_exit", {"terminalId": "$"}]]);
+    let told = stage.call(1, wait("for second in 1 2 3 4 5 6; do echo on; sleep 0.5; done")).await;
+    assert_eq!(told[1]["exitCode"], 0, "it took three seconds");
+    let why = failed(stage.play("a", 2, &prompt(&wait("sleep 50"))).await);
+    assert!(why.contains("raise agent.acp.silence"), "{why}");
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_turn_that_is_told_to_stop_begins_no_command() {
     let Some(stage) = able() else { return };
     let calls = json!([["say waiting", {}], ["wait", {}], ["terminal/create", {"command": "touch begun"}]]);
