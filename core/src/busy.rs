@@ -133,7 +133,7 @@ impl Gateway {
         turn.stop = StopAsked::Superseded;
         turn.interrupt(now + self.limits.interrupt_grace);
         self.append(Record::TurnSuperseded { turn: id });
-        if self.write_ahead.withdraw_start(id) {
+        if self.take_back_start(id) {
             return self.give_back(id);
         }
         self.write_ahead.then(&mut self.effects, Effect::Interrupt { turn: id });

@@ -6,13 +6,18 @@
 //!   cut, and nothing keeps it quiet             resumed
 //!  (Nothing) ──────────────▶ (GoingDown) ──────────────▶ (Nothing)
 //!           "restarting" owed           "back" owed in the same batch
+//!            ◀──────────────             ◀──────────────
+//!        it could not be said            cut again before the start left
+//!           before the end
 //! ```
+//!
+//! A word that certainly has not arrived is withdrawn when it is no longer true, and is then as if it had never been owed.
 
 use crate::drain::TurnFate;
 use crate::gateway::Gateway;
-use crate::id::{SessionId, TurnId};
+use crate::id::{DeliveryId, SessionId, TurnId};
 use crate::limits::Limits;
-use crate::outbox::{Content, Notice};
+use crate::outbox::{Content, DeliveryState, Fate, Notice};
 use crate::record::Record;
 use crate::turn::TurnState;
 use serde::{Deserialize, Serialize};
@@ -33,6 +38,16 @@ impl Told {
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         *self == Self::Nothing
+    }
+
+    /// What the chat of a turn has been told if this was never said: which turn, and what.
+    #[must_use]
+    pub(crate) const fn without(content: &Content) -> Option<(TurnId, Self)> {
+        match content {
+            Content::Notice(Notice::TurnCut { turn, .. }) => Some((*turn, Self::Nothing)),
+            Content::Notice(Notice::TurnBack { turn }) => Some((*turn, Self::GoingDown)),
+            _ => None,
+        }
     }
 }
 
@@ -61,7 +76,53 @@ impl Gateway {
             turn.told = Told::GoingDown;
         }
         self.append(Record::TurnCutTold { turn: id });
-        self.owe(session, Content::Notice(Notice::TurnCut { turn: id, wish }));
+        let word = self.owe(session, Content::Notice(Notice::TurnCut { turn: id, wish }));
+        if let Some(drain) = &mut self.drain {
+            drain.unsaid.insert(word);
+        }
+    }
+
+    /// The end is being written: of the cuts of which nobody could be told nobody is told, since the next generation would say
+    /// it when it is over.
+    pub(crate) fn take_back_words_of_cuts(&mut self) {
+        let unsaid = self.drain.as_mut().map(|drain| std::mem::take(&mut drain.unsaid)).unwrap_or_default();
+        for id in unsaid {
+            let Some(word) = self.outbox.get(&id) else { continue };
+            let nobody_has_it = match word.state {
+                DeliveryState::Owed | DeliveryState::Retrying { .. } => true,
+                DeliveryState::Sending => self.write_ahead.withdraw_send(id),
+                DeliveryState::Trying => false,
+            };
+            if nobody_has_it {
+                self.unsay(id);
+            }
+        }
+    }
+
+    /// Takes the start of a turn back that waits for the disk; true if it did, so that its agent will not have run. If it was to
+    /// be said in the same batch that the turn goes on, then nobody has heard that.
+    pub(crate) fn take_back_start(&mut self, turn: TurnId) -> bool {
+        if !self.write_ahead.withdraw_start(turn) {
+            return false;
+        }
+        let back = Content::Notice(Notice::TurnBack { turn });
+        let owed = self.outbox.iter().rev().find(|(_, word)| word.content == back).map(|(id, _)| *id);
+        if let Some(id) = owed.filter(|id| self.write_ahead.owes(*id)) {
+            self.unsay(id);
+        }
+        true
+    }
+
+    /// Owes a word no longer that has not arrived.
+    fn unsay(&mut self, id: DeliveryId) {
+        let without = self.outbox.get(&id).and_then(|word| Told::without(&word.content));
+        self.delivery_settled(id, Fate::Withdrawn);
+        if let Some((turn, told)) = without
+            && let Some(open) = self.turns.get_mut(&turn)
+        {
+            open.told = told;
+            self.append(Record::TurnUnsaid { turn, told });
+        }
     }
 
     /// Whether this chat is told how a request ends that was made in it.

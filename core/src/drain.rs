@@ -5,7 +5,7 @@
 use crate::budget::Deadlines;
 use crate::effect::Effect;
 use crate::gateway::{Gateway, Phase};
-use crate::id::{RequestId, TurnId};
+use crate::id::{DeliveryId, RequestId, TurnId};
 use crate::outbox::Delivery;
 use crate::record::Record;
 use crate::request::{Mode, Origin, Outcome, Request, Signal, Wish};
@@ -43,6 +43,8 @@ pub struct Drain {
     pub supervisor_asked: Option<(RequestId, Instant)>,
     /// Whether the end is on its way to the disk: from then on nothing is accepted.
     pub end_recorded: bool,
+    /// What is owed to chats about turns that this end cut, and certainly has not arrived.
+    pub unsaid: BTreeSet<DeliveryId>,
     /// What became of each turn that was in flight when admission closed.
     pub fates: BTreeMap<TurnId, TurnFate>,
 }
@@ -144,6 +146,7 @@ impl Gateway {
             closing_at: None,
             supervisor_asked: None,
             end_recorded: false,
+            unsaid: BTreeSet::new(),
             fates,
         });
         self.enter(Phase::Draining);
@@ -214,7 +217,7 @@ impl Gateway {
             }
             open.interrupt(deadline);
             self.append(Record::TurnInterrupted { turn });
-            if self.write_ahead.withdraw_start(turn) {
+            if self.take_back_start(turn) {
                 self.cut(turn);
                 continue;
             }
@@ -286,6 +289,7 @@ impl Gateway {
         if let Some(drain) = &mut self.drain {
             drain.end_recorded = true;
         }
+        self.take_back_words_of_cuts();
         self.withdraw_sends();
         let stops: Vec<RequestId> =
             self.standing().filter(|(_, request)| request.wish == Wish::Stop).map(|(id, _)| id).collect();

@@ -224,17 +224,20 @@ pub enum Fate {
     Rejected,
     /// It may have arrived. Nobody can know, and it is not sent again.
     Unknown,
+    /// It is certain that it has not arrived, and it is no longer true: it was never said.
+    Withdrawn,
 }
 
 impl Gateway {
     /// Owes a text to a chat, durably, and sends it as soon as that is true and its turn has come.
-    pub(crate) fn owe(&mut self, session: SessionId, content: Content) {
+    pub(crate) fn owe(&mut self, session: SessionId, content: Content) -> DeliveryId {
         self.next_delivery = self.next_delivery.next();
         let delivery = self.next_delivery;
         self.append(Record::DeliveryOwed { delivery, session, content: content.clone() });
         self.outbox.insert(delivery, Delivery { session, content, state: DeliveryState::Owed, uncertain: 0 });
         self.owed_in.entry(session).or_default().push_back(delivery);
         self.send_next(session);
+        delivery
     }
 
     /// Sends what has been owed to this chat for longest. What follows waits until that has arrived: a delivery that fails
@@ -298,8 +301,8 @@ impl Gateway {
         };
         match state {
             DeliveryState::Retrying { at } => drop(self.retrying.remove(&(at, id))),
-            DeliveryState::Trying => self.write_ahead.withdraw_transmission(id),
-            DeliveryState::Owed | DeliveryState::Sending => {}
+            DeliveryState::Sending | DeliveryState::Trying => _ = self.write_ahead.withdraw_send(id),
+            DeliveryState::Owed => {}
         }
         self.append(Record::DeliverySettled { delivery: id, fate });
         if let Some(owed) = self.owed_in.get_mut(&session) {
@@ -314,9 +317,9 @@ impl Gateway {
     /// A delivery did not reach its chat this time.
     pub(crate) fn delivery_failed(&mut self, now: Instant, id: DeliveryId) {
         match self.outbox.get(&id).map(|delivery| delivery.state) {
-            Some(DeliveryState::Sending) => self.try_later(now, id),
+            Some(DeliveryState::Sending) => self.try_again(now, id),
             Some(DeliveryState::Trying) => {
-                self.write_ahead.withdraw_transmission(id);
+                self.write_ahead.withdraw_send(id);
                 self.missed(id);
                 self.try_later(now, id);
             }
@@ -328,17 +331,25 @@ impl Gateway {
     /// that was handed it without that mark knows a repeat by its id.
     pub(crate) fn delivery_unknown(&mut self, now: Instant, id: DeliveryId) {
         match self.outbox.get_mut(&id) {
-            Some(delivery) if delivery.state == DeliveryState::Sending => self.try_later(now, id),
+            Some(delivery) if delivery.state == DeliveryState::Sending => self.try_again(now, id),
             Some(delivery) if delivery.state == DeliveryState::Trying => {
                 delivery.uncertain = delivery.uncertain.saturating_add(1);
                 if self.is_given_up(id) && !self.end_recorded() {
                     self.give_up(id);
                 } else {
-                    self.try_later(now, id);
+                    self.try_again(now, id);
                 }
             }
             _ => self.effects.push_back(Effect::Ignored),
         }
+    }
+
+    /// Tries once more after a while what may have arrived.
+    fn try_again(&mut self, now: Instant, id: DeliveryId) {
+        if let Some(drain) = &mut self.drain {
+            drain.unsaid.remove(&id);
+        }
+        self.try_later(now, id);
     }
 
     fn try_later(&mut self, now: Instant, id: DeliveryId) {

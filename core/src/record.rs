@@ -2,6 +2,7 @@
 //! `slot` of unfinished business; replaying those rows gives the same [`Recovered`](crate::recovery::Recovered) as replaying the history.
 
 use crate::busy::Busy;
+use crate::cut::Told;
 use crate::drain::Report;
 use crate::effect::Place;
 use crate::id::{DeliveryId, GenerationId, MessageId, QuestionId, RequestId, SessionId, TurnId};
@@ -50,6 +51,8 @@ pub enum Record {
     TurnInterrupted { turn: TurnId },
     /// The chat of this turn is told that it was cut and goes on afterwards.
     TurnCutTold { turn: TurnId },
+    /// What this chat was to hear of such a cut is withdrawn, unheard: all that it has been told is this.
+    TurnUnsaid { turn: TurnId, told: Told },
     /// Somebody in the chat wants this turn ended for good.
     TurnStopAsked { turn: TurnId },
     /// A message takes the place of this turn: it ends with what it has said so far.
@@ -121,7 +124,7 @@ impl Record {
     /// | generation | begun | ended | proven | reset | | |
     /// | session | renewed | quarantined | busy | | | |
     /// | message | accepted, returned | | | | | |
-    /// | turn | opened | resumed | interrupted | stop asked, superseded | granted | cut told |
+    /// | turn | opened | resumed | interrupted | stop asked, superseded | granted | cut told, unsaid |
     /// | delivery | owed | tried, missed | | | | |
     /// | request | made | | | | | |
     /// | question | asked | decided | | | | |
@@ -143,7 +146,7 @@ impl Record {
             Self::TurnInterrupted { turn } => (Subject::Turn(*turn), 2),
             Self::TurnStopAsked { turn } | Self::TurnSuperseded { turn } => (Subject::Turn(*turn), 3),
             Self::TurnGranted { turn, .. } => (Subject::Turn(*turn), 4),
-            Self::TurnCutTold { turn } => (Subject::Turn(*turn), 5),
+            Self::TurnCutTold { turn } | Self::TurnUnsaid { turn, .. } => (Subject::Turn(*turn), 5),
             Self::DeliveryOwed { delivery, .. } => (Subject::Delivery(*delivery), 0),
             Self::DeliveryTried { delivery, .. } | Self::DeliveryMissed { delivery, .. } => {
                 (Subject::Delivery(*delivery), 1)

@@ -122,6 +122,7 @@ impl Recovered {
                 open.cut = Cut::Planned;
             }),
             Record::TurnCutTold { turn } => self.change_turn(*turn, |open| open.told = Told::GoingDown),
+            Record::TurnUnsaid { turn, told } => self.change_turn(*turn, |open| open.told = *told),
             Record::TurnStopAsked { turn } => self.change_turn(*turn, |open| open.stop = StopAsked::Yes),
             Record::TurnSuperseded { turn } => self.change_turn(*turn, |open| open.stop = StopAsked::Superseded),
             Record::TurnGranted { turn, request } => self.change_turn(*turn, |open| open.granted = Some(*request)),

@@ -234,10 +234,10 @@ impl Gateway {
         let (attempt, charged, generation) = (turn.attempt, turn.charged, self.generation);
         let (session, told) = (turn.session, std::mem::take(&mut turn.told));
         self.append(Record::TurnResumed { turn: id, attempt, charged, generation });
+        self.start(id, Some(resume));
         if told == Told::GoingDown {
             self.owe(session, Content::Notice(Notice::TurnBack { turn: id }));
         }
-        self.start(id, Some(resume));
     }
 
     fn start(&mut self, id: TurnId, resume: Option<Resume>) {
@@ -364,7 +364,7 @@ impl Gateway {
             turn.interrupt(now + self.limits.interrupt_grace);
         }
         self.append(Record::TurnStopAsked { turn: id });
-        if interrupt && self.write_ahead.withdraw_start(id) {
+        if interrupt && self.take_back_start(id) {
             self.conclude(id, Conclusion::Stopped, None);
             return Notice::TurnStopped { turn: id };
         }

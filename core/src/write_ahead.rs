@@ -144,6 +144,13 @@ impl WriteAhead {
         self.pending.iter().any(is_it)
     }
 
+    /// Whether that a delivery is owed is not on disk yet.
+    #[must_use]
+    pub fn owes(&self, id: DeliveryId) -> bool {
+        let is_it = |pending: &Pending| matches!(pending, Pending::Record(_, Record::DeliveryOwed { delivery, .. }) if *delivery == id);
+        self.pending.iter().any(is_it)
+    }
+
     /// Withdraws the start of a turn that waits for its write; true if it did, so that the agent will never have run.
     pub fn withdraw_start(&mut self, id: TurnId) -> bool {
         let before = self.pending.len();
@@ -166,11 +173,13 @@ impl WriteAhead {
         untried
     }
 
-    /// Withdraws one of them.
-    pub fn withdraw_transmission(&mut self, id: DeliveryId) {
-        self.pending.retain(
-            |pending| !matches!(pending, Pending::Effect(Effect::Transmit { delivery, .. }) if *delivery == id),
-        );
+    /// Withdraws one of them; true if it waited here, so that its platform does not have it.
+    pub fn withdraw_send(&mut self, id: DeliveryId) -> bool {
+        let before = self.pending.len();
+        self.pending.retain(|pending| {
+            !matches!(pending, Pending::Effect(Effect::Send { delivery, .. } | Effect::Transmit { delivery, .. }) if *delivery == id)
+        });
+        self.pending.len() < before
     }
 
     /// Writes everything again that is still wanted, under new positions.

@@ -3,9 +3,10 @@
 
 mod world;
 
+use evergate_core::busy::Busy;
 use evergate_core::gateway::Phase;
 use evergate_core::id::TurnId;
-use evergate_core::input::{Asked, Partial, TurnEnd};
+use evergate_core::input::{Asked, Input, Partial, TurnEnd};
 use evergate_core::limits::Limits;
 use evergate_core::outbox::{Content, Notice};
 use evergate_core::record::Record;
@@ -291,4 +292,134 @@ fn what_fails_after_it_went_on_is_told_as_well() {
     world.heal();
     let told = [Notice::TurnCut { turn, wish: Wish::Stop }, Notice::TurnBack { turn }, Notice::TurnFailed { turn }];
     assert_eq!(world.notices_in(1), told);
+}
+
+/// What is owed before it in its chat did not arrive, so that it was never handed out.
+#[test]
+fn what_could_not_be_said_before_the_end_is_not_said_after_it() {
+    let mut world = world();
+    let turn = working(&mut world, 1);
+    world.say(1, Asked::Help);
+    world.commit_all();
+    world.ask(Wish::Restart, Mode::Force);
+    world.commit_all();
+    interrupted(&mut world);
+    world.give_way(turn, Partial::Text);
+    while world.gateway.is_some() {
+        world.commit_all();
+        world.elapse();
+    }
+    assert_eq!(told(&world), (1, 0));
+    world.start_again();
+    world.heal();
+    assert_eq!((told(&world), world.notices_in(1)), ((1, 0), vec![Notice::Help]));
+}
+
+/// Nobody can know of what was handed out: it is repeated by its id, and so is its end told.
+#[test]
+fn what_may_have_been_said_before_the_end_has_its_other_half_after_it() {
+    let mut world = world();
+    let turn = working(&mut world, 1);
+    world.ask(Wish::Restart, Mode::Force);
+    world.commit_all();
+    interrupted(&mut world);
+    world.give_way(turn, Partial::Text);
+    while world.gateway.is_some() {
+        world.commit_all();
+        world.elapse();
+    }
+    world.start_again();
+    world.heal();
+    assert_eq!(world.notices_in(1), [Notice::TurnCut { turn, wish: Wish::Restart }, Notice::TurnBack { turn }]);
+}
+
+/// What waits for the disk is handed to nobody: a disk that stands still until the time is over.
+#[test]
+fn what_waits_for_the_disk_when_the_end_is_written_is_said_neither_before_nor_after_it() {
+    let mut world = world();
+    let turn = working(&mut world, 1);
+    world.ask(Wish::Restart, Mode::Force);
+    world.commit_all();
+    interrupted(&mut world);
+    world.give_way(turn, Partial::Text);
+    while !world.up().drain().is_some_and(|drain| drain.end_recorded) {
+        world.elapse();
+    }
+    world.commit_all();
+    assert!(world.gateway.is_none());
+    world.start_again();
+    world.heal();
+    assert_eq!((told(&world), world.notices_in(1)), ((1, 0), vec![]));
+}
+
+/// A platform that cannot tell a repeat says of what it was to send whether that certainly did not leave.
+#[test]
+fn what_a_blind_platform_could_not_send_is_not_said_after_the_end() {
+    for certain in [true, false] {
+        let mut world = world();
+        world.blind.insert(1);
+        let turn = working(&mut world, 1);
+        world.ask(Wish::Restart, Mode::Force);
+        world.commit_all();
+        interrupted(&mut world);
+        world.give_way(turn, Partial::Text);
+        world.commit();
+        world.commit();
+        let word = *world.sending.keys().next().expect("it is sent");
+        if certain {
+            world.sending.remove(&word);
+            world.tell(Input::DeliveryFailed { delivery: word });
+        } else {
+            world.unknown(word, false);
+        }
+        world.commit_all();
+        assert!(world.gateway.is_none());
+        world.start_again();
+        world.heal();
+        assert_eq!((certain, world.notices_in(1).len()), (certain, if certain { 0 } else { 2 }));
+    }
+}
+
+/// A turn was cut and told so, and its next start waits for the disk.
+fn starting_again(world: &mut World) -> TurnId {
+    let turn = working(world, 1);
+    cuts(world, Wish::Restart, turn);
+    world.boot(Start::Wanted);
+    world.commit_all();
+    world.open();
+    while !world.reclaims.is_empty() {
+        world.reclaimed();
+    }
+    assert_eq!(world.agents.len(), 0, "its start waits for the disk");
+    turn
+}
+
+#[test]
+fn a_start_that_is_taken_back_is_not_said_to_go_on_until_it_does() {
+    let mut world = world();
+    let turn = starting_again(&mut world);
+    for _ in 0..2 {
+        world.signal(Signal::Terminate);
+    }
+    world.commit_all();
+    while world.gateway.is_some() {
+        world.elapse();
+        world.commit_all();
+        world.send_all();
+    }
+    assert_eq!(world.notices_in(1).len(), 1, "it has not gone on");
+    world.start_again();
+    world.heal();
+    assert_eq!(world.notices_in(1), [Notice::TurnCut { turn, wish: Wish::Restart }, Notice::TurnBack { turn }]);
+}
+
+#[test]
+fn a_turn_whose_place_a_message_takes_before_it_goes_on_is_not_said_to_go_on() {
+    let mut world = world();
+    world.limits.busy = Busy::Interrupt;
+    let turn = starting_again(&mut world);
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    world.heal();
+    assert_eq!(world.notices_in(1), [Notice::TurnCut { turn, wish: Wish::Restart }]);
 }

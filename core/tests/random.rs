@@ -2,6 +2,7 @@
 
 mod world;
 
+use evergate_core::cut::Told;
 use evergate_core::drain::TurnFate;
 use evergate_core::effect::Answer;
 use evergate_core::gateway::Phase;
@@ -128,6 +129,8 @@ fn lives_meet_what_they_are_meant_to_try() {
             Record::TurnOpened { messages, .. } if messages.len() > 1 => Some("over several messages"),
             Record::TurnInterrupted { .. } => Some("planned interruption"),
             Record::TurnCutTold { .. } => Some("told of a cut"),
+            Record::TurnUnsaid { told: Told::Nothing, .. } => Some("could not be told of a cut"),
+            Record::TurnUnsaid { told: Told::GoingDown, .. } => Some("taken back before it went on"),
             Record::DeliveryOwed { content: Content::Notice(Notice::TurnBack { .. }), .. } => {
                 Some("told that it is back")
             }

@@ -6,6 +6,7 @@ use evergate::journal::store::Store;
 use evergate::journal::{Batch, Body, Journal, MessageBody, Write};
 use evergate::native::journal_disk;
 use evergate::run::StartError;
+use evergate_core::cut::Told;
 use evergate_core::effect::Place;
 use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing};
@@ -78,6 +79,7 @@ fn life() -> Vec<Vec<Write>> {
             plain(Record::RequestMade { request: RequestId(4), made }),
         ],
         vec![plain(Record::TurnCutTold { turn: TurnId(2) })],
+        vec![plain(Record::TurnUnsaid { turn: TurnId(2), told: Told::GoingDown })],
         vec![plain(Record::TurnResumed { turn: TurnId(2), attempt: 2, charged: 1, generation: GenerationId(1) })],
         vec![plain(Record::RequestSettled { request: RequestId(4), outcome: Outcome::Cancelled })],
         vec![

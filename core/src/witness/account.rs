@@ -2,9 +2,9 @@
 
 use crate::effect::Place;
 use crate::gateway::Phase;
-use crate::id::{GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
+use crate::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use crate::input::Asked;
-use crate::outbox::{Content, Repeat};
+use crate::outbox::{Content, Notice, Repeat};
 use crate::question::{QuestionKey, Ruling};
 use crate::time::Instant;
 use crate::turn::Resume;
@@ -83,20 +83,38 @@ pub(super) struct Delivery {
     pub(super) arrived: bool,
     /// Whether its platform has said what became of it, for good.
     pub(super) concluded: bool,
-    /// The turn whose reply it is.
-    pub(super) reply_of: Option<TurnId>,
+    /// What it is about, as far as that matters.
+    pub(super) about: About,
     /// What is known of its sends by a platform that cannot tell a repeat.
     pub(super) blind: Blind,
 }
 
 impl Delivery {
     pub(super) fn new(session: SessionId, content: &Content) -> Self {
-        let reply_of = match content {
-            Content::Reply { turn, .. } => Some(*turn),
-            Content::Notice(_) => None,
+        let about = match content {
+            Content::Reply { turn, .. } => About::Reply(*turn),
+            Content::Notice(Notice::TurnCut { turn, .. }) => About::Cut(*turn),
+            Content::Notice(Notice::TurnBack { turn }) => About::Back(*turn),
+            Content::Notice(_) => About::Another,
         };
         let blind = Blind::default();
-        Self { session, sending: false, uncertain: false, arrived: false, concluded: false, reply_of, blind }
+        Self { session, sending: false, uncertain: false, arrived: false, concluded: false, about, blind }
+    }
+
+    /// The process that owed it, or was to send it, is gone. What was known of it and is not on disk is known no longer.
+    pub(super) fn outlives(&mut self) {
+        self.uncertain |= self.sending || self.arrived;
+        self.sending = false;
+        self.concluded = false;
+        if matches!(self.about, About::Cut(_) | About::Back(_)) {
+            self.about = About::Another;
+        }
+    }
+
+    /// Whether it certainly has not come to its chat.
+    pub(super) fn is_unsaid(&self) -> bool {
+        let heard = self.sending || self.arrived || self.concluded;
+        !heard && !self.uncertain && self.blind.unknown == 0
     }
 
     /// Its platform failed, as it says.
@@ -122,6 +140,19 @@ impl Delivery {
         let labelled = !self.blind.used || self.blind.label == Repeat::Possible;
         !self.arrived || (self.uncertain && labelled)
     }
+}
+
+/// What a delivery is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum About {
+    /// It is the reply of a turn.
+    Reply(TurnId),
+    /// It says that the end of the generation that is alive has cut a turn.
+    Cut(TurnId),
+    /// It says that a turn goes on, and that has not been started since.
+    Back(TurnId),
+    /// Something else.
+    Another,
 }
 
 /// What is known of the sends of a delivery by a platform that cannot tell a repeat.
@@ -188,6 +219,8 @@ pub(super) struct Life {
     pub(super) told_to_stop: bool,
     /// Questions whose agents wait to be told.
     pub(super) asking: BTreeSet<(TurnId, QuestionKey)>,
+    /// Words about cut turns that nobody had heard when the end was written.
+    pub(super) unsaid: BTreeSet<DeliveryId>,
     /// Sessions in which somebody spoke.
     pub(super) spoke: BTreeSet<SessionId>,
 }

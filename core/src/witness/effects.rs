@@ -1,7 +1,7 @@
 //! What goes into a gateway and what comes out of it, and the rules about single effects.
 
 use super::Witness;
-use super::account::{Blind, Delivery, Process};
+use super::account::{About, Blind, Delivery, Process};
 use crate::budget::Deadlines;
 use crate::drain::Drain;
 use crate::effect::{Answer, Effect};
@@ -144,10 +144,15 @@ impl Witness {
                 let may_go = |owed: &Delivery| match fate {
                     Fate::Unknown => !self.may_repeat(owed),
                     Fate::Sent | Fate::Rejected => owed.concluded,
+                    Fate::Withdrawn => owed.is_unsaid() && matches!(owed.about, About::Cut(_) | About::Back(_)),
                 };
                 checks.holds(Invariant::Reply, self.deliveries.get(delivery).is_none_or(may_go), || {
                     format!("{delivery} is struck off, and its platform has neither taken nor rejected it")
                 });
+            }
+            Effect::Append { record: Record::GenerationEnded { .. }, .. } => {
+                let unsaid = |owed: &Delivery| matches!(owed.about, About::Cut(_)) && owed.is_unsaid();
+                life.unsaid = self.deliveries.iter().filter(|(_, owed)| unsaid(owed)).map(|(id, _)| *id).collect();
             }
             Effect::Phase(phase) => life.phase = *phase,
             // A supervisor that hears this counts from here, unless a signal has had it count already.
@@ -207,6 +212,7 @@ impl Witness {
             }
         }
         self.running.insert(id, Process { generation, session });
+        self.comes_true(id);
     }
 
     fn sends(&mut self, checks: &mut Checks, id: DeliveryId, session: SessionId) {
@@ -223,6 +229,8 @@ impl Witness {
             format!("{id} is sent twice at once, or to another chat")
         });
         delivery.sending = true;
+        let early = matches!(delivery.about, About::Back(_));
+        checks.holds(Invariant::Notice, !early, || format!("{id} says that a turn goes on, which was not started"));
     }
 
     /// Whether it may be sent, for all that may have arrived of it.

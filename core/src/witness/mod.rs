@@ -146,8 +146,7 @@ impl Witness {
         self.running.clear();
         for delivery in self.deliveries.values_mut() {
             delivery.uncertain = true;
-            delivery.sending = false;
-            delivery.concluded = false;
+            delivery.outlives();
         }
     }
 
@@ -189,6 +188,7 @@ impl Witness {
             resets: BTreeSet::new(),
             told_to_stop: false,
             asking: BTreeSet::new(),
+            unsaid: BTreeSet::new(),
             spoke: BTreeSet::new(),
         });
     }
@@ -198,11 +198,8 @@ impl Witness {
         let Some(life) = self.life.take() else { return };
         // An end that came to the disk is one, even if a death came before the process could leave.
         let ended = life.ended || (life.begun && self.end_on_disk);
-        // What was known of a delivery and is not on disk is known no longer.
         for delivery in self.deliveries.values_mut() {
-            delivery.uncertain |= delivery.sending || delivery.arrived;
-            delivery.sending = false;
-            delivery.concluded = false;
+            delivery.outlives();
         }
         for (id, turn) in self.turns.iter_mut() {
             let ran = self.running.get(id).is_some_and(|process| process.generation == life.generation);

@@ -1,7 +1,7 @@
 //! What comes to the disk, and the rules about single records.
 
 use super::Witness;
-use super::account::{Blind, Delivery, Message, Question, Turn};
+use super::account::{About, Blind, Delivery, Message, Question, Turn};
 use crate::effect::Place;
 use crate::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
 use crate::input::Asked;
@@ -27,7 +27,10 @@ impl Witness {
                     life.begun = true;
                 }
             }
-            Record::GenerationEnded { .. } => self.end_on_disk = true,
+            Record::GenerationEnded { .. } => {
+                self.end_on_disk = true;
+                self.words_kept(checks);
+            }
             Record::MessageAccepted { message, session, asked, place, .. } => {
                 self.message_accepted(checks, *message, Message { session: *session, asked: *asked, place: *place });
             }
@@ -69,6 +72,12 @@ impl Witness {
                 }
             }
             Record::TurnCutTold { turn } => self.cut_told(checks, *turn),
+            Record::TurnUnsaid { turn, told } => {
+                let open = self.turns.get(turn).is_none_or(|open| open.told != told.is_nothing());
+                checks.holds(Invariant::Notice, open, || {
+                    format!("{turn} is said to be told {told:?}, and no word of it was withdrawn that says so")
+                });
+            }
             Record::QuestionAsked { question, turn, key } => {
                 checks.holds(Invariant::Consent, *question > self.last_question, || {
                     format!("{question} is asked after {}", self.last_question)
@@ -103,8 +112,8 @@ impl Witness {
             Record::DeliverySettled { delivery, fate } => {
                 let owed = self.deliveries.remove(delivery);
                 checks.holds(Invariant::Reply, owed.is_some(), || format!("{delivery} is settled and was not owed"));
-                if let (Some(Delivery { session, reply_of: Some(turn), .. }), Fate::Unknown) = (owed, *fate) {
-                    self.missing_due.insert(turn, session);
+                if let Some(owed) = owed {
+                    self.delivery_settled(owed, *fate);
                 }
             }
             Record::RequestMade { request, made } => {
@@ -257,6 +266,7 @@ impl Witness {
         let Some(turn) = self.turns.remove(&id) else {
             return checks.holds(Invariant::Once, false, || format!("{id} ends and was not open"));
         };
+        self.comes_true(id);
         let left = self.questions.iter().find(|(_, asked)| asked.turn == id).map(|(question, _)| *question);
         checks.holds(Invariant::Hygiene, left.is_none(), || format!("{id} ends and leaves {left:?} behind"));
         let replied = self.replies.remove(&id);
@@ -285,7 +295,11 @@ impl Witness {
         checks
             .holds(Invariant::Reply, id > self.last_delivery, || format!("{id} is owed after {}", self.last_delivery));
         self.last_delivery = self.last_delivery.max(id);
-        self.deliveries.insert(id, Delivery::new(session, content));
+        let mut owed = Delivery::new(session, content);
+        if self.life.is_none() {
+            owed.outlives();
+        }
+        self.deliveries.insert(id, owed);
         match content {
             Content::Reply { turn, .. } => {
                 let first = self.turns.contains_key(turn) && self.replies.insert(*turn);
@@ -357,6 +371,42 @@ impl Witness {
         });
         turn.told = true;
         self.cuts_due.insert(id, session);
+    }
+
+    /// The end is on disk: what nobody could be told of it before, nobody is told after it.
+    fn words_kept(&self, checks: &mut Checks) {
+        let Some(life) = &self.life else { return };
+        let kept = life.unsaid.iter().find(|word| self.deliveries.contains_key(word));
+        checks.holds(Invariant::Notice, kept.is_none(), || {
+            format!(
+                "{} says that an end cuts a turn, and is still to be said when that is over",
+                kept.copied().unwrap_or_default()
+            )
+        });
+    }
+
+    /// It is owed no longer. What was withdrawn is as if it had never been said.
+    fn delivery_settled(&mut self, owed: Delivery, fate: Fate) {
+        match (owed.about, fate) {
+            (About::Reply(turn), Fate::Unknown) => drop(self.missing_due.insert(turn, owed.session)),
+            (About::Cut(turn), Fate::Withdrawn) => self.change_turn(turn, |open| open.told = false),
+            (About::Back(turn), Fate::Withdrawn) => self.change_turn(turn, |open| open.told = true),
+            _ => {}
+        }
+    }
+
+    /// A turn was started or has ended: that it goes on may be said.
+    pub(super) fn comes_true(&mut self, turn: TurnId) {
+        let back = About::Back(turn);
+        if self.deliveries.values().any(|word| word.about == back) {
+            self.deliveries.values_mut().filter(|word| word.about == back).for_each(|word| word.about = About::Another);
+        }
+    }
+
+    fn change_turn(&mut self, turn: TurnId, change: impl FnOnce(&mut Turn)) {
+        if let Some(open) = self.turns.get_mut(&turn) {
+            change(open);
+        }
     }
 
     fn delivery_tried(&mut self, checks: &mut Checks, id: DeliveryId, attempt: u32) {

@@ -11,6 +11,7 @@ mod requests;
 mod seen;
 mod sentences;
 mod turns;
+mod words;
 
 use evergate_core::invariant::Invariant;
 use seen::Seen;
@@ -42,6 +43,7 @@ fn tales() -> Vec<Tale> {
     tales.extend(ends::tales());
     tales.extend(turns::tales());
     tales.extend(turns::tales_of_what_is_told());
+    tales.extend(words::tales());
     tales.extend(requests::tales());
     tales.extend(requests::tales_of_questions());
     tales.extend(plans::tales());

@@ -255,6 +255,7 @@ impl Seen {
             closing_at: None,
             supervisor_asked: None,
             end_recorded: false,
+            unsaid: Default::default(),
             fates: BTreeMap::new(),
         });
         self

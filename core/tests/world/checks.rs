@@ -2,6 +2,7 @@
 //! each input, and of everything once the world is healed and at rest.
 
 use super::{Said, World};
+use evergate_core::cut::Told;
 use evergate_core::drain::Drain;
 use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::{Gateway, Pending, Phase};
@@ -270,6 +271,8 @@ impl World {
                     assert_eq!(owners.get(turn), Some(session), "{record:?} in a foreign chat");
                     assert!(back.remove(turn), "{record:?} and nobody waits for that word");
                 }
+                Record::TurnUnsaid { turn, told: Told::Nothing } => assert!(down.remove(turn), "{record:?}"),
+                Record::TurnUnsaid { turn, told: Told::GoingDown } => assert!(down.insert(*turn), "{record:?}"),
                 _ => {}
             }
         }

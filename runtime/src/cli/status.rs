@@ -156,11 +156,11 @@ fn facts(status: &Status, now_ms: u64) -> Vec<(&'static str, String)> {
 /// What somebody has to answer, where, and since when.
 fn asks(turn: &Turn, asked: &Asked) -> String {
     let length = asked.for_ms.map_or_else(String::new, |ms| format!(" ({})", duration(Duration::from_millis(ms))));
+    let since = asked.since_ms.map_or_else(String::new, |since| format!(" since {}", instant(Some(since))));
     format!(
-        "turn {} of {} waits for somebody's word since {}{length}: /allow {question} or /deny {question} there",
+        "turn {} of {} waits for somebody's word{since}{length}: /allow {question} or /deny {question} there",
         turn.turn,
         one_line(&turn.session),
-        instant(asked.since_ms),
         question = asked.question,
     )
 }

@@ -129,6 +129,8 @@ pub struct Driver {
     being_kept: Vec<oneshot::Sender<Result<(), String>>>,
     /// Agents that wait for a decision.
     asking: questions::Asking,
+    /// How long they have waited, over generations.
+    asked_since: questions::Since,
     /// The build on disk that was asked for its version last, and what it said so far.
     on_disk: Option<(Build, Option<String>)>,
 }
@@ -196,6 +198,7 @@ impl Driver {
         let platforms = Watched::new(Platforms::Open);
         let (_open, watcher) = platforms.watch();
         let names = Names::new(journal.last_session()?);
+        let asked_since = questions::since(&*journal)?;
         let driver = Self {
             runs,
             texts: Texts::default(),
@@ -229,6 +232,7 @@ impl Driver {
             keeping: Vec::new(),
             being_kept: Vec::new(),
             asking: HashMap::new(),
+            asked_since,
             on_disk: None,
         };
         Ok((driver, handle, watcher))

@@ -129,11 +129,14 @@ fn status(status: &Value) -> String {
     }
     for turn in list("turns") {
         for asked in turn["asks"].as_array().into_iter().flatten() {
+            // Since when, only the version that has asked can know.
+            let waits = match &asked["for_ms"] {
+                Value::Null => "waits for somebody's word".to_owned(),
+                length => format!("has waited for somebody's word for {} s", seconds(length)),
+            };
+            let (chat, question) = (word(&turn["session"]), asked["question"].as_u64().unwrap_or(0));
             text.push_str(&format!(
-                "\nIn {} an agent has waited for somebody's word for {} s: answer there with /allow {2} or /deny {2}.",
-                word(&turn["session"]),
-                seconds(&asked["for_ms"]),
-                asked["question"].as_u64().unwrap_or(0),
+                "\nIn {chat} an agent {waits}: answer there with /allow {question} or /deny {question}."
             ));
         }
     }
@@ -189,7 +192,9 @@ mod tests {
 
     #[test]
     fn the_status_names_what_wants_somebody_and_the_way_out() {
-        let asks = json!([{"question": 7, "since_ms": 1, "for_ms": 61_500}]);
+        let asks = json!([
+            {"question": 7, "since_ms": 1, "for_ms": 61_500}, {"question": 8, "since_ms": null, "for_ms": null},
+        ]);
         let status = json!({
             "generation": 3, "phase": "serving", "turns": [{"session": "main", "asks": asks}], "queued": 0,
             "quarantined": ["bad"], "drain": null, "breaker": {"state": "tripped"}, "platforms": [
@@ -199,6 +204,7 @@ mod tests {
         });
         let expected = "Generation 3, serving. Running: 1. Waiting messages: 0. Set aside: 1.\n\
             In main an agent has waited for somebody's word for 62 s: answer there with /allow 7 or /deny 7.\n\
+            In main an agent waits for somebody's word: answer there with /allow 8 or /deny 8.\n\
             bad is set aside: any message there brings it back.\n\
             matrix is connecting.\n\
             telegram is parked: the server does not know the token.\n\

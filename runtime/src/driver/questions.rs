@@ -3,18 +3,27 @@
 
 use super::Driver;
 use super::handle::NewQuestion;
-use crate::journal::ASKED;
+use crate::journal::{ASKED, Journal, JournalError};
 use evergate_core::id::{QuestionId, TurnId};
 use evergate_core::input::Input;
 use evergate_core::question::{Decision, QuestionKey};
 use evergate_core::record::Record;
 use evergate_core::turn::Turn;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use tokio::sync::oneshot;
 
 /// Who waits for a decision.
 pub type Asking = HashMap<(TurnId, QuestionKey), oneshot::Sender<Decision>>;
+
+/// Since when each open question has been asked, in milliseconds since 1970.
+pub type Since = BTreeMap<QuestionId, u64>;
+
+/// What earlier generations have asked. A version that did not keep when has left questions without a time.
+pub fn since(journal: &dyn Journal) -> Result<Since, JournalError> {
+    let read = |(question, since): (String, String)| Some((QuestionId(question.parse().ok()?), since.parse().ok()?));
+    Ok(journal.rows(ASKED)?.into_iter().filter_map(read).collect())
+}
 
 impl Driver {
     /// A run asks.
@@ -50,20 +59,23 @@ impl Driver {
     /// Keeps since when somebody's word is waited for: a person may take longer than a generation.
     pub(super) fn date_question(&mut self, record: &Record) {
         let (question, since) = match record {
-            Record::QuestionAsked { question, .. } => (question, Some(self.environment.unix_ms().to_string())),
-            Record::QuestionClosed { question, .. } => (question, None),
+            Record::QuestionAsked { question, .. } => (*question, Some(self.environment.unix_ms())),
+            Record::QuestionClosed { question, .. } => (*question, None),
             _ => return,
         };
-        self.batch.rows.insert((ASKED.to_owned(), question.0.to_string()), since);
+        match since {
+            Some(since) => self.asked_since.insert(question, since),
+            None => self.asked_since.remove(&question),
+        };
+        self.batch.rows.insert((ASKED.to_owned(), question.0.to_string()), since.map(|since| since.to_string()));
     }
 
     /// What a turn has asked and nobody has answered, for the status.
     pub(super) fn open_questions(&self, turn: &Turn) -> Vec<Value> {
         let now_ms = self.environment.unix_ms();
-        let since = |question: QuestionId| self.journal.row(ASKED, &question.0.to_string()).ok()??.parse::<u64>().ok();
         let open = turn.questions.iter().filter(|(_, question)| question.ruling.is_none());
         open.map(|(question, _)| {
-            let since_ms = since(*question);
+            let since_ms = self.asked_since.get(question).copied();
             let for_ms = since_ms.map(|since| now_ms.saturating_sub(since));
             json!({"question": question, "since_ms": since_ms, "for_ms": for_ms})
         })

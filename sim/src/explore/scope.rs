@@ -141,11 +141,11 @@ const CI: [Shape; 72] = [
 ];
 /// The rooms of `seed`.
 const SEED: [Shape; 7] = [
-    shape(11_798, 22_169),
-    shape(22_878, 39_312),
+    shape(11_838, 22_239),
+    shape(22_196, 38_175),
     shape(2_521, 4_385),
-    shape(5_019, 9_008),
-    shape(21_847, 38_610),
+    shape(5_053, 9_064),
+    shape(20_146, 35_579),
     shape(12_907, 37_946),
     shape(443, 716),
 ];

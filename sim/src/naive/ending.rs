@@ -192,6 +192,7 @@ impl Naive {
             closing_at: None,
             supervisor_asked: None,
             end_recorded: false,
+            unsaid: BTreeSet::new(),
             fates: self.live().into_iter().map(|turn| (turn, TurnFate::Left)).collect(),
         });
         if self.has(Flaw::TellsEveryChat) {

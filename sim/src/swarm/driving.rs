@@ -10,6 +10,7 @@ use super::process::{Ended, Killer};
 use super::queue::Event;
 use super::world::World;
 use crate::story::{Kind, Lane};
+use evergate_core::cut::Told;
 use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::Gateway;
 use evergate_core::id::{Position, RequestId};
@@ -317,6 +318,8 @@ impl World<'_> {
                 self.chats.returned(*message);
             }
             Record::TurnCutTold { .. } => self.marks.hit(Mark::CutTold),
+            Record::TurnUnsaid { told: Told::Nothing, .. } => self.marks.hit(Mark::CutUnsaid),
+            Record::TurnUnsaid { told: Told::GoingDown, .. } => self.marks.hit(Mark::BackUnsaid),
             Record::DeliveryOwed { content: Content::Notice(Notice::TurnBack { .. }), .. } => {
                 self.marks.hit(Mark::BackTold);
             }

@@ -52,6 +52,8 @@ marks! {
     ResumedPlanned 4000 "turn resumed after a planned cut",
     CutTold 3000 "chat told that a restart or a stop cut its turn",
     BackTold 3000 "chat told that its turn goes on",
+    CutUnsaid 200 "chat could not be told that its turn is cut, and was not",
+    BackUnsaid 3 "start of a cut turn taken back, and the word that it goes on with it",
     ResumedCrash 10000 "turn resumed after a crash",
     Poisoned 400 "turn crashed the gateway",
     Quarantined 300 "quarantine entered",

@@ -6,6 +6,7 @@ use evergate_tests::events::Event;
 use evergate_tests::gateway::{Builder, Gateway};
 use evergate_tests::oracle::Words;
 use evergate_tests::process;
+use std::time::Instant;
 
 /// Without sessions of its own the agent is told everything again after a restart, and asks again.
 fn asking(test: &str, keys: &str) -> Option<Builder> {
@@ -85,12 +86,14 @@ fn a_restart_does_not_wait_for_a_person_and_the_question_is_answered_afterwards(
     let gateway = builder.supervised(true).start();
     let message = gateway.send("main", "ask", "ask");
     let question = await_question(&gateway);
-    let since = waits_since(&gateway, question);
+    let (since, waited) = (waits_since(&gateway, question), Instant::now());
     let before = gateway.generation();
     gateway.ask("restart", &serde_json::json!({"mode": "graceful"}));
     gateway.await_generation(before + 1);
     gateway.await_running("main");
     assert_eq!(waits_since(&gateway, question), since, "a person who is asked over a restart is asked once");
+    let told = gateway.status()["turns"][0]["asks"][0]["for_ms"].as_u64().expect("it is known how long");
+    assert!(told >= waited.elapsed().as_millis() as u64 / 2, "{told} ms of {:?}", waited.elapsed());
     gateway.send("main", "/allow", "answer");
     assert_eq!(gateway.await_reply("main", message, PATIENCE).text(), "allow_once");
     assert_eq!(gateway.status()["turns"], serde_json::json!([]));

@@ -46,21 +46,19 @@ impl Screen {
         };
         let mut text = String::from_utf8_lossy(&bytes[..end]).into_owned();
         // A wrong byte has become three.
-        if text.len() > self.most {
-            let mut begin = text.len() - self.most;
-            while !text.is_char_boundary(begin) {
-                begin += 1;
-            }
-            self.cut = true;
-            text.drain(..begin);
+        let mut begin = text.len().saturating_sub(self.most);
+        while !text.is_char_boundary(begin) {
+            begin += 1;
         }
-        (text, self.cut)
+        text.drain(..begin);
+        (text, self.cut || begin > 0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn shown(most: u64, pieces: &[&[u8]]) -> (String, bool) {
         let mut screen = Screen::new(Some(most));
@@ -86,6 +84,24 @@ mod tests {
         }
         assert_eq!(shown(0, &[b"abc"]), (String::new(), true));
         assert_eq!(shown(0, &[]), (String::new(), false));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_comes_in_whatever_pieces_its_end_is_shown_within_the_limit(
+            pieces in proptest::collection::vec(prop_oneof!["[a-zé€\u{1F600}]{0,9}".prop_map(String::into_bytes), any::<Vec<u8>>()], 0..9),
+            most in 0_u64..40,
+        ) {
+            let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+            let whole = pieces.concat();
+            let (text, cut) = shown(most, &pieces);
+            prop_assert!(text.len() as u64 <= most);
+            prop_assert!(String::from_utf8_lossy(&whole).ends_with(&text));
+            prop_assert!(cut || String::from_utf8_lossy(&whole) == text);
+            prop_assert_eq!((text, cut), shown(most, &[&whole]));
+        }
     }
 
     #[test]
