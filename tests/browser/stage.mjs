@@ -1,6 +1,8 @@
 // What the scenes share: a real browser on a running gateway's chat page, steps that are printed, a limit in time. It starts no
 // gateway; it owns only the browser it launches.
 //
+// A scene on a page that needs no gateway is given that page instead (PAGE=FILE).
+//
 //   BASE_URL=http://127.0.0.1:8787 CODE=... [PLAYWRIGHT_CORE=folder of the package] [CHROMIUM=program] [SHOTS=folder] node SCENE.mjs
 //
 // Prints one line a step; exit status 0: everything held (or skipped, and says so), 1: something did not, or 60 s were over.
@@ -10,7 +12,7 @@ import { createRequire } from 'node:module';
 import { delimiter, join } from 'node:path';
 
 const TIME_LIMIT_MS = 60_000;
-const { CODE, PLAYWRIGHT_CORE, CHROMIUM, SHOTS } = process.env;
+const { CODE, PAGE, PLAYWRIGHT_CORE, CHROMIUM, SHOTS } = process.env;
 export const { BASE_URL } = process.env;
 
 function skip(why) {
@@ -79,7 +81,7 @@ export async function enter(page) {
 
 /** Plays a scene on a fresh page, and ends the process with what came of it. */
 export async function play(scene) {
-  if (!BASE_URL || !CODE) {
+  if (!PAGE && (!BASE_URL || !CODE)) {
     console.error('BASE_URL and CODE are needed: the address of a running gateway and the code of its one-time link.');
     process.exit(1);
   }

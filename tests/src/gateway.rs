@@ -346,7 +346,7 @@ impl Drop for Gateway {
         if self.flight == Flight::Recorded && !std::thread::panicking() {
             let found = flight::assert_conformant(&self.flight_log(), self.served.load(Ordering::Relaxed));
             if found.generations > 0 {
-                flight::assert_sound(&self.state_dir, &self.flight_log());
+                flight::assert_sound(&self.state_dir, &[self.flight_log()]);
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use evergate_tests::flight::assert_kept_conformant;
 use evergate_tests::gateway::{Builder, Gateway, free_address};
 use evergate_tests::http::Client;
 use evergate_tests::oracle::Words;
@@ -110,6 +111,7 @@ fn supervise_goes_by_the_watchdog_of_its_childs_own_configuration() {
     process::send_signal(i32::try_from(supervisor.id()).expect("a PID is small"), Signal::SIGTERM);
     let ended = eventually(PATIENCE, || supervisor.try_wait().expect("it is our child"));
     process::end_all(&state_dir);
+    assert_kept_conformant(&state_dir, 2);
     assert_eq!((first, stopped, second), (Some(1), Some(()), Some(2)));
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert!(ended.is_some(), "it ends");

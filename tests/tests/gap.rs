@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use evergate_tests::flight::assert_kept_conformant;
 use evergate_tests::gateway::{Builder, Gateway, free_address};
 use evergate_tests::http::Client;
 use evergate_tests::process::{self, binary, send_signal};
@@ -209,6 +210,7 @@ fn a_gateway_that_is_to_listen_elsewhere_lets_go_of_the_former_address() {
         let ended = eventually(PATIENCE, || child.try_wait().expect("it is our child"));
         let _killed = child.kill();
         process::end_all(&state);
+        assert_kept_conformant(&state, 2);
         assert!(moved.is_some(), "it never served at the new address: {}", told());
         assert_eq!(refused.err(), Some(ErrorKind::ConnectionRefused), "{keeper:?}: nobody waits in vain there");
         assert!(ended.is_some(), "it ends");

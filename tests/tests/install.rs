@@ -11,6 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use evergate_tests::flight::assert_kept_conformant;
 use evergate_tests::gateway::free_address;
 use evergate_tests::http::Client;
 use evergate_tests::service::{Service, UNIT};
@@ -411,4 +412,7 @@ fn the_service_directory_of_s6_outlives_kills_and_restarts_and_stays_down_when_s
     assert!(eventually(PATIENCE, || (!scan.is_up()).then_some(())).is_some(), "it parks itself");
     thread::sleep(SUPERVISORS_PAUSE);
     assert!(!scan.is_up(), "a mistake that a start cannot mend is not started again");
+    let state_dir = scan.state_dir.clone();
+    drop(scan);
+    assert_kept_conformant(&state_dir, generation);
 }

@@ -3,6 +3,7 @@
 //! commands for one user there is here only what starts the unit that was written.
 
 use evergate_tests::bot_api::operator::{BotApi, TOKEN};
+use evergate_tests::flight::assert_kept_conformant;
 use evergate_tests::gateway::free_address;
 use evergate_tests::{PATIENCE, eventually, process};
 use std::fs;
@@ -199,5 +200,6 @@ fn the_readmes_tour_leads_from_a_token_to_the_first_answer() {
     let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
     let state = home.path(".local/state/evergate");
     assert_eq!((mode(&state), mode(&state.join("telegram-token"))), (0o700, 0o600), "nobody else reads the token");
+    assert_kept_conformant(&state, 2);
     println!("from the token to the first answer: {:.1} s beside what a person types", took.as_secs_f64());
 }
