@@ -35,7 +35,7 @@ pub(super) struct Room {
 /// The errands of a turn.
 pub(super) struct Errands {
     turn: u64,
-    cwd: PathBuf,
+    places: Places,
     variables: Arc<Vec<(String, String)>>,
     room: Room,
     queue: VecDeque<(usize, BoxFuture<Finished>)>,
@@ -45,6 +45,16 @@ pub(super) struct Errands {
     /// Counts them.
     started: u64,
     standing: Standing,
+}
+
+/// Where files are read and written.
+#[derive(Clone, Debug)]
+struct Places {
+    cwd: PathBuf,
+    /// Closed to the agent, although its folder may hold it: who reads what is there may do everything.
+    state_dir: PathBuf,
+    /// Except for what came with the turn's messages.
+    attachments: Arc<[PathBuf]>,
 }
 
 /// Whether commands may still be started.
@@ -86,10 +96,12 @@ impl Default for Room {
 impl Errands {
     /// None yet, for a turn in this folder. `own` are the agent's own variables.
     pub(super) fn new(assignment: &Assignment, cwd: PathBuf, own: &[(String, String)], room: Room) -> Self {
+        let attachments = assignment.attachments.iter().map(|file| file.path.clone()).collect();
+        let places = Places { cwd, state_dir: assignment.state_dir.clone(), attachments };
         let variables = Arc::new([own, variables(assignment).as_slice()].concat());
         Self {
             turn: assignment.turn,
-            cwd,
+            places,
             variables,
             room,
             queue: VecDeque::new(),
@@ -116,11 +128,11 @@ impl Errands {
         if !self.has_room_for(size) {
             return Some(Err(busy()));
         }
-        let (id, cwd, turn, files) = (id.clone(), self.cwd.clone(), self.turn, Arc::clone(&self.room.files));
+        let (id, places, turn, files) = (id.clone(), self.places.clone(), self.turn, Arc::clone(&self.room.files));
         let work = async move {
             let room = files.acquire_owned().await.ok();
             let call = id.clone();
-            let line = apart(move || line(&call, touched(&cwd, turn, &errand))).await;
+            let line = apart(move || line(&call, touched(&places, turn, &errand))).await;
             Finished::Answered(Answer { line: line.unwrap_or_else(|broken| broken.line(&id)), room })
         };
         self.queue.push_back((size, Box::pin(work)));
@@ -147,7 +159,7 @@ impl Errands {
         self.starting += 1;
         self.started += 1;
         let name = format!("terminal-{}-{}", self.turn, self.started);
-        let (id, cwd, variables, turn) = (id.clone(), self.cwd.clone(), Arc::clone(&self.variables), self.turn);
+        let (id, cwd, variables, turn) = (id.clone(), self.places.cwd.clone(), Arc::clone(&self.variables), self.turn);
         let work = async move {
             let started = apart(move || {
                 let terminal = Terminal::start(name, &order, &Folder::open(&cwd)?, &variables, room)?;
@@ -292,16 +304,20 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     done.map_err(|error| Refusal::failed(format!("the gateway's part that does this broke: {error}")))
 }
 
-fn touched(cwd: &std::path::Path, turn: u64, errand: &Errand) -> Result<Value, Refusal> {
-    let folder = Folder::open(cwd)?;
+fn touched(places: &Places, turn: u64, errand: &Errand) -> Result<Value, Refusal> {
+    let open = || Folder::open(&places.cwd).map(|folder| folder.without(&places.state_dir));
     match errand {
         Errand::Read { path, from, lines } => {
             tracing::debug!(turn, path = %path.display(), "the agent reads a file");
+            let folder = match path.parent().filter(|_| places.attachments.contains(path)) {
+                Some(folder) => Folder::open(folder)?,
+                None => open()?,
+            };
             folder.read(path, *from, *lines).map(|content| json!({"content": content}))
         }
         Errand::Write { path, content } => {
             tracing::info!(turn, path = %path.display(), bytes = content.len(), "the agent writes a file");
-            folder.write(path, content).map(|()| done())
+            open()?.write(path, content).map(|()| done())
         }
         Errand::Create(_) | Errand::At(..) => Err(Refusal::failed("that is no errand with a file".into())),
     }

@@ -28,6 +28,8 @@ pub(super) struct Folder {
     /// Without links.
     path: PathBuf,
     opened: OwnedFd,
+    /// A folder that is none of the agent's business, wherever it is.
+    closed: Option<PathBuf>,
 }
 
 /// Where a path leads.
@@ -45,11 +47,16 @@ impl Folder {
             let path = path.canonicalize()?;
             let opened = File::open(&path)?;
             opened.metadata()?.is_dir().then_some(()).ok_or(ErrorKind::NotADirectory)?;
-            Ok(Self { path, opened: opened.into() })
+            Ok(Self { path, opened: opened.into(), closed: None })
         };
         open().map_err(|error: io::Error| {
             Refusal::failed(format!("the folder of this session, {}, cannot be opened: {error}", shown(path)))
         })
+    }
+
+    /// The same without what is below another one.
+    pub(super) fn without(self, closed: &Path) -> Self {
+        Self { closed: closed.canonicalize().ok(), ..self }
     }
 
     /// A text, or so many lines of it from a line on, which is counted from 1.
@@ -144,6 +151,9 @@ impl Folder {
             there.pop();
         };
         missing.reverse();
+        if self.closed.as_ref().is_some_and(|closed| real.starts_with(closed)) {
+            return Err(Refusal::not_allowed(format!("{} is the gateway's own", shown(path))));
+        }
         match real.strip_prefix(&self.path) {
             Ok(there) => Ok(Place { there: there.to_owned(), missing }),
             Err(_) => Err(Refusal::not_allowed(format!(

@@ -135,6 +135,34 @@ async fn what_is_refused_says_why_and_nothing_outside_of_the_folder_is_touched()
 }
 
 #[tokio::test]
+async fn of_the_state_directory_an_agent_reads_what_came_with_its_messages_and_nothing_else() {
+    let Some(stage) = able() else { return };
+    // It works in a folder that holds everything.
+    let state = stage.room.path().canonicalize().unwrap().join("state");
+    let (sent, token) = (state.join("files/telegram/sent.txt"), state.join("token"));
+    std::fs::create_dir_all(sent.parent().unwrap()).unwrap();
+    for file in [&sent, &token] {
+        std::fs::write(file, "words").unwrap();
+    }
+    let calls = json!([
+        ["fs/read_text_file", {"path": sent}],
+        ["fs/write_text_file", {"path": sent, "content": "mine"}],
+        ["fs/read_text_file", {"path": token}],
+        ["fs/write_text_file", {"path": state.join("new/config.toml"), "content": "mine"}],
+    ]);
+    let attachment = crate::platform::Attachment { path: sent.clone(), media_type: "text/plain".into(), name: None };
+    let assignment =
+        Assignment { state_dir: state.clone(), attachments: vec![attachment], ..assignment("a", 1, &prompt(&calls)) };
+    let End::Answered { reply } = stage.start(assignment).rest().await.1 else { panic!("no answer") };
+    let told = results(&reply);
+    assert_eq!(told[0], json!({"content": "words"}));
+    told[1..].iter().for_each(|told| refused(told, -32602, "is the gateway's own"));
+    assert_eq!(std::fs::read_to_string(&sent).unwrap(), "words");
+    assert!(!state.join("new").exists());
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_command_prints_ends_and_is_forgotten() {
     let Some(stage) = able() else { return };
     std::fs::create_dir(stage.path("sub")).unwrap();
