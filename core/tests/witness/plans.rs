@@ -182,7 +182,7 @@ pub fn tales() -> Vec<Tale> {
             |s| drains(s.works()),
             // A question of a turn that does not run waits for nobody.
             |s| {
-                s.hears(Input::Question { turn: TurnId(2), key: QuestionKey(1) });
+                s.gone(1).hears(QUESTION);
                 s.plans(Draining, &[waits_for_turn(Some(1))], Some(3_000))
             },
             |s| s.hears(QUESTION).plans(Draining, &[waits_for_turn(Some(1))], Some(3_000)),
