@@ -233,6 +233,9 @@ fn under_systemd_a_start_that_breaks_where_its_unit_would_leave_it_at_that_is_tr
     service.systemd.wait_for_state(UNIT, "failed", PATIENCE);
     let shown = ["ExecMainStatus", "NRestarts"].map(|property| service.systemd.show(UNIT, property));
     assert_eq!(shown, ["78", "4"]);
+    fs::write(&config, "").expect("it is the test's folder");
+    service.control("start");
+    service.await_generation_after(0);
 }
 
 #[test]
