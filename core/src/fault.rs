@@ -3,18 +3,19 @@
 //! the program. It ends nothing; the caller does, and has [`Contract::signalled_at_last`] look at it where a signal has come
 //! by then.
 //!
-//! | terms                                | an end was under way | fails, and nobody relies on it | fails, and somebody relies on it | stands still |
-//! |--------------------------------------|----------------------|--------------------------------|----------------------------------|--------------|
-//! | restarts by an exit                  | as it was to end     | exit, its own status           | exit, its own status             | exit 75      |
-//! | restarts in place, supervised        | as it was to end     | in place                       | in place                         | in place     |
-//! | restarts in place, nobody supervises | as it was to end     | exit, its own status           | in place                         | in place     |
+//! | terms                                              | an end was under way | fails, and nobody relies on it | fails, and somebody relies on it | stands still |
+//! |----------------------------------------------------|----------------------|--------------------------------|----------------------------------|--------------|
+//! | restarts by an exit                                | as it was to end     | exit, its own status           | exit, its own status             | exit 75      |
+//! | restarts in place, leaves by an exit               | as it was to end     | exit, its own status           | in place                         | in place     |
+//! | restarts in place, and leaves so: an exit may be the last | as it was to end | in place                      | in place                         | in place     |
 //!
-//! Where a restart is an exit, the supervisor counts what it sees and pauses: so a failure keeps a status of its own, which is no
-//! restart that was asked for. Where it happens in place, an exit would count against a start limit, or be the last
-//! (`Restart=no`); the entry of the program counts and pauses there ([`starts`](crate::starts)). A start that a person makes by hand,
-//! that nobody supervises and that fails before their eyes is theirs; one that stands still fails when nobody looks any more.
+//! A failure that ends in an exit keeps a status of its own, which is no restart that was asked for: the supervisor sees, tells and
+//! pauses. Where a restart happens in place, an exit would count against a start limit, or be the last (`Restart=no`), and
+//! nobody is to be missed for that; the entry of the program counts and pauses there ([`starts`](crate::starts)). A start that nobody
+//! relies on yet fails before the eyes of whoever makes it (`systemctl start`, a person where nobody supervises), and is theirs, unless
+//! it would then be the last; one that stands still fails when nobody looks any more.
 
-use crate::supervisor::{Contract, StartsAgain};
+use crate::supervisor::Contract;
 use crate::verdict::{RESTART, Verdict};
 
 /// What has happened to a generation, or to the start of one.
@@ -57,14 +58,14 @@ impl Fault {
     /// then was to end it.
     #[must_use]
     pub const fn verdict(self, contract: &Contract, armed: Option<Verdict>) -> Verdict {
-        match (armed, contract.restart, self, contract.starts_again) {
+        match (armed, contract.restart, contract.leave, self) {
             (Some(verdict), ..) => verdict,
-            (None, Verdict::ReExec, Self::Failed { status, standing: Standing::Unproven }, StartsAgain::Never) => {
+            (None, Verdict::ReExec, Verdict::Exit(_), Self::Failed { status, standing: Standing::Unproven }) => {
                 Verdict::Exit(status)
             }
             (None, Verdict::ReExec, ..) => Verdict::ReExec,
-            (None, Verdict::Exit(_) | Verdict::StayUp, Self::Failed { status, .. }, _) => Verdict::Exit(status),
-            (None, Verdict::Exit(_) | Verdict::StayUp, Self::StandsStill, _) => Verdict::Exit(RESTART),
+            (None, Verdict::Exit(_) | Verdict::StayUp, _, Self::Failed { status, .. }) => Verdict::Exit(status),
+            (None, Verdict::Exit(_) | Verdict::StayUp, _, Self::StandsStill) => Verdict::Exit(RESTART),
         }
     }
 }
@@ -105,7 +106,7 @@ mod tests {
             .collect();
         // An end under way | fails unproven | fails relied on | stands still.
         let expected = [
-            "systemd             | exit 0  | re-exec | re-exec | re-exec",
+            "systemd             | exit 0  | exit 70 | re-exec | re-exec",
             "launchd             | exit 0  | exit 70 | exit 70 | exit 75",
             "launchd             | exit 0  | exit 70 | exit 70 | exit 75",
             "docker              | exit 0  | exit 70 | exit 70 | exit 75",
@@ -114,7 +115,7 @@ mod tests {
             "supervise           | exit 0  | exit 70 | exit 70 | exit 75",
             "nobody              | exit 0  | exit 70 | re-exec | re-exec",
             "systemd, not surely | exit 0  | re-exec | re-exec | re-exec",
-            "systemd, 5 s        | exit 0  | re-exec | re-exec | re-exec",
+            "systemd, 5 s        | exit 0  | exit 70 | re-exec | re-exec",
         ];
         assert_eq!(drawn, expected);
     }

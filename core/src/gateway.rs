@@ -11,7 +11,7 @@ use crate::outbox::{Delivery, Fate};
 use crate::record::Record;
 use crate::request::{Origin, Request};
 use crate::session::{Command, Quarantine, Session};
-use crate::shared::Shared;
+use crate::shared::{Pool, Shared};
 use crate::supervisor::Contract;
 use crate::time::Instant;
 use crate::turn::{Turn, TurnState};
@@ -79,7 +79,7 @@ pub enum Pending {
 /// One generation of the gateway, as a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gateway {
-    pub(crate) limits: Limits,
+    pub(crate) limits: Shared<Limits>,
     pub(crate) contract: Contract,
     pub(crate) generation: GenerationId,
     pub(crate) phase: Phase,
@@ -136,7 +136,7 @@ impl Gateway {
     /// A generation that has found nothing unfinished and done nothing yet.
     pub(crate) fn empty(limits: Limits, contract: Contract, generation: GenerationId) -> Self {
         Self {
-            limits,
+            limits: limits.into(),
             contract,
             generation,
             phase: Phase::Starting,
@@ -199,7 +199,7 @@ impl Gateway {
             Input::SupervisorStays { request } => self.supervisor_answered(request),
             Input::CandidateFit { request } => self.candidate_fit(now, request),
             Input::CandidateUnfit { request } => self.candidate_unfit(request),
-            Input::Limits(limits) => self.limits = *limits,
+            Input::Limits(limits) => self.limits = (*limits).into(),
             Input::Synced { through } => self.synced(now, through),
             Input::SyncFailed => self.sync_failed(now),
             Input::PlatformsOpen => {
@@ -330,6 +330,21 @@ impl Gateway {
     pub(crate) fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.effects.push_back(Effect::Phase(phase));
+    }
+}
+
+impl Gateway {
+    /// Has its large parts be one with equal ones of other gateways: for whoever keeps very many.
+    pub fn unite(&mut self, pool: &mut impl Pool) {
+        self.sessions.unite(pool);
+        self.commands.unite(pool);
+        self.turns.unite(pool);
+        self.outbox.unite(pool);
+        self.owed_in.unite(pool);
+        self.requests.unite(pool);
+        self.requests_made.unite(pool);
+        self.report.unite(pool);
+        self.write_ahead.unite(pool);
     }
 }
 

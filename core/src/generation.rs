@@ -38,7 +38,7 @@ impl Breaker {
 impl Gateway {
     /// The loop breaker of this generation.
     #[must_use]
-    pub const fn breaker(&self) -> Breaker {
+    pub fn breaker(&self) -> Breaker {
         if self.is_tripped() { Breaker::Tripped } else { Breaker::Closed }
     }
 
@@ -51,7 +51,7 @@ impl Gateway {
     /// Whether too many generations before this one died before they had brought anything to its end, neither has this, and
     /// nobody has vouched for it.
     #[must_use]
-    pub const fn is_tripped(&self) -> bool {
+    pub fn is_tripped(&self) -> bool {
         self.unproven >= self.limits.unproven && !self.proven
     }
 

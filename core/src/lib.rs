@@ -48,7 +48,7 @@ pub mod request;
 pub mod respawn;
 pub mod rollback;
 pub mod session;
-mod shared;
+pub mod shared;
 pub mod starts;
 pub mod supervisor;
 pub mod time;

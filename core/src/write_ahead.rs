@@ -4,6 +4,7 @@
 use crate::effect::Effect;
 use crate::id::{DeliveryId, MessageId, Position, QuestionId, RequestId, TurnId};
 use crate::record::Record;
+use crate::shared::{Pool, Shared};
 use crate::time::Instant;
 use std::collections::VecDeque;
 
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WriteAhead {
     last: Position,
-    pending: VecDeque<Pending>,
+    pending: Shared<VecDeque<Pending>>,
     retry_at: Option<Instant>,
 }
 
@@ -22,6 +23,10 @@ enum Pending {
 }
 
 impl WriteAhead {
+    pub(crate) fn unite(&mut self, pool: &mut impl Pool) {
+        self.pending.unite(pool);
+    }
+
     /// Appends a record: at once, or with the next try while writes fail.
     pub fn append(&mut self, effects: &mut VecDeque<Effect>, record: Record) {
         self.last = self.last.next();
@@ -83,7 +88,7 @@ impl WriteAhead {
         let mut messages = Vec::new();
         let mut turns = Vec::new();
         let mut resets = Vec::new();
-        for pending in &self.pending {
+        for pending in self.pending.iter() {
             match pending {
                 Pending::Record(_, Record::MessageAccepted { message, .. }) => {
                     messages.push(*message);
@@ -185,7 +190,7 @@ impl WriteAhead {
     /// Writes everything again that is still wanted, under new positions.
     pub fn retry(&mut self, effects: &mut VecDeque<Effect>) {
         self.retry_at = None;
-        for pending in &mut self.pending {
+        for pending in self.pending.iter_mut() {
             if let Pending::Record(position, record) = pending {
                 self.last = self.last.next();
                 *position = self.last;

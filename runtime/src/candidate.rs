@@ -1,6 +1,7 @@
 //! The candidate: the program file that would be started next, by a re-exec or by whoever supervises. Owns where it is and
 //! how it is asked whether it could take over; what it answers is in `takeover`, and what follows from that in the core.
 
+use crate::signals;
 use crate::takeover::{CONFIGURATION, OLDER};
 use crate::versions::build_of;
 use evergate_core::rollback::Build;
@@ -12,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout_at};
 
 /// How long a candidate may take to answer: it reads its configuration and looks at a few files. Below the core's own
 /// limit, and below the time that a command line waits for an answer.
@@ -84,13 +86,14 @@ impl Candidate {
     pub async fn version(&self) -> Option<String> {
         let mut command = Command::new(self.program()?);
         command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut child = command.spawn().ok()?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut child = start(command, deadline).await.ok()?;
         let mut said = Vec::new();
         let answer = async {
             child.stdout.take()?.take(WORDS).read_to_end(&mut said).await.ok()?;
             child.wait().await.ok().filter(ExitStatus::success)
         };
-        tokio::time::timeout(PATIENCE, answer).await.ok()??;
+        timeout_at(deadline, answer).await.ok()??;
         let words = String::from_utf8_lossy(&said);
         words.lines().next()?.split_whitespace().last().map(str::to_owned)
     }
@@ -110,8 +113,9 @@ impl Candidate {
             command.env_remove(name);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
-        let mut child =
-            command.spawn().map_err(|error| format!("the program {} cannot be started: {error}", program.display()))?;
+        let unstarted = |error| format!("the program {} cannot be started: {error}", program.display());
+        let deadline = Instant::now() + PATIENCE;
+        let mut child = start(command, deadline).await.map_err(unstarted)?;
         let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
         let mut said = Vec::new();
         let answer = async {
@@ -120,11 +124,24 @@ impl Candidate {
             }
             child.wait().await
         };
-        let answered = tokio::time::timeout(PATIENCE, answer).await;
+        let answered = timeout_at(deadline, answer).await;
         if answered.is_ok() {
             group.0 = None;
         }
         judge(program, answered.ok(), &String::from_utf8_lossy(&said))
+    }
+}
+
+/// Starts a program on a thread where a disk that takes its time holds up nobody but who waits for this, and nobody for long. One
+/// that is there later is ended.
+async fn start(mut command: Command, deadline: Instant) -> io::Result<Child> {
+    let started = tokio::task::spawn_blocking(move || signals::unblocked(|| command.spawn()));
+    match timeout_at(deadline, started).await {
+        Ok(started) => started.map_err(io::Error::other)?,
+        Err(_) => Err(io::Error::other(format!(
+            "it was not loaded within {}: its disk does not answer",
+            humantime::format_duration(PATIENCE)
+        ))),
     }
 }
 

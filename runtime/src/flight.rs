@@ -29,6 +29,7 @@ use evergate_core::recovery::Recovered;
 use evergate_core::supervisor::Contract;
 use evergate_core::time::Instant;
 use nix::fcntl::OFlag;
+use reader::Entry;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -128,10 +129,21 @@ impl Ring {
     }
 }
 
-/// Records one generation: the last moments in memory, and everything in a log if there is one.
+/// Records one generation: the last moments in memory, and everything in a log, or for a watcher, if there is one.
 pub struct Recorder {
     log: Option<Log>,
+    watched: Option<Watched>,
     ring: Ring,
+}
+
+/// Who is handed what would stand in a log, as it is: the head, and each step once all of it is known.
+pub type Watcher = Box<dyn FnMut(Entry) + Send>;
+
+struct Watched {
+    by: Watcher,
+    /// What is going on.
+    step: Option<Step>,
+    steps: u64,
 }
 
 struct Log {
@@ -157,7 +169,7 @@ impl Recorder {
     /// Has no log.
     #[must_use]
     pub fn off() -> Self {
-        Self { log: None, ring: Ring::default() }
+        Self { log: None, watched: None, ring: Ring::default() }
     }
 
     /// Keeps the last moments here.
@@ -183,7 +195,7 @@ impl Recorder {
     #[must_use]
     pub fn new(name: String, to: Box<dyn Write + Send>, head: &Head) -> Self {
         let log = Log { name, to: BufWriter::new(to), line: Line::Ended, steps: 0 };
-        let mut recorder = Self { log: Some(log), ring: Ring::default() };
+        let mut recorder = Self { log: Some(log), ..Self::off() };
         recorder.write(|log| {
             serde_json::to_writer(&mut log.to, head)?;
             log.to.write_all(b"\n")?;
@@ -192,15 +204,30 @@ impl Recorder {
         recorder
     }
 
+    /// Records a generation for whoever watches it in this process, and writes nothing.
+    #[must_use]
+    pub fn watched(head: &Head, mut by: Watcher) -> Self {
+        by(Entry::Head(Box::new(head.clone())));
+        let mut watched = Watched { by, step: None, steps: 0 };
+        watched.begin(head.now, None);
+        Self { watched: Some(watched), ..Self::off() }
+    }
+
     /// The core is about to be told this.
     pub fn input(&mut self, at: Instant, input: &Input) {
         self.ring.push(Moment::Input(at, input.clone()));
+        if let Some(watched) = &mut self.watched {
+            watched.begin(at, Some(input));
+        }
         self.write(|log| log.begin(at, Some(input)));
     }
 
     /// The core has answered with this, after the boot or after the last input.
     pub fn effect(&mut self, effect: &Effect) {
         self.ring.push(Moment::Effect(effect.clone()));
+        if let Some(step) = self.watched.as_mut().and_then(|watched| watched.step.as_mut()) {
+            step.effects.push(effect.clone());
+        }
         self.write(|log| {
             if log.line == Line::Continued {
                 log.to.write_all(b",")?;
@@ -212,6 +239,9 @@ impl Recorder {
 
     /// The core has nothing more to say, and the driver is about to wait: hands everything to the operating system.
     pub fn flush(&mut self) {
+        if let Some(watched) = &mut self.watched {
+            watched.end();
+        }
         self.write(|log| {
             log.end()?;
             log.to.flush()
@@ -228,6 +258,20 @@ impl Recorder {
                 // Taken apart and not dropped: that would try to write what is buffered once more.
                 let _unwritten = log.to.into_parts();
             }
+        }
+    }
+}
+
+impl Watched {
+    fn begin(&mut self, at: Instant, input: Option<&Input>) {
+        self.end();
+        self.step = Some(Step { step: self.steps, at, input: input.cloned(), effects: Vec::new() });
+        self.steps += 1;
+    }
+
+    fn end(&mut self) {
+        if let Some(step) = self.step.take() {
+            (self.by)(Entry::Step(step));
         }
     }
 }

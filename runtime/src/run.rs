@@ -107,6 +107,9 @@ const MISTAKE: u8 = 70;
 /// The exit status of a start that met a full or failing disk (`EX_IOERR` of sysexits).
 const DISK: u8 = 74;
 
+/// The statuses after which a supervisor is to try again, beside the one that asks for it.
+pub const OF_FAULTS: [u8; 3] = [MISTAKE, OUT_OF_RESOURCES, DISK];
+
 impl StartError {
     /// What has come to nothing, for the log.
     #[must_use]

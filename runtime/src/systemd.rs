@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use crate::run::OF_FAULTS;
 use crate::unit_state::{POLICY, UnitState};
 use evergate_core::{supervisor::Death, verdict::RESTART};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -225,7 +226,7 @@ pub struct Terms {
     pub stop_limit: StopLimit,
     /// Whether it keeps a socket for the next process.
     pub keeps_sockets: bool,
-    /// Whether it starts the unit again after an exit with the status of a restart, however often.
+    /// Whether it starts the unit again after an exit with the status of a restart, or of a fault, however often.
     pub starts_again: bool,
     /// Whether it is stopping the unit: a process that took another's place in the middle of a stop never saw the signal.
     pub stopping: bool,
@@ -238,7 +239,8 @@ impl Terms {
         Some(Self {
             stop_limit: StopLimit::parse(state.get("TimeoutStopUSec"))?,
             keeps_sockets: state.get("FileDescriptorStoreMax").parse().is_ok_and(|most: u32| most > 0),
-            starts_again: state.revives(Death::Exited(RESTART)) && !state.limits_starts(),
+            starts_again: OF_FAULTS.into_iter().chain([RESTART]).all(|status| state.revives(Death::Exited(status)))
+                && !state.limits_starts(),
             stopping: state.get("ActiveState") == "deactivating",
         })
     }
@@ -379,6 +381,24 @@ mod tests {
             ("soon", None),
         ] {
             assert_eq!(StopLimit::parse(text), limit, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_unit_surely_starts_again_only_what_it_starts_after_every_status_of_ours_and_without_a_limit() {
+        let surely = |lines: &str| {
+            let state = UnitState::parse(&format!("TimeoutStopUSec=1min 30s\n{lines}"));
+            Terms::of(&state).map(|terms| terms.starts_again)
+        };
+        for (lines, expected) in [
+            ("Restart=on-failure\nRestartPreventExitStatus=78\nStartLimitIntervalUSec=0", true),
+            ("Restart=always\nStartLimitIntervalUSec=0", true),
+            ("Restart=on-failure\nStartLimitIntervalUSec=10s\nStartLimitBurst=5", false),
+            ("Restart=no\nRestartForceExitStatus=75\nStartLimitIntervalUSec=0", false),
+            ("Restart=on-failure\nSuccessExitStatus=70\nStartLimitIntervalUSec=0", false),
+            ("Restart=no\nStartLimitIntervalUSec=0", false),
+        ] {
+            assert_eq!(surely(lines), Some(expected), "{lines}");
         }
     }
 

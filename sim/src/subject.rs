@@ -9,6 +9,7 @@ use evergate_core::id::GenerationId;
 use evergate_core::input::Input;
 use evergate_core::limits::Limits;
 use evergate_core::recovery::Recovered;
+use evergate_core::shared::Pool;
 use evergate_core::supervisor::Contract;
 use evergate_core::time::Instant;
 use evergate_core::witness::View;
@@ -49,6 +50,8 @@ pub trait Subject: Clone + Eq + Hash + Debug + Send + Sync + 'static {
     fn rescue(setting: &Self::Setting) -> Rescue;
     /// How careful those are who restart it from outside.
     fn climber(setting: &Self::Setting) -> Climber;
+    /// Has its large parts be one with equal ones of others.
+    fn unite(&mut self, _: &mut impl Pool) {}
 }
 
 impl Subject for Gateway {
@@ -92,5 +95,9 @@ impl Subject for Gateway {
 
     fn climber((): &()) -> Climber {
         Climber::Careful
+    }
+
+    fn unite(&mut self, pool: &mut impl Pool) {
+        self.unite(pool);
     }
 }

@@ -170,6 +170,32 @@ fn an_agent_whose_program_is_not_loaded_holds_up_its_turn_alone() {
     assert!(!gateway.log().contains("this part takes long"), "{}", gateway.log());
 }
 
+/// The check before a restart starts it.
+#[test]
+fn a_new_program_that_is_not_loaded_is_refused_and_holds_up_nobody_meanwhile() {
+    let gateway = Gateway::builder().own_program().config(BOUND).start();
+    let before = life(&gateway);
+    gateway.install(&std::fs::read(process::binary()).expect("the program was just built"));
+    let mut holder = hold_up(gateway.program());
+    let (restarted, looks) = std::thread::scope(|scope| {
+        let restarting = scope.spawn(|| gateway.cli(&["restart"]));
+        let mut looks = 0;
+        while !restarting.is_finished() {
+            is_served(&gateway, &format!("while it is checked {looks}"));
+            looks += 1;
+        }
+        (restarting.join().expect("it ends"), looks)
+    });
+    holder.kill().expect("it is our child");
+    holder.wait().expect("it is our child");
+    let said = String::from_utf8_lossy(&restarted.stderr).into_owned();
+    assert_eq!(restarted.status.code(), Some(78), "{said}");
+    assert!(said.contains("it was not loaded within 3s: its disk does not answer") && looks > 1, "{looks}: {said}");
+    assert_eq!(life(&gateway), before);
+    let restarted = gateway.cli(&["restart"]);
+    assert!(restarted.status.success(), "once it can be loaded: {restarted:?}");
+}
+
 /// A file system of its own on a disk that can be told to write nothing for a while. It takes root.
 struct Disk {
     room: TempDir,

@@ -174,6 +174,8 @@ fn is_parked(stage: &str, fault: &str, supervised: bool) {
         gateway.restart_process();
     }
     gateway.await_ready();
+    // In order, so that its flight log is there to be compared.
+    assert!(gateway.cli(&["stop"]).status.success(), "{what}");
 }
 
 #[test]
@@ -209,6 +211,31 @@ fn a_start_that_dies_where_nobody_supervises_is_one_start_and_the_status_tells_o
         gateway.restart_process();
         gateway.await_ready();
     }
+}
+
+/// An exit would be the last, and nobody would ever hear of the reason.
+#[test]
+fn under_systemd_a_start_that_breaks_where_its_unit_would_leave_it_at_that_is_tried_in_place_and_then_parked() {
+    let Some(service) = Service::boot("starts that break under Restart=no") else { return };
+    let config = service.systemd.folder().join("config.toml");
+    fs::write(&config, faulty("before-ready", "break")).expect("it is the test's folder");
+    let environment = format!("Environment=EVERGATE_CONFIG={} {ATTEMPTS}=4", config.display());
+    service.write_unit(&format!("{environment}\nRestart=no"));
+    service.systemd.systemctl(&["start", UNIT]);
+    service.systemd.wait_for_state(UNIT, "failed", PATIENCE);
+    let shown = ["ExecMainStatus", "NRestarts"].map(|property| service.systemd.show(UNIT, property));
+    assert_eq!(shown, ["78", "0"]);
+    let said = service.evergate(&["status"]).text;
+    assert!(said.contains(GIVEN_UP), "{said}");
+    // A unit that does start it again is left to do so, and says so.
+    service.write_unit(&format!("{environment}\n{TERMS}"));
+    service.systemd.systemctl(&["start", "--no-block", UNIT]);
+    service.systemd.wait_for_state(UNIT, "failed", PATIENCE);
+    let shown = ["ExecMainStatus", "NRestarts"].map(|property| service.systemd.show(UNIT, property));
+    assert_eq!(shown, ["78", "4"]);
+    fs::write(&config, "").expect("it is the test's folder");
+    service.control("start");
+    service.await_generation_after(0);
 }
 
 #[test]

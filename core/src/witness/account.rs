@@ -46,8 +46,9 @@ impl Turn {
         self.attempt = attempt;
         self.resume = Some(if self.interrupted { Resume::Planned } else { Resume::Crash });
         let without = generation.0.saturating_sub(self.resumed_in.0 + 1);
-        if !self.interrupted && self.deaths > 1 {
-            self.deaths = self.deaths.saturating_sub(u32::try_from(without).unwrap_or(u32::MAX)).max(1);
+        if !self.interrupted {
+            let cleared = self.deaths.saturating_sub(u32::try_from(without).unwrap_or(u32::MAX));
+            self.deaths = cleared.max(self.deaths.min(1));
         }
         self.interrupted = false;
         self.resumed_in = generation;

@@ -60,7 +60,7 @@ impl Witness {
                 life.resets.insert(*request);
             }
             Input::SupervisorStops { .. } => life.told_to_stop = true,
-            Input::Limits(limits) => self.limits = (**limits).clone(),
+            Input::Limits(limits) => self.limits = (**limits).clone().into(),
             Input::CandidateUnfit { request } => {
                 life.unfit.insert(*request);
             }

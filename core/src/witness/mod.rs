@@ -15,7 +15,7 @@ use crate::invariant::{Checks, Invariant};
 use crate::limits::Limits;
 use crate::recovery::Start;
 use crate::request::{Request, Wish};
-use crate::shared::Shared;
+use crate::shared::{Pool, Shared};
 use crate::supervisor::Contract;
 use crate::time::Instant;
 use crate::work::Item;
@@ -53,8 +53,8 @@ impl<'a> View<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Witness {
     contract: Contract,
-    limits: Limits,
-    life: Option<Life>,
+    limits: Shared<Limits>,
+    life: Option<Shared<Life>>,
     /// The last generation whose beginning is on disk: one that died before that leaves its number to the next.
     generation: GenerationId,
     /// Whether the end of the last generation is on disk.
@@ -103,7 +103,7 @@ impl Witness {
     pub fn new(limits: Limits, contract: Contract) -> Self {
         Self {
             contract,
-            limits,
+            limits: limits.into(),
             life: None,
             generation: GenerationId::default(),
             end_on_disk: true,
@@ -135,8 +135,24 @@ impl Witness {
 
     /// The gateways that follow live within these limits and on these terms.
     pub fn under(&mut self, limits: Limits, contract: Contract) {
-        self.limits = limits;
+        self.limits = limits.into();
         self.contract = contract;
+    }
+
+    /// Has its large parts be one with equal ones of other witnesses: for whoever keeps very many.
+    pub fn unite(&mut self, pool: &mut impl Pool) {
+        if let Some(life) = &mut self.life {
+            life.unite(pool);
+        }
+        self.messages.unite(pool);
+        self.finished.unite(pool);
+        self.turns.unite(pool);
+        self.questions.unite(pool);
+        self.deliveries.unite(pool);
+        self.requests.unite(pool);
+        self.settled.unite(pool);
+        self.told.unite(pool);
+        self.outcomes_due.unite(pool);
     }
 
     /// From here on only what comes to the disk is seen, until the next process boots: nothing is known of the one that may
@@ -165,7 +181,7 @@ impl Witness {
             delivery.blind.outlives();
         }
         let must_stop = start == Start::Revived && self.requests.values().any(|request| request.wish == Wish::Stop);
-        self.life = Some(Life {
+        let life = Life {
             generation,
             begun: false,
             open: false,
@@ -190,7 +206,8 @@ impl Witness {
             asking: BTreeSet::new(),
             unsaid: BTreeSet::new(),
             spoke: BTreeSet::new(),
-        });
+        };
+        self.life = Some(life.into());
     }
 
     /// The process has ended: with what `Effect::End` said, or it died at any point.

@@ -1,13 +1,14 @@
 //! Tales of what a gateway does.
 
 use super::records::*;
-use super::seen::Seen;
+use super::seen::{Seen, limits};
 use super::{Tale, tale};
 use evergate_core::effect::{Answer, Effect, Refusal};
 use evergate_core::gateway::Phase;
 use evergate_core::id::{MessageId, RequestId, TurnId};
 use evergate_core::input::Input;
 use evergate_core::invariant::Invariant::*;
+use evergate_core::limits::Limits;
 use evergate_core::question::{Decision, QuestionKey};
 use evergate_core::request::{Origin, Outcome, Signal};
 use evergate_core::turn::{Conclusion, Resume};
@@ -220,6 +221,21 @@ pub fn tales() -> Vec<Tale> {
             |s| {
                 s.resumes(2, Resume::Crash).dies();
                 s.charges(3, 3).resumes(3, Resume::Crash)
+            },
+        ),
+        tale(
+            Quar,
+            "turn 1 starts again after 3 deaths",
+            |s| {
+                s.works().hears(Input::Limits(Box::new(Limits { attempts: 3, ..limits() }))).dies();
+                s.charges(2, 2).resumes(2, Resume::Crash).dies().charges(3, 3).resumes(3, Resume::Crash);
+                s.writes(&[interrupted(1)]).is_cut().leaves_in_order(3).boots(4).writes(&[begun(4)]).leaves_in_order(4)
+            },
+            // A generation without it clears it of a death, but not where the last end was planned: then nothing was charged.
+            |s| s.charges(5, 4).resumes(4, Resume::Planned),
+            |s| {
+                s.charges(5, 4).resumes(4, Resume::Planned).dies();
+                s.charges(6, 5).hears_of(2, 1).resumes(5, Resume::Crash)
             },
         ),
         tale(

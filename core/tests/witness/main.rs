@@ -78,6 +78,14 @@ fn each_tale_breaks_one_sentence_and_its_other_ending_none() {
 }
 
 #[test]
+fn where_nothing_was_promised_nothing_is_looked_at_at_rest() {
+    let looked = |before: Step| told(before, |seen| seen.rests()).checks.looked_at().collect::<Vec<_>>();
+    assert_eq!(looked(|seen| seen), []);
+    let more = looked(|seen| seen.works().gone(1).writes(&records::answered()));
+    assert!([Invariant::Ack, Invariant::Reply].iter().all(|rule| more.contains(rule)), "{more:?}");
+}
+
+#[test]
 fn each_sentence_of_the_witness_has_its_tale() {
     let sentences = sentences::all();
     assert!(sentences.len() > 90, "the sources are read as they are written: {} sentences", sentences.len());

@@ -132,6 +132,8 @@ pub fn tales() -> Vec<Tale> {
                 s.writes(&[wished(3, Wish::Restart, Origin::Turn { turn: TurnId(2), session: SessionId(1) }, 1)]);
                 s.appends(chat_restart(4)).writes(&[chat_restart(4)]);
                 s.writes(&[chat_restart(5)]).appends(settled(5, Outcome::Cancelled));
+                // What it was told of came before that.
+                s.hears(Input::Synced { through: Position(0) });
                 s.plans(Draining, &[waits_for_turn(Some(2_001))], Some(2_001))
             },
             |s| {
@@ -180,7 +182,7 @@ pub fn tales() -> Vec<Tale> {
             |s| drains(s.works()),
             // A question of a turn that does not run waits for nobody.
             |s| {
-                s.hears(Input::Question { turn: TurnId(2), key: QuestionKey(1) });
+                s.gone(1).hears(QUESTION);
                 s.plans(Draining, &[waits_for_turn(Some(1))], Some(3_000))
             },
             |s| s.hears(QUESTION).plans(Draining, &[waits_for_turn(Some(1))], Some(3_000)),

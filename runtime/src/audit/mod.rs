@@ -132,14 +132,19 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
     pub fn flight(&mut self, log: impl BufRead) -> Result<(), AuditError<E>> {
         let mut log = Reader::new(log).map_err(AuditError::Flight)?;
         while let Some(entry) = log.entry().map_err(AuditError::Flight)? {
-            match entry {
-                Entry::Head(head) => self.boots(*head).map_err(AuditError::Journal)?,
-                Entry::Step(step) => self.step(log.line(), &step).map_err(AuditError::Journal)?,
-                // What was not recorded any more may still be in the journal.
-                Entry::CutHead | Entry::CutStep => {}
-            }
+            self.entry(log.line(), entry).map_err(AuditError::Journal)?;
         }
         Ok(())
+    }
+
+    /// Weaves in what one line of a flight log says, or what was recorded in its place.
+    pub fn entry(&mut self, line: u64, entry: Entry) -> Result<(), E> {
+        match entry {
+            Entry::Head(head) => self.boots(*head),
+            Entry::Step(step) => self.step(line, &step),
+            // What was not recorded any more may still be in the journal.
+            Entry::CutHead | Entry::CutStep => Ok(()),
+        }
     }
 
     /// Reads the rest of the journal.

@@ -7,6 +7,7 @@ use crate::story::Broken;
 use crate::subject::Subject;
 use crate::world::action::Step;
 use crate::world::memory::{Desk, Memory};
+use crate::world::parts::spread;
 use crate::world::{Setting, World};
 use evergate_core::invariant::{Checks, Invariant};
 use hashbrown::HashTable;
@@ -109,11 +110,6 @@ fn hash_of(bytes: &[u8]) -> u32 {
     let mut hasher = FxHasher::default();
     hasher.write(bytes);
     (hasher.finish() >> 32) as u32
-}
-
-/// As many bits as a table wants, from as many as it keeps.
-const fn spread(hash: u32) -> u64 {
-    (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 const fn shard_of(hash: u32) -> usize {

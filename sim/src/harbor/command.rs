@@ -9,6 +9,7 @@ use crate::program::{Trouble, arguments};
 use crate::replay::{self, Again, SAME};
 use crate::story::{Broken, Moment, Story};
 use crate::trace::{Kind, Named, Trace, TraceError};
+use evergate_core::invariant::Invariant;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,6 +23,8 @@ use std::time::Instant;
 const FLOOR_RUNS: u64 = 500;
 /// Below that many runs a mark that was not reached says nothing.
 const FLOORS_FROM: u64 = 100;
+/// What no audit can see here: whether rest is reached is asked of the clients, and no agent here asks its chat anything.
+const UNSEEN: [Invariant; 2] = [Invariant::Finite, Invariant::Consent];
 /// Failures that are written to files; more would only say the same again.
 const FILES: usize = 20;
 
@@ -75,6 +78,8 @@ struct Outcome {
     inputs: u64,
     simulated_ms: u64,
     marks: BTreeMap<Mark, u64>,
+    /// The rules that the audits looked at, as bits.
+    looked: u32,
     violations: Vec<Value>,
 }
 
@@ -110,13 +115,15 @@ pub fn command(arguments: &Arguments) -> Result<u8, Trouble> {
     for (word, count) in &marks {
         println!("{count:>8}  {word}");
     }
+    let rules = rules(outcome.looked, true);
+    println!("looked at {} of {} rules: {}", rules.len(), Invariant::ALL.len(), rules.join(" "));
     let broken = outcome.violations.len();
     println!("{}", if broken == 0 { "nothing broke".into() } else { format!("{broken} violations") });
     if arguments.json {
         let Outcome { inputs, violations, .. } = outcome;
         let object = json!({
             "seed": arguments.seed, "runs": arguments.runs, "inputs": inputs, "seconds": seconds,
-            "violations": violations, "marks": marks,
+            "violations": violations, "marks": marks, "rules": rules,
         });
         println!("{object}");
     }
@@ -175,6 +182,7 @@ impl Outcome {
     fn take_in(&mut self, arguments: &Arguments, seed: u64, plan: &Plan, pages: &Pages) {
         self.inputs += pages.inputs;
         self.simulated_ms += pages.now_ms;
+        self.looked |= pages.looked;
         for (mark, count) in &pages.marks {
             *self.marks.entry(*mark).or_default() += count;
         }
@@ -208,7 +216,18 @@ impl Outcome {
                 self.violations.push(json!({"invariant": "FLOOR", "what": what}));
             }
         }
+        for rule in rules(self.looked, false).into_iter().filter(|rule| !UNSEEN.map(Invariant::name).contains(rule)) {
+            println!("{rule} never had anything to look at: this says nothing about it");
+            self.violations
+                .push(json!({"invariant": "FLOOR", "what": format!("{rule} never had anything to look at")}));
+        }
     }
+}
+
+/// The names of the rules that were looked at, or of the others.
+fn rules(looked: u32, were: bool) -> Vec<&'static str> {
+    let of = |rule: &&Invariant| (looked & (1 << **rule as u32) != 0) == were;
+    Invariant::ALL.iter().filter(of).map(|rule| rule.name()).collect()
 }
 
 /// A run as a file that can be replayed.

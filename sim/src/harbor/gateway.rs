@@ -7,6 +7,7 @@ use super::http::{NETWORK_PORT, TOKEN};
 use super::telegram;
 use super::world::World;
 use crate::story::{Kind, Lane};
+use evergate::flight::{Head, Recorder};
 use evergate::generation::{Edge, Opened};
 use evergate::journal::{Journal, Owner};
 use evergate::local::Access;
@@ -71,6 +72,19 @@ pub async fn process(world: Arc<World>) -> turmoil::Result {
     Ok(())
 }
 
+/// Keeps what a generation is told and wants for the audit. What comes behind the death of its process was not so.
+fn watch(world: &Arc<World>) -> Box<dyn FnOnce(&Head) -> Recorder + Send> {
+    let (world, alive) = (Arc::clone(world), Arc::clone(&world.process().alive));
+    Box::new(move |head| {
+        let keep = move |entry| {
+            if alive.load(Relaxed) {
+                world.flights().push(entry);
+            }
+        };
+        Recorder::watched(head, Box::new(keep))
+    })
+}
+
 async fn generation(
     world: &Arc<World>,
     environment: Arc<Simulated>,
@@ -123,9 +137,10 @@ async fn generation(
             .map(|plan| Arc::new(telegram::adapter(plan)) as Arc<dyn Platform>)
             .collect(),
         pulse: Arc::new(evergate::pulse::Pulse::default()),
-        record: Box::new(|_| evergate::flight::Recorder::off()),
+        record: watch(world),
     };
     let journal = Arc::clone(&opened.journal);
+    world.opens_journal(&journal);
     let verdict = opened.live(start, edge).await?;
     journal.close();
     Ok(verdict)

@@ -24,6 +24,8 @@ pub struct Pages {
     pub now_ms: u64,
     /// The generation that lives or lived last.
     pub generation: u64,
+    /// The rules that the audit has looked at, as bits.
+    pub looked: u32,
 }
 
 macro_rules! marks {
@@ -126,6 +128,11 @@ impl Logbook {
     /// Counts a place that was reached.
     pub fn mark(&self, mark: Mark) {
         *self.pages().marks.entry(mark).or_default() += 1;
+    }
+
+    /// The audit has looked at these rules.
+    pub fn looked_at(&self, rules: u32) {
+        self.pages().looked |= rules;
     }
 
     /// Counts a request of a client, or a fault.

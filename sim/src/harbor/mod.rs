@@ -3,6 +3,7 @@
 //! simulated world and the judge on the clients' side; nothing in the gateway knows of it.
 
 mod agent;
+mod audit;
 mod client;
 mod command;
 mod dice;

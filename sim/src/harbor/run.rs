@@ -1,6 +1,7 @@
 //! One run: the hosts, the supervisor beside them, and what breaks when. The supervisor is the production value of
 //! [`evergate_core::respawn`]; faults come from the plan; at the end nothing breaks any more and everything has to come to rest.
 
+use super::audit::audit;
 use super::client;
 use super::disk::Death;
 use super::gateway;
@@ -123,6 +124,9 @@ impl Run<'_> {
             if now_ms > give_up_ms {
                 break self.no_rest();
             }
+        }
+        if !self.world.logbook.is_broken() {
+            audit(&self.world);
         }
         // Nothing that destructors do belongs to the run.
         self.world.platter().die(Death::Kill);

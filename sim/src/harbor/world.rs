@@ -7,10 +7,12 @@ use super::logbook::Logbook;
 use super::oracle::Oracle;
 use super::plan::Plan;
 use super::telegram::Books;
+use evergate::flight::reader::Entry;
+use evergate::journal::store::Store;
 use evergate_core::request::Signal;
 use evergate_core::verdict::Verdict;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::mpsc;
 
 /// The world of one run.
@@ -39,6 +41,10 @@ pub struct World {
     pub slow_ms: AtomicU64,
     /// How long writes take.
     pub pace: Mutex<Dice>,
+    /// What the gateway's generations were told and wanted, one behind the other.
+    pub flights: Mutex<Vec<Entry>>,
+    /// The journal as the last generation has opened it.
+    pub journal: Mutex<Option<Weak<Store>>>,
 }
 
 /// The gateway's process, as its supervisor and the kernel see it.
@@ -80,6 +86,8 @@ impl World {
             ),
             slow_ms: AtomicU64::default(),
             pace: Mutex::new(Dice::apart(plan.seed, "pace")),
+            flights: Mutex::default(),
+            journal: Mutex::default(),
             logbook,
             plan,
         })
@@ -93,6 +101,21 @@ impl World {
     /// The disk.
     pub fn platter(&self) -> MutexGuard<'_, Platter> {
         self.platter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the gateway's generations were told and wanted.
+    pub fn flights(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The journal, while a generation has it open.
+    pub fn open_journal(&self) -> Option<Arc<Store>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.upgrade()
+    }
+
+    /// A generation has opened it.
+    pub fn opens_journal(&self, journal: &Arc<Store>) {
+        *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(journal));
     }
 
     /// What the Bot API's server knows.

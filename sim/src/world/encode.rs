@@ -22,7 +22,7 @@ const LONGEST_MEMORY_MS: u64 = 60_000;
 /// For each kind, the ids that are in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ids {
-    of: [u128; KINDS],
+    of: [u64; KINDS],
     /// The kinds of which any is, as bits.
     kinds: u8,
 }
@@ -34,7 +34,7 @@ impl Ids {
     pub const NONE: Self = Self { of: [0; KINDS], kinds: 0 };
 
     fn add(&mut self, kind: usize, id: u64) {
-        assert!(id < u64::from(u128::BITS), "worlds count from 1, and the bounds of a scope end long before {id}");
+        assert!(id < u64::from(u64::BITS), "worlds count from 1, and the bounds of a scope end long before {id}");
         self.of[kind] |= 1 << id;
         self.kinds |= 1 << kind;
     }
@@ -65,7 +65,7 @@ impl Ids {
                 if kind == GENERATION {
                     bytes.push((ids.leading_zeros() - all.leading_zeros()) as u8);
                 } else {
-                    number(bytes, ranks(ids, all));
+                    number(bytes, u128::from(ranks(ids, all)));
                 }
             }
         }
@@ -73,9 +73,8 @@ impl Ids {
 }
 
 /// The ranks of some ids among all, as a set.
-const fn ranks(ids: u128, all: u128) -> u128 {
+const fn ranks(ids: u64, all: u64) -> u64 {
     let lowest = all.trailing_zeros();
-    // Hardly ever more are in use than a machine word takes.
     let (mut ids, all) = (ids >> lowest, all >> lowest);
     if all & all.wrapping_add(1) == 0 {
         return ids;
@@ -252,7 +251,7 @@ mod tests {
     #[test]
     fn parts_are_alike_together_if_their_ids_lie_alike_between_each_other() {
         let (one, two, three, four) = (TurnId(1), TurnId(2), TurnId(3), TurnId(4));
-        assert_eq!(together(&[&[one, three], &[two]]), together(&[&[two, TurnId(100)], &[four]]));
+        assert_eq!(together(&[&[one, three], &[two]]), together(&[&[two, TurnId(60)], &[four]]));
         assert_ne!(together(&[&[one, three], &[two]]), together(&[&[one, two], &[three]]));
         assert_ne!(together(&[&[one], &[two]]), together(&[&[one], &[one]]));
         assert_eq!(together(&[&[one], &[], &[two]]), together(&[&[three], &[], &[four]]));

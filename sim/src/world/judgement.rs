@@ -68,7 +68,8 @@ impl<S: Subject> Desk<'_, S> {
             Sight::Bitten(verdict) => witness.bitten(&mut checks, verdict),
             Sight::Leaves => witness.leaves(),
         }
-        let after = memory.keep(&memory.witnesses, &mut self.encoder, witness);
+        let after =
+            memory.keep(&memory.witnesses, &mut self.encoder, witness, |witness| witness.unite(&mut self.united));
         Judgement { before, sight, after, checks }
     }
 }

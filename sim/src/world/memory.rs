@@ -4,7 +4,7 @@
 
 use super::encode::{BEGINNING, Encoder, Ids};
 use super::judgement::Judgement;
-use super::parts::{Cache, Part, Table, hash_of};
+use super::parts::{Cache, Part, Table, United, hash_of};
 use super::reaction::{Doing, Reaction};
 use super::{Commit, Hands, Said, Setting, World};
 use crate::subject::Subject;
@@ -121,7 +121,7 @@ impl<S: Subject> Memory<S> {
             applied: Table::default(),
             gathered: Table::default(),
         };
-        let nothing = memory.keep(&memory.commits, &mut Encoder::default(), Commit::default());
+        let nothing = memory.keep(&memory.commits, &mut Encoder::default(), Commit::default(), |_| ());
         debug_assert!(nothing == Self::NOTHING, "the first that is kept has the first number");
         memory
     }
@@ -157,8 +157,14 @@ impl<S: Subject> Memory<S> {
         self.doings.get(number)
     }
 
-    /// Keeps a value.
-    pub(super) fn keep<T: Clone + Hash + Eq>(&self, store: &Store<T>, encoder: &mut Encoder, value: T) -> Part<T> {
+    /// Keeps a value; of one that is not known yet the large parts become one with those that are.
+    pub(super) fn keep<T: Clone + Hash + Eq>(
+        &self,
+        store: &Store<T>,
+        encoder: &mut Encoder,
+        mut value: T,
+        unite: impl FnOnce(&mut T),
+    ) -> Part<T> {
         let hash = hash_of(&value);
         if let Some(number) = store.kept.find(hash, |kept| kept.value == value) {
             return Part::numbered(number);
@@ -166,22 +172,29 @@ impl<S: Subject> Memory<S> {
         let encoded = encoder.encode(BEGINNING, &value);
         let ids = encoded.ids;
         let shape = (!encoded.timed).then(|| self.shape(encoded.bytes));
+        unite(&mut value);
         // A copy holds no more memory than it needs.
         let value = value.clone();
         Part::numbered(store.kept.add(hash, Kept { value, ids, shape }, |known, new| known.value == new.value))
     }
 
     /// Keeps a gateway.
-    pub(super) fn keep_instance(&self, encoder: &mut Encoder, now: Instant, subject: &S) -> Part<Instance<S>> {
-        let hash = hash_of(&(now, subject));
+    pub(super) fn keep_instance(
+        &self,
+        (encoder, united): (&mut Encoder, &mut United),
+        now: Instant,
+        mut subject: S,
+    ) -> Part<Instance<S>> {
+        let hash = hash_of(&(now, &subject));
         let same = |now: Instant, subject: &S, kept: &Kept<Instance<S>>| {
             kept.value.now == now && kept.value.subject == *subject
         };
-        if let Some(number) = self.subjects.kept.find(hash, |kept| same(now, subject, kept)) {
+        if let Some(number) = self.subjects.kept.find(hash, |kept| same(now, &subject, kept)) {
             return Part::numbered(number);
         }
-        let encoded = encoder.encode(now, subject);
+        let encoded = encoder.encode(now, &subject);
         let (ids, shape) = (encoded.ids, Some(self.shape(encoded.bytes)));
+        subject.unite(united);
         let value = Instance::new(now, subject.clone());
         let kept = Kept { value, ids, shape };
         Part::numbered(self.subjects.kept.add(hash, kept, |known, new| same(new.value.now, &new.value.subject, known)))
@@ -221,6 +234,7 @@ impl<S: Subject> Memory<S> {
 pub struct Desk<'m, S: Subject> {
     pub(super) memory: &'m Memory<S>,
     pub(super) encoder: Encoder,
+    pub(super) united: United,
     key: Vec<u8>,
     pub(super) reactions: Cache,
     pub(super) judgements: Cache,
@@ -237,6 +251,7 @@ impl<'m, S: Subject> Desk<'m, S> {
         Self {
             memory,
             encoder: Encoder::default(),
+            united: United::default(),
             key: Vec::new(),
             reactions: Cache::default(),
             judgements: Cache::default(),
@@ -292,29 +307,29 @@ impl<'m, S: Subject> Desk<'m, S> {
     pub(super) fn first_witness(&mut self) -> Part<Witness> {
         let Setting { limits, contract, .. } = &self.memory.setting;
         let witness = Witness::new(limits.clone(), *contract);
-        self.memory.keep(&self.memory.witnesses, &mut self.encoder, witness)
+        self.memory.keep(&self.memory.witnesses, &mut self.encoder, witness, |_| ())
     }
 
     /// A gateway as it is at a later time.
     pub(super) fn later(&mut self, now: Instant, part: Part<Instance<S>>) -> Part<Instance<S>> {
         let memory = self.memory;
-        memory.keep_instance(&mut self.encoder, now, &memory.instance(part).subject)
+        memory.keep_instance((&mut self.encoder, &mut self.united), now, memory.instance(part).subject.clone())
     }
 
     pub(super) fn keep_journal(&mut self, journal: Recovered) -> Part<Recovered> {
-        self.memory.keep(&self.memory.journals, &mut self.encoder, journal)
+        self.memory.keep(&self.memory.journals, &mut self.encoder, journal, |_| ())
     }
 
     pub(super) fn keep_said(&mut self, said: Vec<Said>) -> Part<Vec<Said>> {
-        self.memory.keep(&self.memory.said, &mut self.encoder, said)
+        self.memory.keep(&self.memory.said, &mut self.encoder, said, |_| ())
     }
 
     pub(super) fn keep_hands(&mut self, hands: Hands) -> Part<Hands> {
-        self.memory.keep(&self.memory.hands, &mut self.encoder, hands)
+        self.memory.keep(&self.memory.hands, &mut self.encoder, hands, |_| ())
     }
 
     pub(super) fn keep_commit(&mut self, commit: Commit) -> Part<Commit> {
-        self.memory.keep(&self.memory.commits, &mut self.encoder, commit)
+        self.memory.keep(&self.memory.commits, &mut self.encoder, commit, |_| ())
     }
 
     /// What gathers when more is appended to it.

@@ -9,7 +9,7 @@ mod ending;
 mod judgement;
 pub mod memory;
 mod operator;
-mod parts;
+pub mod parts;
 pub mod perform;
 mod reaction;
 pub mod supervision;

@@ -2,11 +2,13 @@
 //! on. All threads of an exploration share them. Which number a value gets depends on who came first; that two numbers
 //! are the same if and only if their values are does not.
 
+use evergate_core::shared::Pool;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
+use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Parts into which an index is divided, so that threads do not stand in each other's way.
 const SHARDS: usize = 64;
@@ -18,6 +20,16 @@ pub fn hash_of(value: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = FxHasher::default();
     value.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Half of a hash, which is all that a table keeps of it.
+const fn half(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// As many bits as a table wants, from as many as it keeps.
+pub const fn spread(half: u32) -> u64 {
+    (half as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The number of a kept value.
@@ -60,8 +72,8 @@ impl<T> Hash for Part<T> {
     }
 }
 
-/// The hashes and numbers of some values.
-type Shard = Mutex<HashTable<(u64, u32)>>;
+/// Half of the hash of each of some values, and its number.
+type Shard = Mutex<HashTable<(u32, u32)>>;
 
 /// Values that only ever become more, by their numbers and by their hashes.
 pub struct Table<V> {
@@ -83,35 +95,36 @@ impl<V> Table<V> {
 
     /// The number of a value that is known.
     pub fn find(&self, hash: u64, same: impl Fn(&V) -> bool) -> Option<u32> {
-        let shard = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
-        shard.find(hash, |(known, number)| *known == hash && same(self.get(*number))).map(|(_, number)| *number)
+        let (half, shard) = (half(hash), self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner));
+        let same = |(known, number): &(u32, u32)| *known == half && same(self.get(*number));
+        shard.find(spread(half), same).map(|(_, number)| *number)
     }
 
     /// The same, asked of what this thread remembers first.
     pub fn recall(&self, cache: &mut Cache, hash: u64, same: impl Fn(&V) -> bool) -> Option<u32> {
-        let slot = cache.slot(hash);
-        if slot.0 == hash && slot.1 != NOTHING && same(self.get(slot.1)) {
+        let (half, slot) = (half(hash), cache.slot(hash));
+        if slot.0 == half && slot.1 != NOTHING && same(self.get(slot.1)) {
             return Some(slot.1);
         }
         let number = self.find(hash, same)?;
-        *slot = (hash, number);
+        *slot = (half, number);
         Some(number)
     }
 
     /// Keeps a value that was not known a moment ago, unless another thread has come first.
     pub fn add(&self, hash: u64, value: V, same: impl Fn(&V, &V) -> bool) -> u32 {
-        let mut shard = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
-        let known = shard.find(hash, |(known, number)| *known == hash && same(self.get(*number), &value));
+        let (half, mut shard) = (half(hash), self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner));
+        let known = shard.find(spread(half), |(known, number)| *known == half && same(self.get(*number), &value));
         if let Some((_, number)) = known {
             return *number;
         }
         let number = u32::try_from(self.kept.push(value)).expect("memory ends long before so many are kept");
-        shard.insert_unique(hash, (hash, number), |(hash, _)| *hash);
+        shard.insert_unique(spread(half), (half, number), |(half, _)| spread(*half));
         number
     }
 
     fn shard(&self, hash: u64) -> &Shard {
-        &self.shards[(hash >> 20) as usize % SHARDS]
+        &self.shards[half(hash) as usize % SHARDS]
     }
 }
 
@@ -119,7 +132,7 @@ impl<V> Table<V> {
 const NOTHING: u32 = u32::MAX;
 
 /// What one thread has found in a table of late.
-pub struct Cache(Box<[(u64, u32)]>);
+pub struct Cache(Box<[(u32, u32)]>);
 
 impl Default for Cache {
     fn default() -> Self {
@@ -128,7 +141,50 @@ impl Default for Cache {
 }
 
 impl Cache {
-    fn slot(&mut self, hash: u64) -> &mut (u64, u32) {
+    fn slot(&mut self, hash: u64) -> &mut (u32, u32) {
         &mut self.0[(hash >> 40) as usize % CACHED]
+    }
+}
+
+/// Parts that kept values share, each known once, as one thread has met them.
+#[derive(Default)]
+pub struct United(HashTable<(u64, Arc<dyn Any + Send + Sync>)>);
+
+impl Pool for United {
+    fn unite<T: Eq + Hash + Send + Sync + 'static>(&mut self, part: &mut Arc<T>) {
+        let hash = hash_of(&**part);
+        let equal =
+            |known: &Arc<dyn Any + Send + Sync>| known.downcast_ref::<T>().is_some_and(|known| *known == **part);
+        match self.0.find(hash, |(known, is)| *known == hash && equal(is)).cloned() {
+            Some((_, is)) => *part = is.downcast().unwrap_or_else(|_| Arc::clone(part)),
+            None => _ = self.0.insert_unique(hash, (hash, Arc::<T>::clone(part)), |(hash, _)| *hash),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equal_parts_one_is_kept_and_parts_of_two_kinds_are_never_equal() {
+        let mut united = United::default();
+        let (first, mut second, mut other) = (&mut Arc::new(7_u32), Arc::new(7_u32), Arc::new(8_u32));
+        united.unite(first);
+        united.unite(&mut second);
+        united.unite(&mut other);
+        assert!(Arc::ptr_eq(first, &second) && *other == 8);
+        let mut kind = Arc::new([7_u32; 1]);
+        united.unite(&mut kind);
+        assert_eq!((united.0.len(), *kind), (3, [7]));
+    }
+
+    #[test]
+    fn a_table_gives_a_value_the_number_that_it_has() {
+        let (table, mut cache) = (Table::default(), Cache::default());
+        let number = |value: u64| table.add(hash_of(&value), value, |known, new| known == new);
+        assert_eq!([5, 6, 5].map(number), [0, 1, 0]);
+        let mut recall = |value: u64| table.recall(&mut cache, hash_of(&value), |known| *known == value);
+        assert_eq!([6, 6, 7].map(&mut recall), [Some(1), Some(1), None]);
     }
 }

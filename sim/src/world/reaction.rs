@@ -109,7 +109,7 @@ impl<'m, S: Subject> Desk<'m, S> {
         let hash = hash_of(&doing);
         let known = memory.doings.find(hash, |known| *known == doing);
         let doing = known.unwrap_or_else(|| memory.doings.add(hash, doing, |known, new| known == new));
-        let after = (!ended).then(|| memory.keep_instance(&mut self.encoder, now, &subject));
+        let after = (!ended).then(|| memory.keep_instance((&mut self.encoder, &mut self.united), now, subject));
         Reaction { before, doing, after }
     }
 
