@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 /// `replay`.
 #[derive(Args)]
 pub struct Replay {
-    /// The trace that a failure has left; or the seed of a run of the swarm; or the line that a run of the swarm or the harbor prints
-    /// as its configuration or its plan
+    /// A failure's trace, a seed of the swarm, or the configuration or plan that a run has printed
     #[arg(value_name = "FILE|SEED|LINE")]
     what: String,
     /// Draws a page that needs nothing but a browser
