@@ -34,15 +34,28 @@ fn interrupted(world: &mut World) {
     world.commit_all();
 }
 
-/// A wish ends this generation and cuts the turn, whose agent obeys; what is to be said is said.
-fn cuts(world: &mut World, wish: Wish, turn: TurnId) {
+/// A wish ends this generation at once, and the turn's agent obeys. What is to be said of that waits for the disk.
+fn cut_short(world: &mut World, wish: Wish, turn: TurnId) {
     world.ask(wish, Mode::Force);
     world.commit_all();
     interrupted(world);
     world.give_way(turn, Partial::Text);
+}
+
+/// The same, and what is to be said is said.
+fn cuts(world: &mut World, wish: Wish, turn: TurnId) {
+    cut_short(world, wish, turn);
     world.commit_all();
     world.send_all();
     assert!(world.gateway.is_none());
+}
+
+/// The time for the end runs out, and nobody hears of what is sent.
+fn runs_out(world: &mut World) {
+    while world.gateway.is_some() {
+        world.commit_all();
+        world.elapse();
+    }
 }
 
 /// How often it is on disk that some chat is told of a cut, and that the answer goes on.
@@ -160,17 +173,11 @@ fn of_a_death_nobody_hears_and_whoever_was_told_before_it_hears_the_end() {
     world.kill();
     world.start_again();
     assert_eq!(told(&world), (0, 0), "it goes on, and nobody missed it");
-    world.ask(Wish::Restart, Mode::Force);
-    world.commit_all();
-    interrupted(&mut world);
-    world.give_way(turn, Partial::Text);
+    cut_short(&mut world, Wish::Restart, turn);
     world.kill();
     world.start_again();
     assert_eq!(told(&world), (0, 0), "that it was cut is not on disk, so nobody was told");
-    world.ask(Wish::Restart, Mode::Force);
-    world.commit_all();
-    interrupted(&mut world);
-    world.give_way(turn, Partial::Text);
+    cut_short(&mut world, Wish::Restart, turn);
     world.commit();
     world.kill_unheard();
     assert_eq!((world.notices_in(1).len(), told(&world)), (1, (1, 0)));
@@ -238,10 +245,7 @@ fn nobody_is_told_of_a_cut_when_the_end_is_being_written() {
 fn whoever_stops_an_answer_after_hearing_that_it_was_cut_is_not_told_that_it_goes_on() {
     let mut world = world();
     let [turn, other] = [1, 2].map(|session| working(&mut world, session));
-    world.ask(Wish::Restart, Mode::Force);
-    world.commit_all();
-    interrupted(&mut world);
-    world.give_way(turn, Partial::Text);
+    cut_short(&mut world, Wish::Restart, turn);
     world.say(1, Asked::StopTurn);
     world.commit_all();
     world.give_way(other, Partial::Nothing);
@@ -301,14 +305,8 @@ fn what_could_not_be_said_before_the_end_is_not_said_after_it() {
     let turn = working(&mut world, 1);
     world.say(1, Asked::Help);
     world.commit_all();
-    world.ask(Wish::Restart, Mode::Force);
-    world.commit_all();
-    interrupted(&mut world);
-    world.give_way(turn, Partial::Text);
-    while world.gateway.is_some() {
-        world.commit_all();
-        world.elapse();
-    }
+    cut_short(&mut world, Wish::Restart, turn);
+    runs_out(&mut world);
     assert_eq!(told(&world), (1, 0));
     world.start_again();
     world.heal();
@@ -320,14 +318,8 @@ fn what_could_not_be_said_before_the_end_is_not_said_after_it() {
 fn what_may_have_been_said_before_the_end_has_its_other_half_after_it() {
     let mut world = world();
     let turn = working(&mut world, 1);
-    world.ask(Wish::Restart, Mode::Force);
-    world.commit_all();
-    interrupted(&mut world);
-    world.give_way(turn, Partial::Text);
-    while world.gateway.is_some() {
-        world.commit_all();
-        world.elapse();
-    }
+    cut_short(&mut world, Wish::Restart, turn);
+    runs_out(&mut world);
     world.start_again();
     world.heal();
     assert_eq!(world.notices_in(1), [Notice::TurnCut { turn, wish: Wish::Restart }, Notice::TurnBack { turn }]);
@@ -338,10 +330,7 @@ fn what_may_have_been_said_before_the_end_has_its_other_half_after_it() {
 fn what_waits_for_the_disk_when_the_end_is_written_is_said_neither_before_nor_after_it() {
     let mut world = world();
     let turn = working(&mut world, 1);
-    world.ask(Wish::Restart, Mode::Force);
-    world.commit_all();
-    interrupted(&mut world);
-    world.give_way(turn, Partial::Text);
+    cut_short(&mut world, Wish::Restart, turn);
     while !world.up().drain().is_some_and(|drain| drain.end_recorded) {
         world.elapse();
     }
@@ -359,10 +348,7 @@ fn what_a_blind_platform_could_not_send_is_not_said_after_the_end() {
         let mut world = world();
         world.blind.insert(1);
         let turn = working(&mut world, 1);
-        world.ask(Wish::Restart, Mode::Force);
-        world.commit_all();
-        interrupted(&mut world);
-        world.give_way(turn, Partial::Text);
+        cut_short(&mut world, Wish::Restart, turn);
         world.commit();
         world.commit();
         let word = *world.sending.keys().next().expect("it is sent");
@@ -384,12 +370,7 @@ fn what_a_blind_platform_could_not_send_is_not_said_after_the_end() {
 fn starting_again(world: &mut World) -> TurnId {
     let turn = working(world, 1);
     cuts(world, Wish::Restart, turn);
-    world.boot(Start::Wanted);
-    world.commit_all();
-    world.open();
-    while !world.reclaims.is_empty() {
-        world.reclaimed();
-    }
+    world.start_unwritten();
     assert_eq!(world.agents.len(), 0, "its start waits for the disk");
     turn
 }

@@ -186,12 +186,23 @@ impl World {
 
     /// A successor starts, finds nothing of its predecessor alive any more, and serves.
     pub fn start_again(&mut self) {
+        self.boot_alone();
+        self.open();
+        self.commit_all();
+    }
+
+    /// The same, but what it starts waits for the disk.
+    pub fn start_unwritten(&mut self) {
+        self.boot_alone();
+        self.commit_all();
+        self.open();
+    }
+
+    fn boot_alone(&mut self) {
         self.boot(Start::Wanted);
         while !self.reclaims.is_empty() {
             self.reclaimed();
         }
-        self.open();
-        self.commit_all();
     }
 
     /// What the last generation that wrote its end said about it.
