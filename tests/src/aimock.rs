@@ -2,7 +2,7 @@
 //! is installed from npm once, answers by fixtures on loopback, and ends with this value or by itself.
 
 use crate::http::Client;
-use crate::{PATIENCE, eventually, process};
+use crate::{PATIENCE, eventually, npm, process};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs::{self, File};
@@ -100,24 +100,6 @@ fn installed(folder: &Path) -> Result<PathBuf, String> {
 }
 
 fn install(folder: &Path) -> Result<PathBuf, String> {
-    let is_there =
-        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|out| out.status.success());
-    if let Some(missing) = ["timeout", "node", "npm"].iter().find(|program| !is_there(program)) {
-        return Err(format!("{missing} is not installed"));
-    }
     let version = PACKAGE.rsplit('@').next().unwrap_or_default();
-    let folder = folder.join(format!("aimock-{version}"));
-    let program = folder.join("node_modules/@copilotkit/aimock/dist/cli.js");
-    if !program.exists() {
-        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        let arguments =
-            ["120", "npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", ".", PACKAGE];
-        let npm = Command::new("timeout").args(arguments).current_dir(&folder).output();
-        let npm = npm.map_err(|error| error.to_string())?;
-        if !npm.status.success() || !program.exists() {
-            let said = String::from_utf8_lossy(&npm.stderr).trim().to_owned();
-            return Err(format!("{PACKAGE} could not be installed from npm: {said}"));
-        }
-    }
-    Ok(program)
+    npm::installed(PACKAGE, &folder.join(format!("aimock-{version}")), "@copilotkit/aimock/dist/cli.js")
 }

@@ -20,6 +20,7 @@ pub mod http;
 pub mod line;
 pub mod matrix;
 pub mod model;
+pub mod npm;
 pub mod oracle;
 pub mod process;
 pub mod service;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use evergate_tests::gateway::{Builder, Gateway};
 use evergate_tests::oracle::Words;
-use evergate_tests::{PATIENCE, eventually, process, skipped};
+use evergate_tests::{PATIENCE, eventually, npm, process, skipped};
 
 /// An agent for the gateway's own tests: it keeps sessions as files and does as the prompt says.
 const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/src/agent/acp/tests/agent.py");
@@ -219,22 +219,7 @@ fn example_agent(test: &str) -> Option<PathBuf> {
     static INSTALLED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let installed = INSTALLED.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("acp-sdk-1.9.0");
-        let agent = folder.join("node_modules/@agentclientprotocol/sdk/dist/examples/agent.js");
-        if !is_there("node") || !is_there("npm") {
-            return Err("node and npm are not installed".into());
-        }
-        if !agent.exists() {
-            std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-            let arguments =
-                ["120", "npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", ".", SDK];
-            let npm = Command::new("timeout").args(arguments).current_dir(&folder).output();
-            let npm = npm.map_err(|error| error.to_string())?;
-            if !npm.status.success() || !agent.exists() {
-                let said = String::from_utf8_lossy(&npm.stderr).trim().to_owned();
-                return Err(format!("{SDK} could not be installed from npm: {said}"));
-            }
-        }
-        Ok(agent)
+        npm::installed(SDK, &folder, "@agentclientprotocol/sdk/dist/examples/agent.js")
     });
     installed.clone().inspect_err(|why| skipped(test, why)).ok()
 }
