@@ -1,5 +1,5 @@
-//! Agent processes that outlived their generation: found by the environment that the gateway gave them, recognised by
-//! start time, and killed before a new generation runs the same turns again. It never touches a process that it cannot
+//! Agent processes that outlived their generation, or commands their turn: found by the environment that the gateway gave
+//! them, recognised by start time, and killed, the former before a new generation runs the same turns again. It never touches a process that it cannot
 //! prove to be such an orphan, nor one that left the dead gateway's session (`setsid`: a daemon on purpose).
 
 use nix::unistd::{Pid, getsid};
@@ -61,10 +61,22 @@ pub fn lives(pid: i32, start_time: u64) -> bool {
 /// Linux only; elsewhere it does nothing and finds nothing, since no safe call reads another process's environment there.
 pub fn reap(control: &Path, generation: u64, sid: i32) -> Reaped {
     #[cfg(target_os = "linux")]
-    return linux::reap(control, generation, sid);
+    return linux::reap(control, linux::Whose::Before(generation), sid);
     #[cfg(not(target_os = "linux"))]
     {
         let _ = (control, generation, sid);
+        Reaped::default()
+    }
+}
+
+/// Kills what a turn of `generation`, which is this process, has left running of what it started, in whatever process group
+/// that is by now: the same way, and with the same bounds. What left our session is spared.
+pub(super) fn end_turn(control: &Path, generation: u64, turn: u64) -> Reaped {
+    #[cfg(target_os = "linux")]
+    return linux::reap(control, linux::Whose::Turn { generation, turn }, session_id());
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (control, generation, turn);
         Reaped::default()
     }
 }
@@ -155,10 +167,19 @@ mod linux {
         entries.filter_map(|entry| Process::find(entry.file_name().to_str()?.parse().ok()?))
     }
 
+    /// Whose processes are looked for.
+    #[derive(Clone, Copy)]
+    pub(super) enum Whose {
+        /// Those of all generations before this one.
+        Before(u64),
+        /// Those of one turn of this generation.
+        Turn { generation: u64, turn: u64 },
+    }
+
     /// Whose processes are looked for, and who is to be spared.
     struct Search<'a> {
         control: &'a Path,
-        generation: u64,
+        whose: Whose,
         sid: i32,
         /// This process and its ancestors.
         spared: Vec<Process>,
@@ -172,8 +193,8 @@ mod linux {
         Unclear,
     }
 
-    pub(super) fn reap(control: &Path, generation: u64, sid: i32) -> Reaped {
-        let search = Search { control, generation, sid, spared: lineage() };
+    pub(super) fn reap(control: &Path, whose: Whose, sid: i32) -> Reaped {
+        let search = Search { control, whose, sid, spared: lineage() };
         let deadline = Instant::now() + PATIENCE;
         let mut found = BTreeSet::new();
         loop {
@@ -222,8 +243,8 @@ mod linux {
             }
         }
 
-        /// What a process of this environment was started for, a turn or many, if a dead generation of this very gateway
-        /// made it.
+        /// What a process of this environment was started for, a turn or many, if this very gateway made it for those who
+        /// are meant.
         fn purpose_of(&self, environment: &[u8]) -> Option<Option<u64>> {
             let value = |name: &str| {
                 let mut variables = environment.split(|byte| *byte == 0);
@@ -231,9 +252,12 @@ mod linux {
             };
             let number = |name: &str| std::str::from_utf8(value(name)?).ok()?.parse::<u64>().ok();
             let is_ours = value("EVERGATE_CONTROL")? == self.control.as_os_str().as_bytes();
-            let is_old = number("EVERGATE_GENERATION")? < self.generation;
-            let turn = number("EVERGATE_TURN");
-            (is_ours && is_old && (turn.is_some() || value(AGENT).is_some())).then_some(turn)
+            let (made_by, turn) = (number("EVERGATE_GENERATION")?, number("EVERGATE_TURN"));
+            let is_meant = match self.whose {
+                Whose::Before(generation) => made_by < generation && (turn.is_some() || value(AGENT).is_some()),
+                Whose::Turn { generation, turn: meant } => made_by == generation && turn == Some(meant),
+            };
+            (is_ours && is_meant).then_some(turn)
         }
 
         /// Kills one orphan, with its whole group when an orphan leads that: members may have cleared their environment.
@@ -253,7 +277,7 @@ mod linux {
     fn report(result: nix::Result<()>, process: &Process) {
         if let Err(error) = result.or_else(|error| if error == nix::errno::Errno::ESRCH { Ok(()) } else { Err(error) })
         {
-            tracing::warn!(pid = process.pid, %error, "cannot kill an agent that a dead generation left behind");
+            tracing::warn!(pid = process.pid, %error, "cannot end a process that an agent left behind");
         }
     }
 

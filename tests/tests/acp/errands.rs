@@ -9,8 +9,10 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Writes down its process id and that of a child of its own, and then does nothing for long.
-const LONG: &str = "echo $$ > pids; sleep 50 & echo $! >> pids; echo begun; wait";
+/// Writes down its process id and those of two children of its own, one of which makes a process group of its own, and then
+/// does nothing for long.
+const LONG: &str =
+    "echo $$ > pids; sleep 50 & echo $! >> pids; timeout 50 sleep 49 & echo $! >> pids; echo begun; wait";
 
 fn able(test: &str, keys: &str) -> Option<Builder> {
     own(test, &["loads"], &format!("files = \"write\"\nterminals = \"on\"\n{keys}"))
@@ -37,7 +39,7 @@ fn begin(gateway: &Gateway, session: &str) -> (u64, Vec<i32>) {
     gateway.await_said(session, "waiting");
     let pids = std::fs::read_to_string(path(gateway, "pids")).expect("the command has begun");
     let pids: Vec<i32> = pids.lines().map(|pid| pid.parse().expect("a process id")).collect();
-    assert!(pids.len() == 2 && pids.iter().all(|pid| process::is_alive(*pid)), "{pids:?}");
+    assert!(pids.len() == 3 && pids.iter().all(|pid| process::is_alive(*pid)), "{pids:?}");
     (message, pids)
 }
 

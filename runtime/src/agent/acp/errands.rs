@@ -5,7 +5,7 @@
 use super::errand::{Errand, Operation, Order, Refusal, done, line};
 use super::folder::Folder;
 use super::terminal::{News, Terminal, Told};
-use crate::agent::Assignment;
+use crate::agent::{Assignment, orphan};
 use crate::environment::BoxFuture;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -35,6 +35,8 @@ pub(super) struct Room {
 /// The errands of a turn.
 pub(super) struct Errands {
     turn: u64,
+    generation: u64,
+    control: PathBuf,
     places: Places,
     variables: Arc<Vec<(String, String)>>,
     room: Room,
@@ -101,6 +103,8 @@ impl Errands {
         let variables = Arc::new([own, variables(assignment).as_slice()].concat());
         Self {
             turn: assignment.turn,
+            generation: assignment.generation,
+            control: assignment.control.clone(),
             places,
             variables,
             room,
@@ -190,7 +194,7 @@ impl Errands {
                 terminal.kill();
                 terminal.is_released = true;
                 let told = terminal.wait(id, Told::Done);
-                if told.is_some() {
+                if terminal.has_ended() {
                     self.terminals.remove(place);
                 }
                 // However many wait for it: it is released.
@@ -270,6 +274,18 @@ impl Errands {
         told
     }
 
+    /// Ends what the commands have put into process groups of their own.
+    async fn end_what_is_left(&mut self) {
+        if self.started == 0 {
+            return;
+        }
+        let (control, generation, turn) = (self.control.clone(), self.generation, self.turn);
+        let reaped = apart(move || orphan::end_turn(&control, generation, turn)).await.unwrap_or_default();
+        for orphan in reaped.left {
+            tracing::error!(turn, pid = orphan.pid, "a process of an agent's command cannot be ended");
+        }
+    }
+
     /// The turn has ended: what was asked for of files is done, commands are ended. Gives the last answers once nothing is
     /// left of them. May be dropped.
     pub(super) async fn end(&mut self) -> Vec<Answer> {
@@ -280,6 +296,7 @@ impl Errands {
             // One that has ended before has nothing more to tell.
             self.terminals.retain(|terminal| !terminal.has_ended());
             if self.queue.is_empty() && self.terminals.is_empty() {
+                self.end_what_is_left().await;
                 return last;
             }
             last.extend(self.next().await);

@@ -194,7 +194,8 @@ enum Unread {
 fn part(mut file: impl BufRead, from: u64, lines: Option<u64>) -> Result<Vec<u8>, Unread> {
     let mut passed = 0;
     for _ in 1..from {
-        match file.skip_until(b'\n').map_err(Unread::Broken)? {
+        // A line may be as long as the file.
+        match file.by_ref().take((FAR - passed + 1) as u64).skip_until(b'\n').map_err(Unread::Broken)? {
             0 => return Ok(Vec::new()),
             count => passed += count,
         }
@@ -231,9 +232,15 @@ fn put(folder: &OwnedFd, name: &OsStr, content: &str, path: &Path) -> Result<(),
         Err(Errno::EISDIR) => return Err(no_plain_file(path)),
         Err(error) => return Err(failed(error.into())),
     };
-    let part = format!(".evergate-{}-{}.part", std::process::id(), PARTS.fetch_add(1, Ordering::Relaxed));
     let of_new = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
-    let created = openat(folder, part.as_str(), flags | OFlag::O_CREAT | OFlag::O_EXCL, of_new);
+    // A process that had our id and died in a write may have left one of that name.
+    let (part, created) = loop {
+        let part = format!(".evergate-{}-{}.part", std::process::id(), PARTS.fetch_add(1, Ordering::Relaxed));
+        match openat(folder, part.as_str(), flags | OFlag::O_CREAT | OFlag::O_EXCL, of_new) {
+            Err(Errno::EEXIST) => {}
+            created => break (part, created),
+        }
+    };
     let mut file = File::from(created.map_err(|error| failed(error.into()))?);
     let mut write = || {
         file.write_all(content.as_bytes())?;

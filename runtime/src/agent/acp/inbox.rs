@@ -24,6 +24,7 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Default)]
 struct State {
+    is_closed: bool,
     heard: VecDeque<Heard>,
     bytes: usize,
     file_bytes: usize,
@@ -48,9 +49,14 @@ pub(super) enum Heard {
     Flood,
 }
 
-/// It is lost; the turn hears so.
-#[derive(Debug)]
-pub(super) struct NoRoom;
+/// Why something is lost.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// There is no room for it; the turn hears so.
+    NoRoom,
+    /// The turn takes no more.
+    Closed,
+}
 
 impl Inbox {
     /// An empty one, for that much text.
@@ -59,11 +65,14 @@ impl Inbox {
     }
 
     /// Puts something in, if there is room.
-    pub(super) fn put(&self, heard: Heard) -> Result<(), NoRoom> {
+    pub(super) fn put(&self, heard: Heard) -> Result<(), Lost> {
         let mut state = self.state();
         let state = &mut *state;
+        if state.is_closed {
+            return Err(Lost::Closed);
+        }
         if state.heard.back() == Some(&Heard::Flood) {
-            return Err(NoRoom);
+            return Err(Lost::NoRoom);
         }
         let size = match &heard {
             Heard::User(text) | Heard::Agent(text) => text.len(),
@@ -78,12 +87,12 @@ impl Inbox {
         let is_full = is_full || state.heard.len() >= ENTRIES;
         if is_full && matches!(heard, Heard::Wanted(..)) {
             // The agent hears of this by the answer, so nothing is lost.
-            return Err(NoRoom);
+            return Err(Lost::NoRoom);
         }
         if is_full {
             state.heard.push_back(Heard::Flood);
             self.news.notify_one();
-            return Err(NoRoom);
+            return Err(Lost::NoRoom);
         }
         state.bytes += size;
         state.file_bytes += file_size;
@@ -100,6 +109,13 @@ impl Inbox {
     pub(super) fn take(&self) -> VecDeque<Heard> {
         let mut state = self.state();
         (state.bytes, state.file_bytes) = (0, 0);
+        std::mem::take(&mut state.heard)
+    }
+
+    /// Takes all that is there, and nothing is put in any more: whoever calls hears that it is too late.
+    pub(super) fn close(&self) -> VecDeque<Heard> {
+        let mut state = self.state();
+        state.is_closed = true;
         std::mem::take(&mut state.heard)
     }
 
@@ -140,6 +156,16 @@ mod tests {
         inbox.put(Heard::Step).unwrap();
         assert_eq!(inbox.take(), [Heard::Wanted(1.into(), write()), Heard::Step]);
         inbox.put(Heard::Wanted(3.into(), write())).unwrap();
+    }
+
+    #[test]
+    fn a_closed_one_gives_what_is_there_and_takes_nothing_more() {
+        let inbox = Inbox::new(10);
+        inbox.put(Heard::Step).unwrap();
+        assert_eq!(inbox.close(), [Heard::Step]);
+        let read = Heard::Wanted(1.into(), Errand::Write { path: "/w/a".into(), content: String::new() });
+        assert_eq!(inbox.put(read), Err(Lost::Closed));
+        assert!(inbox.take().is_empty());
     }
 
     #[test]

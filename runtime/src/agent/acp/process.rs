@@ -3,7 +3,7 @@
 
 use super::errand::{Errand, Refusal};
 use super::errands::Answer as ErrandDone;
-use super::inbox::{Heard, Inbox};
+use super::inbox::{Heard, Inbox, Lost};
 use super::lines::{Lines, Piece};
 use super::memory::Conversation;
 use super::offer::Offer;
@@ -384,7 +384,8 @@ impl Process {
             }
             Some(inbox) => match inbox.put(Heard::Wanted(id.clone(), errand)) {
                 Ok(()) => return,
-                Err(_) => Refusal::failed("too much waits to be done in this session already".into()),
+                Err(Lost::Closed) => Refusal::too_late("the turn has ended; nothing more is done in it"),
+                Err(Lost::NoRoom) => Refusal::failed("too much waits to be done in this session already".into()),
             },
         };
         self.write(refusal.line(&id));

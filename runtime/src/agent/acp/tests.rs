@@ -109,12 +109,14 @@ fn assignment(session: &str, turn: u64, prompt: &str) -> Assignment {
         conversation: 0,
         generation: 4,
         state_dir: "/state".into(),
-        control: "/state/control.sock".into(),
+        control: "set where it starts".into(),
     }
 }
 
 impl Stage {
-    fn start(&self, assignment: Assignment) -> Played {
+    fn start(&self, mut assignment: Assignment) -> Played {
+        // By this a turn's processes are told from those of another test.
+        assignment.control = self.room.path().join("control.sock");
         let (wish, wished) = watch::channel(Wish::Run);
         let (sender, reports) = mpsc::channel(8);
         Played { task: tokio::spawn(self.agent.run(assignment, wished, sender)), wish, reports }
@@ -233,8 +235,9 @@ async fn the_environment_and_the_folder_are_the_agents_own() {
     let names = "environment OWN EVERGATE_AGENT EVERGATE_CONTROL EVERGATE_GENERATION EVERGATE_TURN";
     let End::Answered { reply } = stage.play("a", 1, names).await else { panic!("no answer") };
     let folder = stage.room.path().canonicalize().unwrap();
+    let control = stage.room.path().join("control.sock").display().to_string();
     let expected =
-        "OWN=a=b EVERGATE_AGENT=acp EVERGATE_CONTROL=/state/control.sock EVERGATE_GENERATION=4 EVERGATE_TURN=None";
+        format!("OWN=a=b EVERGATE_AGENT=acp EVERGATE_CONTROL={control} EVERGATE_GENERATION=4 EVERGATE_TURN=None");
     assert_eq!(reply, format!("{expected} {}", folder.display()));
     stage.end().await;
 }

@@ -220,7 +220,9 @@ impl Talk<'_> {
                 Event::NobodyWishes => is_wished_for = false,
                 Event::Slot(permit) => self.report(permit).await,
                 Event::Answered(answer) => {
-                    self.hear().await;
+                    let last = self.session.inbox.close();
+                    self.take(last).await;
+                    self.answer_open_questions().await;
                     self.finish(wish).await;
                     return self.end(answer).await;
                 }
@@ -273,12 +275,17 @@ impl Talk<'_> {
     async fn cancel(&mut self, why: Cut) {
         if self.cut.is_none() {
             self.line.cancel(&self.session.peer, &self.session.id).await;
-            for asked in self.turn.questions.take_back() {
-                self.line.answer(&self.session.peer, &asked.id, &wire::cancelled()).await;
-            }
+            self.answer_open_questions().await;
             self.errands.interrupt();
         }
         self.cut = self.cut.or(Some(why));
+    }
+
+    /// Nobody is waited for any more.
+    async fn answer_open_questions(&mut self) {
+        for asked in self.turn.questions.take_back() {
+            self.line.answer(&self.session.peer, &asked.id, &wire::cancelled()).await;
+        }
     }
 
     async fn kill(&mut self, why: &str) {
@@ -295,7 +302,12 @@ impl Talk<'_> {
     }
 
     async fn hear(&mut self) {
-        for heard in self.session.inbox.take() {
+        let heard = self.session.inbox.take();
+        self.take(heard).await;
+    }
+
+    async fn take(&mut self, heard: impl IntoIterator<Item = Heard>) {
+        for heard in heard {
             self.heard_at = Instant::now();
             match heard {
                 Heard::Agent(text) => self.say(&text),

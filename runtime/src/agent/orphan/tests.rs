@@ -77,6 +77,26 @@ fn an_agent_that_serves_many_turns_is_an_orphan_too() {
 }
 
 #[test]
+fn a_turn_that_ends_takes_what_it_started_with_it_and_nothing_of_another_turn_or_generation() {
+    let control = control("turn");
+    let sleep = ["sleep", "60"];
+    let left = agent(&sleep, &control, 3).spawn().unwrap();
+    let spared = [
+        agent(&sleep, &control, 3).env("EVERGATE_TURN", "8").spawn().unwrap(),
+        agent(&sleep, &control, 2).spawn().unwrap(),
+        agent(&sleep, &control, 3).env_remove("EVERGATE_TURN").env(AGENT, "acp").spawn().unwrap(),
+        agent(&sleep, &format!("{control}x"), 3).spawn().unwrap(),
+    ];
+    let ended = end_turn(Path::new(&control), 3, 7);
+    assert_eq!(ended, Reaped { killed: vec![Orphan { pid: pid(&left), turn: Some(7) }], left: Vec::new() });
+    for child in spared {
+        assert!(lives(pid(&child)));
+        end(child);
+    }
+    end(left);
+}
+
+#[test]
 fn another_kernel_session_is_another_gateways_business() {
     let control = control("session");
     let child = agent(&["sleep", "60"], &control, 1).spawn().unwrap();

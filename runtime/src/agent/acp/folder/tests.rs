@@ -65,20 +65,36 @@ fn of_a_text_that_is_too_large_a_part_can_be_read() {
     refused(folder.write(&path, &"x".repeat(MOST + 1)), "2097153 bytes for");
 }
 
-/// Empty lines without an end.
-struct Endless;
+/// The same byte without an end.
+struct Endless(u8);
 
 impl Read for Endless {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        buffer.fill(b'\n');
+        buffer.fill(self.0);
         Ok(buffer.len())
     }
 }
 
+/// However many they are, and however long one is.
 #[test]
 fn lines_are_looked_for_only_so_far() {
-    assert!(matches!(part(BufReader::with_capacity(1 << 20, Endless), u64::MAX, Some(1)), Err(Unread::TooFar)));
-    assert!(matches!(part(BufReader::new(Endless), 1, None), Err(Unread::TooMuch)));
+    for byte in *b"\nx" {
+        let endless = BufReader::with_capacity(1 << 20, Endless(byte));
+        assert!(matches!(part(endless, u64::MAX, Some(1)), Err(Unread::TooFar)));
+        assert!(matches!(part(BufReader::new(Endless(byte)), 1, None), Err(Unread::TooMuch)));
+    }
+}
+
+/// Whoever had this process id before died in a write.
+#[test]
+fn what_a_death_left_of_a_write_is_in_nobodys_way() {
+    let (room, folder) = world();
+    let inside = room.path().join("in");
+    for number in 0..1000 {
+        fs::write(inside.join(format!(".evergate-{}-{number}.part", std::process::id())), "half").unwrap();
+    }
+    folder.write(&inside.join("a.txt"), "whole").unwrap();
+    assert_eq!(fs::read_to_string(inside.join("a.txt")).unwrap(), "whole");
 }
 
 #[test]

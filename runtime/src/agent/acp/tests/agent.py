@@ -57,7 +57,8 @@ def call(session, number, method, params):
 
 def calls(session, wanted):
     """Calls one after the other and says what comes of each, a line each. "$" is the last terminal's id; besides methods there are
-    "say TEXT", "wait" (for a cancellation), "until TEXT" (the terminal has printed that) and "flood COUNT" (without waiting)."""
+    "say TEXT", "wait" (for a cancellation), "until TEXT" (the terminal has printed that), "flood COUNT" (without waiting), "pause" and "later"
+    (when the turn is about to end; the log has the answer)."""
     terminal = None
     for number, (method, params) in enumerate(wanted):
         word, _, rest = method.partition(" ")
@@ -70,8 +71,17 @@ def calls(session, wanted):
             while rest not in call(session, f"{number}-{time.monotonic()}", "terminal/output", {"terminalId": terminal})["output"]:
                 time.sleep(0.01)
         elif word == "flood":
+            named = {name: terminal if value == "$" else value for name, value in params[1].items()}
             for count in range(int(rest)):
-                send(id=f"flood{count}", method=params[0], params={"sessionId": session, **params[1]})
+                send(id=f"flood{count}", method=params[0], params={"sessionId": session, **named})
+        elif word == "pause":
+            time.sleep(0.3)
+        elif word == "later":
+            def later(number, method, params):
+                time.sleep(0.1)
+                log("later " + json.dumps(call(session, number, method, params)))
+            named = {name: terminal if value == "$" else value for name, value in params[1].items()}
+            threading.Thread(target=later, args=(number, params[0], named), daemon=True).start()
         else:
             params = {name: terminal if value == "$" else value for name, value in params.items()}
             result = call(session, number, method, params)

@@ -60,6 +60,19 @@ fn alive(stage: &Stage) -> Vec<String> {
     pids
 }
 
+/// What the agent wrote into its log, once it has.
+async fn logged(stage: &Stage, what: &str) -> Value {
+    let told = async {
+        loop {
+            if let Some(told) = read(stage.room.path(), "log").lines().find_map(|line| line.strip_prefix(what)) {
+                return serde_json::from_str(told).expect("the agent writes JSON");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("an answer in time")
+}
+
 #[track_caller]
 fn dead(pids: &[String]) {
     let left: Vec<_> = pids.iter().filter(|pid| lives(pid)).collect();
@@ -190,7 +203,7 @@ async fn a_command_prints_ends_and_is_forgotten() {
     assert_eq!((&told[4], &told[5]), (&json!({}), &json!({})));
     refused(&told[6], -32002, "this turn has no terminal");
     assert_ne!(told[7], told[0], "each has a name of its own");
-    assert_eq!(told[9]["output"], "a=b,c d,a,7,4,/state/control.sock,\n");
+    assert_eq!(told[9]["output"], format!("a=b,c d,a,7,4,{},\n", stage.path("control.sock")));
     stage.end().await;
 }
 
@@ -355,6 +368,44 @@ async fn a_command_does_not_outlive_its_turn_however_that_ends() {
     stage.end().await;
 }
 
+/// What `timeout` starts is in a group of its own; the commands begin before the call is answered.
+/// More calls wait for its end than may: those that do are told of it all the same.
+#[tokio::test]
+async fn a_terminal_that_is_released_tells_all_who_wait_for_its_end() {
+    let Some(stage) = able() else { return };
+    let wait = json!(["terminal/wait_for_exit", {"terminalId": "$"}]);
+    let calls = json!([
+        ["terminal/create", {"command": LONG}], ["until begun", {}], ["later", wait], ["say later", {}], ["pause", {}],
+        ["flood 100", wait], ["terminal/release", {"terminalId": "$"}],
+    ]);
+    let End::Answered { reply } = stage.play("a", 1, &prompt(&calls)).await else { panic!("no answer") };
+    assert!(reply.ends_with("{}"), "{reply}");
+    assert_eq!(logged(&stage, "later ").await, json!({"exitCode": null, "signal": "SIGKILL"}));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_command_ends_with_its_turn_in_whatever_process_group_it_is() {
+    let Some(stage) = able() else { return };
+    let moved = "timeout 50 sh -c 'echo $$ > pids; sleep 50 & echo $! >> pids; echo begun; wait' & wait";
+    stage.call(1, json!([["terminal/create", {"command": moved}], ["until begun", {}]])).await;
+    let pids: Vec<String> = read(stage.room.path(), "pids").lines().map(str::to_owned).collect();
+    assert_eq!(pids.len(), 2);
+    dead(&pids);
+    stage.end().await;
+}
+
+/// The end of this turn takes a moment: somebody who has left for good holds on to what the command prints to.
+#[tokio::test]
+async fn a_call_that_comes_while_a_turn_ends_is_answered() {
+    let Some(stage) = able() else { return };
+    let command = "setsid sleep 1 & echo begun; wait";
+    let output = json!(["terminal/output", {"terminalId": "$"}]);
+    stage.call(1, json!([["terminal/create", {"command": command}], ["until begun", {}], ["later", output]])).await;
+    refused(&logged(&stage, "later ").await, -32800, "the turn has ended");
+    stage.end().await;
+}
+
 #[tokio::test]
 async fn a_turn_whose_command_prints_is_not_silent() {
     let offer = Offer { terminals: Terminals::On, ..Offer::default() };
@@ -385,17 +436,7 @@ async fn a_turn_that_is_told_to_stop_begins_no_command() {
 async fn nothing_is_done_for_an_agent_outside_of_a_turn() {
     let Some(stage) = able() else { return };
     assert_eq!(stage.play("a", 1, "afterwards").await, answered(""));
-    let told = async {
-        loop {
-            let log = read(stage.room.path(), "log");
-            if let Some(told) = log.lines().find_map(|line| line.strip_prefix("afterwards ")) {
-                return told.to_owned();
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let told = tokio::time::timeout(PATIENCE, told).await.expect("an answer in time");
-    refused(&serde_json::from_str(&told).unwrap(), -32602, "no turn is at work in this session");
+    refused(&logged(&stage, "afterwards ").await, -32602, "no turn is at work in this session");
     stage.end().await;
 }
 
