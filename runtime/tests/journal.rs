@@ -121,6 +121,32 @@ fn kept_events_have_one_id_for_ever() {
 }
 
 #[test]
+fn a_word_that_is_withdrawn_is_an_event_that_names_it() {
+    let (session, turn) = (SessionId(1), TurnId(1));
+    let cut = Notice::TurnCut { turn, wish: Wish::Restart };
+    for (notice, fate, events) in [
+        (cut, Fate::Withdrawn, vec!["notice restarting", "withdrawn restarting"]),
+        (Notice::TurnBack { turn }, Fate::Withdrawn, vec!["notice back", "withdrawn back"]),
+        (cut, Fate::Sent, vec!["notice restarting"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        let (delivery, content) = (DeliveryId(1), Content::Notice(notice));
+        let owed = plain(Record::DeliveryOwed { delivery, session, content });
+        let settled = plain(Record::DeliverySettled { delivery, fate });
+        store.commit(&Batch { writes: vec![owed], ..Batch::default() }).unwrap();
+        store.commit(&Batch { writes: vec![settled], ..Batch::default() }).unwrap();
+        let told: Vec<_> = store.events(session, 0, 100).unwrap();
+        let told = told.iter().map(|event| {
+            let data: serde_json::Value = serde_json::from_str(event.data()).unwrap();
+            assert_eq!(data["turn"], 1);
+            format!("{} {}", event.name(), data["lifecycle"].as_str().unwrap_or("nothing"))
+        });
+        assert_eq!(told.collect::<Vec<_>>(), events);
+    }
+}
+
+#[test]
 fn a_batch_after_close_is_refused_and_nothing_of_it_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

@@ -2,9 +2,9 @@
 //! event has one id for ever; reading a session's events again gives the same ones.
 
 use super::{Body, Write};
-use evergate_core::id::{MessageId, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, MessageId, SessionId, TurnId};
 use evergate_core::input::Asked;
-use evergate_core::outbox::{Content, Notice};
+use evergate_core::outbox::{Content, Fate, Notice};
 use evergate_core::record::Record;
 use evergate_core::request::Wish;
 use evergate_core::turn::Conclusion;
@@ -49,8 +49,13 @@ impl Event {
         self.text.split_once('\n').map_or("{}", |(_, data)| data)
     }
 
-    /// The event that a record makes in its session, if any. `facts` is asked for what the record does not say.
-    pub fn of(write: &Write, facts: impl FnOnce(TurnId) -> Option<TurnFacts>) -> Option<Self> {
+    /// The event that a record makes in its session, if any. `facts` and `owed` are asked for what the record does not say: of
+    /// a turn, and that a delivery was owed.
+    pub fn of(
+        write: &Write,
+        facts: impl FnOnce(TurnId) -> Option<TurnFacts>,
+        owed: impl FnOnce(DeliveryId) -> Option<Record>,
+    ) -> Option<Self> {
         match &write.record {
             Record::MessageAccepted { message, session, asked, place, .. } => {
                 let Body::Message(body) = &write.body else { return None };
@@ -81,6 +86,10 @@ impl Event {
                 Some(Self::turn(*turn, *session, state(*conclusion), *attempt, messages))
             }
             Record::DeliveryOwed { session, content, .. } => Some(Self::delivery(*session, content, &write.body)),
+            Record::DeliverySettled { delivery, fate: Fate::Withdrawn } => match owed(*delivery)? {
+                Record::DeliveryOwed { session, content, .. } => Self::withdrawn(session, &content),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -88,6 +97,14 @@ impl Event {
     fn turn(turn: TurnId, session: SessionId, state: &str, attempt: u32, messages: &[MessageId]) -> Self {
         let data = json!({"turn": turn, "state": state, "attempt": attempt, "messages": messages});
         Self::new(session, "turn", &data)
+    }
+
+    /// A word that stands among the events was not sent, since it is no longer true; who shows it shows it no longer.
+    fn withdrawn(session: SessionId, content: &Content) -> Option<Self> {
+        let Content::Notice(notice @ (Notice::TurnCut { turn, .. } | Notice::TurnBack { turn })) = content else {
+            return None;
+        };
+        Some(Self::new(session, "withdrawn", &json!({"turn": turn, "lifecycle": lifecycle(*notice)})))
     }
 
     fn delivery(session: SessionId, content: &Content, body: &Body) -> Self {
@@ -115,15 +132,8 @@ impl Event {
                 | Notice::MayBeMissing { turn }
                 | Notice::Quarantined { turn, .. },
             ) => Self::new(session, "notice", &json!({"text": text, "turn": turn})),
-            Content::Notice(Notice::TurnCut { turn, wish }) => {
-                let lifecycle = match wish {
-                    Wish::Restart => "restarting",
-                    Wish::Stop => "stopping",
-                };
-                Self::new(session, "notice", &json!({"text": text, "turn": turn, "lifecycle": lifecycle}))
-            }
-            Content::Notice(Notice::TurnBack { turn }) => {
-                Self::new(session, "notice", &json!({"text": text, "turn": turn, "lifecycle": "back"}))
+            Content::Notice(notice @ (Notice::TurnCut { turn, .. } | Notice::TurnBack { turn })) => {
+                Self::new(session, "notice", &json!({"text": text, "turn": turn, "lifecycle": lifecycle(*notice)}))
             }
             Content::Notice(Notice::Asks { question, turn }) => {
                 Self::new(session, "notice", &json!({"text": text, "turn": turn, "question": question}))
@@ -138,6 +148,16 @@ impl Event {
             }
             Content::Notice(_) => Self::new(session, "notice", &json!({"text": text})),
         }
+    }
+}
+
+/// What a notice tells of the life of the gateway, and nothing else.
+const fn lifecycle(notice: Notice) -> Option<&'static str> {
+    match notice {
+        Notice::TurnCut { wish: Wish::Restart, .. } => Some("restarting"),
+        Notice::TurnCut { wish: Wish::Stop, .. } => Some("stopping"),
+        Notice::TurnBack { .. } => Some("back"),
+        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::event::TurnFacts;
 use super::{Batch, Body, Event, FILES, Logged, StoredGeneration, StoredMessage, StoredRequest, Write};
-use evergate_core::id::{GenerationId, MessageId, QuestionId, RequestId, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use evergate_core::outbox::Content;
 use evergate_core::record::{Highest, Record, Slot, Subject};
 use redb::{Database, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
@@ -79,7 +79,7 @@ pub fn write_batch(
     let mut events = Vec::new();
     for write in &batch.writes {
         let record = to_json(&write.record);
-        if let Some(mut event) = Event::of(write, |turn| turn_facts(&unfinished, turn)) {
+        if let Some(mut event) = Event::of(write, |turn| turn_facts(&unfinished, turn), |id| owed(&unfinished, id)) {
             counters.event += 1;
             event.id = counters.event;
             events_table.insert((event.session.0, event.id), &*event.text)?;
@@ -240,16 +240,22 @@ fn change_generation(
 }
 
 fn turn_facts(unfinished: &Table<(u8, u64, u8), &[u8]>, turn: TurnId) -> Option<TurnFacts> {
-    let row = |fact| {
-        let value = unfinished.get(key_of((Subject::Turn(turn), fact))).ok().flatten()?;
-        from_json::<Record>(value.value()).ok()
-    };
+    let row = |fact| open_record(unfinished, (Subject::Turn(turn), fact));
     let Some(Record::TurnOpened { session, messages, .. }) = row(0) else { return None };
     let attempt = match row(1) {
         Some(Record::TurnResumed { attempt, .. }) => attempt,
         _ => 1,
     };
     Some(TurnFacts { session, messages, attempt })
+}
+
+/// That a delivery is owed.
+fn owed(unfinished: &Table<(u8, u64, u8), &[u8]>, delivery: DeliveryId) -> Option<Record> {
+    open_record(unfinished, (Subject::Delivery(delivery), 0))
+}
+
+fn open_record(unfinished: &Table<(u8, u64, u8), &[u8]>, slot: Slot) -> Option<Record> {
+    from_json(unfinished.get(key_of(slot)).ok().flatten()?.value()).ok()
 }
 
 /// A slot as a key: the same order as in the core.
@@ -267,7 +273,6 @@ const fn key_of((subject, fact): Slot) -> (u8, u64, u8) {
 
 /// A key as a slot; `None` for one that this version does not know.
 pub const fn slot_of((kind, id, fact): (u8, u64, u8)) -> Option<Slot> {
-    use evergate_core::id::DeliveryId;
     let subject = match kind {
         0 => Subject::Generation,
         1 => Subject::Session(SessionId(id)),

@@ -14,16 +14,12 @@ use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 pub use super::rows::SCHEMA;
 
 /// Pages kept in memory. More makes reads of long histories faster and an idle gateway larger.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
-
-/// What is written again at once after a failed sync.
-const PIECE: usize = 1024 * 1024;
 
 /// Texts of events in one answer: the last one may go over it.
 const EVENT_BYTES: usize = 256 * 1024;
@@ -35,23 +31,19 @@ pub struct Store {
     counters: Mutex<Counters>,
     closed: Mutex<bool>,
     unsettled: Mutex<Option<Unsettled>>,
-    /// Whether a sync has failed since everything was written again.
-    sync_failed: Arc<AtomicBool>,
 }
 
 impl Store {
     /// Opens the journal on this disk, creating it if there is none. Never panics, whatever is in the file.
     pub fn open(disk: Box<dyn Disk>) -> Result<Self, JournalError> {
         let file = disk.name();
-        let sync_failed = Arc::default();
-        let database = guarded(&file, || open_database(&*disk, Missing::Create, &sync_failed))?;
+        let database = guarded(&file, || open_database(&*disk, Missing::Create))?;
         let store = Self {
             disk,
             database: RwLock::new(Some(database)),
             counters: Mutex::default(),
             closed: Mutex::new(false),
             unsettled: Mutex::new(None),
-            sync_failed,
         };
         guarded(&file, || store.check_schema())?;
         let counters = guarded(&file, || store.read(read_counters))?;
@@ -97,29 +89,11 @@ impl Store {
             return Err(JournalError::Write("it was closed at the end of this generation".into()));
         }
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
-        if self.sync_failed.load(Relaxed) {
-            self.write_again().map_err(|error| JournalError::Write(error.to_string()))?;
-            self.sync_failed.store(false, Relaxed);
-        }
-        let opened = guarded(&self.disk.name(), || open_database(&*self.disk, Missing::Refuse, &self.sync_failed))?;
+        let opened = guarded(&self.disk.name(), || open_database(&*self.disk, Missing::Refuse))?;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         let counters = self.read(read_counters)?;
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
         Ok(counters)
-    }
-
-    /// Writes back all that can be read. After a failed sync a kernel may take pages for clean that never came to the disk; the
-    /// next sync would succeed without them, and a power cut would take what was promised upon it.
-    fn write_again(&self) -> std::io::Result<()> {
-        let file = self.disk.open()?.ok_or(std::io::ErrorKind::NotFound)?;
-        let (len, mut piece) = (file.len()?, vec![0; PIECE]);
-        for offset in (0..len).step_by(PIECE) {
-            let size = usize::try_from(len - offset).map_or(PIECE, |left| left.min(PIECE));
-            file.read(offset, &mut piece[..size])?;
-            file.write(offset, &piece[..size])?;
-        }
-        file.sync_data()?;
-        file.close()
     }
 
     /// After a failed write: finds out whether the batch is on disk all the same (a failed fsync may have come after the
@@ -333,29 +307,26 @@ fn there_or_not<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, red
 
 /// A disk's backend as one type that redb takes.
 #[derive(Debug)]
-struct Backend {
-    file: Box<dyn StorageBackend>,
-    sync_failed: Arc<AtomicBool>,
-}
+struct Backend(Box<dyn StorageBackend>);
 
 impl StorageBackend for Backend {
     fn len(&self) -> std::io::Result<u64> {
-        self.file.len()
+        self.0.len()
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.file.read(offset, out)
+        self.0.read(offset, out)
     }
     fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.file.set_len(len)
+        self.0.set_len(len)
     }
     fn sync_data(&self) -> std::io::Result<()> {
-        self.file.sync_data().inspect_err(|_| self.sync_failed.store(true, Relaxed))
+        self.0.sync_data()
     }
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.file.write(offset, data)
+        self.0.write(offset, data)
     }
     fn close(&self) -> std::io::Result<()> {
-        self.file.close()
+        self.0.close()
     }
 }
 
@@ -368,8 +339,7 @@ enum Missing {
     Refuse,
 }
 
-fn open_database(disk: &dyn Disk, missing: Missing, sync_failed: &Arc<AtomicBool>) -> Result<Database, JournalError> {
-    let watched = |file| Backend { file, sync_failed: Arc::clone(sync_failed) };
+fn open_database(disk: &dyn Disk, missing: Missing) -> Result<Database, JournalError> {
     let unusable = |error: redb::Error| {
         let (file, why) = (disk.name(), error.to_string());
         match error {
@@ -381,11 +351,11 @@ fn open_database(disk: &dyn Disk, missing: Missing, sync_failed: &Arc<AtomicBool
     builder.set_cache_size(CACHE_BYTES);
     let mut backend = disk.open().map_err(|error| unusable(error.into()))?;
     if backend.is_none() && missing == Missing::Create {
-        disk.create(&mut |backend| create_tables(&builder.create_with_backend(watched(backend))?)).map_err(unusable)?;
+        disk.create(&mut |backend| create_tables(&builder.create_with_backend(Backend(backend))?)).map_err(unusable)?;
         backend = disk.open().map_err(|error| unusable(error.into()))?;
     }
     let gone = || JournalError::Damaged { file: disk.name(), why: "it is not there any more".into() };
-    builder.create_with_backend(watched(backend.ok_or_else(gone)?)).map_err(|error| unusable(error.into()))
+    builder.create_with_backend(Backend(backend.ok_or_else(gone)?)).map_err(|error| unusable(error.into()))
 }
 
 /// Whether an error is of the disk and its room, not of what the file holds: another try may find it mended.

@@ -154,11 +154,15 @@ impl Report {
     }
 }
 
-/// All scopes: those of [`scope::table`], and in `ci` the supervisors that are not as their row of the table says.
+/// All scopes: those of [`scope::table`], and in `ci` the supervisors that are not as their row of the table says, and the
+/// wishes that are left.
 #[must_use]
 pub fn table() -> Vec<Scope> {
     let mut scopes = scope::table();
-    scopes.iter_mut().filter(|scope| scope.name == "ci").for_each(|scope| scope.rooms.extend(variants::rooms()));
+    for ci in scopes.iter_mut().filter(|scope| scope.name == "ci") {
+        ci.rooms.extend(variants::rooms());
+        ci.rooms.extend(scope::wishes_left());
+    }
     scopes
 }
 

@@ -65,7 +65,7 @@ const fn shape(states: usize, edges: usize) -> Shape {
 }
 
 /// The rooms of `ci`.
-const CI: [Shape; 72] = [
+const CI: [Shape; 76] = [
     shape(176_190, 373_898),
     shape(106_060, 217_980),
     shape(106_060, 217_980),
@@ -138,6 +138,10 @@ const CI: [Shape; 72] = [
     shape(112_075, 225_652),
     shape(112_861, 227_200),
     shape(112_075, 225_652),
+    shape(140_620, 348_567),
+    shape(266_267, 774_064),
+    shape(103_726, 210_244),
+    shape(35_550, 61_375),
 ];
 /// The rooms of `seed`.
 const SEED: [Shape; 7] = [
@@ -314,14 +318,15 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 60–63 | systemd | R × K where our unit is found as it is, where it kills after 12 s but grants more (X: turns that get on, a late answer), where it never kills; where a unit by hand kills after 5 s and grants nothing |
 /// | 64–68 | systemd | R × K in units by hand with a start limit: `Restart=` on-failure, no (both with a late answer), always, on-success, on-abnormal |
 /// | 69–72 | Docker, launchd, Kubernetes, s6 | R × K with the limits that a unit of ours tells |
+/// | 73, 74 | supervise | R × K with a plain restart, a guest's, a turn's without a child that waits, a SIGINT; with a wish that is taken back |
+/// | 75 | supervise | R × J with a wish that is taken back |
+/// | 76 | supervise | S × R with a turn's restart without a child that waits; one session is silent |
 ///
-/// In 9–24, 26, 27, 29, 30, 34 and 52–59 people speak to the first generation only ([`Manner::SpeakEarly`]): what they say to
+/// In 9–24, 26, 27, 29, 30, 34, 52–59 and 76 people speak to the first generation only ([`Manner::SpeakEarly`]): what they say to
 /// later ones multiplies all else, and is in 1–8, 25, 28, 31–33 and 35 on. A deadline passes while an agent works, however long
 /// that takes, in every room; while the disk, a platform or the supervisor has still to answer it passes only where the budget
-/// has something `slow`. The wishes that lead to different ends are paired with two deaths, each from another origin (32, 45–51).
-/// A plain restart, a guest's, a turn's without a child that waits, a SIGINT and a wish that is taken back are with one death
-/// only (1–8, 35, 60–72). `evergate-sim scopes` prints all
-/// rooms with what they cover, worked out from the rooms themselves (`coverage`).
+/// has something `slow`. `evergate-sim scopes` prints all rooms with what they cover, worked out from the rooms themselves
+/// (`coverage`).
 ///
 /// The terms of 60–72 are worked out by the code with which the gateway finds out about its supervisor, and what is done after an end
 /// is what the unit says; they are in `variants`. A unit that starts the gateway again after exit status 0 undoes an `evergate
@@ -392,6 +397,21 @@ pub fn table() -> Vec<Scope> {
             rooms: deep.collect(),
             shapes: &[],
         },
+    ]
+}
+
+/// What of wishes the rooms before have not paired: with two deaths those that end as others do, a wish that is taken back with
+/// deaths and faults of the journal, and a turn that asks by itself among several sessions.
+pub(super) fn wishes_left() -> [Room; 4] {
+    use Manner::{ChatRestart, GuestRestart, Interrupt, Restart, SpeakEarly, Stop, TurnRestart};
+    use Supervisor::Evergate;
+    let taken_back =
+        |size| with(room(Evergate, size, &[Restart, ChatRestart, Stop]), |budget: &mut Budget| budget.cancels = 1);
+    [
+        room(Evergate, Size(1, 1, 2, 2, 0), &[Restart, GuestRestart, TurnRestart, Interrupt]),
+        taken_back(Size(1, 1, 2, 2, 0)),
+        taken_back(Size(1, 1, 2, 0, 1)),
+        room(Evergate, Size(3, 2, 2, 0, 0), &[TurnRestart, SpeakEarly]),
     ]
 }
 

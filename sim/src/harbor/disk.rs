@@ -249,6 +249,18 @@ impl Image {
         self.durable[start..end].copy_from_slice(&self.cached[start..end]);
     }
 
+    /// Whoever opens the file reads what the disk holds, but for what is still to be written.
+    fn drop_clean(&mut self) {
+        let mut held = self.durable.clone();
+        held.resize(self.cached.len(), 0);
+        for sector in &self.dirty {
+            let start = (sector * SECTOR).min(held.len());
+            let end = (start + SECTOR).min(held.len());
+            held[start..end].copy_from_slice(&self.cached[start..end]);
+        }
+        self.cached = held;
+    }
+
     /// A sync that failed half-way.
     fn sync_some(&mut self, dice: &mut Dice, honesty: Honesty) {
         self.durable.resize(self.cached.len(), 0);
@@ -314,10 +326,13 @@ impl Disk for OpenDisk {
         if !self.owner.load(Relaxed) {
             return Err(dead());
         }
-        match &locked(&self.platter).journal {
+        match &mut locked(&self.platter).journal {
             None => Ok(None),
             Some(image) if image.cached.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
-            Some(_) => Ok(Some(self.file(Name::Journal))),
+            Some(image) => {
+                image.drop_clean();
+                Ok(Some(self.file(Name::Journal)))
+            }
         }
     }
 
@@ -461,6 +476,26 @@ mod tests {
             refused.unwrap_err();
         }
         assert_eq!(contents(&platter), [2; 64 * SECTOR]);
+    }
+
+    #[test]
+    fn who_opens_the_file_sees_of_a_failed_sync_only_what_came_to_the_disk() {
+        for (honesty, lost) in [(Honesty::Forgets, true), (Honesty::Honest, false)] {
+            let (platter, _) = disk();
+            let file = created(&platter);
+            file.write(0, &[2; 64 * SECTOR]).unwrap();
+            {
+                let mut platter = locked(&platter);
+                (platter.honesty, platter.failing_syncs) = (honesty, 100);
+            }
+            file.sync_data().unwrap_err();
+            let seen = contents(&platter);
+            assert_eq!(seen.contains(&1), lost, "{honesty:?}");
+            locked(&platter).heal();
+            file.sync_data().unwrap();
+            locked(&platter).die(Death::PowerCut);
+            assert_eq!(contents(&platter), seen, "{honesty:?}");
+        }
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Events {
     }
 
     /// The next kept event; `Err` when the stream is over.
-    pub async fn next(&mut self) -> Result<(u64, String, Value), Lost> {
+    pub async fn next(&mut self) -> Result<(u64, String, Value), Over> {
         loop {
             while let Some(end) = self.text.find("\n\n") {
                 let event = read(&self.text[..end]);
@@ -130,13 +130,22 @@ impl Events {
                     return Ok(event);
                 }
             }
-            let frame = timeout(self.silence, self.body.frame()).await.map_err(|_| Lost)?;
-            let frame = frame.ok_or(Lost)?.map_err(|_| Lost)?;
+            let frame = timeout(self.silence, self.body.frame()).await.map_err(|_| Over::Silent)?;
+            let frame = frame.ok_or(Over::Cut)?.map_err(|_| Over::Cut)?;
             if let Some(bytes) = frame.data_ref() {
-                self.text.push_str(std::str::from_utf8(bytes).map_err(|_| Lost)?);
+                self.text.push_str(std::str::from_utf8(bytes).map_err(|_| Over::Cut)?);
             }
         }
     }
+}
+
+/// Why a stream is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Nothing came for as long as its reader listens.
+    Silent,
+    /// The gateway ended it, or the way there is broken: what was to come is still to be had.
+    Cut,
 }
 
 /// One event of a stream; `None` for one that is not kept, and for a comment.

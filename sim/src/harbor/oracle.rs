@@ -40,6 +40,8 @@ struct Session {
     set_aside: bool,
     /// How often the outcome of each request was told here.
     outcomes: BTreeMap<u64, u64>,
+    /// The turns that are told to be cut, and not yet to go on.
+    cut: BTreeSet<u64>,
 }
 
 /// A request, as its requester knows it.
@@ -206,6 +208,8 @@ impl Session {
             "message" => self.message(data),
             "turn" => self.turn(data, logbook),
             "reply" => self.reply(data),
+            "notice" if !data["lifecycle"].is_null() => self.lifecycle(data, true),
+            "withdrawn" => self.lifecycle(data, false),
             "notice" => {
                 let settled = ["Restarted:", "No restart:", "The gateway was stopped", "The restart was taken back"];
                 if let (Some(request), Some(text)) = (data["request"].as_u64(), data["text"].as_str())
@@ -221,6 +225,17 @@ impl Session {
             }
             other => Err(("EVENT", format!("nobody knows events called {other}"))),
         }
+    }
+
+    /// "Back" follows "restarting", each once; so does the withdrawal of each the word itself.
+    fn lifecycle(&mut self, data: &Value, said: bool) -> Result<(), (&'static str, String)> {
+        let Some(turn) = data["turn"].as_u64() else {
+            return Err(("EVENT", format!("a word about no turn: {data}")));
+        };
+        let cuts = (data["lifecycle"] == "back") != said;
+        let changes = if cuts { self.cut.insert(turn) } else { self.cut.remove(&turn) };
+        let what = if said { "said" } else { "withdrawn" };
+        if changes { Ok(()) } else { Err(("NOTICE", format!("{what} out of turn: {data}"))) }
     }
 
     fn message(&mut self, data: &Value) -> Result<(), (&'static str, String)> {
@@ -434,6 +449,25 @@ mod tests {
             oracle.looked_at(1, None);
         };
         assert_eq!(found(requests), ["READY", "REQUEST", "ACK"]);
+    }
+
+    #[test]
+    fn a_word_of_a_cut_out_of_turn_is_found_and_one_that_was_withdrawn_counts_for_nothing() {
+        let words = |words: &[(&str, &str)]| {
+            found(|oracle| {
+                answer(oracle, 5, 2, "two");
+                for (event, (name, lifecycle)) in (7..).zip(words) {
+                    oracle.event("chat", event, name, &json!({"turn": 9, "lifecycle": lifecycle}));
+                }
+            })
+        };
+        let (cut, back) = (("notice", "restarting"), ("notice", "back"));
+        assert_eq!(words(&[cut, back, cut, back]), [""; 0]);
+        assert_eq!(words(&[cut, ("withdrawn", "restarting"), cut, back, ("withdrawn", "back"), back]), [""; 0]);
+        assert_eq!(words(&[cut, cut]), ["NOTICE"]);
+        assert_eq!(words(&[back]), ["NOTICE"]);
+        assert_eq!(words(&[("withdrawn", "restarting")]), ["NOTICE"]);
+        assert_eq!(words(&[cut, ("withdrawn", "back")]), ["NOTICE"]);
     }
 
     #[test]

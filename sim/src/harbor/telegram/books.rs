@@ -24,6 +24,8 @@ pub struct Books {
     pub posts: BTreeMap<i64, Vec<Post>>,
     /// Sends that brought no answer.
     pub lost: Vec<Lost>,
+    /// The sends that arrived and whose answer nobody could read: the caller knows that it stands there, and not its number.
+    pub unread: Vec<Lost>,
     /// When a process ended or the way between the two was cut: what was under way then may have brought no answer either.
     pub disturbed: Vec<u64>,
     waiting: VecDeque<(i64, Value)>,

@@ -3,7 +3,7 @@
 //! have been lost, and be missing only if it was dropped for that reason and, of an answer, a word says so.
 
 use super::super::logbook::Mark;
-use super::books::{Books, Post};
+use super::books::{Books, Lost, Post};
 use evergate_core::limits::Limits;
 use evergate_core::outbox::Uncertain;
 
@@ -23,6 +23,8 @@ pub struct Owed {
     pub owes: Owes,
     /// The turn that it is about.
     pub turn: Option<u64>,
+    /// Which change of the gateway's life it tells of, if it does only that.
+    pub lifecycle: Option<String>,
 }
 
 /// Of which kind a text is.
@@ -161,20 +163,21 @@ impl Seen<'_> {
     /// came to nothing, or of which the gateway did not hear.
     fn may_stand_alone(&self, post: &Post) -> bool {
         let failed = || self.owed.iter().any(|owed| owed.text.starts_with("No answer"));
-        let unheard = || self.doubts(&post.text, post.first_ms, u64::MAX) > 0;
+        let of_this = |send: &Lost| send.chat == self.chat && send.text == post.text && send.at_ms >= post.first_ms;
+        let unread = || self.books.unread.iter().any(of_this);
+        let unheard = || unread() || self.doubts(&post.text, post.first_ms, u64::MAX) > 0;
         post.text.starts_with(FULL) || (post.text == PIECE && (failed() || unheard()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::books::Lost;
     use super::*;
 
     const CHAT: i64 = 101;
 
     fn owed(text: &str) -> Owed {
-        Owed { text: text.into(), owes: Owes::Reply, turn: Some(1) }
+        Owed { text: text.into(), owes: Owes::Reply, turn: Some(1), lifecycle: None }
     }
 
     /// What is found where `one` and `two` were said, taken in and owed, and this is done by the bot.
@@ -248,6 +251,20 @@ mod tests {
             books.send(20, CHAT, "2");
         });
         assert_eq!(grown, [""; 0]);
+    }
+
+    #[test]
+    fn a_beginning_stays_where_the_answer_to_its_send_could_not_be_read() {
+        let begun = |unread: &'static [&'static str]| {
+            found(Uncertain::Report, |books| {
+                books.send(1, CHAT, "I was about");
+                let send = |text: &&str| Lost { chat: CHAT, text: (*text).into(), at_ms: 1 };
+                books.unread.extend(unread.iter().map(send));
+                books.send(10, CHAT, "1");
+                books.send(20, CHAT, "2");
+            })
+        };
+        assert_eq!((begun(&["I was about"]), begun(&["1"])), (vec![], vec!["REPLY"]));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The people who write to the bot. Their telephones reach the server whatever breaks; at the end they compare what stands
 //! in their chats with what the gateway says it owed them.
 
-use super::super::http::Events;
+use super::super::http::{Events, Over};
 use super::super::world::World;
 use super::chat_id;
 use super::judge::{Owed, Owes, Seen};
 use crate::story::{Kind, Lane};
+use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -63,25 +64,41 @@ fn session(number: usize) -> String {
     format!("telegram:{}", chat_id(number))
 }
 
+/// Everything that was kept of a chat, over as many connections as that takes.
+async fn read_all(session: &str) -> Vec<(u64, String, Value)> {
+    let mut kept: Vec<(u64, String, Value)> = Vec::new();
+    loop {
+        let after = kept.last().map(|(id, ..)| *id);
+        if let Ok(mut events) = Events::open(session, after, SILENCE).await {
+            let over = loop {
+                match events.next().await {
+                    Ok(event) => kept.push(event),
+                    Err(over) => break over,
+                }
+            };
+            if over == Over::Silent {
+                return kept;
+            }
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
 /// Reads what the gateway owed to a chat, and has it judged beside what stands there.
 async fn look(world: &World, number: usize) {
     let session = session(number);
     let (mut heard, mut owed) = (Vec::new(), Vec::new());
-    let mut events = loop {
-        match Events::open(&session, None, SILENCE).await {
-            Ok(events) => break events,
-            Err(_) => sleep(LOOK_AGAIN).await,
-        }
-    };
-    while let Ok((id, name, data)) = events.next().await {
+    for (id, name, data) in read_all(&session).await {
         let text = data["text"].as_str().unwrap_or_default().to_owned();
         let turn = data["turn"].as_u64();
         match name.as_str() {
             "message" => heard.push((data["message"].as_u64().unwrap_or_default(), text)),
-            "reply" => owed.push(Owed { text, owes: Owes::Reply, turn }),
-            "notice" => owed.push(Owed { text, owes: Owes::Notice, turn }),
+            "reply" => owed.push(Owed { text, owes: Owes::Reply, turn, lifecycle: None }),
+            "notice" => owed.push(Owed { text, owes: Owes::Notice, turn, lifecycle: lifecycle(&data) }),
+            "withdrawn" => forget(&mut owed, turn, &lifecycle(&data)),
             _ => {}
         }
+        world.logbook.note(Lane::People, Kind::Input, || format!("{session}, event {id}: {name} {data}"));
         world.oracle().event(&session, id, &name, &data);
     }
     for (place, (message, text)) in heard.iter().enumerate() {
@@ -96,5 +113,16 @@ async fn look(world: &World, number: usize) {
     found.marks.iter().for_each(|mark| world.logbook.mark(*mark));
     for (invariant, what) in found.broken {
         world.logbook.broken(invariant, format!("{session}: {what}"));
+    }
+}
+
+fn lifecycle(data: &Value) -> Option<String> {
+    data["lifecycle"].as_str().map(str::to_owned)
+}
+
+/// What was withdrawn is owed no longer.
+fn forget(owed: &mut Vec<Owed>, turn: Option<u64>, lifecycle: &Option<String>) {
+    if let Some(place) = owed.iter().rposition(|owed| owed.turn == turn && owed.lifecycle == *lifecycle) {
+        owed.remove(place);
     }
 }

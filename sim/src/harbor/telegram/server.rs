@@ -158,9 +158,14 @@ async fn call(world: &World, method: &str, parameters: &Value, trouble: Option<T
     if speaks && !is_word(parameters) {
         keeps_quiet(world, now_ms, chat, parameters["text"].as_str().unwrap_or_default());
     }
-    if method == "sendMessage" && matches!(trouble, Some(Trouble::AnswerLost | Trouble::CutBefore | Trouble::Broken)) {
+    if method == "sendMessage" {
         let text = parameters["text"].as_str().unwrap_or_default().to_owned();
-        world.books().lost.push(super::books::Lost { chat, text, at_ms: now_ms });
+        let (mut books, send) = (world.books(), super::books::Lost { chat, text, at_ms: now_ms });
+        match trouble {
+            Some(Trouble::AnswerLost | Trouble::CutBefore | Trouble::Broken) => books.lost.push(send),
+            Some(Trouble::Garbled) => books.unread.push(send),
+            _ => {}
+        }
     }
     match trouble {
         Some(Trouble::CutBefore) => return Answer::Cut,
