@@ -276,14 +276,20 @@ impl Gateway {
     /// # Panics
     /// When the journal cannot be opened.
     pub fn kept_by(&self, platform: &str) -> BTreeMap<String, String> {
-        const ROWS: redb::TableDefinition<'_, (&str, &str), &str> = redb::TableDefinition::new("rows");
-        let database = redb::Database::open(self.state_dir.join("journal.redb")).expect("nobody has it open");
-        let reading = redb::ReadableDatabase::begin_read(&database).expect("it can be read");
-        let table = reading.open_table(ROWS).expect("a gateway that has begun has made it");
-        let scope = format!("platform.{platform}");
-        let rows = redb::ReadableTable::iter(&table).expect("it can be read").flatten();
-        let ours = rows.filter(|(key, _)| key.value().0 == scope);
-        ours.map(|(key, value)| (key.value().1.to_owned(), value.value().to_owned())).collect()
+        rows(&self.state_dir.join("journal.redb"), &format!("platform.{platform}")).expect("nobody has it open")
+    }
+
+    /// Waits until the journal holds this of an answer that is being given, so that a death takes no more than what came later.
+    ///
+    /// # Panics
+    /// When that does not come to be.
+    pub fn await_kept(&self, said: &str) {
+        let copy = self.room.path().join("copy.redb");
+        self.wait_for(&format!("{said:?} to be kept"), PATIENCE, || {
+            fs::copy(self.state_dir.join("journal.redb"), &copy).ok()?;
+            let kept = rows(&copy, "said").ok()?;
+            kept.values().any(|kept| kept.contains(said)).then_some(())
+        });
     }
 
     /// Everything its processes wrote.
@@ -375,4 +381,14 @@ pub fn free_address() -> SocketAddr {
         }
     }
     panic!("no port from {FIRST} on is free");
+}
+
+/// Facts in a journal beside the records, by key.
+fn rows(journal: &Path, scope: &str) -> Result<BTreeMap<String, String>, redb::Error> {
+    const ROWS: redb::TableDefinition<'_, (&str, &str), &str> = redb::TableDefinition::new("rows");
+    let database = redb::Database::open(journal)?;
+    let table = redb::ReadableDatabase::begin_read(&database)?.open_table(ROWS)?;
+    let rows = redb::ReadableTable::iter(&table)?.flatten();
+    let ours = rows.filter(|(key, _)| key.value().0 == scope);
+    Ok(ours.map(|(key, value)| (key.value().1.to_owned(), value.value().to_owned())).collect())
 }

@@ -287,6 +287,9 @@ impl Driver {
 
     /// Hands the writer what has gathered, unless it is at work: then more gathers for one larger commit.
     fn submit(&mut self) {
+        for (turn, said) in self.runs.take_unkept(self.environment.now()) {
+            self.batch.rows.insert((SAID.to_owned(), turn.0.to_string()), Some(said));
+        }
         // What no record waits for does not go alone while writes fail.
         let asides = (self.batch.ready.is_some() || !self.batch.rows.is_empty()) && !self.core.journal_failing();
         if self.writer.is_busy() || (self.batch.writes.is_empty() && !asides) {
@@ -312,7 +315,8 @@ impl Driver {
         }
         self.pulse.nap(Part::Loop);
         self.pulse.done(Part::Loop);
-        let elapsed = timeout.map(|at| self.environment.sleep_until(at));
+        let wake = timeout.into_iter().chain(self.runs.keep_at()).min();
+        let elapsed = wake.map(|at| self.environment.sleep_until(at));
         let elapsed = async {
             match elapsed {
                 Some(elapsed) => elapsed.await,
@@ -332,7 +336,12 @@ impl Driver {
                 runs::Happened::Done(done) => self.done(done),
             },
             () = reload => self.read_configuration(None),
-            () = elapsed => self.take(Input::Elapsed),
+            () = elapsed => {
+                // Otherwise it is time to keep what is being said.
+                if timeout.is_some_and(|at| at <= self.environment.now()) {
+                    self.take(Input::Elapsed);
+                }
+            }
             Some(call) = self.calls.recv() => self.call(call),
             () = self.pulse.asked(Part::Loop) => {}
         }
@@ -404,9 +413,7 @@ impl Driver {
             runs::News::Began => self.take(Input::TurnBegan { turn }),
             runs::News::Text { session, text } => {
                 self.handle.hub.say(&session, turn.0, &text);
-                if let Some(said) = self.runs.note_said(turn, &text, self.environment.now()) {
-                    self.batch.rows.insert((SAID.to_owned(), turn.0.to_string()), Some(said));
-                }
+                self.runs.note_said(turn, &text, self.environment.now());
                 self.take(Input::TurnProgressed { turn });
             }
             runs::News::Ended { session, end, reply, files, failure } => {

@@ -20,8 +20,8 @@ use tokio::task::{Id, JoinSet};
 
 /// Reports that may wait for the driver; an agent that says more waits until they are taken.
 const REPORTS: usize = 1024;
-/// How often what a running answer says is kept, for agents that can go on from there.
-const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long after it was said a part of a running answer is kept at the latest, for agents that can go on from there.
+const KEEP_WITHIN: Duration = Duration::from_secs(1);
 
 /// The runs of this generation.
 pub struct Runs {
@@ -48,10 +48,16 @@ pub struct Run {
     pub started: Instant,
     /// What its answer says so far, over all attempts, where that is kept.
     said: String,
-    /// When that was kept last.
-    kept_at: Instant,
+    /// When the first of it was said that is not kept.
+    unkept_since: Option<Instant>,
     /// The files that go with its reply.
     files: Vec<Attachment>,
+}
+
+impl Run {
+    fn keep_at(&self) -> Option<Instant> {
+        self.unkept_since.map(|since| since + KEEP_WITHIN)
+    }
 }
 
 /// What to start.
@@ -204,7 +210,7 @@ impl Runs {
             Done::Run
         });
         self.turns.insert(task.id(), turn);
-        self.open.insert(turn, Run { wish, session, started: now, said, kept_at: now, files: Vec::new() });
+        self.open.insert(turn, Run { wish, session, started: now, said, unkept_since: None, files: Vec::new() });
     }
 
     /// Whether an attempt of this agent goes on from what an earlier one has said.
@@ -213,18 +219,30 @@ impl Runs {
         self.agent.continues()
     }
 
-    /// Takes note of a piece of an answer; gives what it says so far when that is to be kept.
-    pub fn note_said(&mut self, turn: TurnId, text: &str, now: Instant) -> Option<String> {
-        if !self.agent.continues() {
-            return None;
+    /// Takes note of a piece of an answer.
+    pub fn note_said(&mut self, turn: TurnId, text: &str, now: Instant) {
+        if self.agent.continues()
+            && let Some(run) = self.open.get_mut(&turn)
+        {
+            run.said.push_str(text);
+            run.unkept_since.get_or_insert(now);
         }
-        let run = self.open.get_mut(&turn)?;
-        run.said.push_str(text);
-        let due = now >= run.kept_at + KEEP_EVERY;
-        due.then(|| {
-            run.kept_at = now;
-            run.said.clone()
+    }
+
+    /// When something that was said is to be kept, also if nothing more is said.
+    #[must_use]
+    pub fn keep_at(&self) -> Option<Instant> {
+        self.open.values().filter_map(Run::keep_at).min()
+    }
+
+    /// What running answers say so far, where that is to be kept now.
+    pub fn take_unkept(&mut self, now: Instant) -> Vec<(TurnId, String)> {
+        let due = self.open.iter_mut().filter(|(_, run)| run.keep_at().is_some_and(|at| at <= now));
+        due.map(|(turn, run)| {
+            run.unkept_since = None;
+            (*turn, run.said.clone())
         })
+        .collect()
     }
 
     /// Turns that start from now on are answered by this agent.

@@ -92,6 +92,22 @@ fn after_kill_9_in_mid_turn_the_agent_goes_on_with_one_answer_and_is_not_asked_t
 }
 
 #[test]
+fn what_a_chat_has_seen_stays_the_beginning_after_kill_9_though_the_agent_kept_nothing_and_said_no_more() {
+    for manners in [&[][..], &["loads"]] {
+        let Some(builder) = own("what_a_chat_has_seen_stays_the_beginning", manners, "") else { return };
+        let gateway = builder.start();
+        let message = gateway.send("main", "wait", "cut");
+        gateway.await_said("main", "waiting");
+        gateway.await_kept("waiting");
+        gateway.restart_process();
+        let reply = gateway.await_reply("main", message, PATIENCE);
+        let text = reply.text();
+        assert!(text.starts_with("waiting") && text.contains("heard "), "{manners:?}: {text}");
+        gateway.assert_answered_once(&[], Words::Any);
+    }
+}
+
+#[test]
 fn an_idle_agent_that_outlives_a_killed_gateway_is_ended_before_the_next_is_started() {
     let Some(builder) = own("an_idle_agent_that_outlives", &["loads", "stubborn"], "") else { return };
     let gateway = builder.start();
