@@ -168,6 +168,24 @@ impl Synapse {
         }
     }
 
+    /// `kill -9` of the homeserver itself, at this very moment.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        let id = process.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let server = children.split_whitespace().next().and_then(|child| child.parse().ok());
+        crate::process::send_signal(server.expect("it has its process"), nix::sys::signal::Signal::SIGKILL);
+        let _ended = process.wait();
+    }
+
+    /// Starts it again, with all that it has stored.
+    pub fn start_again(&mut self) {
+        self.run();
+    }
+
     fn register(&self, user: &str) {
         let made = Command::new(self.python.with_file_name("register_new_matrix_user"))
             .args(["-k", "shared", "-u", user, "-p", PASSWORD, "--no-admin", &format!("http://{}", self.address)])
@@ -457,7 +475,7 @@ impl Venue for Rooms {
     }
 
     fn server_comes(&mut self) {
-        self.synapse.get_mut().run();
+        self.synapse.get_mut().start_again();
     }
 
     fn breaks_connections(&self) {

@@ -65,6 +65,52 @@ fn a_room_is_a_chat_with_threads() {
     assert!(!gateway.log().contains("correct horse"), "the password is never logged");
 }
 
+/// The demo agent's answer to this grows for four seconds.
+const LONG: &str = "take 4s one two three four five six";
+
+/// Waits until a part of that stands in the first room, and not the whole.
+fn is_growing(rooms: &Rooms) {
+    assert!(shows(rooms, 0, "m.text", "You said: take").is_some(), "a running answer is shown");
+    let answers = rooms.answers(0);
+    assert!(!answers.iter().any(|answer| answer.contains("six")), "it is whole already: {answers:?}");
+}
+
+/// In the end the whole answer stands in the first room, and nothing else of it.
+fn is_one_whole(rooms: &Rooms) {
+    let whole = format!("You said: {LONG}");
+    assert!(shows(rooms, 0, "m.text", &whole).is_some(), "{:?}", rooms.answers(0));
+    is_answered(rooms, "behind it");
+    assert_eq!(rooms.answers(0), [whole, "You said: behind it".to_owned()]);
+}
+
+#[test]
+fn a_homeserver_that_is_killed_in_mid_turn_and_comes_back_shows_one_answer() {
+    let Some(rooms) = rooms("a_homeserver_that_is_killed_in_mid_turn", 1) else { return };
+    let gateway = gateway(&rooms).start();
+    rooms.await_bot();
+    rooms.ann.say(&rooms.rooms[0], LONG, None);
+    is_growing(&rooms);
+    rooms.synapse.borrow_mut().kill();
+    gateway.wait_for("the turn to end without its homeserver", PATIENCE, || {
+        std::thread::sleep(Duration::from_millis(50));
+        let status = gateway.status();
+        (status["turns"].as_array().is_some_and(Vec::is_empty) && status["owed"] != 0).then_some(())
+    });
+    rooms.synapse.borrow_mut().start_again();
+    is_one_whole(&rooms);
+}
+
+#[test]
+fn what_stood_of_an_answer_when_the_gateway_was_killed_becomes_the_whole_one() {
+    let Some(rooms) = rooms("what_stood_of_an_answer_when_the_gateway_was_killed", 1) else { return };
+    let gateway = gateway(&rooms).start();
+    rooms.await_bot();
+    rooms.ann.say(&rooms.rooms[0], LONG, None);
+    is_growing(&rooms);
+    gateway.restart_process();
+    is_one_whole(&rooms);
+}
+
 #[test]
 fn an_invitation_by_an_allowed_user_is_followed_and_a_strangers_is_declined() {
     let test = "an_invitation_by_an_allowed_user_is_followed_and_a_strangers_is_declined";

@@ -1,12 +1,15 @@
 //! A model as the agent, behind the real gateway: conversations out of the journal, answers that go on over restarts and
 //! broken streams, and everything that an endpoint may say instead of an answer.
 
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use evergate_tests::PATIENCE;
 use evergate_tests::gateway::{Builder, Gateway};
 use evergate_tests::model::{Fault, Model};
 use evergate_tests::oracle::Words;
+use evergate_tests::{PATIENCE, skipped};
 
 fn builder(model: &Model, keys: &str) -> Builder {
     let base = model.base_url();
@@ -168,6 +171,11 @@ fn a_stream_that_stands_still_is_given_up_and_goes_on_in_another() {
 }
 
 #[test]
+fn an_endpoint_whose_first_word_does_not_come_is_given_up_and_asked_again() {
+    assert_eq!(over(&[Fault::Stall(0)]), ["user: one"]);
+}
+
+#[test]
 fn an_endpoint_that_is_busy_or_broken_is_asked_again_when_it_says() {
     assert_eq!(over(&[Fault::Status(429, Some(1)), Fault::Status(503, None)]), ["user: one"]);
 }
@@ -208,6 +216,86 @@ fn failed_by(faults: &[Fault]) -> String {
 fn a_refusal_of_the_endpoint_fails_the_turn_with_its_words_and_no_key_in_them() {
     let told = failed_by(&[Fault::Status(401, None)]);
     assert!(told.contains("answered 401") && told.contains("agent.openai.key_file"), "{told}");
+}
+
+#[test]
+fn an_endpoint_that_stays_busy_fails_the_turn_when_its_tries_or_its_time_are_over() {
+    let busy = Fault::Status(429, Some(1));
+    let told = failed_by(&[busy.clone(), busy]);
+    assert!(told.contains("answered 429") && told.contains("it was asked 2 times"), "{told}");
+    let told = failed_by(&[Fault::Status(429, Some(100_000))]);
+    assert!(told.contains("answered 429") && told.contains("the turn has no time left for that"), "{told}");
+}
+
+/// An endpoint that speaks TLS with a certificate of its own making, in this folder as `cert.pem`, and answers "over TLS".
+fn behind_tls(folder: &Path) -> Result<(Child, String), String> {
+    const SERVE: &str = r#"
+import http.server, json, ssl
+class Answers(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        said = {"choices": [{"message": {"content": "over TLS"}, "finish_reason": "stop"}]}
+        body = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("cert.pem", "key.pem")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+"#;
+    let request = "[req]\ndistinguished_name = name\nx509_extensions = more\nprompt = no\n[name]\nCN = localhost\n\
+                   [more]\nsubjectAltName = IP:127.0.0.1\nbasicConstraints = critical, CA:FALSE\n";
+    std::fs::write(folder.join("request"), request).expect("the room is writable");
+    let arguments = "req -x509 -newkey rsa:2048 -nodes -days 2 -config request -keyout key.pem -out cert.pem";
+    let made = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output();
+    let made = made.map_err(|error| format!("openssl cannot be run: {error}"))?;
+    if !made.status.success() {
+        return Err(format!("openssl makes no certificate: {}", String::from_utf8_lossy(&made.stderr)));
+    }
+    let serving = Command::new("timeout")
+        .args(["120", "python3", "-c", SERVE])
+        .current_dir(folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut serving = serving.map_err(|error| format!("python3 cannot be run: {error}"))?;
+    let mut port = String::new();
+    let told = BufReader::new(serving.stdout.take().expect("it was asked for")).read_line(&mut port);
+    match told {
+        Ok(1..) => Ok((serving, format!("https://127.0.0.1:{}", port.trim()))),
+        _ => Err("python3 serves no TLS".into()),
+    }
+}
+
+#[test]
+fn an_endpoint_with_tls_is_believed_if_the_systems_roots_say_so_and_not_otherwise() {
+    let certificate = |builder: &Builder| builder.room().join("cert.pem").display().to_string();
+    for believed in [true, false] {
+        let builder = Gateway::builder();
+        let (mut server, base) = match behind_tls(builder.room()) {
+            Ok(served) => served,
+            Err(why) => return skipped("an_endpoint_with_tls", &why),
+        };
+        let table = format!(
+            "[agent]\nkind = \"openai\"\n[agent.openai]\nbase_url = \"{base}/v1\"\nmodel = \"tiny\"\nretries = 1"
+        );
+        // The variable by which the system's roots are put elsewhere.
+        let roots = if believed { certificate(&builder) } else { "/etc/ssl/certs/ca-certificates.crt".to_owned() };
+        let gateway = builder.config(&table).env("SSL_CERT_FILE", &roots).start();
+        if believed {
+            assert_eq!(reply(&gateway, "main", "hello"), "over TLS");
+        } else {
+            let told = failure(&gateway, "main", "hello");
+            assert!(told.contains("certificate"), "{told}");
+        }
+        evergate_tests::process::send_signal(server.id().cast_signed(), nix::sys::signal::Signal::SIGTERM);
+        server.wait().expect("it is our child");
+    }
 }
 
 #[test]

@@ -38,6 +38,32 @@ fn three_messages_that_came_while_nobody_was_there_are_answered() {
     }
 }
 
+/// The server is told to forget a message when it is on disk, and not before, however long that takes.
+#[test]
+fn the_offset_waits_for_a_disk_that_is_held_up_and_a_death_meanwhile_loses_nothing() {
+    let server = bot_api();
+    let config = format!("{QUICK}\n[debug]\nhooks = \"on\"\n[watchdog]\nfreeze = \"1h\"");
+    let gateway = gateway(&server, &config).start();
+    server.say(GUESTS[0], "before");
+    server.await_said(GUESTS[0], "an answer", |said| said.len() == 1);
+    let confirmed = || {
+        let account = server.order("/account", &json!({}));
+        account["updates"]["confirmed"].as_i64()
+    };
+    let given = || server.calls("getUpdates").len();
+    let (before, calls) = (confirmed(), given());
+    gateway.freeze("journal", Duration::from_secs(600));
+    server.say(GUESTS[0], "held up");
+    gateway.wait_for("the message to be handed out", PATIENCE, || (given() > calls).then_some(()));
+    // Whoever did not wait for the disk would have asked for what is behind it by now.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(confirmed(), before, "the message is confirmed and on no disk");
+    gateway.restart_process();
+    let said = server.await_said(GUESTS[0], "the answer", |said| said.len() == 2);
+    assert_eq!(texts(&said), ["You said: before", "You said: held up"]);
+    gateway.wait_for("the message to be confirmed", PATIENCE, || (confirmed() > before).then_some(()));
+}
+
 #[test]
 fn what_the_server_gives_again_is_answered_once() {
     let server = bot_api();

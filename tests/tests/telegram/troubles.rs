@@ -3,6 +3,7 @@
 use super::{GUESTS, OPERATOR, QUICK, await_health, bot_api, gateway, gateway_with_token, health, texts};
 use evergate_tests::bot_api::operator::TOKEN;
 use evergate_tests::chat::Person;
+use evergate_tests::gateway::Gateway;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,19 @@ fn a_wrong_token_is_told_once_and_the_rest_serves() {
     assert_eq!(log.matches("@BotFather").count(), 1, "{log}");
     assert!(!log.contains("4242:wrong"), "the token is in no log");
     assert!(server.calls("getMe").len() + server.calls("getUpdates").len() <= 1, "it does not knock again");
+}
+
+#[test]
+fn a_token_in_the_environment_is_as_good_as_one_in_a_file_and_stands_in_no_log() {
+    let server = bot_api();
+    let config = format!(
+        "[telegram]\ntoken_env = \"THE_TOKEN\"\napi_base = {:?}\nallowed_users = {GUESTS:?}\n{QUICK}",
+        server.api_base()
+    );
+    let gateway = Gateway::builder().config(&config).env("THE_TOKEN", TOKEN).start();
+    server.say(GUESTS[0], "hello");
+    server.await_said(GUESTS[0], "an answer", |said| said.len() == 1);
+    assert!(!gateway.log().contains(TOKEN), "the token is logged");
 }
 
 #[test]
@@ -123,6 +137,21 @@ fn an_answer_that_may_have_arrived_is_said_again_with_a_word_about_that() {
     server.say(GUESTS[0], "hello");
     let said = server.await_said(GUESTS[0], "the repetition", |said| said.len() == 2);
     assert_eq!(texts(&said), ["You said: hello", "(possibly sent twice)\nYou said: hello"]);
+}
+
+#[test]
+fn an_answer_that_may_have_arrived_is_not_said_again_where_it_is_to_be_dropped_and_a_word_says_so() {
+    let server = bot_api();
+    let config = format!("{QUICK}\n[delivery]\nuncertain = \"drop\"");
+    let gateway = gateway(&server, &config).start();
+    server.fault(&json!({"kind": "lose_answer", "method": "sendMessage"}));
+    server.say(GUESTS[0], "hello");
+    server.await_said(GUESTS[0], "the word", |said| said.len() == 2);
+    gateway.restart_process();
+    server.say(GUESTS[0], "and now");
+    let said = server.await_said(GUESTS[0], "the next answer", |said| said.len() == 3);
+    assert_eq!((said[0].text.as_str(), said[2].text.as_str()), ("You said: hello", "You said: and now"));
+    assert!(said[1].text.starts_with("An answer may be missing"), "{said:?}");
 }
 
 #[test]
