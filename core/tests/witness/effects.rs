@@ -273,6 +273,20 @@ pub fn tales() -> Vec<Tale> {
         tale(
             Loop,
             "turn 1 is resumed by itself after 3 deaths in a row",
+            Seen::works,
+            // A generation in which somebody has reset the breaker is none that has died unproven.
+            |s| {
+                s.writes(&[vouched(1, 1)]).dies().serves(2).dies().serves(3).dies();
+                s.charges(4, 2).resumes(2, Resume::Crash)
+            },
+            |s| {
+                s.dies().serves(2).dies().serves(3).dies();
+                s.charges(4, 2).resumes(2, Resume::Crash)
+            },
+        ),
+        tale(
+            Loop,
+            "turn 1 is resumed by itself after 3 deaths in a row",
             |s| s.works().dies().serves(2).dies().serves(3).dies().serves(4).gone(1),
             // Somebody was answered, which proves this generation.
             |s| {

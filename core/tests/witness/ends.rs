@@ -155,6 +155,17 @@ pub fn tales() -> Vec<Tale> {
             |s| s.hears(Input::SupervisorStops { request: RequestId(2) }).ends(Verdict::Exit(0)),
             |s| s.ends(Verdict::Exit(75)),
         ),
+        tale(
+            Once,
+            unasked,
+            // The stop of the generation before is carried out; this one goes on.
+            |s| {
+                s.under(Supervisor::Kubernetes).serves(1).writes(&[stop(1)]).dies();
+                s.serves(2).writes(&[settled(1, Outcome::Stopped)])
+            },
+            |s| s.writes(&[wished(2, Wish::Restart, Origin::Cli, 2)]).ends(Verdict::Exit(0)),
+            |s| s.ends(Verdict::Exit(0)),
+        ),
         tale(Once, unasked, serves, |s| s.bites(Verdict::Exit(75)), |s| s.strikes(Verdict::Exit(75))),
         tale(
             Once,

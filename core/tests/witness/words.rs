@@ -65,6 +65,14 @@ pub fn tales() -> Vec<Tale> {
         tale(
             Reply,
             struck,
+            owes_word,
+            |s| s.appends(struck_off(1, Fate::Withdrawn)),
+            // Its platform has it, though that is not written.
+            |s| s.sends(1, 1).sent().appends(struck_off(1, Fate::Withdrawn)),
+        ),
+        tale(
+            Reply,
+            struck,
             |s| s.serves(1).writes(&[help(1, 1)]),
             |s| s,
             |s| s.appends(struck_off(1, Fate::Withdrawn)),
