@@ -394,6 +394,31 @@ fn a_start_that_is_taken_back_is_not_said_to_go_on_until_it_does() {
     assert_eq!(world.notices_in(1), [Notice::TurnCut { turn, wish: Wish::Restart }, Notice::TurnBack { turn }]);
 }
 
+/// It went on, and that was owed when its generation died; the next start is taken back, which is none of that word's business.
+#[test]
+fn a_start_that_is_taken_back_takes_no_word_back_of_an_earlier_one() {
+    let mut world = world();
+    let turn = starting_again(&mut world);
+    world.commit_all();
+    world.kill();
+    world.start_unwritten();
+    for _ in 0..2 {
+        world.signal(Signal::Terminate);
+    }
+    world.commit_all();
+    while world.gateway.is_some() {
+        world.elapse();
+        world.commit_all();
+    }
+    world.start_again();
+    world.heal();
+    let told = told(&world);
+    assert_eq!(
+        (told.1, world.notices_in(1)),
+        (1, vec![Notice::TurnCut { turn, wish: Wish::Restart }, Notice::TurnBack { turn }])
+    );
+}
+
 #[test]
 fn a_turn_whose_place_a_message_takes_before_it_goes_on_is_not_said_to_go_on() {
     let mut world = world();
