@@ -45,10 +45,13 @@ pub enum Address {
 
 /// A disk that holds one journal file.
 pub trait Disk: Send + Sync {
-    /// Opens the file; `None` when there is none. A file that is empty is an error: it was cut. What is read is what the disk
-    /// holds: after a failed sync a kernel may take pages for clean that never came to the disk, and whoever built on them
-    /// would lose everything at a power cut.
+    /// Opens the file; `None` when there is none. A file that is empty is an error: it was cut.
     fn open(&self) -> io::Result<Option<Box<dyn StorageBackend>>>;
+    /// Has what is read from now on come from the disk, whoever wrote it: after a failed sync a kernel may take pages for clean that
+    /// never came there, and whoever built on them would lose everything at a power cut.
+    fn read_anew(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// Creates the file so that it is there with its first contents or not at all: `initialise` writes them to a file of
     /// another name, which is then synced and renamed. (A cut during redb's first commit leaves a file that no later open accepts.)
     fn create(

@@ -312,7 +312,6 @@ impl Disk for JournalFile {
         if file.metadata()?.len() == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty: it was cut"));
         }
-        drop_clean_pages(&file);
         Ok(Some(backend(file)?))
     }
 
@@ -332,20 +331,19 @@ impl Disk for JournalFile {
         Ok(())
     }
 
+    /// What cannot be dropped (it is still to be written, or the file system has no other place for it) is what the next sync
+    /// writes.
+    fn read_anew(&self) -> io::Result<()> {
+        let file = File::open(&self.path)?;
+        #[cfg(target_os = "linux")]
+        nix::fcntl::posix_fadvise(&file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        drop(file);
+        Ok(())
+    }
+
     fn name(&self) -> String {
         self.path.display().to_string()
     }
-}
-
-/// Has the kernel read the file from the disk again. What cannot be dropped (it is still to be written, or the file system has no
-/// other place for it) is what the next sync writes.
-fn drop_clean_pages(file: &File) {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = nix::fcntl::posix_fadvise(file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED) {
-        tracing::debug!(%error, "the journal's pages stay in memory");
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = file;
 }
 
 fn backend(file: File) -> io::Result<Box<dyn StorageBackend>> {

@@ -131,6 +131,10 @@ impl Trial {
             record: Mutex::new(record),
         };
         let entry = open.enter();
+        // What begins says so itself, in the same breath.
+        if entry != Entry::Begin {
+            open.write(&open.lock());
+        }
         (Self(Some(Arc::new(open))), entry)
     }
 
@@ -246,10 +250,14 @@ impl Open {
     fn change<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
         let mut record = self.lock();
         let given = change(&mut record);
-        if let Err(error) = write(&self.state_dir, &record) {
+        self.write(&record);
+        given
+    }
+
+    fn write(&self, record: &Record) {
+        if let Err(error) = write(&self.state_dir, record) {
             tracing::debug!(%error, "what became of this start cannot be written down");
         }
-        given
     }
 
     fn make_folder(&self) {
@@ -273,29 +281,27 @@ impl Open {
         let same_boot = before.boot_id == boot_id;
         // Asking costs something, and changes nothing where all is well.
         let starter = if before.row == Starts::default() { Starter::Person } else { starter(before.process) };
-        self.change(|record| {
-            record.rollback.has_good(kept.as_ref().map(|(build, _)| *build));
-            // Whoever ended in order has said so.
-            let died = if same_boot { ChildEnd::Signalled(9) } else { ChildEnd::Exited(STOP) };
-            let _told_below = record.rollback.ended(died);
-            record.boot_id = boot_id;
-            let (program, failure) =
-                if self.decides { record.rollback.choose(own) } else { (Program::Installed, None) };
-            if let (Program::Good, Some((_, program))) = (program, kept) {
-                return Entry::InPlace(in_place(program, self.installed.clone(), failure));
+        let mut record = self.lock();
+        record.rollback.has_good(kept.as_ref().map(|(build, _)| *build));
+        // Whoever ended in order has said so.
+        let died = if same_boot { ChildEnd::Signalled(9) } else { ChildEnd::Exited(STOP) };
+        let _told_below = record.rollback.ended(died);
+        record.boot_id = boot_id;
+        let (program, failure) = if self.decides { record.rollback.choose(own) } else { (Program::Installed, None) };
+        if let (Program::Good, Some((_, program))) = (program, kept) {
+            return Entry::InPlace(in_place(program, self.installed.clone(), failure));
+        }
+        let attempts = attempts();
+        match record.row.wanted(starter, same_boot, attempts) {
+            _ if detect::supervisor() == Supervisor::Evergate => Entry::Begin,
+            Permit::Start { before: 0, .. } => Entry::Begin,
+            Permit::Start { pause, before } => Entry::Pause { pause, why: waits(pause, before, attempts) },
+            Permit::Park { died } => {
+                let why = parked(died);
+                record.gave_up = Some(why.clone());
+                Entry::Park { why }
             }
-            let attempts = attempts();
-            match record.row.wanted(starter, same_boot, attempts) {
-                _ if detect::supervisor() == Supervisor::Evergate => Entry::Begin,
-                Permit::Start { before: 0, .. } => Entry::Begin,
-                Permit::Start { pause, before } => Entry::Pause { pause, why: waits(pause, before, attempts) },
-                Permit::Park { died } => {
-                    let why = parked(died);
-                    record.gave_up = Some(why.clone());
-                    Entry::Park { why }
-                }
-            }
-        })
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Batch, Event, Journal, JournalError, Logged, StoredGeneration, Store
 use crate::environment::Disk;
 use evergate_core::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId};
 use evergate_core::record::Unfinished;
-use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend};
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, RepairSession, StorageBackend};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -349,13 +349,27 @@ fn open_database(disk: &dyn Disk, missing: Missing) -> Result<Database, JournalE
     };
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
-    let mut backend = disk.open().map_err(|error| unusable(error.into()))?;
-    if backend.is_none() && missing == Missing::Create {
-        disk.create(&mut |backend| create_tables(&builder.create_with_backend(Backend(backend))?)).map_err(unusable)?;
-        backend = disk.open().map_err(|error| unusable(error.into()))?;
-    }
+    let open = |builder: &Builder| match disk.open() {
+        Ok(Some(file)) => builder.create_with_backend(Backend(file)).map(Some).map_err(redb::Error::from),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error.into()),
+    };
+    // One that was closed in good order is what was synced; of any other only the disk itself knows.
+    builder.set_repair_callback(RepairSession::abort);
+    let opened = match open(&builder) {
+        Ok(None) if missing == Missing::Create => {
+            disk.create(&mut |file| create_tables(&builder.create_with_backend(Backend(file))?)).map_err(unusable)?;
+            open(&builder)
+        }
+        Err(redb::Error::RepairAborted) => {
+            disk.read_anew().map_err(|error| unusable(error.into()))?;
+            builder.set_repair_callback(|_| {});
+            open(&builder)
+        }
+        opened => opened,
+    };
     let gone = || JournalError::Damaged { file: disk.name(), why: "it is not there any more".into() };
-    builder.create_with_backend(Backend(backend.ok_or_else(gone)?)).map_err(|error| unusable(error.into()))
+    opened.map_err(unusable)?.ok_or_else(gone)
 }
 
 /// Whether an error is of the disk and its room, not of what the file holds: another try may find it mended.

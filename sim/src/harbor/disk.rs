@@ -249,7 +249,7 @@ impl Image {
         self.durable[start..end].copy_from_slice(&self.cached[start..end]);
     }
 
-    /// Whoever opens the file reads what the disk holds, but for what is still to be written.
+    /// From now on everybody reads what the disk holds, but for what is still to be written.
     fn drop_clean(&mut self) {
         let mut held = self.durable.clone();
         held.resize(self.cached.len(), 0);
@@ -326,13 +326,10 @@ impl Disk for OpenDisk {
         if !self.owner.load(Relaxed) {
             return Err(dead());
         }
-        match &mut locked(&self.platter).journal {
+        match &locked(&self.platter).journal {
             None => Ok(None),
             Some(image) if image.cached.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
-            Some(image) => {
-                image.drop_clean();
-                Ok(Some(self.file(Name::Journal)))
-            }
+            Some(_) => Ok(Some(self.file(Name::Journal))),
         }
     }
 
@@ -352,6 +349,13 @@ impl Disk for OpenDisk {
         platter.operation(&self.owner)?;
         platter.journal = platter.fresh.take();
         Ok(())
+    }
+
+    fn read_anew(&self) -> Result<()> {
+        if !self.owner.load(Relaxed) {
+            return Err(dead());
+        }
+        locked(&self.platter).image(Name::Journal).map(Image::drop_clean)
     }
 
     fn name(&self) -> String {
@@ -479,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn who_opens_the_file_sees_of_a_failed_sync_only_what_came_to_the_disk() {
+    fn who_reads_anew_sees_of_a_failed_sync_only_what_came_to_the_disk() {
         for (honesty, lost) in [(Honesty::Forgets, true), (Honesty::Honest, false)] {
             let (platter, _) = disk();
             let file = created(&platter);
@@ -489,6 +493,8 @@ mod tests {
                 (platter.honesty, platter.failing_syncs) = (honesty, 100);
             }
             file.sync_data().unwrap_err();
+            assert_eq!(contents(&platter), [2; 64 * SECTOR]);
+            owner(&platter).read_anew().unwrap();
             let seen = contents(&platter);
             assert_eq!(seen.contains(&1), lost, "{honesty:?}");
             locked(&platter).heal();
