@@ -151,7 +151,9 @@ impl Witness {
                 });
             }
             Effect::Append { record: Record::GenerationEnded { .. }, .. } => {
-                let unsaid = |owed: &Delivery| matches!(owed.about, About::Cut(_)) && owed.is_unsaid();
+                // What a blind platform let go may have been let go after the end was written first, to a disk that fails.
+                let unsaid =
+                    |owed: &Delivery| matches!(owed.about, About::Cut(_)) && owed.is_unsaid() && !owed.blind.used;
                 life.unsaid = self.deliveries.iter().filter(|(_, owed)| unsaid(owed)).map(|(id, _)| *id).collect();
             }
             Effect::Phase(phase) => life.phase = *phase,
