@@ -332,11 +332,14 @@ impl Disk for JournalFile {
     }
 
     /// What cannot be dropped (it is still to be written, or the file system has no other place for it) is what the next sync
-    /// writes.
+    /// writes. It is advice: a kernel without it, or a filter that forbids it, is no reason not to start.
     fn read_anew(&self) -> io::Result<()> {
         let file = File::open(&self.path)?;
         #[cfg(target_os = "linux")]
-        nix::fcntl::posix_fadvise(&file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        if let Err(error) = nix::fcntl::posix_fadvise(&file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED)
+        {
+            tracing::warn!(%error, "the kernel keeps what it holds of the journal in memory");
+        }
         drop(file);
         Ok(())
     }

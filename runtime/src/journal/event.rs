@@ -99,7 +99,7 @@ impl Event {
         Self::new(session, "turn", &data)
     }
 
-    /// A word that stands among the events was not sent, since it is no longer true; who shows it shows it no longer.
+    /// A word that stands among the events was not sent, since it is no longer true; who can take a line back takes it back.
     fn withdrawn(session: SessionId, content: &Content) -> Option<Self> {
         let Content::Notice(notice @ (Notice::TurnCut { turn, .. } | Notice::TurnBack { turn })) = content else {
             return None;

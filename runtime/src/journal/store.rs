@@ -356,18 +356,16 @@ fn open_database(disk: &dyn Disk, missing: Missing) -> Result<Database, JournalE
     };
     // One that was closed in good order is what was synced; of any other only the disk itself knows.
     builder.set_repair_callback(RepairSession::abort);
-    let opened = match open(&builder) {
-        Ok(None) if missing == Missing::Create => {
-            disk.create(&mut |file| create_tables(&builder.create_with_backend(Backend(file))?)).map_err(unusable)?;
-            open(&builder)
-        }
-        Err(redb::Error::RepairAborted) => {
-            disk.read_anew().map_err(|error| unusable(error.into()))?;
-            builder.set_repair_callback(|_| {});
-            open(&builder)
-        }
-        opened => opened,
-    };
+    let mut opened = open(&builder);
+    if matches!(opened, Ok(None)) && missing == Missing::Create {
+        disk.create(&mut |file| create_tables(&builder.create_with_backend(Backend(file))?)).map_err(unusable)?;
+        opened = open(&builder);
+    }
+    if matches!(opened, Err(redb::Error::RepairAborted)) {
+        disk.read_anew().map_err(|error| unusable(error.into()))?;
+        builder.set_repair_callback(|_| {});
+        opened = open(&builder);
+    }
     let gone = || JournalError::Damaged { file: disk.name(), why: "it is not there any more".into() };
     opened.map_err(unusable)?.ok_or_else(gone)
 }
