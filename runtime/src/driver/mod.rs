@@ -300,9 +300,18 @@ impl Driver {
         self.being_kept = std::mem::take(&mut self.keeping);
         if let Err(batch) = self.writer.submit(batch) {
             tracing::error!("the journal's writer is gone");
-            self.batch.ready = batch.ready;
+            self.goes_again(batch);
             self.rows_came_to(&Err("the journal's writer is gone".into()));
             self.take(Input::SyncFailed);
+        }
+    }
+
+    /// Of a batch that was not written goes with the next one what nobody else writes again: the core does with its records, and who
+    /// else wanted something kept hears that it was not.
+    fn goes_again(&mut self, batch: Batch) {
+        self.batch.ready = self.batch.ready.or(batch.ready);
+        for (key, said) in batch.rows.into_iter().filter(|((scope, _), _)| scope == SAID) {
+            self.batch.rows.entry(key).or_insert(said);
         }
     }
 
@@ -390,7 +399,7 @@ impl Driver {
             Err(error) => {
                 Metrics::count(&self.handle.metrics.journal_failures_total);
                 tracing::warn!(%error, "the journal could not be written; new messages are refused until it can");
-                self.batch.ready = self.batch.ready.or(batch.ready);
+                self.goes_again(batch);
                 self.take(Input::SyncFailed);
             }
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use evergate_tests::gateway::{Gateway, free_address};
 use evergate_tests::http::Client;
+use evergate_tests::model::{Fault, Model};
 use evergate_tests::oracle::Words;
 use evergate_tests::{PATIENCE, skipped};
 use serde_json::json;
@@ -218,6 +219,38 @@ fn a_full_disk_refuses_new_messages_and_keeps_the_old_ones() {
     gateway.restart_process();
     gateway.await_ready();
     gateway.assert_answered_once(&[], Words::Echo);
+    drop(gateway);
+    drop(disk);
+}
+
+/// What a model has said by then is kept once there is room, though it says no more and what was to keep it has failed.
+#[test]
+fn what_an_answer_says_while_the_disk_is_full_is_kept_when_there_is_room_again() {
+    let model = Model::start(12, Duration::from_millis(400));
+    model.break_next(&[Fault::Stall(6)]);
+    let builder = Gateway::builder().config(&model.section());
+    let state = builder.room().join("small-disk");
+    let Some(disk) = SmallDisk::mount(&state) else {
+        return skipped("what_an_answer_says_while_the_disk_is_full", "nothing can be mounted here (it takes root)");
+    };
+    let gateway = builder.state_dir(&state).start();
+    gateway.send("main", "count", "count");
+    gateway.await_said("main", "ü0");
+    let ballast = disk.fill();
+    let text = "x".repeat(4096);
+    let mut number = 0;
+    // Each of these is written, or fails together with what the answer says by then.
+    let mut refused = 0;
+    let spoken = Instant::now();
+    while refused == 0 || spoken.elapsed() < Duration::from_secs(4) {
+        assert!(spoken.elapsed() < PATIENCE, "the disk takes everything");
+        let answer = gateway.try_send("other", &format!("/{number} {text}"), &format!("full-{number}"));
+        number += 1;
+        refused += u32::from(answer.is_ok_and(|answer| answer.status == 507));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    fs::remove_file(ballast).expect("the ballast can go");
+    gateway.await_kept("ü5");
     drop(gateway);
     drop(disk);
 }
