@@ -375,14 +375,19 @@ fn starting_again(world: &mut World) -> TurnId {
     turn
 }
 
-#[test]
-fn a_start_that_is_taken_back_is_not_said_to_go_on_until_it_does() {
-    let mut world = world();
-    let turn = starting_again(&mut world);
+/// An end takes it back before it has left.
+fn taken_back(world: &mut World) {
     for _ in 0..2 {
         world.signal(Signal::Terminate);
     }
     world.commit_all();
+}
+
+#[test]
+fn a_start_that_is_taken_back_is_not_said_to_go_on_until_it_does() {
+    let mut world = world();
+    let turn = starting_again(&mut world);
+    taken_back(&mut world);
     while world.gateway.is_some() {
         world.elapse();
         world.commit_all();
@@ -402,14 +407,8 @@ fn a_start_that_is_taken_back_takes_no_word_back_of_an_earlier_one() {
     world.commit_all();
     world.kill();
     world.start_unwritten();
-    for _ in 0..2 {
-        world.signal(Signal::Terminate);
-    }
-    world.commit_all();
-    while world.gateway.is_some() {
-        world.elapse();
-        world.commit_all();
-    }
+    taken_back(&mut world);
+    runs_out(&mut world);
     world.start_again();
     world.heal();
     let told = told(&world);

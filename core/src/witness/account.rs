@@ -221,7 +221,8 @@ pub(super) struct Life {
     /// Questions whose agents wait to be told.
     pub(super) asking: BTreeSet<(TurnId, QuestionKey)>,
     /// Words about cut turns that nobody had heard when the end was written.
-    pub(super) unsaid: BTreeSet<DeliveryId>,
+    /// They count when that is written first: what is let go while the disk fails is told after it.
+    pub(super) unsaid: Option<BTreeSet<DeliveryId>>,
     /// Sessions in which somebody spoke.
     pub(super) spoke: BTreeSet<SessionId>,
 }

@@ -151,10 +151,9 @@ impl Witness {
                 });
             }
             Effect::Append { record: Record::GenerationEnded { .. }, .. } => {
-                // What a blind platform let go may have been let go after the end was written first, to a disk that fails.
-                let unsaid =
-                    |owed: &Delivery| matches!(owed.about, About::Cut(_)) && owed.is_unsaid() && !owed.blind.used;
-                life.unsaid = self.deliveries.iter().filter(|(_, owed)| unsaid(owed)).map(|(id, _)| *id).collect();
+                let unsaid = |owed: &Delivery| matches!(owed.about, About::Cut(_)) && owed.is_unsaid();
+                let words = || self.deliveries.iter().filter(|(_, owed)| unsaid(owed)).map(|(id, _)| *id).collect();
+                life.unsaid.get_or_insert_with(words);
             }
             Effect::Phase(phase) => life.phase = *phase,
             // A supervisor that hears this counts from here, unless a signal has had it count already.

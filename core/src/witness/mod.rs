@@ -204,7 +204,7 @@ impl Witness {
             resets: BTreeSet::new(),
             told_to_stop: false,
             asking: BTreeSet::new(),
-            unsaid: BTreeSet::new(),
+            unsaid: None,
             spoke: BTreeSet::new(),
         };
         self.life = Some(life.into());

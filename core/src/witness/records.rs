@@ -376,7 +376,7 @@ impl Witness {
     /// The end is on disk: what nobody could be told of it before, nobody is told after it.
     fn words_kept(&self, checks: &mut Checks) {
         let Some(life) = &self.life else { return };
-        let kept = life.unsaid.iter().find(|word| self.deliveries.contains_key(word));
+        let kept = life.unsaid.iter().flatten().find(|word| self.deliveries.contains_key(word));
         checks.holds(Invariant::Notice, kept.is_none(), || {
             format!(
                 "{} says that an end cuts a turn, and is still to be said when that is over",

@@ -6,7 +6,7 @@ use super::{Tale, tale};
 use evergate_core::cut::Told;
 use evergate_core::id::TurnId;
 use evergate_core::invariant::Invariant::*;
-use evergate_core::outbox::Fate;
+use evergate_core::outbox::{Fate, Repeat};
 use evergate_core::record::Record;
 
 /// Turn 1 has been cut by an end, and delivery 1 is to say so.
@@ -40,6 +40,14 @@ pub fn tales() -> Vec<Tale> {
         tale(Notice, kept, owes_word, |s| ends(withdraws(s)), |s| ends(s)),
         // Nobody knows whether it has arrived, and its end is told as well.
         tale(Notice, kept, owes_word, |s| ends(s.sends(1, 1).failed()), |s| ends(s)),
+        // What a blind platform lets go when the end is written already, to a disk that fails, is told after it.
+        tale(
+            Notice,
+            kept,
+            |s| owes_word(s).sends(1, 1).writes(&[tried(1, 1)]).transmits(Repeat::No),
+            |s| ends(s.appends(died(1)).failed()),
+            |s| ends(s.failed()),
+        ),
         tale(
             Reply,
             struck,
