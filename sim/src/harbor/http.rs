@@ -105,7 +105,7 @@ pub async fn call(way: Way, method: Method, path: &str, body: Option<Value>) -> 
 pub struct Events {
     body: Incoming,
     _link: Link,
-    text: String,
+    unread: Vec<u8>,
     silence: Duration,
 }
 
@@ -115,7 +115,7 @@ impl Events {
         let mut link = Link::open(Way::Network).await?;
         let response = link.send(Method::GET, &format!("/v1/sessions/{session}/events"), after, None).await?;
         match response.status().as_u16() {
-            200 => Ok(Self { body: response.into_body(), _link: link, text: String::new(), silence }),
+            200 => Ok(Self { body: response.into_body(), _link: link, unread: Vec::new(), silence }),
             _ => Err(Lost),
         }
     }
@@ -123,9 +123,9 @@ impl Events {
     /// The next kept event; `Err` when the stream is over.
     pub async fn next(&mut self) -> Result<(u64, String, Value), Over> {
         loop {
-            while let Some(end) = self.text.find("\n\n") {
-                let event = read(&self.text[..end]);
-                self.text.drain(..end + 2);
+            while let Some(end) = self.unread.windows(2).position(|pair| pair == b"\n\n") {
+                let event = read(&String::from_utf8_lossy(&self.unread[..end]));
+                self.unread.drain(..end + 2);
                 if let Some(event) = event {
                     return Ok(event);
                 }
@@ -133,7 +133,7 @@ impl Events {
             let frame = timeout(self.silence, self.body.frame()).await.map_err(|_| Over::Silent)?;
             let frame = frame.ok_or(Over::Cut)?.map_err(|_| Over::Cut)?;
             if let Some(bytes) = frame.data_ref() {
-                self.text.push_str(std::str::from_utf8(bytes).map_err(|_| Over::Cut)?);
+                self.unread.extend_from_slice(bytes);
             }
         }
     }

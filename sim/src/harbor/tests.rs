@@ -63,14 +63,19 @@ fn a_kernel_that_forgets_pages_after_a_failed_sync_loses_nothing_that_was_promis
 /// Whoever starts after it must not build on the pages that the kernel still shows: they are on no disk.
 #[test]
 fn pages_that_a_failed_sync_left_in_memory_are_not_built_on_by_the_next_generation() {
+    let mut met = 0;
     for seed in 1..=40 {
         let failing = Fault { at_ms: 40, what: Breakage::FailingSyncs { percent: 60, for_ms: 419 } };
         let dies = Fault { at_ms: 115, what: Breakage::Death(Death::Kill) };
         let torn = Breakage::DeathAtWrite { operations: 20 + seed, death: Death::PowerCut };
         let faults = vec![failing, dies, Fault { at_ms: 520, what: torn }];
         let plan = Plan { disk: Honesty::Forgets, heal_at_ms: 2000, ..only(seed, faults) };
-        assert_eq!(broken(&run(plan)), [""; 0], "seed {seed}");
+        let pages = run(plan);
+        assert_eq!(broken(&pages), [""; 0], "seed {seed}");
+        let marks = [Mark::FsyncFailed, Mark::DeathInsideCommit];
+        met += usize::from(marks.iter().all(|mark| pages.marks.contains_key(mark)));
     }
+    assert!(met > 0, "no failed sync was followed by a death within a commit");
 }
 
 #[test]
@@ -97,13 +102,16 @@ fn crowded(seed: u64, troubles: Troubles, faults: Vec<Fault>) -> Plan {
 /// A chat whose pace leaves no time for a word before the end: what was owed and withdrawn is owed no longer.
 #[test]
 fn a_word_of_a_cut_that_could_not_be_said_is_taken_back_where_the_chat_is_read() {
+    let mut withdrawn = 0;
     for (seed, at_ms) in (1..=6).flat_map(|seed| (300..=1500).step_by(100).map(move |at_ms| (seed, at_ms))) {
         let mut plan = crowded(seed, Troubles { slow_down: 10, ..Troubles::default() }, Vec::new());
         plan.limits.queued_per_session = 10;
         plan.operators = vec![Act { at_ms, wish: Wish::Restart, mode: Mode::Force, control: true }];
         let pages = run(plan);
         assert_eq!(broken(&pages), [""; 0], "seed {seed}, restart at {at_ms} ms");
+        withdrawn += usize::from(pages.moments.iter().any(|moment| moment.what.contains(": withdrawn ")));
     }
+    assert!(withdrawn > 0, "every word could be said");
 }
 
 fn tells_of_no_room(pages: &Pages) -> bool {
