@@ -68,11 +68,16 @@ fn a_room_is_a_chat_with_threads() {
 /// The demo agent's answer to this grows for four seconds.
 const LONG: &str = "take 4s one two three four five six";
 
-/// Waits until a part of that stands in the first room, and not the whole.
-fn is_growing(rooms: &Rooms) {
-    assert!(shows(rooms, 0, "m.text", "You said: take").is_some(), "a running answer is shown");
+/// A room in which a part of that stands, and not the whole; `None`, said aloud, where no homeserver can be had.
+fn growing(test: &str) -> Option<(Rooms, Gateway)> {
+    let rooms = rooms(test, 1)?;
+    let gateway = gateway(&rooms).start();
+    rooms.await_bot();
+    rooms.ann.say(&rooms.rooms[0], LONG, None);
+    assert!(shows(&rooms, 0, "m.text", "You said: take").is_some(), "a running answer is shown");
     let answers = rooms.answers(0);
     assert!(!answers.iter().any(|answer| answer.contains("six")), "it is whole already: {answers:?}");
+    Some((rooms, gateway))
 }
 
 /// In the end the whole answer stands in the first room, and nothing else of it.
@@ -85,11 +90,7 @@ fn is_one_whole(rooms: &Rooms) {
 
 #[test]
 fn a_homeserver_that_is_killed_in_mid_turn_and_comes_back_shows_one_answer() {
-    let Some(rooms) = rooms("a_homeserver_that_is_killed_in_mid_turn", 1) else { return };
-    let gateway = gateway(&rooms).start();
-    rooms.await_bot();
-    rooms.ann.say(&rooms.rooms[0], LONG, None);
-    is_growing(&rooms);
+    let Some((rooms, gateway)) = growing("a_homeserver_that_is_killed_in_mid_turn") else { return };
     rooms.synapse.borrow_mut().kill();
     gateway.wait_for("the turn to end without its homeserver", PATIENCE, || {
         std::thread::sleep(Duration::from_millis(50));
@@ -102,11 +103,7 @@ fn a_homeserver_that_is_killed_in_mid_turn_and_comes_back_shows_one_answer() {
 
 #[test]
 fn what_stood_of_an_answer_when_the_gateway_was_killed_becomes_the_whole_one() {
-    let Some(rooms) = rooms("what_stood_of_an_answer_when_the_gateway_was_killed", 1) else { return };
-    let gateway = gateway(&rooms).start();
-    rooms.await_bot();
-    rooms.ann.say(&rooms.rooms[0], LONG, None);
-    is_growing(&rooms);
+    let Some((rooms, gateway)) = growing("what_stood_of_an_answer_when_the_gateway_was_killed") else { return };
     gateway.restart_process();
     is_one_whole(&rooms);
 }

@@ -227,6 +227,20 @@ fn an_endpoint_that_stays_busy_fails_the_turn_when_its_tries_or_its_time_are_ove
     assert!(told.contains("answered 429") && told.contains("the turn has no time left for that"), "{told}");
 }
 
+/// A certificate of this machine's and its key, in this folder as `cert.pem` and `key.pem`.
+fn certify(folder: &Path) -> Result<(), String> {
+    let request = "[req]\ndistinguished_name = name\nx509_extensions = more\nprompt = no\n[name]\nCN = localhost\n\
+                   [more]\nsubjectAltName = IP:127.0.0.1\nbasicConstraints = critical, CA:FALSE\n";
+    std::fs::write(folder.join("request"), request).expect("the room is writable");
+    let arguments = "req -x509 -newkey rsa:2048 -nodes -days 2 -config request -keyout key.pem -out cert.pem";
+    let made = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output();
+    let made = made.map_err(|error| format!("openssl cannot be run: {error}"))?;
+    if !made.status.success() {
+        return Err(format!("openssl makes no certificate: {}", String::from_utf8_lossy(&made.stderr)));
+    }
+    Ok(())
+}
+
 /// An endpoint that speaks TLS with a certificate of its own making, in this folder as `cert.pem`, and answers "over TLS".
 fn behind_tls(folder: &Path) -> Result<(Child, String), String> {
     const SERVE: &str = r#"
@@ -248,15 +262,7 @@ server.socket = context.wrap_socket(server.socket, server_side=True)
 print(server.server_address[1], flush=True)
 server.serve_forever()
 "#;
-    let request = "[req]\ndistinguished_name = name\nx509_extensions = more\nprompt = no\n[name]\nCN = localhost\n\
-                   [more]\nsubjectAltName = IP:127.0.0.1\nbasicConstraints = critical, CA:FALSE\n";
-    std::fs::write(folder.join("request"), request).expect("the room is writable");
-    let arguments = "req -x509 -newkey rsa:2048 -nodes -days 2 -config request -keyout key.pem -out cert.pem";
-    let made = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output();
-    let made = made.map_err(|error| format!("openssl cannot be run: {error}"))?;
-    if !made.status.success() {
-        return Err(format!("openssl makes no certificate: {}", String::from_utf8_lossy(&made.stderr)));
-    }
+    certify(folder)?;
     let serving = Command::new("timeout")
         .args(["120", "python3", "-c", SERVE])
         .current_dir(folder)
@@ -274,7 +280,6 @@ server.serve_forever()
 
 #[test]
 fn an_endpoint_with_tls_is_believed_if_the_systems_roots_say_so_and_not_otherwise() {
-    let certificate = |builder: &Builder| builder.room().join("cert.pem").display().to_string();
     for believed in [true, false] {
         let builder = Gateway::builder();
         let (mut server, base) = match behind_tls(builder.room()) {
@@ -284,14 +289,17 @@ fn an_endpoint_with_tls_is_believed_if_the_systems_roots_say_so_and_not_otherwis
         let table = format!(
             "[agent]\nkind = \"openai\"\n[agent.openai]\nbase_url = \"{base}/v1\"\nmodel = \"tiny\"\nretries = 1"
         );
-        // The variable by which the system's roots are put elsewhere.
-        let roots = if believed { certificate(&builder) } else { "/etc/ssl/certs/ca-certificates.crt".to_owned() };
+        // The variable by which the system's roots are put elsewhere: here, or where another certificate of the same name is.
+        let other = tempfile::tempdir().expect("a folder can be made");
+        certify(other.path()).expect("it could be made here");
+        let folder = if believed { builder.room() } else { other.path() };
+        let roots = folder.join("cert.pem").display().to_string();
         let gateway = builder.config(&table).env("SSL_CERT_FILE", &roots).start();
         if believed {
             assert_eq!(reply(&gateway, "main", "hello"), "over TLS");
         } else {
             let told = failure(&gateway, "main", "hello");
-            assert!(told.contains("certificate"), "{told}");
+            assert!(told.contains("invalid peer certificate"), "{told}");
         }
         evergate_tests::process::send_signal(server.id().cast_signed(), nix::sys::signal::Signal::SIGTERM);
         server.wait().expect("it is our child");

@@ -51,6 +51,7 @@ fn the_offset_waits_for_a_disk_that_is_held_up_and_a_death_meanwhile_loses_nothi
         account["updates"]["confirmed"].as_i64()
     };
     let given = || server.calls("getUpdates").len();
+    gateway.wait_for("the first message to be confirmed", PATIENCE, || (confirmed() > Some(0)).then_some(()));
     let (before, calls) = (confirmed(), given());
     gateway.freeze("journal", Duration::from_secs(600));
     server.say(GUESTS[0], "held up");
