@@ -8,7 +8,7 @@ folder, manners = pathlib.Path(sys.argv[1]), sys.argv[2:]
 signal.alarm(60)
 with open(folder / "starts", "a") as starts:
     starts.write(f"{os.getpid()}\n")
-lock, cancelled, answers = threading.Lock(), {}, {}
+lock, cancelled, answers, behind = threading.Lock(), {}, {}, {}
 
 
 def out(text):
@@ -57,8 +57,8 @@ def call(session, number, method, params):
 
 def calls(session, wanted):
     """Calls one after the other and says what comes of each, a line each. "$" is the last terminal's id; besides methods there are
-    "say TEXT", "wait" (for a cancellation), "until TEXT" (the terminal has printed that), "flood COUNT" (without waiting), "pause" and "later"
-    (when the turn is about to end; the log has the answer)."""
+    "say TEXT", "wait" (for a cancellation), "until TEXT" (the terminal has printed that), "flood COUNT" (without waiting), "pause", "later"
+    (meanwhile) and "behind" (when the turn has ended, as often as it takes to be refused); the log has the answer of both."""
     terminal = None
     for number, (method, params) in enumerate(wanted):
         word, _, rest = method.partition(" ")
@@ -82,6 +82,8 @@ def calls(session, wanted):
                 log("later " + json.dumps(call(session, number, method, params)))
             named = {name: terminal if value == "$" else value for name, value in params[1].items()}
             threading.Thread(target=later, args=(number, params[0], named), daemon=True).start()
+        elif word == "behind":
+            behind[session] = params[0], {name: terminal if value == "$" else value for name, value in params[1].items()}
         else:
             params = {name: terminal if value == "$" else value for name, value in params.items()}
             result = call(session, number, method, params)
@@ -202,6 +204,11 @@ def prompt(id, session, text):
     if "forgetful" not in manners:
         store(session, history(session) + [["agent", "…"]])
     send(id=id, result={"stopReason": reason})
+    method, params = behind.pop(session, (None, None))
+    for number in range(1000 if method else 0):
+        result = call(session, f"behind{number}", method, params)
+        if "error" in (result or {}):
+            return log("behind " + json.dumps(result))
 
 
 if "mute" in manners:

@@ -399,10 +399,10 @@ async fn a_command_ends_with_its_turn_in_whatever_process_group_it_is() {
 #[tokio::test]
 async fn a_call_that_comes_while_a_turn_ends_is_answered() {
     let Some(stage) = able() else { return };
-    let command = "setsid sleep 1 & echo begun; wait";
+    let command = "setsid sleep 2 & echo begun; wait";
     let output = json!(["terminal/output", {"terminalId": "$"}]);
-    stage.call(1, json!([["terminal/create", {"command": command}], ["until begun", {}], ["later", output]])).await;
-    refused(&logged(&stage, "later ").await, -32800, "the turn has ended");
+    stage.call(1, json!([["terminal/create", {"command": command}], ["until begun", {}], ["behind", output]])).await;
+    refused(&logged(&stage, "behind ").await, -32800, "the turn has ended");
     stage.end().await;
 }
 
