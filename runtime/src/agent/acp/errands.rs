@@ -286,21 +286,18 @@ impl Errands {
         }
     }
 
-    /// The turn has ended: what was asked for of files is done, commands are ended. Gives the last answers once nothing is
-    /// left of them. May be dropped.
-    pub(super) async fn end(&mut self) -> Vec<Answer> {
-        let mut last = Vec::new();
-        loop {
-            self.kill();
-            self.terminals.iter_mut().for_each(|terminal| terminal.is_released = true);
-            // One that has ended before has nothing more to tell.
-            self.terminals.retain(|terminal| !terminal.has_ended());
-            if self.queue.is_empty() && self.terminals.is_empty() {
-                self.end_what_is_left().await;
-                return last;
-            }
-            last.extend(self.next().await);
+    /// The turn has ended: what was asked for of files is done, commands are ended. The answers that come next, to be passed on at
+    /// once: while one waits here, what it takes up is missed by the next. `None` when nothing is left. May be dropped.
+    pub(super) async fn end(&mut self) -> Option<Vec<Answer>> {
+        self.kill();
+        self.terminals.iter_mut().for_each(|terminal| terminal.is_released = true);
+        // One that has ended before has nothing more to tell.
+        self.terminals.retain(|terminal| !terminal.has_ended());
+        if self.queue.is_empty() && self.terminals.is_empty() {
+            self.end_what_is_left().await;
+            return None;
         }
+        Some(self.next().await)
     }
 }
 

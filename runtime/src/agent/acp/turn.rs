@@ -19,6 +19,7 @@ use crate::files::Handed;
 use evergate_core::question::Decision;
 use serde_json::Value;
 use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, OwnedPermit};
@@ -367,16 +368,19 @@ impl Talk<'_> {
 
     /// Nothing of the turn is at work once this has ended, unless it is to be killed: then what is left goes with it.
     async fn finish(&mut self, wish: &mut watch::Receiver<Wish>) {
-        let late = async {
+        let mut late = pin!(async {
             killed(wish).await;
             sleep(GOING).await;
-        };
-        let last = tokio::select! {
-            biased;
-            last = self.errands.end() => last,
-            () = late => return,
-        };
-        self.tell(last).await;
+        });
+        loop {
+            let answers = tokio::select! {
+                biased;
+                answers = self.errands.end() => answers,
+                () = &mut late => return,
+            };
+            let Some(answers) = answers else { return };
+            self.tell(answers).await;
+        }
     }
 
     fn silence_ends(&self) -> Option<Instant> {

@@ -448,3 +448,14 @@ async fn what_was_asked_for_before_the_end_of_a_turn_is_done_by_its_end() {
     assert_eq!(read(stage.room.path(), "late"), "done");
     stage.end().await;
 }
+
+/// More than may be on its way to the agent at a time: each makes room for the next.
+#[tokio::test]
+async fn many_files_that_were_asked_for_before_the_end_of_a_turn_are_read_by_its_end() {
+    let Some(stage) = able() else { return };
+    for turn in 1..=5 {
+        let flood = json!(["flood 60", ["fs/read_text_file", {"path": stage.path("log")}]]);
+        assert_eq!(stage.play("a", turn, &prompt(&json!([flood]))).await, answered(""));
+    }
+    stage.end().await;
+}
