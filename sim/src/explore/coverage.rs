@@ -1,7 +1,7 @@
 //! What the rooms of a scope cover together, read off the rooms: which of them have two dimensions at once, each as large
 //! as the scope has it anywhere; which have a supervisor, or a wish, together with a dimension.
 
-use super::scope::{Room, Scope};
+use super::scope::{EACH_WISH, Room, Scope};
 use crate::world::{Budget, Manner};
 use evergate_core::supervisor::{Contract, Supervisor};
 use std::fmt::{self, Write};
@@ -46,20 +46,6 @@ impl Dimension {
     }
 }
 
-/// The ways in which somebody wishes something of the life cycle.
-pub const WISHES: [Manner; 10] = [
-    Manner::Restart,
-    Manner::Force,
-    Manner::Stop,
-    Manner::ChatRestart,
-    Manner::GuestRestart,
-    Manner::TurnRestart,
-    Manner::TurnRestartWaits,
-    Manner::Terminate,
-    Manner::Interrupt,
-    Manner::SupervisorStop,
-];
-
 /// What a scope covers.
 pub struct Coverage<'a> {
     scope: &'a Scope,
@@ -94,6 +80,13 @@ impl<'a> Coverage<'a> {
     #[must_use]
     pub fn with_manner(&self, manner: Manner, dimension: Dimension) -> Vec<usize> {
         self.rooms(|room| room.manners.contains(&manner) && self.has(room, dimension))
+    }
+
+    /// Those in which two wishes may meet, each made in any state that the other leads to.
+    #[must_use]
+    pub fn with_wishes(&self, one: Manner, other: Manner) -> Vec<usize> {
+        let may = |room: &Room, wish: Manner| room.manners.contains(&wish);
+        self.rooms(|room| room.budget.requests >= 2 && may(room, one) && may(room, other))
     }
 
     /// Those in which a wish may be taken back that have the whole of a dimension.
@@ -156,7 +149,7 @@ impl fmt::Display for Coverage<'_> {
             let supervisor = contract.supervisor;
             self.row(f, &words(supervisor), |dimension| Some(self.under(supervisor, dimension)))?;
         }
-        for wish in WISHES {
+        for wish in EACH_WISH {
             self.row(f, &words(wish), |dimension| Some(self.with_manner(wish, dimension)))?;
         }
         self.row(f, "a wish taken back", |dimension| Some(self.with_a_wish_taken_back(dimension)))
@@ -248,10 +241,21 @@ mod tests {
             for Contract { supervisor, .. } in Contract::TABLE {
                 assert!(!coverage.under(supervisor, dimension).is_empty(), "{supervisor:?} and {dimension:?}");
             }
-            for wish in WISHES {
+            for wish in EACH_WISH {
                 assert!(!coverage.with_manner(wish, dimension).is_empty(), "{wish:?} and {dimension:?}");
             }
             assert!(!coverage.with_a_wish_taken_back(dimension).is_empty(), "taken back and {dimension:?}");
+        }
+    }
+
+    #[test]
+    fn ci_covers_each_pair_of_wishes() {
+        let scope = ci();
+        let coverage = Coverage::of(&scope);
+        for (index, one) in EACH_WISH.into_iter().enumerate() {
+            for other in &EACH_WISH[index..] {
+                assert!(!coverage.with_wishes(one, *other).is_empty(), "{one:?} and {other:?}");
+            }
         }
     }
 
@@ -270,7 +274,7 @@ mod tests {
         let line =
             |begins: &str| told.lines().find(|line| line.starts_with(begins)).unwrap_or_else(|| panic!("{told}"));
         assert!(line("    27  ").contains("evergate                3 3 0 2 0  speak early"), "{told}");
-        assert!(line("  S 3 ").contains("26, 52-56, 76"), "{told}");
+        assert!(line("  S 3 ").contains("26, 52-56, 75-76"), "{told}");
         assert!(!line("  kubernetes ").contains('–'), "{told}");
     }
 }

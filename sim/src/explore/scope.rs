@@ -65,15 +65,15 @@ const fn shape(states: usize, edges: usize) -> Shape {
 }
 
 /// The rooms of `ci`.
-const CI: [Shape; 76] = [
-    shape(182_350, 383_051),
-    shape(109_880, 223_852),
-    shape(109_880, 223_852),
-    shape(109_880, 223_852),
-    shape(109_880, 223_852),
-    shape(109_880, 223_852),
-    shape(115_174, 236_330),
-    shape(110_178, 224_150),
+const CI: [Shape; 77] = [
+    shape(224_704, 473_749),
+    shape(150_998, 311_034),
+    shape(150_998, 311_034),
+    shape(150_998, 311_034),
+    shape(150_998, 311_034),
+    shape(150_998, 311_034),
+    shape(157_528, 327_028),
+    shape(151_595, 311_631),
     shape(159_214, 281_395),
     shape(145_163, 249_111),
     shape(145_163, 249_111),
@@ -97,8 +97,8 @@ const CI: [Shape; 76] = [
     shape(366_516, 656_777),
     shape(1_072_968, 2_260_730),
     shape(13_018, 23_390),
-    shape(270_490, 688_145),
-    shape(89_601, 163_340),
+    shape(1_004_088, 2_730_463),
+    shape(345_623, 683_908),
     shape(21_649, 47_666),
     shape(421_541, 1_150_760),
     shape(1_933_400, 4_665_932),
@@ -138,15 +138,16 @@ const CI: [Shape; 76] = [
     shape(115_323, 231_099),
     shape(116_214, 232_762),
     shape(115_323, 231_099),
-    shape(145_663, 359_851),
     shape(278_279, 803_683),
     shape(106_700, 215_001),
     shape(35_550, 61_375),
+    shape(154_034, 265_474),
+    shape(1_428_726, 2_538_934),
 ];
 /// The rooms of `seed`.
 const SEED: [Shape; 7] = [
-    shape(12_382, 22_928),
-    shape(22_542, 38_592),
+    shape(17_377, 32_570),
+    shape(28_092, 48_262),
     shape(2_526, 4_389),
     shape(5_187, 9_228),
     shape(21_324, 37_208),
@@ -200,12 +201,34 @@ pub fn limits() -> Limits {
     }
 }
 
-/// Everything that may be wished.
-const ALL: [Manner; 14] = [
+/// The ways in which somebody wishes something of the life cycle.
+pub const EACH_WISH: [Manner; 14] = [
     Manner::Restart,
     Manner::Force,
     Manner::Stop,
+    Manner::StopForced,
+    Manner::HttpRestart,
+    Manner::Update,
     Manner::ChatRestart,
+    Manner::ChatForced,
+    Manner::GuestRestart,
+    Manner::TurnRestart,
+    Manner::TurnRestartWaits,
+    Manner::Terminate,
+    Manner::Interrupt,
+    Manner::SupervisorStop,
+];
+
+/// Everything that people and agents may do.
+const ALL: [Manner; 18] = [
+    Manner::Restart,
+    Manner::Force,
+    Manner::Stop,
+    Manner::StopForced,
+    Manner::HttpRestart,
+    Manner::Update,
+    Manner::ChatRestart,
+    Manner::ChatForced,
     Manner::GuestRestart,
     Manner::ChatStop,
     Manner::ChatRenew,
@@ -303,8 +326,8 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 29 | supervise | M × R |
 /// | 30 | supervise | M × K |
 /// | 31 | supervise | M × J |
-/// | 32 | supervise | R × K |
-/// | 33 | supervise | R × J |
+/// | 32 | supervise | R × K, with each two wishes that there are |
+/// | 33 | supervise | R × J, with the same |
 /// | 34 | supervise | K × J |
 /// | 35 | systemd | X |
 /// | 36 | systemd | R, K, J and X on a platform that cannot tell a repeat |
@@ -318,11 +341,12 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 60–63 | systemd | R × K where our unit is found as it is, where it kills after 12 s but grants more (X: turns that get on, a late answer), where it never kills; where a unit by hand kills after 5 s and grants nothing |
 /// | 64–68 | systemd | R × K in units by hand with a start limit: `Restart=` on-failure, no (both with a late answer), always, on-success, on-abnormal |
 /// | 69–72 | Docker, launchd, Kubernetes, s6 | R × K with the limits that a unit of ours tells |
-/// | 73, 74 | supervise | R × K with a plain restart, a guest's, a turn's without a child that waits, a SIGINT; with a wish that is taken back |
-/// | 75 | supervise | R × J with a wish that is taken back |
-/// | 76 | supervise | S × R with a turn's restart without a child that waits; one session is silent |
+/// | 73, 74 | supervise | R × K and R × J with a wish that is taken back |
+/// | 75 | supervise | S × R with a turn's restart without a child that waits; one session is silent |
+/// | 76 | supervise | S × R with a forced stop, a forced `/restart`, a restart over HTTP, an update; one session is silent |
+/// | 77 | supervise | M × R with the same |
 ///
-/// In 9–24, 26, 27, 29, 30, 34, 52–59 and 76 people speak to the first generation only ([`Manner::SpeakEarly`]): what they say to
+/// In 9–24, 26, 27, 29, 30, 34, 52–59 and 75–77 people speak to the first generation only ([`Manner::SpeakEarly`]): what they say to
 /// later ones multiplies all else, and is in 1–8, 25, 28, 31–33 and 35 on. A deadline passes while an agent works, however long
 /// that takes, in every room; while the disk, a platform or the supervisor has still to answer it passes only where the budget
 /// has something `slow`. `evergate-sim scopes` prints all rooms with what they cover, worked out from the rooms themselves
@@ -360,8 +384,8 @@ pub fn table() -> Vec<Scope> {
         room(Evergate, Size(1, 4, 2, 0, 0), &[Manner::Force, Manner::SpeakEarly]),
         room(Evergate, Size(1, 4, 0, 2, 0), &[Manner::SpeakEarly]),
         room(Evergate, Size(1, 4, 0, 0, 1), &[]),
-        room(Evergate, Size(1, 1, 2, 2, 0), &WISHES),
-        room(Evergate, Size(1, 1, 2, 0, 1), &WISHES),
+        room(Evergate, Size(1, 1, 2, 2, 0), &EACH_WISH),
+        room(Evergate, Size(1, 1, 2, 0, 1), &EACH_WISH),
         room(Evergate, Size(1, 2, 0, 2, 1), &[Manner::SpeakEarly]),
         with(room(Systemd, Size(1, 1, 1, 1, 0), &WISHES), |budget| {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
@@ -400,18 +424,19 @@ pub fn table() -> Vec<Scope> {
     ]
 }
 
-/// What of wishes the rooms before have not paired: with two deaths those that end as others do, a wish that is taken back with
-/// deaths and faults of the journal, and a turn that asks by itself among several sessions.
-pub(super) fn wishes_left() -> [Room; 4] {
-    use Manner::{ChatRestart, GuestRestart, Interrupt, Restart, SpeakEarly, Stop, TurnRestart};
+/// What of wishes the rooms before have not paired: one that is taken back with deaths and with faults of the journal, and among
+/// several sessions and messages a turn that asks by itself, and those that come by force or through something else.
+pub(super) fn wishes_left() -> [Room; 5] {
+    use Manner::{ChatForced, ChatRestart, HttpRestart, Restart, SpeakEarly, Stop, StopForced, TurnRestart, Update};
     use Supervisor::Evergate;
     let taken_back =
         |size| with(room(Evergate, size, &[Restart, ChatRestart, Stop]), |budget: &mut Budget| budget.cancels = 1);
     [
-        room(Evergate, Size(1, 1, 2, 2, 0), &[Restart, GuestRestart, TurnRestart, Interrupt]),
         taken_back(Size(1, 1, 2, 2, 0)),
         taken_back(Size(1, 1, 2, 0, 1)),
         room(Evergate, Size(3, 2, 2, 0, 0), &[TurnRestart, SpeakEarly]),
+        room(Evergate, Size(3, 2, 2, 0, 0), &[StopForced, ChatForced, HttpRestart, Update, SpeakEarly]),
+        room(Evergate, Size(1, 4, 2, 0, 0), &[StopForced, ChatForced, HttpRestart, Update, SpeakEarly]),
     ]
 }
 

@@ -214,7 +214,9 @@ fn head(telling: &mut Telling, now: u64, number: usize, step: &Step) {
         Action::DiesUnheard { delivery } => {
             (Lane::Gateway, format!("{delivery} arrives, and the process is killed before it hears so"))
         }
-        Action::Ask { wish, mode } => (Lane::People, format!("an operator asks: {mode:?} {wish:?}")),
+        Action::Ask { wish, mode, origin } => {
+            (Lane::People, format!("an operator asks, through {origin:?}: {mode:?} {wish:?}"))
+        }
         Action::Cancel { request } => (Lane::People, format!("{request} is taken back")),
         Action::Signal { signal } => (Lane::People, format!("somebody sends {signal:?}")),
         Action::SupervisorStops => (Lane::Supervisor, "is told to stop the gateway".to_owned()),

@@ -1,7 +1,7 @@
 //! `evergate-sim swarm`: what it takes, what it prints, and its exit status.
 
 use super::{NOTHING_BROKEN, Trouble, VIOLATION, arguments};
-use crate::swarm::{Options, Planted, swarm};
+use crate::swarm::{Config, Options, Planted, swarm};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -39,6 +39,10 @@ pub fn run(Swarm { seed, runs, threads, plant, out, json }: &Swarm) -> Result<u8
         .map_err(|error| Trouble::usage(format!("no trace can be written to {}: {error}", out.display())))?;
     let seconds = began.elapsed().as_secs_f64();
     println!("{summary}");
+    if *runs == 1 && summary.is_clean() {
+        let config = Config { planted: *plant, ..Config::drawn(*seed) };
+        println!("its configuration, which replay takes: {}", config.line());
+    }
     let rate = summary.inputs as f64 / seconds;
     println!("{} inputs in {seconds:.1} s on {threads} threads: {rate:.0} a second", summary.inputs);
     if *json {

@@ -2,7 +2,7 @@
 
 use evergate_core::id::{DeliveryId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing, TurnEnd};
-use evergate_core::request::{Mode, Signal, Wish};
+use evergate_core::request::{Mode, Origin, Signal, Wish};
 use serde::{Deserialize, Serialize};
 
 /// One thing that can happen.
@@ -91,12 +91,14 @@ pub enum Action {
         /// Which delivery.
         delivery: DeliveryId,
     },
-    /// An operator wishes something.
+    /// An operator wishes something, or a program in its name.
     Ask {
         /// What.
         wish: Wish,
         /// How patiently.
         mode: Mode,
+        /// Through what.
+        origin: Origin,
     },
     /// An operator takes a request back.
     Cancel {

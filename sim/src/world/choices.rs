@@ -10,7 +10,7 @@ use evergate_core::input::{Asked, Partial, Standing, TurnEnd};
 use evergate_core::invariant::{Checks, Invariant};
 use evergate_core::question::Decision;
 use evergate_core::recovery::Start;
-use evergate_core::request::{Mode, Signal, Wish};
+use evergate_core::request::{Mode, Origin, Signal, Wish};
 
 impl<S: Subject> World<S> {
     /// All actions that are possible now. Each may also end in a death; that is for the caller to add.
@@ -148,11 +148,15 @@ impl<S: Subject> World<S> {
             self.what_is_said(memory, actions);
         }
         if self.left.requests > 0 {
+            let asks = |wish: Wish, mode: Mode, origin: Origin| Some(Action::Ask { wish, mode, origin });
             for manner in &setting.manners {
                 actions.extend(match manner {
-                    Manner::Restart => Some(Action::Ask { wish: Wish::Restart, mode: Mode::Graceful }),
-                    Manner::Force => Some(Action::Ask { wish: Wish::Restart, mode: Mode::Force }),
-                    Manner::Stop => Some(Action::Ask { wish: Wish::Stop, mode: Mode::Graceful }),
+                    Manner::Restart => asks(Wish::Restart, Mode::Graceful, Origin::Cli),
+                    Manner::Force => asks(Wish::Restart, Mode::Force, Origin::Cli),
+                    Manner::Stop => asks(Wish::Stop, Mode::Graceful, Origin::Cli),
+                    Manner::StopForced => asks(Wish::Stop, Mode::Force, Origin::Cli),
+                    Manner::HttpRestart => asks(Wish::Restart, Mode::Graceful, Origin::Http),
+                    Manner::Update => asks(Wish::Restart, Mode::Graceful, Origin::Update),
                     Manner::Terminate => Some(Action::Signal { signal: Signal::Terminate }),
                     Manner::Interrupt => Some(Action::Signal { signal: Signal::Interrupt }),
                     Manner::SupervisorStop if !self.stop_job => Some(Action::SupervisorStops),
@@ -182,6 +186,9 @@ impl<S: Subject> World<S> {
                 match manner {
                     Manner::ChatRestart if self.left.requests > 0 => {
                         say(Asked::Restart(Mode::Graceful), Standing::Operator);
+                    }
+                    Manner::ChatForced if self.left.requests > 0 => {
+                        say(Asked::Restart(Mode::Force), Standing::Operator);
                     }
                     Manner::GuestRestart if self.left.requests > 0 => {
                         say(Asked::Restart(Mode::Graceful), Standing::Guest)

@@ -101,8 +101,16 @@ pub enum Manner {
     Force,
     /// A stop from the command line.
     Stop,
+    /// A forced stop from the command line.
+    StopForced,
+    /// A graceful restart over HTTP.
+    HttpRestart,
+    /// A restart into a new version on disk.
+    Update,
     /// `/restart` in a chat.
     ChatRestart,
+    /// `/restart force` in a chat.
+    ChatForced,
     /// `/restart` by somebody who may not.
     GuestRestart,
     /// `/stop` in a chat.

@@ -207,7 +207,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
                 self.shows(world, Sight::Arrived(delivery));
                 self.die(world);
             }
-            Action::Ask { wish, mode } => self.ask(world, wish, mode, Origin::Cli),
+            Action::Ask { wish, mode, origin } => self.ask(world, wish, mode, origin),
             Action::Cancel { request } => {
                 world.left.cancels -= 1;
                 self.tell(world, Input::Cancel { request });
