@@ -51,13 +51,25 @@ impl BotApi {
         Self::start_as(Command::new(program.into()))
     }
 
+    /// Starts the server for the bot with this token.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_for(program: impl Into<PathBuf>, token: &str) -> Self {
+        Self::run(Command::new(program.into()), token)
+    }
+
     /// Starts the server by this command, which is given the server's arguments.
     ///
     /// # Panics
     /// When it does not start.
-    pub fn start_as(mut command: Command) -> Self {
+    pub fn start_as(command: Command) -> Self {
+        Self::run(command, TOKEN)
+    }
+
+    fn run(mut command: Command, token: &str) -> Self {
         let mut process = command
-            .args(["--token", TOKEN, "--life-seconds", "300", "--follow-stdin"])
+            .args(["--token", token, "--life-seconds", "300", "--follow-stdin"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

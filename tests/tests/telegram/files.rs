@@ -121,3 +121,24 @@ fn a_voice_message_and_a_document_are_files_that_outlive_a_kill_and_go_when_they
     gateway.wait_for("the old file to go", PATIENCE, || (!files[0].exists()).then_some(()));
     assert!(files[1].exists(), "a young one stays");
 }
+
+/// Trouble that passes holds a message up and takes nothing from it; a file that the server has no more is told of.
+#[test]
+fn a_file_that_cannot_be_had_for_a_while_is_waited_for() {
+    let server = bot_api();
+    let gateway = super::gateway(&server, super::QUICK).start();
+    let guest = GUESTS[0];
+    server.fault(&json!({"kind": "slow_down", "method": "getFile", "times": 3}));
+    server.fault(&json!({"kind": "cut_before", "method": "getFile", "times": 2}));
+    server.fault(&json!({"kind": "broken", "method": "getFile", "times": 2}));
+    let list = |name: &str| json!({"kind": "document", "name": name, "mime_type": "text/csv", "content": "a,b"});
+    server.order("/message", &json!({"chat": guest, "text": "sort this", "file": list("list.csv")}));
+    super::await_health(&gateway, "waiting", "a file that came with a message cannot be had yet");
+    let said = server.await_said(guest, "an answer", |said| said.len() == 1);
+    assert!(said[0].text.contains("list.csv (text/csv)]"), "{}", said[0].text);
+    assert!(!said[0].text.contains("left out"), "{}", said[0].text);
+    server.fault(&json!({"kind": "refuse", "method": "getFile"}));
+    server.order("/message", &json!({"chat": guest, "text": "and this", "file": list("more.csv")}));
+    let said = server.await_said(guest, "another answer", |said| said.len() == 2);
+    assert!(said[1].text.contains("[a file, more.csv, was left out: "), "{}", said[1].text);
+}

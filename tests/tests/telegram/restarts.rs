@@ -1,6 +1,6 @@
 //! Restarts in the middle: nothing that people said is lost or answered twice, and a long answer stays one message.
 
-use super::{GUESTS, OPERATOR, QUICK, bot_api, gateway, texts};
+use super::{GUESTS, OPERATOR, QUICK, bot_api, gateway, gateway_with_token, texts};
 use evergate_tests::bot_api::operator::{BotApi, Said};
 use evergate_tests::gateway::Gateway;
 use evergate_tests::model::Model;
@@ -295,4 +295,24 @@ fn the_chat_that_asked_for_a_restart_is_told_in_the_same_topic_and_once() {
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said.iter().all(|said| said.thread == Some(4)), "{said:?}");
     assert!(texts(&said)[0].starts_with("Restart accepted"), "{said:?}");
+}
+
+/// Each bot numbers the messages of its chats from 1.
+#[test]
+fn what_is_said_to_another_bot_is_no_repetition_of_what_was_said_to_the_first() {
+    const OTHER: &str = "4343:a-token-of-another-bot";
+    let state = tempfile::tempdir().expect("a folder can be made");
+    let first = bot_api();
+    let running = gateway(&first, QUICK).state_dir(state.path()).start();
+    let asked = first.say(GUESTS[0], "one");
+    first.await_said(GUESTS[0], "an answer", |said| said.len() == 1);
+    drop(running);
+    let second = BotApi::start_for(env!("CARGO_BIN_EXE_bot-api"), OTHER);
+    let running = gateway_with_token(&second, OTHER, QUICK).state_dir(state.path()).start();
+    assert_eq!(second.say(GUESTS[0], "two"), asked, "they are numbered alike");
+    let said = second.await_said(GUESTS[0], "an answer", |said| said.len() == 1);
+    assert_eq!((texts(&said), said[0].reply_to), (vec!["You said: two"], Some(asked)));
+    running.wait_for("the commands to be told to this bot, too", PATIENCE, || {
+        (second.calls("setMyCommands").len() == 1).then_some(())
+    });
 }

@@ -246,7 +246,8 @@ fn refused(refusal: &Refusal) -> Trouble {
             let after = said.retry_after_ms.map(Duration::from_millis).or(refusal.retry_after());
             Trouble::Passing { why, after, fate: Fate::Unsent }
         }
-        (400..=499, _) => Trouble::Refused { why },
+        // Whoever refuses without the specification's code is no homeserver, but something before it that may be mended.
+        (400..=499, code) if !code.is_empty() => Trouble::Refused { why },
         // A server that fails may have done it all the same.
         _ => Trouble::Passing { why, after: refusal.retry_after(), fate: Fate::Unknown },
     }

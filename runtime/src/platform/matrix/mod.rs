@@ -98,7 +98,9 @@ struct Session<'a> {
 impl Matrix {
     /// Signs in and works until that is no longer possible; gives the reason.
     async fn serve(&self, port: &Port) -> String {
+        let mut pause = Pause::default();
         loop {
+            let begun = port.environment().now();
             let session = match self.sign_in(port).await {
                 Ok(session) => session,
                 Err(why) => return why,
@@ -116,6 +118,11 @@ impl Matrix {
                 );
             }
             tracing::warn!(platform = "matrix", why, "signed out; signing in again");
+            // A homeserver that gives tokens and takes none is not asked in a tight loop.
+            if port.environment().now() > begun + LONGEST_PAUSE {
+                pause = Pause::default();
+            }
+            pause.wait(port, &why, None).await;
             if let Err(why) = port.keep([("login".to_owned(), None)]).await {
                 tracing::warn!(platform = "matrix", why, "the old login could not be forgotten");
             }

@@ -67,7 +67,15 @@ impl Session<'_> {
         let mut from = timeline.prev_batch.clone().filter(|_| timeline.limited);
         for _ in 0..PAGES {
             let Some(token) = from else { break };
-            let page = self.api.before(room, &token, since).await?;
+            let page = match self.api.before(room, &token, since).await {
+                // Of a room that does not let us look back is taken what is there: the others must not wait for it.
+                Err(Trouble::Refused { why }) => {
+                    tracing::warn!(platform = "matrix", room, why, "what was said before in this room is passed over");
+                    from = None;
+                    break;
+                }
+                page => page?,
+            };
             from = page.end.filter(|_| !page.chunk.is_empty());
             before.extend(page.chunk);
         }

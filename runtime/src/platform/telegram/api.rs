@@ -326,6 +326,8 @@ async fn judged(method: &str, answer: Answer) -> Result<Value, Trouble> {
         Ok(Reply { ok: true, result, .. }) => Ok(result),
         Ok(reply) => Err(refused(method, status, reply)),
         Err(error) if status == 200 => Err(Trouble::Garbled(format!("{method}: answered with no JSON: {error}"))),
+        // The server always answers with JSON. What stands before it may be mended.
+        Err(_) if status == 404 => Err(Trouble::Unknown(hidden(&String::from_utf8_lossy(&body)))),
         Err(_) => Err(by_status(status, hidden(&String::from_utf8_lossy(&body)))),
     }
 }
@@ -360,6 +362,8 @@ fn trouble(error: &Error) -> Trouble {
         Fate::Answered => match error.status() {
             Some(200..300) | None => Trouble::Garbled(error.to_string()),
             Some(429) => Trouble::SlowDown(Duration::from_secs(1)),
+            // A file, which the server has no more.
+            Some(404) => Trouble::Refused { why: error.to_string() },
             Some(status) => by_status(status, error.to_string()),
         },
     }

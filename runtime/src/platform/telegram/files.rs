@@ -5,13 +5,21 @@ use super::api::{Api, Trouble};
 use super::settings::Settings;
 use super::update::{Heard, Sent};
 use crate::files::{Fresh, folder, safe_name, shown};
-use crate::platform::Attachment;
+use crate::platform::{Attachment, Port};
 use std::path::Path;
+use std::time::Duration;
 
 /// The most files that one message brings; the server sends each file of an album as a message of its own.
 const FILES: usize = 10;
 /// What the server hands out at most, in bytes.
 const SERVER_LIMIT: u64 = 20 << 20;
+
+/// The first pause before a file is asked for again; doubled up to the longest.
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(4);
+/// How often a file is asked for that the server answers with nonsense, or with half of it. What holds up everything, an outage or
+/// a wish for quiet, is waited out however long it takes: the message does not count before.
+const TRIES: u32 = 5;
 
 /// What was fetched.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,7 +31,7 @@ pub struct Fetched {
 }
 
 /// Fetches the files of a message. The same message fetched again writes the same files again.
-pub async fn fetch(api: &Api, state_dir: &Path, settings: &Settings, heard: &Heard) -> Fetched {
+pub async fn fetch(api: &Api, port: &Port, settings: &Settings, heard: &Heard) -> Fetched {
     let mut fetched = Fetched::default();
     let limit = settings.file_limit.min(SERVER_LIMIT);
     for (place, file) in heard.files.iter().take(FILES).enumerate() {
@@ -34,8 +42,8 @@ pub async fn fetch(api: &Api, state_dir: &Path, settings: &Settings, heard: &Hea
             ));
             continue;
         }
-        let path = folder(state_dir, super::NAME).join(name(heard, place, file));
-        match get(api, file, limit, &path).await {
+        let path = folder(port.state_dir(), super::NAME).join(name(heard, place, file));
+        match get(api, port, file, limit, &path).await {
             Ok(()) => fetched.files.push(Attachment {
                 path,
                 media_type: shown(&file.media_type),
@@ -50,16 +58,27 @@ pub async fn fetch(api: &Api, state_dir: &Path, settings: &Settings, heard: &Hea
     fetched
 }
 
-async fn get(api: &Api, file: &Sent, limit: u64, path: &Path) -> Result<(), String> {
+async fn get(api: &Api, port: &Port, file: &Sent, limit: u64, path: &Path) -> Result<(), String> {
     let unwritable = |error| format!("it cannot be written: {error}");
-    let mut fresh = Fresh::create(path, limit).map_err(unwritable)?;
-    let mut fetched = api.file(&file.id, &mut fresh).await;
-    if matches!(fetched, Err(Trouble::NotDone(_) | Trouble::Unknown(_) | Trouble::Garbled(_))) {
-        fresh = Fresh::create(path, limit).map_err(unwritable)?;
-        fetched = api.file(&file.id, &mut fresh).await;
+    let (mut tries, mut pause) = (1, PAUSE);
+    loop {
+        let mut fresh = Fresh::create(path, limit).map_err(unwritable)?;
+        let Err(trouble) = api.file(&file.id, &mut fresh).await else {
+            return fresh.finish().await.map_err(unwritable);
+        };
+        let length = match trouble {
+            Trouble::SlowDown(length) => length,
+            Trouble::Unknown(_) | Trouble::Garbled(_) if tries >= TRIES => return Err(trouble.to_string()),
+            Trouble::NotDone(_) | Trouble::Unknown(_) | Trouble::Garbled(_) => {
+                tries += u32::from(!matches!(trouble, Trouble::NotDone(_)));
+                let length = pause;
+                pause = (pause * 2).min(LONGEST);
+                length
+            }
+            _ => return Err(trouble.to_string()),
+        };
+        super::wait(port, format!("a file that came with a message cannot be had yet: {trouble}"), length).await;
     }
-    fetched.map_err(|trouble| trouble.to_string())?;
-    fresh.finish().await.map_err(unwritable)
 }
 
 /// A name that tells files apart.

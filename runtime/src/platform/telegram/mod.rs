@@ -33,10 +33,11 @@ use std::time::Duration;
 pub const NAME: &str = "telegram";
 
 /// The commands that the server offers to people.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 8] = [
     ("new", "begin a new conversation"),
     ("stop", "interrupt the answer that is running here"),
     ("status", "how the gateway is doing"),
+    ("busy", "what happens to what you say while an answer runs"),
     ("allow", "let the agent do what it asks for"),
     ("deny", "do not let it"),
     ("restart", "restart the gateway"),
@@ -82,7 +83,7 @@ impl Telegram {
                 }
             }
         });
-        let mut sending = std::pin::pin!(send::Sender::new(api.clone(), port.clone(), over).run());
+        let mut sending = std::pin::pin!(send::Sender::new(api.clone(), settings.bot(), port.clone(), over).run());
         let ended = tokio::select! {
             biased;
             () = port.closing() => Ended::Closed,
@@ -134,7 +135,7 @@ async fn wait(port: &Port, why: String, length: Duration) {
 
 /// The bot's own name. It is kept, so that a start need not ask.
 async fn introduce(settings: &Settings, api: &Api, port: &Port) -> Result<String, Ended> {
-    let key = format!("bot.{}", settings.token.reveal().split(':').next().unwrap_or_default());
+    let key = format!("bot.{}", settings.bot());
     if let Ok(Some(bot)) = port.kept(&key).await {
         return Ok(bot);
     }

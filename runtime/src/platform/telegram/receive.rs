@@ -1,7 +1,7 @@
 //! Messages on their way in: one poll at a time. The offset, which tells the server to forget, moves over an update only when
 //! the gateway has it on disk; whatever happens before that, the server gives the update again.
 
-use super::api::{Api, Trouble};
+use super::api::{Address, Api, Trouble};
 use super::files;
 use super::settings::Settings;
 use super::update::{self, Heard};
@@ -22,12 +22,15 @@ const OTHER_POLLER: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs
 const PROBE: Duration = Duration::from_secs(1);
 /// How often the author of a message that was not taken is told so, as long as nobody knows whether that has arrived.
 const TOLD: u32 = 8;
-/// Under which key the updates are kept that were not taken.
-const REFUSED: &str = "refused";
 /// How many of them are kept; a server that brings its updates forgets the older ones by itself.
 const REFUSALS: usize = 200;
 /// Strangers that are remembered as told.
 const STRANGERS: usize = 10_000;
+
+/// Under which key the updates of this bot are kept that were not taken.
+fn not_taken(settings: &Settings) -> String {
+    format!("refused.{}", settings.bot())
+}
 
 /// The state of the one poller.
 pub struct Receiver<'a> {
@@ -48,7 +51,7 @@ pub struct Receiver<'a> {
 impl<'a> Receiver<'a> {
     /// A poller that has heard nothing yet: the server gives everything again that was not confirmed to it.
     pub async fn new(settings: &'a Settings, api: Api, port: &'a Port, bot: String) -> Self {
-        let refused = port.kept(REFUSED).await.unwrap_or_else(|error| {
+        let refused = port.kept(&not_taken(settings)).await.unwrap_or_else(|error| {
             tracing::warn!(platform = "telegram", %error, "which messages were not taken cannot be read; they may be taken yet");
             None
         });
@@ -127,8 +130,11 @@ impl<'a> Receiver<'a> {
         true
     }
 
-    async fn hear(&mut self, number: i64, heard: Heard) -> bool {
+    async fn hear(&mut self, number: i64, mut heard: Heard) -> bool {
         let settings = self.settings;
+        // Each bot counts for itself: what another one has said under this number is something else.
+        heard.native = format!("{}:{}", settings.bot(), heard.native);
+        let to = Address { chat: heard.chat, thread: heard.thread, reply_to: None };
         let standing = if settings.operators.contains(&heard.sender) {
             Standing::Operator
         } else if settings.allowed.contains(&heard.sender) {
@@ -139,17 +145,17 @@ impl<'a> Receiver<'a> {
         };
         let Some(text) = update::addressed(&heard.text, &self.bot) else { return true };
         if self.refused.contains(&number) {
-            self.tell_full(heard.chat).await;
+            self.tell_full(to).await;
             return true;
         }
-        let (chat, callback) = (heard.chat, heard.callback.clone());
-        let fetched = files::fetch(&self.api, self.port.state_dir(), settings, &heard).await;
+        let callback = heard.callback.clone();
+        let fetched = files::fetch(&self.api, self.port, settings, &heard).await;
         let text =
             [text].into_iter().chain(fetched.notes).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n\n");
         let inbound = Inbound {
             chat: Chat {
                 platform: super::NAME.to_owned(),
-                chat: chat.to_string(),
+                chat: heard.chat.to_string(),
                 thread: heard.thread.map(|thread| thread.to_string()),
             },
             native: heard.native,
@@ -158,7 +164,7 @@ impl<'a> Receiver<'a> {
             standing,
             attachments: fetched.files,
         };
-        if !self.accept(number, chat, inbound).await {
+        if !self.accept(number, to, inbound).await {
             return false;
         }
         if let Some(callback) = callback
@@ -170,7 +176,7 @@ impl<'a> Receiver<'a> {
     }
 
     /// Hands a message in until it is on disk; `false` when this generation takes nothing more.
-    async fn accept(&mut self, number: i64, chat: i64, inbound: Inbound) -> bool {
+    async fn accept(&mut self, number: i64, to: Address, inbound: Inbound) -> bool {
         let mut pause = BEGINNING;
         loop {
             let refused = match self.port.accept(inbound.clone()).await {
@@ -185,7 +191,7 @@ impl<'a> Receiver<'a> {
             match refused {
                 Refused::Over => return false,
                 Refused::ChatFull if self.refuse(number).await => {
-                    self.tell_full(chat).await;
+                    self.tell_full(to).await;
                     return true;
                 }
                 Refused::Later | Refused::ChatFull => {
@@ -199,7 +205,7 @@ impl<'a> Receiver<'a> {
                     pause = (pause * 2).min(LONGEST);
                 }
                 Refused::TooLong => {
-                    self.tell(chat, "This message is too long and was not taken.").await;
+                    self.tell(to, "This message is too long and was not taken.").await;
                     return true;
                 }
             }
@@ -230,13 +236,12 @@ impl<'a> Receiver<'a> {
 
     async fn keep_refused(&self) -> bool {
         let text = (!self.refused.is_empty()).then(|| serde_json::json!(self.refused).to_string());
-        self.port.keep([(REFUSED.to_owned(), text)]).await.is_ok()
+        self.port.keep([(not_taken(self.settings), text)]).await.is_ok()
     }
 
     /// Says that a message was not taken, until that has surely arrived; a word twice is better than none.
-    async fn tell_full(&self, chat: i64) {
+    async fn tell_full(&self, to: Address) {
         const WORDS: &str = "Too much waits here already, so this message was not taken. Please say it again later.";
-        let to = super::api::Address { chat, thread: None, reply_to: None };
         let mut pause = PAUSE;
         for _ in 0..TOLD {
             let length = match self.api.send(to, WORDS).await {
@@ -248,7 +253,7 @@ impl<'a> Receiver<'a> {
             super::wait(self.port, "somebody has to be told that a message was not taken".into(), length).await;
             pause = (pause * 2).min(LONGEST);
         }
-        tracing::warn!(platform = "telegram", chat, "that a message was not taken could not be said");
+        tracing::warn!(platform = "telegram", chat = to.chat, "that a message was not taken could not be said");
     }
 
     /// A stranger gets nothing, or one polite line. The operator reads in the log whom to allow.
@@ -267,15 +272,14 @@ impl<'a> Receiver<'a> {
             "a message of a stranger is passed over; to let them in, write their id under telegram.allowed_users or telegram.operators"
         );
         if let Some(reply) = &self.settings.stranger_reply {
-            self.tell(heard.chat, reply).await;
+            self.tell(Address { chat: heard.chat, thread: heard.thread, reply_to: None }, reply).await;
         }
     }
 
     /// Says something that nobody keeps: best effort.
-    async fn tell(&self, chat: i64, text: &str) {
-        let to = super::api::Address { chat, thread: None, reply_to: None };
+    async fn tell(&self, to: Address, text: &str) {
         if let Err(trouble) = self.api.send(to, text).await {
-            tracing::debug!(platform = "telegram", chat, %trouble, "a word could not be said");
+            tracing::debug!(platform = "telegram", chat = to.chat, %trouble, "a word could not be said");
         }
     }
 }

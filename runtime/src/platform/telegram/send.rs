@@ -5,7 +5,7 @@ use super::api::{Address, Api, Trouble};
 use super::pace::Pace;
 use super::parts::{Part, Slot, parts};
 use super::show::{Show, Shown};
-use super::{questions, split};
+use super::{questions, split, update};
 use crate::platform::{Chat, Outcome, Outgoing, Port, Repeat, Saying, missing};
 use crate::watched::Watcher;
 use evergate_core::time::Instant;
@@ -28,6 +28,8 @@ const LAST_MOMENT: Duration = Duration::from_secs(2);
 pub struct Desk {
     /// The server.
     pub api: Api,
+    /// The bot's number there.
+    bot: String,
     /// The gateway.
     pub port: Port,
     pace: Mutex<Pace>,
@@ -62,8 +64,8 @@ enum Done {
 
 impl Sender {
     /// A sender that owes nobody anything; it stops when `over` says so.
-    pub fn new(api: Api, port: Port, over: Watcher<bool>) -> Self {
-        let desk = Arc::new(Desk { api, port, pace: Mutex::default(), over });
+    pub fn new(api: Api, bot: &str, port: Port, over: Watcher<bool>) -> Self {
+        let desk = Arc::new(Desk { api, bot: bot.to_owned(), port, pace: Mutex::default(), over });
         let (tasks, busy, held, shows) = (JoinSet::new(), BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
         Self { desk, tasks, busy, held, shows }
     }
@@ -195,10 +197,11 @@ impl Sender {
 /// Forgets what nobody needs any more, and tells the server which commands there are, unless it knows.
 async fn prepare(desk: Arc<Desk>) -> Done {
     desk.port.forget_settled().await;
+    let key = format!("commands.{}", desk.bot);
     let known = super::COMMANDS.map(|(name, does)| format!("{name} {does}")).join("\n");
-    if !matches!(desk.port.kept("commands").await, Ok(Some(kept)) if kept == known) {
+    if !matches!(desk.port.kept(&key).await, Ok(Some(kept)) if kept == known) {
         match desk.api.set_commands(&super::COMMANDS).await {
-            Ok(()) => drop(desk.port.keep([("commands".to_owned(), Some(known))]).await),
+            Ok(()) => drop(desk.port.keep([(key, Some(known))]).await),
             Err(trouble) => {
                 tracing::warn!(platform = super::NAME, %trouble, "the commands could not be registered; the next start tries again")
             }
@@ -450,7 +453,7 @@ fn ends_the_chat(why: &str) -> bool {
 /// Where a delivery goes; `None` when the session is no chat of this server.
 fn address(chat: &Chat, what: &Saying) -> Option<Address> {
     let reply_to = match what {
-        Saying::Reply { to, .. } => to.iter().rev().find_map(|native| native.parse().ok()),
+        Saying::Reply { to, .. } => to.iter().rev().find_map(|native| update::message_of(native)),
         Saying::Notice { .. } | Saying::Question { .. } | Saying::Ruled { .. } => None,
     };
     place(chat).map(|to| Address { reply_to, ..to })

@@ -26,3 +26,10 @@ pub struct Settings {
     /// The largest file that is taken, in bytes.
     pub file_limit: u64,
 }
+
+impl Settings {
+    /// The bot's number, which is the part of its token that is no secret; empty when the token is none of the server's.
+    pub fn bot(&self) -> &str {
+        self.token.reveal().split_once(':').map_or("", |(number, _)| number)
+    }
+}

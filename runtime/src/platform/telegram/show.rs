@@ -5,7 +5,7 @@
 use super::api::{Address, Trouble};
 use super::parts::Slot;
 use super::send::{Desk, PART, gone, place};
-use super::{pace, split};
+use super::{pace, split, update};
 use crate::platform::{Chat, Outgoing, Port, Saying};
 use evergate_core::time::Instant;
 use serde::Deserialize;
@@ -165,7 +165,7 @@ pub struct Show {
 impl Show {
     /// An answer that begins, or goes on after a restart.
     pub fn begin(desk: &Desk, session: &str, turn: u64) -> Option<Self> {
-        let reply_to = desk.port.answered(session).and_then(|native| native.parse().ok());
+        let reply_to = desk.port.answered(session).and_then(|native| update::message_of(&native));
         let to = Address { reply_to, ..place(&Chat::of_session(session)?)? };
         let now = desk.port.environment().now();
         Some(Self {

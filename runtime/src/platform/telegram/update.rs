@@ -121,6 +121,11 @@ pub fn heard(update: &Value) -> Result<Option<Heard>, serde_json::Error> {
     })
 }
 
+/// The message, within its chat, that was taken in under this name; `None` for what is none, as a button.
+pub fn message_of(native: &str) -> Option<i64> {
+    native.rsplit(':').next()?.parse().ok()
+}
+
 impl Message {
     fn thread(&self) -> Option<i64> {
         self.message_thread_id.filter(|_| self.is_topic_message)
@@ -215,6 +220,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
+
+    #[test]
+    fn a_message_is_known_by_its_bot_and_a_button_is_no_message() {
+        assert_eq!(
+            [message_of("4242:17"), message_of("17"), message_of("4242:callback.17")],
+            [Some(17), Some(17), None]
+        );
+    }
 
     #[test]
     fn a_message_in_a_topic_keeps_chat_topic_sender_and_files() {
