@@ -1,9 +1,9 @@
 //! `evergate-sim harbor`: many runs, spread over threads and reported in the order of their seeds. Each run is a world of its
 //! own, so the number of threads changes nothing but the time.
 
-use super::disk::Honesty;
+use super::disk::{Death, Honesty};
 use super::logbook::{Mark, Pages};
-use super::plan::Plan;
+use super::plan::{Breakage, Fault, Plan};
 use super::run::run;
 use crate::program::{Trouble, arguments};
 use crate::replay::{self, Again, SAME};
@@ -25,6 +25,8 @@ const FLOOR_RUNS: u64 = 500;
 const FLOORS_FROM: u64 = 100;
 /// What no audit can see here: whether rest is reached is asked of the clients, and no agent here asks its chat anything.
 const UNSEEN: [Invariant; 2] = [Invariant::Finite, Invariant::Consent];
+/// When the one crash of `--one-crash` comes: in the midst of what is said.
+const CRASH_MS: u64 = 500;
 /// Failures that are written to files; more would only say the same again.
 const FILES: usize = 20;
 
@@ -46,6 +48,9 @@ pub struct Arguments {
     /// Puts a known mistake into each world, to see that it is found
     #[arg(long, value_enum, value_name = "MISTAKE")]
     plant: Option<Planted>,
+    /// Of all that may break only one power cut in each run, and nobody restarts anything: to see how many runs are made in a second
+    #[arg(long)]
+    one_crash: bool,
     /// The directory for traces of failures
     #[arg(long, default_value = ".")]
     out: PathBuf,
@@ -64,7 +69,11 @@ enum Planted {
 impl Arguments {
     /// What a seed chooses, and what was planted.
     fn plan(&self, seed: u64) -> Plan {
-        let plan = Plan::draw(seed);
+        let mut plan = Plan::draw(seed);
+        if self.one_crash {
+            plan.faults = vec![Fault { at_ms: CRASH_MS, what: Breakage::Death(Death::PowerCut) }];
+            plan.operators.clear();
+        }
         match self.plant {
             Some(Planted::LyingDisk) => Plan { disk: Honesty::Lies, ..plan },
             None => plan,
@@ -98,7 +107,7 @@ pub fn command(arguments: &Arguments) -> Result<u8, Trouble> {
         outcome.take_in(arguments, seed, &plan, &pages);
     });
     let seconds = begun.elapsed().as_secs_f64();
-    if arguments.runs >= FLOORS_FROM {
+    if arguments.runs >= FLOORS_FROM && !arguments.one_crash {
         outcome.check_floors(arguments.runs);
     }
     let marks: BTreeMap<&str, u64> =
@@ -202,7 +211,8 @@ impl Outcome {
             }
         }
         let planted = if arguments.plant.is_some() { " --plant lying-disk" } else { "" };
-        println!("  evergate-sim harbor --seed {seed} --runs 1{planted}");
+        let crash = if arguments.one_crash { " --one-crash" } else { "" };
+        println!("  evergate-sim harbor --seed {seed} --runs 1{planted}{crash}");
         self.violations.push(violation);
     }
 
