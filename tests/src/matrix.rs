@@ -413,10 +413,14 @@ impl Rooms {
     /// The next two answers to polls over that line are no JSON: one is cut, one is a proxy's own page.
     pub fn garbles_polls(&self) {
         for (kind, body) in [("application/json", "{\"next_batch\": \"s1"), ("text/html", "<html>hello</html>")] {
-            let length = body.len();
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}");
-            self.between.order("/sync?", Fault::Instead(format!("{head}\r\n\r\n{body}")));
+            self.answers_instead("/sync?", "200 OK", kind, body);
         }
+    }
+
+    /// The homeserver does not hear of the next request over that line that has this in its path; this is the answer.
+    pub fn answers_instead(&self, path: &str, status: &str, kind: &str, body: &str) {
+        let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}", body.len());
+        self.between.order(path, Fault::Instead(format!("{head}\r\n\r\n{body}")));
     }
 
     /// Waits until the gateway's user has come into all rooms.

@@ -155,6 +155,46 @@ fn what_a_limited_timeline_leaves_out_is_fetched_page_by_page_and_answered_once(
     assert!(order.is_sorted(), "in the order in which they were said");
 }
 
+/// What is said there by itself is answered, and so are the others.
+#[test]
+fn a_room_that_does_not_let_us_look_back_holds_nobody_up() {
+    let Some(rooms) = rooms("a_room_that_does_not_let_us_look_back", 2) else { return };
+    let config = "[agent.demo]\nwords_per_second = 0\n[limits]\nqueued_per_session = 1000";
+    let gateway = Gateway::builder().config(config).config(&rooms.watched_section()).start();
+    rooms.await_bot();
+    is_answered(&rooms, "before all that");
+    gateway.kill();
+    for number in 0..60 {
+        rooms.ann.say(&rooms.rooms[0], &format!("number {number}."), None);
+    }
+    rooms.ann.say(&rooms.rooms[1], "and here", None);
+    rooms.answers_instead(
+        "/messages?",
+        "403 Forbidden",
+        "application/json",
+        r#"{"errcode": "M_FORBIDDEN", "error": "no"}"#,
+    );
+    gateway.restart_process();
+    let says = |room: usize, what: &str| rooms.answers(room).iter().any(|answer| answer.contains(what));
+    let done = eventually(PATIENCE, || (says(0, "number 59.") && says(1, "and here")).then_some(()));
+    assert!(done.is_some(), "{:?} {:?}", rooms.answers(0), rooms.answers(1));
+    assert!(gateway.log().contains("what was said before in this room is passed over"), "{}", gateway.log());
+}
+
+/// A proxy that is being set up answers for the homeserver, which would not have refused.
+#[test]
+fn a_refusal_that_is_not_the_homeservers_own_ends_no_delivery() {
+    let Some(rooms) = rooms("a_refusal_that_is_not_the_homeservers_own", 1) else { return };
+    let config = "[agent.demo]\nwords_per_second = 0";
+    let _gateway = Gateway::builder().config(config).config(&rooms.watched_section()).start();
+    rooms.await_bot();
+    for status in ["404 Not Found", "403 Forbidden"] {
+        rooms.answers_instead("/send/m.room.message/", status, "text/html", "<html>nobody is here</html>");
+    }
+    is_answered(&rooms, "said once");
+    assert_eq!(rooms.answers(0).len(), 1, "{:?}", rooms.answers(0));
+}
+
 #[test]
 fn the_device_and_its_token_are_kept_over_a_restart_and_a_kill() {
     let Some(rooms) = rooms("the_device_and_its_token_are_kept_over_a_restart_and_a_kill", 1) else { return };

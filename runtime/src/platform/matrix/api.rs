@@ -252,3 +252,29 @@ fn refused(refusal: &Refusal) -> Trouble {
         _ => Trouble::Passing { why, after: refusal.retry_after(), fate: Fate::Unknown },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Place;
+    use hyper::{HeaderMap, Method};
+
+    fn said(status: u16, body: &str) -> Trouble {
+        let place = Place { method: Method::PUT, server: "http://matrix.test".into(), name: "say" };
+        refused(&Refusal { place, status, headers: HeaderMap::default(), body: body.into() })
+    }
+
+    #[test]
+    fn only_the_homeservers_own_refusal_is_final() {
+        assert!(matches!(said(403, r#"{"errcode": "M_FORBIDDEN", "error": "no"}"#), Trouble::Refused { .. }));
+        assert!(matches!(said(401, r#"{"errcode": "M_UNKNOWN_TOKEN"}"#), Trouble::SignedOut { .. }));
+        for (status, body) in
+            [(404, "<html>nobody is here</html>"), (403, "{}"), (400, r#"{"error": "no code"}"#), (502, "")]
+        {
+            assert!(matches!(said(status, body), Trouble::Passing { fate: Fate::Unknown, .. }), "{status} {body}");
+        }
+        let quiet = said(429, r#"{"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 1500}"#);
+        let after = Duration::from_millis(1500);
+        assert!(matches!(quiet, Trouble::Passing { after: Some(asked), fate: Fate::Unsent, .. } if asked == after));
+    }
+}
