@@ -48,7 +48,7 @@ pub struct Arguments {
     /// Puts a known mistake into each world, to see that it is found
     #[arg(long, value_enum, value_name = "MISTAKE")]
     plant: Option<Planted>,
-    /// Of all that may break only one power cut in each run, and nobody restarts anything: to see how many runs are made in a second
+    /// One power cut in each run and no other trouble: the shape that rates are measured in
     #[arg(long)]
     one_crash: bool,
     /// The directory for traces of failures
