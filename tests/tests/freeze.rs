@@ -42,7 +42,7 @@ fn comes_back_from_a_frozen_loop(builder: Builder) {
     assert!(cause.starts_with("ended by its watchdog: its loop got nowhere for 2s; see "), "{cause}");
     let diagnosis = cause.rsplit(' ').next().expect("it names a file").to_owned();
     let text = std::fs::read_to_string(diagnosis).expect("it is there");
-    for told in ["watchdog", "journal", "TurnBegan", " of 1024", "evergate_turns_in_flight 1"] {
+    for told in ["watchdog", "journal", "TurnOpened", " of 1024", "evergate_turns_in_flight 1"] {
         assert!(text.contains(told), "threads, queues and the last moments: {told} is missing in {text}");
     }
 }

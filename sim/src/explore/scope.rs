@@ -219,7 +219,7 @@ pub const EACH_WISH: [Manner; 14] = [
     Manner::SupervisorStop,
 ];
 
-/// Everything that people and agents may do.
+/// All that may happen at once in a room of one session.
 const ALL: [Manner; 18] = [
     Manner::Restart,
     Manner::Force,
@@ -326,7 +326,7 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 29 | supervise | M × R |
 /// | 30 | supervise | M × K |
 /// | 31 | supervise | M × J |
-/// | 32 | supervise | R × K, with each two wishes that there are |
+/// | 32 | supervise | R × K, with each two of the wishes of [`EACH_WISH`] |
 /// | 33 | supervise | R × J, with the same |
 /// | 34 | supervise | K × J |
 /// | 35 | systemd | X |

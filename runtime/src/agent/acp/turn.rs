@@ -373,10 +373,18 @@ impl Talk<'_> {
             sleep(GOING).await;
         });
         loop {
+            let silence = self.turn.settings.silence;
+            let silent = Instant::now().checked_add(silence).filter(|_| !silence.is_zero());
             let answers = tokio::select! {
                 biased;
                 answers = self.errands.end() => answers,
                 () = &mut late => return,
+                // Neither the disk nor an agent that reads no more holds a turn that has ended longer than one that runs.
+                () = at(silent) => {
+                    let turn = self.turn.assignment.turn;
+                    tracing::warn!(turn, "what the agent has asked for last is given up: its answer could not be got rid of");
+                    return;
+                }
             };
             let Some(answers) = answers else { return };
             self.tell(answers).await;

@@ -246,8 +246,9 @@ fn refused(refusal: &Refusal) -> Trouble {
             let after = said.retry_after_ms.map(Duration::from_millis).or(refusal.retry_after());
             Trouble::Passing { why, after, fate: Fate::Unsent }
         }
-        // Whoever refuses without the specification's code is no homeserver, but something before it that may be mended.
-        (400..=499, code) if !code.is_empty() => Trouble::Refused { why },
+        // Whoever refuses without the specification's code is no homeserver, but something before it that may be mended; what is
+        // too large for that stays so.
+        (400..=499, code) if !code.is_empty() || refusal.status == 413 => Trouble::Refused { why },
         // A server that fails may have done it all the same.
         _ => Trouble::Passing { why, after: refusal.retry_after(), fate: Fate::Unknown },
     }
@@ -267,6 +268,7 @@ mod tests {
     #[test]
     fn only_the_homeservers_own_refusal_is_final() {
         assert!(matches!(said(403, r#"{"errcode": "M_FORBIDDEN", "error": "no"}"#), Trouble::Refused { .. }));
+        assert!(matches!(said(413, "<html>too large</html>"), Trouble::Refused { .. }));
         assert!(matches!(said(401, r#"{"errcode": "M_UNKNOWN_TOKEN"}"#), Trouble::SignedOut { .. }));
         for (status, body) in
             [(404, "<html>nobody is here</html>"), (403, "{}"), (400, r#"{"error": "no code"}"#), (502, "")]

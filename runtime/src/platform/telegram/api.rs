@@ -326,9 +326,7 @@ async fn judged(method: &str, answer: Answer) -> Result<Value, Trouble> {
         Ok(Reply { ok: true, result, .. }) => Ok(result),
         Ok(reply) => Err(refused(method, status, reply)),
         Err(error) if status == 200 => Err(Trouble::Garbled(format!("{method}: answered with no JSON: {error}"))),
-        // The server always answers with JSON. What stands before it may be mended.
-        Err(_) if status == 404 => Err(Trouble::Unknown(hidden(&String::from_utf8_lossy(&body)))),
-        Err(_) => Err(by_status(status, hidden(&String::from_utf8_lossy(&body)))),
+        Err(_) => Err(not_the_servers(status, hidden(&String::from_utf8_lossy(&body)))),
     }
 }
 
@@ -352,6 +350,17 @@ fn by_status(status: u16, why: String) -> Trouble {
         401 | 404 => Trouble::Unauthorized,
         500.. => Trouble::Unknown(why),
         _ => Trouble::Refused { why },
+    }
+}
+
+/// What an answer without JSON says: it is not the server's, but of something before it, which may be mended. What is too large for
+/// that stays so.
+fn not_the_servers(status: u16, why: String) -> Trouble {
+    match status {
+        429 => Trouble::SlowDown(Duration::from_secs(1)),
+        413 => Trouble::Refused { why },
+        400..=499 => Trouble::NotDone(why),
+        _ => by_status(status, why),
     }
 }
 

@@ -5,7 +5,7 @@ use super::api::{Api, Trouble};
 use super::settings::Settings;
 use super::update::{Heard, Sent};
 use crate::files::{Fresh, folder, safe_name, shown};
-use crate::platform::{Attachment, Port};
+use crate::platform::{Attachment, Health, Port};
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ const SERVER_LIMIT: u64 = 20 << 20;
 /// The first pause before a file is asked for again; doubled up to the longest.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(4);
-/// How often a file is asked for that the server answers with nonsense, or with half of it. What holds up everything, an outage or
-/// a wish for quiet, is waited out however long it takes: the message does not count before.
-const TRIES: u32 = 5;
+/// How often a file is asked for that the server fails to give, or gives half of: for half a minute. A server that cannot be reached,
+/// or that asks for quiet, is waited for however long it takes: the message does not count before.
+const TRIES: u32 = 10;
 
 /// What was fetched.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,6 +64,9 @@ async fn get(api: &Api, port: &Port, file: &Sent, limit: u64, path: &Path) -> Re
     loop {
         let mut fresh = Fresh::create(path, limit).map_err(unwritable)?;
         let Err(trouble) = api.file(&file.id, &mut fresh).await else {
+            if pause > PAUSE {
+                port.health(Health::Up);
+            }
             return fresh.finish().await.map_err(unwritable);
         };
         let length = match trouble {

@@ -59,6 +59,11 @@ impl<'a> Receiver<'a> {
         Self { settings, api, port, bot, offset: None, pause: PAUSE, told: BTreeSet::new(), refused }
     }
 
+    /// The bot's number.
+    pub fn bot(&self) -> &str {
+        self.settings.bot()
+    }
+
     /// Polls until a person has to mend something.
     pub async fn run(mut self) -> Ended {
         // The first poll comes back at once: then it is known that the server is there.

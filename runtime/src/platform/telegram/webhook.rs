@@ -32,9 +32,8 @@ const LOOK: Duration = Duration::from_secs(30);
 /// The first pause after trouble; doubled up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(10);
-/// The keys of what is kept: the address that the server was told last, and the secret.
+/// The key of what is kept: the address that the server was told last.
 const TOLD: &str = "webhook";
-const KEPT_SECRET: &str = "webhook.secret";
 
 /// Where updates are brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +59,7 @@ struct Door {
 
 /// Takes what the server brings until a person has to mend something.
 pub async fn run(receiver: Receiver<'_>, hook: &Hook, api: &Api, port: &Port) -> Ended {
-    let secret = secret(port).await;
+    let secret = secret(port, receiver.bot()).await;
     let listener = listen(hook.listen, port).await;
     let (brought, bringing) = mpsc::channel(WAITING);
     let router = Router::new().fallback(visited).with_state(Door { secret: secret.clone(), brought });
@@ -190,10 +189,11 @@ async fn keep_told(hook: &Hook, secret: &Secret, api: &Api, port: &Port) -> Ende
     }
 }
 
-/// The secret that the server shows; made once.
-async fn secret(port: &Port) -> Secret {
+/// The secret that the server shows; made once for each bot, so that what is brought for an earlier one is turned away.
+async fn secret(port: &Port, bot: &str) -> Secret {
+    let key = format!("webhook.secret.{bot}");
     loop {
-        let why = match port.kept(KEPT_SECRET).await {
+        let why = match port.kept(&key).await {
             Ok(Some(kept)) => match Secret::new(&kept) {
                 Some(secret) => return secret,
                 None => "the kept secret is empty".to_owned(),
@@ -202,7 +202,7 @@ async fn secret(port: &Port) -> Secret {
                 let mut bytes = [0; 32];
                 port.environment().random(&mut bytes);
                 let made: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                match port.keep([(KEPT_SECRET.to_owned(), Some(made))]).await {
+                match port.keep([(key.clone(), Some(made))]).await {
                     Ok(()) => continue,
                     Err(why) => why,
                 }
