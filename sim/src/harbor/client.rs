@@ -48,7 +48,10 @@ async fn insist(world: &World, number: usize, mut link: Option<Link>) {
         sleep(LOOK_AGAIN).await;
         if world.oracle().waits_set_aside(&session) {
             let text = format!("{}: and now?", native_id(number, index));
+            // Nobody is to think that all is said before the gateway has it.
+            world.speaking.fetch_add(1, Relaxed);
             speak(world, number, index, &Say { after_ms: 0, text, again: false }, &mut link).await;
+            world.speaking.fetch_sub(1, Relaxed);
             index += 1;
             sleep(LOOK_AGAIN * 20).await;
         } else {

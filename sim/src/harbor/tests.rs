@@ -40,6 +40,12 @@ fn these_seeds_break_nothing_and_each_gives_the_same_run_twice() {
     }
 }
 
+/// Two poisonous messages in a row: the chat is set aside again while the word that brought it back is still on its way.
+#[test]
+fn who_speaks_to_a_chat_that_is_set_aside_does_so_until_it_answers() {
+    assert_eq!(broken(&run(Plan::draw(9_709_368))), [""; 0]);
+}
+
 #[test]
 fn a_disk_that_lies_about_its_syncs_is_found_out_by_what_clients_lose() {
     for seed in 1..=5 {
