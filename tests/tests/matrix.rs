@@ -155,12 +155,16 @@ fn what_a_limited_timeline_leaves_out_is_fetched_page_by_page_and_answered_once(
     assert!(order.is_sorted(), "in the order in which they were said");
 }
 
+/// A gateway whose agent answers at once, on the line that is looked at and broken.
+fn watched(rooms: &Rooms) -> Builder {
+    Gateway::builder().config("[agent.demo]\nwords_per_second = 0").config(&rooms.watched_section())
+}
+
 /// What is said there by itself is answered, and so are the others.
 #[test]
 fn a_room_that_does_not_let_us_look_back_holds_nobody_up() {
     let Some(rooms) = rooms("a_room_that_does_not_let_us_look_back", 2) else { return };
-    let config = "[agent.demo]\nwords_per_second = 0\n[limits]\nqueued_per_session = 1000";
-    let gateway = Gateway::builder().config(config).config(&rooms.watched_section()).start();
+    let gateway = watched(&rooms).config("[limits]\nqueued_per_session = 1000").start();
     rooms.await_bot();
     is_answered(&rooms, "before all that");
     gateway.kill();
@@ -185,8 +189,7 @@ fn a_room_that_does_not_let_us_look_back_holds_nobody_up() {
 #[test]
 fn a_refusal_that_is_not_the_homeservers_own_ends_no_delivery() {
     let Some(rooms) = rooms("a_refusal_that_is_not_the_homeservers_own", 1) else { return };
-    let config = "[agent.demo]\nwords_per_second = 0";
-    let _gateway = Gateway::builder().config(config).config(&rooms.watched_section()).start();
+    let _gateway = watched(&rooms).start();
     rooms.await_bot();
     for status in ["404 Not Found", "403 Forbidden"] {
         rooms.answers_instead("/send/m.room.message/", status, "text/html", "<html>nobody is here</html>");
@@ -258,8 +261,7 @@ fn files_come_into_the_state_directory_and_go_out_as_what_they_are_once() {
 #[test]
 fn polls_that_are_answered_with_no_json_are_repeated_and_lose_nothing() {
     let Some(rooms) = rooms("polls_that_are_answered_with_no_json", 1) else { return };
-    let gateway =
-        Gateway::builder().config("[agent.demo]\nwords_per_second = 0").config(&rooms.watched_section()).start();
+    let gateway = watched(&rooms).start();
     rooms.await_bot();
     is_answered(&rooms, "before the garbage");
     rooms.garbles_polls();

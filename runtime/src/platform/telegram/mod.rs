@@ -76,7 +76,7 @@ impl Telegram {
         let receiver = receive::Receiver::new(settings, api.clone(), &port, bot).await;
         let mut receiving = std::pin::pin!(async {
             match &settings.webhook {
-                Some(hook) => webhook::run(receiver, hook, &api, &port).await,
+                Some(hook) => webhook::run(receiver, hook, settings.bot(), &api, &port).await,
                 None => {
                     webhook::forget(&api, &port).await;
                     receiver.run().await

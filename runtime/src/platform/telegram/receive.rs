@@ -59,11 +59,6 @@ impl<'a> Receiver<'a> {
         Self { settings, api, port, bot, offset: None, pause: PAUSE, told: BTreeSet::new(), refused }
     }
 
-    /// The bot's number.
-    pub fn bot(&self) -> &str {
-        self.settings.bot()
-    }
-
     /// Polls until a person has to mend something.
     pub async fn run(mut self) -> Ended {
         // The first poll comes back at once: then it is known that the server is there.
@@ -145,7 +140,7 @@ impl<'a> Receiver<'a> {
         } else if settings.allowed.contains(&heard.sender) {
             Standing::Guest
         } else {
-            self.turn_away(&heard).await;
+            self.turn_away(&heard, to).await;
             return true;
         };
         let Some(text) = update::addressed(&heard.text, &self.bot) else { return true };
@@ -262,7 +257,7 @@ impl<'a> Receiver<'a> {
     }
 
     /// A stranger gets nothing, or one polite line. The operator reads in the log whom to allow.
-    async fn turn_away(&mut self, heard: &Heard) {
+    async fn turn_away(&mut self, heard: &Heard, to: Address) {
         if self.told.len() >= STRANGERS {
             self.told.clear();
         }
@@ -277,7 +272,7 @@ impl<'a> Receiver<'a> {
             "a message of a stranger is passed over; to let them in, write their id under telegram.allowed_users or telegram.operators"
         );
         if let Some(reply) = &self.settings.stranger_reply {
-            self.tell(Address { chat: heard.chat, thread: heard.thread, reply_to: None }, reply).await;
+            self.tell(to, reply).await;
         }
     }
 

@@ -58,8 +58,8 @@ struct Door {
 }
 
 /// Takes what the server brings until a person has to mend something.
-pub async fn run(receiver: Receiver<'_>, hook: &Hook, api: &Api, port: &Port) -> Ended {
-    let secret = secret(port, receiver.bot()).await;
+pub async fn run(receiver: Receiver<'_>, hook: &Hook, bot: &str, api: &Api, port: &Port) -> Ended {
+    let secret = secret(port, bot).await;
     let listener = listen(hook.listen, port).await;
     let (brought, bringing) = mpsc::channel(WAITING);
     let router = Router::new().fallback(visited).with_state(Door { secret: secret.clone(), brought });
