@@ -121,6 +121,11 @@ impl Checks {
         }
     }
 
+    /// Notes that rules were looked at elsewhere, a set of them as `looked` gives it, and that they held.
+    pub const fn held(&mut self, looked: u32) {
+        self.looked |= looked;
+    }
+
     /// The rules that were looked at.
     pub fn looked_at(&self) -> impl Iterator<Item = Invariant> + '_ {
         Invariant::ALL.iter().copied().filter(|invariant| self.looked & (1 << *invariant as u32) != 0)

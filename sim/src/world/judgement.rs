@@ -2,7 +2,7 @@
 
 use super::Commit;
 use super::memory::Desk;
-use super::parts::{Part, hash_of};
+use super::parts::Part;
 use super::reaction::{Doing, Told};
 use crate::subject::Subject;
 use evergate_core::effect::Effect;
@@ -29,30 +29,29 @@ impl Sight {
     pub(super) const ALL: u32 = u32::MAX;
 }
 
-/// What the witness makes of a sight.
-pub(super) struct Judgement {
-    before: Part<Witness>,
-    sight: Sight,
-    after: Part<Witness>,
-    checks: Checks,
-}
+/// Which witness is shown what.
+pub(super) type Seen = (Part<Witness>, Sight);
+
+/// What becomes of the witness, and the set of rules that it looked at and that held.
+pub(super) type Judgement = (Part<Witness>, u32);
 
 impl<S: Subject> Desk<'_, S> {
     /// The witness once it has seen something; what it looked at is noted.
     pub(super) fn judge(&mut self, before: Part<Witness>, sight: Sight, checks: &mut Checks) -> Part<Witness> {
-        let (memory, hash) = (self.memory, hash_of(&(before, sight)));
-        let same = |known: &Judgement| known.before == before && known.sight == sight;
-        let number = memory.judgements.recall(&mut self.judgements, hash, same);
-        let number = number.unwrap_or_else(|| {
-            let judgement = self.first_judgement(before, sight);
-            memory.judgements.add(hash, judgement, |known, new| known.before == new.before && known.sight == new.sight)
-        });
-        let judgement = memory.judgements.get(number);
-        checks.join(&judgement.checks);
-        judgement.after
+        let (memory, key) = (self.memory, (before, sight));
+        if let Some((after, looked)) = memory.judgements.recall(&mut self.judgements, &key) {
+            checks.held(looked);
+            return after;
+        }
+        let (after, new) = self.first_judgement(before, sight);
+        if new.broken().is_none() {
+            memory.judgements.add(key, (after, new.looked()));
+        }
+        checks.join(&new);
+        after
     }
 
-    fn first_judgement(&mut self, before: Part<Witness>, sight: Sight) -> Judgement {
+    fn first_judgement(&mut self, before: Part<Witness>, sight: Sight) -> (Part<Witness>, Checks) {
         let (memory, mut checks) = (self.memory, Checks::default());
         let mut witness = memory.witness(before).clone();
         match sight {
@@ -70,7 +69,7 @@ impl<S: Subject> Desk<'_, S> {
         }
         let after =
             memory.keep(&memory.witnesses, &mut self.encoder, witness, |witness| witness.unite(&mut self.united));
-        Judgement { before, sight, after, checks }
+        (after, checks)
     }
 }
 

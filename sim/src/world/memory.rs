@@ -3,9 +3,10 @@
 //! make up very many worlds is what makes exploring fast.
 
 use super::encode::{BEGINNING, Encoder, Ids};
-use super::judgement::Judgement;
-use super::parts::{Cache, Part, Table, United, hash_of};
-use super::reaction::{Doing, Reaction};
+use super::judgement::{Judgement, Seen};
+use super::memo::{Memo, Recent};
+use super::parts::{Part, Table, United, hash_of};
+use super::reaction::{Before, Doing, Reaction};
 use super::{Commit, Hands, Said, Setting, World};
 use crate::subject::Subject;
 use evergate_core::gateway::{Pending, Phase};
@@ -57,12 +58,12 @@ pub(super) struct Kept<T> {
 /// All parts of a kind, and the shapes that those with times in them had.
 pub(super) struct Store<T> {
     kept: Table<Kept<T>>,
-    timed: Table<Timed<T>>,
+    timed: Timed<T>,
 }
 
 impl<T> Default for Store<T> {
     fn default() -> Self {
-        Self { kept: Table::default(), timed: Table::default() }
+        Self { kept: Table::default(), timed: Memo::default() }
     }
 }
 
@@ -72,18 +73,14 @@ impl<T> Store<T> {
     }
 }
 
-/// Something that two parts become together.
-struct Union<A, B> {
-    of: (Part<A>, Part<B>),
-    is: Part<A>,
-}
-
 /// The shape of a part at a time.
-struct Timed<T> {
-    part: Part<T>,
-    now: Instant,
-    shape: u32,
-}
+type Timed<T> = Memo<(Part<T>, Instant), u32>;
+
+type RecentlyTimed<T> = Recent<(Part<T>, Instant), u32>;
+
+/// What the first of two parts becomes by the other.
+type Union<A, B> = Memo<(Part<A>, Part<B>), Part<A>>;
+type RecentUnion<A, B> = Recent<(Part<A>, Part<B>), Part<A>>;
 
 /// All parts of all worlds, and what is known of them.
 pub struct Memory<S: Subject> {
@@ -96,10 +93,10 @@ pub struct Memory<S: Subject> {
     hands: Store<Hands>,
     shapes: Table<Box<[u8]>>,
     pub(super) doings: Table<Doing>,
-    pub(super) reactions: Table<Reaction<S>>,
-    pub(super) judgements: Table<Judgement>,
-    applied: Table<Union<Recovered, Commit>>,
-    gathered: Table<Union<Commit, Commit>>,
+    pub(super) reactions: Memo<Before<S>, Reaction<S>>,
+    pub(super) judgements: Memo<Seen, Judgement>,
+    applied: Union<Recovered, Commit>,
+    gathered: Union<Commit, Commit>,
 }
 
 impl<S: Subject> Memory<S> {
@@ -116,10 +113,10 @@ impl<S: Subject> Memory<S> {
             hands: Store::default(),
             shapes: Table::default(),
             doings: Table::default(),
-            reactions: Table::default(),
-            judgements: Table::default(),
-            applied: Table::default(),
-            gathered: Table::default(),
+            reactions: Memo::default(),
+            judgements: Memo::default(),
+            applied: Memo::default(),
+            gathered: Memo::default(),
         };
         let nothing = memory.keep(&memory.commits, &mut Encoder::default(), Commit::default(), |_| ());
         debug_assert!(nothing == Self::NOTHING, "the first that is kept has the first number");
@@ -210,21 +207,16 @@ impl<S: Subject> Memory<S> {
     fn contribution<'a, T: Hash>(
         &self,
         store: &'a Store<T>,
-        (encoder, cache): (&mut Encoder, &mut Cache),
+        (encoder, recent): (&mut Encoder, &mut RecentlyTimed<T>),
         now: Instant,
         part: Part<T>,
     ) -> (u32, &'a Ids) {
         let kept = store.get(part);
         let shape = kept.shape.unwrap_or_else(|| {
-            let hash = hash_of(&(part, now));
-            let same = |timed: &Timed<T>| timed.part == part && timed.now == now;
-            let number = store.timed.recall(cache, hash, same).unwrap_or_else(|| {
+            store.timed.recall(recent, &(part, now)).unwrap_or_else(|| {
                 let shape = self.shape(encoder.encode(now, &kept.value).bytes);
-                store
-                    .timed
-                    .add(hash, Timed { part, now, shape }, |known, new| known.part == new.part && known.now == new.now)
-            });
-            store.timed.get(number).shape
+                store.timed.add((part, now), shape)
+            })
         });
         (shape, &kept.ids)
     }
@@ -236,13 +228,22 @@ pub struct Desk<'m, S: Subject> {
     pub(super) encoder: Encoder,
     pub(super) united: United,
     key: Vec<u8>,
-    pub(super) reactions: Cache,
-    pub(super) judgements: Cache,
-    applied: Cache,
-    gathered: Cache,
-    /// Shapes of parts at a time, of each kind of parts.
-    timed: [Cache; 6],
+    pub(super) reactions: Recent<Before<S>, Reaction<S>>,
+    pub(super) judgements: Recent<Seen, Judgement>,
+    applied: RecentUnion<Recovered, Commit>,
+    gathered: RecentUnion<Commit, Commit>,
+    timed: RecentShapes<S>,
 }
+
+/// Shapes of parts at a time, of each kind of parts.
+type RecentShapes<S> = (
+    RecentlyTimed<Instance<S>>,
+    RecentlyTimed<Witness>,
+    RecentlyTimed<Recovered>,
+    RecentlyTimed<Commit>,
+    RecentlyTimed<Vec<Said>>,
+    RecentlyTimed<Hands>,
+);
 
 impl<'m, S: Subject> Desk<'m, S> {
     /// With nothing on it.
@@ -253,10 +254,10 @@ impl<'m, S: Subject> Desk<'m, S> {
             encoder: Encoder::default(),
             united: United::default(),
             key: Vec::new(),
-            reactions: Cache::default(),
-            judgements: Cache::default(),
-            applied: Cache::default(),
-            gathered: Cache::default(),
+            reactions: Recent::default(),
+            judgements: Recent::default(),
+            applied: Recent::default(),
+            gathered: Recent::default(),
             timed: Default::default(),
         }
     }
@@ -284,7 +285,7 @@ impl<'m, S: Subject> Desk<'m, S> {
         let rest = encoded.ids;
         key.clear();
         key.extend_from_slice(encoded.bytes);
-        let [subjects, witnesses, journals, commits, words, hold] = timed;
+        let (subjects, witnesses, journals, commits, words, hold) = timed;
         let parts = [
             subject.map_or((u32::MAX, &Ids::NONE), |part| {
                 memory.contribution(&memory.subjects, (&mut *encoder, subjects), now, part)
@@ -337,30 +338,22 @@ impl<'m, S: Subject> Desk<'m, S> {
         if of == Memory::<S>::NOTHING {
             return more;
         }
-        let (memory, hash) = (self.memory, hash_of(&(of, more)));
-        let same = |known: &Union<Commit, Commit>| known.of == (of, more);
-        let number = memory.gathered.recall(&mut self.gathered, hash, same);
-        let number = number.unwrap_or_else(|| {
+        let (memory, key) = (self.memory, (of, more));
+        memory.gathered.recall(&mut self.gathered, &key).unwrap_or_else(|| {
             let (mut commit, more_of) = (memory.commit(of).clone(), memory.commit(more));
             commit.records.extend_from_slice(&more_of.records);
             commit.through = more_of.through;
-            let is = self.keep_commit(commit);
-            memory.gathered.add(hash, Union { of: (of, more), is }, |known, new| known.of == new.of)
-        });
-        memory.gathered.get(number).is
+            memory.gathered.add(key, self.keep_commit(commit))
+        })
     }
 
     /// What the journal is once a commit is on disk.
     pub(super) fn apply(&mut self, journal: Part<Recovered>, commit: Part<Commit>) -> Part<Recovered> {
-        let (memory, hash) = (self.memory, hash_of(&(journal, commit)));
-        let same = |known: &Union<Recovered, Commit>| known.of == (journal, commit);
-        let number = memory.applied.recall(&mut self.applied, hash, same);
-        let number = number.unwrap_or_else(|| {
+        let (memory, key) = (self.memory, (journal, commit));
+        memory.applied.recall(&mut self.applied, &key).unwrap_or_else(|| {
             let mut durable = memory.journal(journal).clone();
             memory.commit(commit).records.iter().for_each(|record| durable.apply(record));
-            let is = self.keep_journal(durable);
-            memory.applied.add(hash, Union { of: (journal, commit), is }, |known, new| known.of == new.of)
-        });
-        memory.applied.get(number).is
+            memory.applied.add(key, self.keep_journal(durable))
+        })
     }
 }

@@ -7,6 +7,7 @@ mod choices;
 pub mod encode;
 mod ending;
 mod judgement;
+mod memo;
 pub mod memory;
 mod operator;
 pub mod parts;

@@ -1,6 +1,5 @@
-//! Values that are kept once each and known by a number, and what was worked out once and is only looked up from then
-//! on. All threads of an exploration share them. Which number a value gets depends on who came first; that two numbers
-//! are the same if and only if their values are does not.
+//! Values that are kept once each and known by a number. All threads of an exploration share them. Which number a value
+//! gets depends on who came first; that two numbers are the same if and only if their values are does not.
 
 use evergate_core::shared::Pool;
 use hashbrown::HashTable;
@@ -11,9 +10,7 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Parts into which an index is divided, so that threads do not stand in each other's way.
-const SHARDS: usize = 64;
-/// What a thread remembers of a table without asking the others.
-const CACHED: usize = 1 << 12;
+pub(super) const SHARDS: usize = 64;
 
 /// A hash that costs little.
 pub fn hash_of(value: &(impl Hash + ?Sized)) -> u64 {
@@ -23,7 +20,7 @@ pub fn hash_of(value: &(impl Hash + ?Sized)) -> u64 {
 }
 
 /// Half of a hash, which is all that a table keeps of it.
-const fn half(hash: u64) -> u32 {
+pub(super) const fn half(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
 
@@ -100,17 +97,6 @@ impl<V> Table<V> {
         shard.find(spread(half), same).map(|(_, number)| *number)
     }
 
-    /// The same, asked of what this thread remembers first.
-    pub fn recall(&self, cache: &mut Cache, hash: u64, same: impl Fn(&V) -> bool) -> Option<u32> {
-        let (half, slot) = (half(hash), cache.slot(hash));
-        if slot.0 == half && slot.1 != NOTHING && same(self.get(slot.1)) {
-            return Some(slot.1);
-        }
-        let number = self.find(hash, same)?;
-        *slot = (half, number);
-        Some(number)
-    }
-
     /// Keeps a value that was not known a moment ago, unless another thread has come first.
     pub fn add(&self, hash: u64, value: V, same: impl Fn(&V, &V) -> bool) -> u32 {
         let (half, mut shard) = (half(hash), self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner));
@@ -125,24 +111,6 @@ impl<V> Table<V> {
 
     fn shard(&self, hash: u64) -> &Shard {
         &self.shards[half(hash) as usize % SHARDS]
-    }
-}
-
-/// No number of a value.
-const NOTHING: u32 = u32::MAX;
-
-/// What one thread has found in a table of late.
-pub struct Cache(Box<[(u32, u32)]>);
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self(vec![(0, NOTHING); CACHED].into_boxed_slice())
-    }
-}
-
-impl Cache {
-    fn slot(&mut self, hash: u64) -> &mut (u32, u32) {
-        &mut self.0[(hash >> 40) as usize % CACHED]
     }
 }
 
@@ -181,10 +149,10 @@ mod tests {
 
     #[test]
     fn a_table_gives_a_value_the_number_that_it_has() {
-        let (table, mut cache) = (Table::default(), Cache::default());
+        let table = Table::default();
         let number = |value: u64| table.add(hash_of(&value), value, |known, new| known == new);
         assert_eq!([5, 6, 5].map(number), [0, 1, 0]);
-        let mut recall = |value: u64| table.recall(&mut cache, hash_of(&value), |known| *known == value);
-        assert_eq!([6, 6, 7].map(&mut recall), [Some(1), Some(1), None]);
+        let find = |value: u64| table.find(hash_of(&value), |known| *known == value);
+        assert_eq!([6, 7].map(find), [Some(1), None]);
     }
 }

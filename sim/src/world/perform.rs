@@ -261,7 +261,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         world.last_message = highest.message;
         world.last_request = highest.request;
         self.try_refused_again(world);
-        let reaction = self.desk.react(world.now, Before::Disk(world.durable, start));
+        let reaction = self.desk.react(Before::Disk(world.now, world.durable, start));
         self.perform(world, reaction);
         // It was meant for the process whose place this one has taken, and is passed on by whoever asks the supervisor at a start.
         if world.stop_job && world.process == Process::Up {
@@ -345,12 +345,12 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     pub(super) fn tell(&mut self, world: &mut World<S>, input: Input) {
         let Some(subject) = world.subject else { return };
         self.observer.input(&input);
-        let reaction = self.desk.react(world.now, Before::Up(subject, input));
+        let reaction = self.desk.react(Before::Up(world.now, subject, input));
         self.perform(world, reaction);
     }
 
     /// Does all that the gateway wants done, in order, unless it dies on the way.
-    fn perform(&mut self, world: &mut World<S>, reaction: &Reaction<S>) {
+    fn perform(&mut self, world: &mut World<S>, reaction: Reaction<S>) {
         let doing = self.memory.doing(reaction.doing);
         for (index, effect) in doing.effects.iter().enumerate() {
             if is_visible(effect) {

@@ -40,65 +40,51 @@ pub(super) enum Writes {
 }
 
 /// What goes into which gateway.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) enum Before<S> {
-    Disk(Part<Recovered>, Start),
-    Up(Part<Instance<S>>, Input),
-}
-
-impl<S: Subject> Before<S> {
-    fn hash(&self, now: Instant) -> u64 {
-        match self {
-            Self::Disk(durable, start) => hash_of(&(now, durable, *start as u8)),
-            Self::Up(subject, input) => hash_of(&(now, subject, input)),
-        }
-    }
+    Disk(Instant, Part<Recovered>, Start),
+    Up(Instant, Part<Instance<S>>, Input),
 }
 
 /// What a gateway does about what goes into it.
 pub(super) struct Reaction<S> {
-    /// The number of the gateway before, or that of the journal.
-    before: u32,
     pub(super) doing: u32,
     /// The gateway when all is done, unless it has ended.
     pub(super) after: Option<Part<Instance<S>>>,
 }
 
-impl<'m, S: Subject> Desk<'m, S> {
+impl<S> Clone for Reaction<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Reaction<S> {}
+
+impl<S: Subject> Desk<'_, S> {
     /// What a gateway does about what goes into it.
-    pub(super) fn react(&mut self, now: Instant, before: Before<S>) -> &'m Reaction<S> {
+    pub(super) fn react(&mut self, before: Before<S>) -> Reaction<S> {
         let memory = self.memory;
-        let hash = before.hash(now);
-        let same = |known: &Reaction<S>| {
-            let doing = memory.doings.get(known.doing);
-            doing.now == now
-                && match (&before, &doing.told) {
-                    (Before::Disk(part, start), Told::Boot(_, told)) => known.before == part.number() && told == start,
-                    (Before::Up(part, input), Told::Input(told)) => known.before == part.number() && told == input,
-                    _ => false,
-                }
-        };
-        let number = memory.reactions.recall(&mut self.reactions, hash, same);
-        let number = number.unwrap_or_else(|| {
-            let reaction = self.first_reaction(now, &before);
-            memory.reactions.add(hash, reaction, |known, new| known.before == new.before && known.doing == new.doing)
-        });
-        memory.reactions.get(number)
+        memory.reactions.recall(&mut self.reactions, &before).unwrap_or_else(|| {
+            let reaction = self.first_reaction(&before);
+            memory.reactions.add(before, reaction)
+        })
     }
 
-    fn first_reaction(&mut self, now: Instant, before: &Before<S>) -> Reaction<S> {
+    fn first_reaction(&mut self, before: &Before<S>) -> Reaction<S> {
         let memory = self.memory;
-        let (mut subject, told, before) = match before {
-            Before::Disk(part, start) => {
+        let (now, mut subject, told) = match before {
+            Before::Disk(now, part, start) => {
                 let Setting { subject, limits, contract, .. } = &memory.setting;
                 let recovered = Recovered { start: *start, ..memory.journal(*part).clone() };
-                let subject = S::boot(subject, limits, *contract, recovered, now);
+                let subject = S::boot(subject, limits, *contract, recovered, *now);
                 let told = Told::Boot(subject.generation(), *start);
-                (subject, told, part.number())
+                (*now, subject, told)
             }
-            Before::Up(part, input) => {
+            Before::Up(now, part, input) => {
                 let mut subject = memory.instance(*part).subject.clone();
-                subject.handle(now, input.clone());
-                (subject, Told::Input(input.clone()), part.number())
+                subject.handle(*now, input.clone());
+                (*now, subject, Told::Input(input.clone()))
             }
         };
         let effects: Box<[Effect]> = std::iter::from_fn(|| subject.poll()).collect();
@@ -110,7 +96,7 @@ impl<'m, S: Subject> Desk<'m, S> {
         let known = memory.doings.find(hash, |known| *known == doing);
         let doing = known.unwrap_or_else(|| memory.doings.add(hash, doing, |known, new| known == new));
         let after = (!ended).then(|| memory.keep_instance((&mut self.encoder, &mut self.united), now, subject));
-        Reaction { before, doing, after }
+        Reaction { doing, after }
     }
 
     fn writes(&mut self, effects: &[Effect]) -> Writes {
