@@ -3,6 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod say;
+
 pub mod conform;
 pub mod explore;
 pub mod harbor;

@@ -112,7 +112,7 @@ pub fn command(arguments: &Arguments) -> Result<u8, Trouble> {
     }
     let marks: BTreeMap<&str, u64> =
         Mark::TABLE.iter().map(|(mark, word, _)| (*word, outcome.marks.get(mark).copied().unwrap_or(0))).collect();
-    println!(
+    say!(
         "harbor: seeds {} to {}, {} runs, {:.0} simulated seconds, {} inputs in {seconds:.2} s ({:.0} runs/s on {threads} threads)",
         arguments.seed,
         end - 1,
@@ -122,19 +122,19 @@ pub fn command(arguments: &Arguments) -> Result<u8, Trouble> {
         arguments.runs as f64 / seconds,
     );
     for (word, count) in &marks {
-        println!("{count:>8}  {word}");
+        say!("{count:>8}  {word}");
     }
     let rules = rules(outcome.looked, true);
-    println!("looked at {} of {} rules: {}", rules.len(), Invariant::ALL.len(), rules.join(" "));
+    say!("looked at {} of {} rules: {}", rules.len(), Invariant::ALL.len(), rules.join(" "));
     let broken = outcome.violations.len();
-    println!("{}", if broken == 0 { "nothing broke".into() } else { format!("{broken} violations") });
+    say!("{}", if broken == 0 { "nothing broke".into() } else { format!("{broken} violations") });
     if arguments.json {
         let Outcome { inputs, violations, .. } = outcome;
         let object = json!({
             "seed": arguments.seed, "runs": arguments.runs, "inputs": inputs, "seconds": seconds,
             "violations": violations, "marks": marks, "rules": rules,
         });
-        println!("{object}");
+        say!("{object}");
     }
     Ok(if broken == 0 { crate::program::NOTHING_BROKEN } else { crate::program::VIOLATION })
 }
@@ -196,23 +196,23 @@ impl Outcome {
             *self.marks.entry(*mark).or_default() += count;
         }
         let Some(Broken { invariant, what }) = pages.broken.first() else { return };
-        println!("seed {seed} breaks {invariant}: {what}");
+        say!("seed {seed} breaks {invariant}: {what}");
         let trace = trace(plan, pages);
-        println!("  its plan, which replay takes: {}", trace.config);
+        say!("  its plan, which replay takes: {}", trace.config);
         let mut violation = json!({"seed": seed, "invariant": invariant, "what": what});
         if self.violations.len() < FILES {
             let path = arguments.out.join(format!("harbor-{seed}.trace.jsonl"));
             match write(&path, &trace) {
                 Ok(()) => {
-                    println!("  evergate-sim replay {}", path.display());
+                    say!("  evergate-sim replay {}", path.display());
                     violation["trace"] = path.display().to_string().into();
                 }
-                Err(error) => println!("  no trace can be written to {}: {error}", path.display()),
+                Err(error) => say!("  no trace can be written to {}: {error}", path.display()),
             }
         }
         let planted = if arguments.plant.is_some() { " --plant lying-disk" } else { "" };
         let crash = if arguments.one_crash { " --one-crash" } else { "" };
-        println!("  evergate-sim harbor --seed {seed} --runs 1{planted}{crash}");
+        say!("  evergate-sim harbor --seed {seed} --runs 1{planted}{crash}");
         self.violations.push(violation);
     }
 
@@ -221,13 +221,13 @@ impl Outcome {
         for (mark, word, floor) in Mark::TABLE {
             let (least, count) = (floor * runs / FLOOR_RUNS, self.marks.get(mark).copied().unwrap_or(0));
             if count < least {
-                println!("{word}: reached {count} times in {runs} runs; at least {least} are needed");
+                say!("{word}: reached {count} times in {runs} runs; at least {least} are needed");
                 let what = format!("{word}: {count} times in {runs} runs, at least {least} are needed");
                 self.violations.push(json!({"invariant": "FLOOR", "what": what}));
             }
         }
         for rule in rules(self.looked, false).into_iter().filter(|rule| !UNSEEN.map(Invariant::name).contains(rule)) {
-            println!("{rule} never had anything to look at: this says nothing about it");
+            say!("{rule} never had anything to look at: this says nothing about it");
             self.violations
                 .push(json!({"invariant": "FLOOR", "what": format!("{rule} never had anything to look at")}));
         }

@@ -102,7 +102,7 @@ fn one_flaw(name: &str, threads: usize, arguments: &Explore) -> Result<u8, Troub
     };
     let begun = Instant::now();
     let Row { wrong, room, .. } = flaw.row();
-    println!("{name} in the room {:?}: {wrong}\n", room.name);
+    say!("{name} in the room {:?}: {wrong}\n", room.name);
     let Finding { found, way, .. } = hunt::find(flaw, threads);
     let seconds = begun.elapsed().as_secs_f64();
     let violations: Vec<Value> = found
@@ -110,10 +110,10 @@ fn one_flaw(name: &str, threads: usize, arguments: &Explore) -> Result<u8, Troub
         .map(|broken| leave(&format!("naive:{name}"), room.name, &room.to_explore(), broken, &way, arguments))
         .collect();
     if violations.is_empty() {
-        println!("nothing broken");
+        say!("nothing broken");
     }
     if arguments.json {
-        println!("{}", json!({"subject": "naive", "flaw": name, "seconds": seconds, "violations": violations}));
+        say!("{}", json!({"subject": "naive", "flaw": name, "seconds": seconds, "violations": violations}));
     }
     Ok(if violations.is_empty() { NOTHING_BROKEN } else { VIOLATION })
 }
@@ -127,41 +127,45 @@ fn naive(threads: usize, arguments: &Explore) -> u8 {
         let finding = hunt::find(row.flaw, threads);
         let (found, way) = (&finding.found, &finding.way);
         let what = found.as_ref().map_or_else(|| "NOT FOUND".to_owned(), ToString::to_string);
-        println!("{:<28} {:>2} steps  {what}", row.name, way.len());
+        say!("{:<28} {:>2} steps  {what}", row.name, way.len());
         flaws.push(json!({
             "flaw": row.name, "found": found.is_some(), "steps": way.len(),
             "invariant": found.as_ref().map(|broken| broken.invariant.as_str()),
         }));
         if !finding.is_as_expected() {
-            println!("{} was to break {}", row.name, row.breaks);
+            say!("{} was to break {}", row.name, row.breaks);
             let subject = format!("naive:{}", row.name);
             let unfound = || json!({"invariant": row.breaks, "what": what, "steps": 0, "trace": null});
             let left = |broken| leave(&subject, row.room.name, &row.room.to_explore(), broken, way, arguments);
             violations.push(found.as_ref().map_or_else(unfound, left));
         }
     }
-    let (mut states, mut edges, mut whole) = (0, 0, true);
+    let (mut states, mut edges, mut depth, mut whole) = (0, 0, 0, true);
+    let begun_without = Instant::now();
     for (room, explored) in hunt::flawless(threads) {
         (states, edges, whole) = (states + explored.states, edges + explored.edges, whole && explored.cut.is_none());
+        depth = depth.max(explored.depth);
         if let Some((broken, way)) = explored.found {
             violations.push(leave("naive:", room.name, &room.to_explore(), &broken, &way, arguments));
         }
     }
+    let rate = states as f64 / begun_without.elapsed().as_secs_f64();
     let seconds = begun.elapsed().as_secs_f64();
-    println!("without flaws: {states} states, {edges} edges; {} flaws; {seconds:.1} s", flaws.len());
+    say!("without flaws: {states} states, {edges} edges, depth {depth}, {rate:.0} states a second");
+    say!("{} flaws; {seconds:.1} s", flaws.len());
     let clean = violations.is_empty();
     let (status, conclusion) = match (clean, whole) {
         (false, _) => (VIOLATION, "the checker is wrong"),
         (true, false) => (UNFINISHED, "NOT FINISHED: a room without flaws was given up for want of memory"),
         (true, true) => (NOTHING_BROKEN, "each flaw was found where it is, and none where there is none"),
     };
-    println!("{conclusion}");
+    say!("{conclusion}");
     if arguments.json {
-        println!(
+        say!(
             "{}",
             json!({
-                "subject": "naive", "states": states, "edges": edges, "seconds": seconds,
-                "violations": violations, "flaws": flaws,
+                "subject": "naive", "states": states, "edges": edges, "depth": depth, "seconds": seconds,
+                "states_per_second": rate.round(), "violations": violations, "flaws": flaws,
             })
         );
     }
@@ -188,12 +192,12 @@ impl Explore {
 
 fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Trouble> {
     let bounds = arguments.bounds()?;
-    println!("scope {}, {} rooms, {threads} threads", scope.name, scope.rooms.len());
+    say!("scope {}, {} rooms, {threads} threads", scope.name, scope.rooms.len());
     let first = arguments.room.map_or(1, |room| room as usize);
     let mut number = first - 1;
     let report = explore::explore(scope, threads, &bounds, |room| {
         number += 1;
-        println!("room {number:>2}  {}", line(room));
+        say!("room {number:>2}  {}", line(room));
     });
     say_totals(&report);
     let mut violations = Vec::new();
@@ -202,10 +206,10 @@ fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Tro
     }
     let blind = report.vacuous();
     if violations.is_empty() && arguments.room.is_some() && !blind.is_empty() {
-        println!("nothing for these rules to look at in this room: {}", names(&blind));
+        say!("nothing for these rules to look at in this room: {}", names(&blind));
     } else if violations.is_empty() && report.is_whole() {
         for rule in &blind {
-            println!("{rule} never had anything to look at: this says nothing about it");
+            say!("{rule} never had anything to look at: this says nothing about it");
             violations.push(json!({"invariant": rule, "what": "never looked at", "steps": 0, "trace": null}));
         }
     }
@@ -217,13 +221,13 @@ fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Tro
                  the table of scopes is to say so",
                 was.states, was.edges, is.states, is.edges
             );
-            println!("{what}");
+            say!("{what}");
             violations.push(json!({"invariant": "SHAPE", "what": what, "steps": 0, "trace": null}));
         }
     }
-    println!("{}", conclusion(&report, violations.is_empty()));
+    say!("{}", conclusion(&report, violations.is_empty()));
     if arguments.json {
-        println!("{}", summary(&report, &violations));
+        say!("{}", summary(&report, &violations));
     }
     Ok(match (violations.is_empty(), report.is_whole()) {
         (false, _) => VIOLATION,
@@ -301,16 +305,16 @@ fn say_totals(report: &Report) {
     let rate = states as f64 / seconds;
     let of_a_core = processor_seconds()
         .map_or_else(String::new, |seconds| format!(", {:.0} a second of a core", states as f64 / seconds.max(0.01)));
-    println!("{states} states, {} edges in {seconds:.1} s: {rate:.0} states a second{of_a_core}", report.edges());
-    println!(
+    say!("{states} states, {} edges in {seconds:.1} s: {rate:.0} states a second{of_a_core}", report.edges());
+    say!(
         "a state takes {} bytes on average, {} at the peak of the process",
         bytes / states.max(1) as u64,
         peak(report)
     );
-    println!("states in which each rule was looked at:");
+    say!("states in which each rule was looked at:");
     for chunk in report.looked().chunks(6) {
         let words: Vec<String> = chunk.iter().map(|(rule, times)| format!("{:<8}{times:>10}", rule.name())).collect();
-        println!("  {}", words.join("  "));
+        say!("  {}", words.join("  "));
     }
 }
 
@@ -332,17 +336,17 @@ fn peak(report: &Report) -> String {
 /// Tells a counterexample, writes it where it can be found again, and gives it as it stands in the JSON.
 fn leave(subject: &str, room_name: &str, room: &Room, broken: &Broken, way: &[Step], arguments: &Explore) -> Value {
     let (trace, story) = explore::trace(subject, room, broken, way);
-    println!("{}", told::tell(&story));
-    println!("VIOLATION {broken}");
+    say!("{}", told::tell(&story));
+    say!("VIOLATION {broken}");
     let name = if subject == "naive:" { format!("naive-{room_name}") } else { subject.replace(':', "-") };
     let path = arguments.out.join(format!("explore-{name}.trace.jsonl"));
     let mut found = json!({"invariant": broken.invariant, "what": broken.what, "steps": way.len(), "trace": null});
     match write(&trace, &path) {
         Ok(()) => {
-            println!("replay it: evergate-sim replay {}", path.display());
+            say!("replay it: evergate-sim replay {}", path.display());
             found["trace"] = json!(path);
         }
-        Err(error) => println!("no trace can be written to {}: {error}", path.display()),
+        Err(error) => say!("no trace can be written to {}: {error}", path.display()),
     }
     found
 }
@@ -375,7 +379,7 @@ fn summary(report: &Report, violations: &[Value]) -> Value {
 /// Lists the scopes, their rooms, and what those cover.
 pub fn scopes() {
     for scope in explore::table() {
-        println!("{}", Coverage::of(&scope));
+        say!("{}", Coverage::of(&scope));
     }
 }
 

@@ -38,15 +38,15 @@ pub fn run(Swarm { seed, runs, threads, plant, out, json }: &Swarm) -> Result<u8
     let summary = swarm(&options)
         .map_err(|error| Trouble::usage(format!("no trace can be written to {}: {error}", out.display())))?;
     let seconds = began.elapsed().as_secs_f64();
-    println!("{summary}");
+    say!("{summary}");
     if *runs == 1 && summary.is_clean() {
         let config = Config { planted: *plant, ..Config::drawn(*seed) };
-        println!("its configuration, which replay takes: {}", config.line());
+        say!("its configuration, which replay takes: {}", config.line());
     }
     let rate = summary.inputs as f64 / seconds;
-    println!("{} inputs in {seconds:.1} s on {threads} threads: {rate:.0} a second", summary.inputs);
+    say!("{} inputs in {seconds:.1} s on {threads} threads: {rate:.0} a second", summary.inputs);
     if *json {
-        println!("{}", summary.json(seconds));
+        say!("{}", summary.json(seconds));
     }
     Ok(if summary.is_clean() { NOTHING_BROKEN } else { VIOLATION })
 }
