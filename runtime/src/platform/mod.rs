@@ -11,7 +11,7 @@
 //! 2. *Out*: take [`Port::outgoing`], send it, and say with [`Port::settle`] what became of it. One delivery of a chat is out at a
 //!    time, so their order holds by itself. On a [`Outbound::Blind`] platform the attempt is on disk before it is handed out.
 //! 3. *While a turn runs*: [`Port::stirred`] tells which chats have news, [`Port::said`] what the running answer says so far.
-//!    Showing it is a courtesy: the reply itself comes as a delivery.
+//!    Showing it is a courtesy: the reply itself comes as a delivery. So is [`Port::waits`]: whom to tell that a message waits.
 //! 4. *State of its own* (a sync token, the id of a message that is being edited): [`Port::keep`] and [`Port::kept`], durable.
 //!    What is kept of a turn or a delivery, as `turn.N` or `delivery.N`, goes when that is settled: [`Port::forget_settled`].
 //! 5. *Health*: [`Port::health`] says how it goes. No state is silent: one that waits says for what and until when.
@@ -25,12 +25,14 @@ pub mod matrix;
 mod port;
 mod switchboard;
 pub mod telegram;
+mod waiting;
 
 pub use chat::Chat;
 pub use configured::{configured, serve_also};
 pub use keeper::keep_running;
 pub use port::{Accepted, Inbound, Port, Refused};
 pub use switchboard::{Line, Switchboard};
+pub use waiting::Waits;
 
 pub use evergate_core::outbox::Repeat;
 use evergate_core::time::Instant;

@@ -1,6 +1,7 @@
 //! All that an adapter has of the gateway. It may be cloned; every clone is the same port.
 
 use super::switchboard::Line;
+use super::waiting::Waits;
 use super::{Attachment, Chat, Health, Outbound, Outcome, Outgoing};
 use crate::driver::Platforms;
 use crate::driver::handle::{Call, Handle, MessageAnswer, NewMessage, Unavailable};
@@ -89,10 +90,13 @@ impl Port {
         }
         let Inbound { chat, native, text, from, standing, attachments } = inbound;
         let session = chat.session();
-        let message = NewMessage { session, native: Some(native), text, from, standing, attachments };
+        let message = NewMessage { session, native: Some(native.clone()), text, from, standing, attachments };
         match self.handle.say(message).await {
             Ok(MessageAnswer::Accepted { place, again, .. }) => {
                 self.progress();
+                if !again && self.line.account().acknowledged.note(chat, native, place) {
+                    self.line.waits.notify_one();
+                }
                 Ok(Accepted { place, again })
             }
             Ok(MessageAnswer::Refused(Refusal::SessionQueueFull)) => Err(Refused::ChatFull),
@@ -149,6 +153,18 @@ impl Port {
                 Outbound::Blind => Outcome::Unknown,
             };
             self.settle(delivery, outcome).await;
+        }
+    }
+
+    /// The next message whose author should be told that it waits, and what for.
+    pub async fn waits(&self) -> Waits {
+        loop {
+            let more = self.line.waits.notified();
+            let waits = self.line.account().acknowledged.take();
+            match waits {
+                Some(waits) => return waits,
+                None => more.await,
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The lines between the driver and the platforms: what each platform has in hand, which of its chats have news, and how it
 //! is doing. The driver hands out and never waits; an adapter takes at its own pace. Nothing here decides anything.
 
+use super::waiting::Waiting;
 use super::{Capabilities, Chat, Health, Outbound, Outcome, Outgoing, Platform};
 use evergate_core::time::Instant;
 use evergate_core::watchdog::Attempt;
@@ -34,6 +35,8 @@ pub struct Line {
     pub(super) waiting: tokio::sync::Mutex<mpsc::Receiver<Outgoing>>,
     account: Mutex<Account>,
     pub(super) news: Notify,
+    /// Somebody is to be told that a message waits.
+    pub(super) waits: Notify,
     /// Wakes its keeper when the adapter is to stand still.
     naps: Notify,
 }
@@ -52,6 +55,8 @@ pub(super) struct Account {
     failing: BTreeMap<String, Failing>,
     /// Sessions whose running answer has changed.
     pub(super) stirred: BTreeSet<String>,
+    /// Whose messages wait, and what they were told.
+    pub(super) acknowledged: Waiting,
     /// How long the adapter is to stand still, for those who try out what happens then.
     nap: Option<Duration>,
 }
@@ -125,6 +130,7 @@ impl Line {
             in_hand: BTreeMap::new(),
             failing: BTreeMap::new(),
             stirred: BTreeSet::new(),
+            acknowledged: Waiting::default(),
             nap: None,
         };
         Self {
@@ -134,6 +140,7 @@ impl Line {
             waiting: tokio::sync::Mutex::new(waiting),
             account: Mutex::new(account),
             news: Notify::new(),
+            waits: Notify::new(),
             naps: Notify::new(),
         }
     }

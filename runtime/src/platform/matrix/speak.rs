@@ -4,8 +4,9 @@
 use super::api::Trouble;
 use super::media::Brought;
 use super::{Pause, Session, TEXT_LIMIT};
-use crate::platform::{Outcome, Outgoing, Saying};
+use crate::platform::{Outcome, Outgoing, Saying, Waits};
 use futures_util::StreamExt;
+use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 
@@ -24,7 +25,12 @@ impl Session<'_> {
                         return why;
                     }
                 }
-                outgoing = self.port.outgoing(), if under_way.len() < AT_ONCE => under_way.push(self.deliver(outgoing)),
+                outgoing = self.port.outgoing(), if under_way.len() < AT_ONCE => {
+                    under_way.push(Either::Left(self.deliver(outgoing)));
+                }
+                waits = self.port.waits(), if under_way.len() < AT_ONCE => {
+                    under_way.push(Either::Right(self.acknowledge(waits)));
+                }
             }
         }
     }
@@ -49,6 +55,23 @@ impl Session<'_> {
                     self.port.settle(outgoing.delivery, Outcome::Failed).await;
                     return Err(why);
                 }
+            }
+        }
+    }
+
+    /// Tells an author that a message waits: once, or not at all.
+    async fn acknowledge(&self, waits: Waits) -> Result<(), String> {
+        let Waits { chat, native, .. } = &waits;
+        let mut content = json!({"msgtype": "m.notice", "body": waits.words()});
+        if let Some(relation) = relation(chat.thread.as_deref(), Some(native)) {
+            content["m.relates_to"] = relation;
+        }
+        match self.api.say(&chat.chat, &format!("{}.waits.{native}", self.instance), &content).await {
+            Ok(_) => Ok(()),
+            Err(Trouble::SignedOut { why }) => Err(why),
+            Err(Trouble::Refused { why } | Trouble::Passing { why, .. }) => {
+                tracing::debug!(platform = "matrix", room = chat.chat, why, "that a message waits could not be said");
+                Ok(())
             }
         }
     }

@@ -2,11 +2,11 @@
 //! is owed, and what is shown of its running answer, goes one after the other.
 
 use super::api::{Address, Api, Trouble};
-use super::pace::Pace;
+use super::pace::{self, Pace};
 use super::parts::{Part, Slot, parts};
 use super::show::{Show, Shown};
 use super::{questions, split, update};
-use crate::platform::{Chat, Outcome, Outgoing, Port, Repeat, Saying, missing};
+use crate::platform::{Chat, Outcome, Outgoing, Port, Repeat, Saying, Waits, missing};
 use crate::watched::Watcher;
 use evergate_core::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +81,7 @@ impl Sender {
                 () = desk.over() => break,
                 Some(done) = self.tasks.join_next() => self.done(done),
                 outgoing = desk.port.outgoing() => self.deliver(outgoing),
+                waits = desk.port.waits() => self.acknowledge(waits),
                 stirred = desk.port.stirred() => stirred.iter().for_each(|session| self.stirred(session)),
                 () = desk.at(due) => self.due(),
             }
@@ -96,6 +97,15 @@ impl Sender {
                 () = desk.port.environment().sleep_until(end) => return,
             }
         }
+    }
+
+    /// Tells an author that a message waits.
+    fn acknowledge(&mut self, waits: Waits) {
+        let desk = Arc::clone(&self.desk);
+        self.tasks.spawn(async move {
+            let _over = desk.acknowledge(waits).await;
+            Done::Aside
+        });
     }
 
     fn done(&mut self, done: Result<Done, tokio::task::JoinError>) {
@@ -252,6 +262,32 @@ impl Desk {
     async fn turn(&self, chat: i64) -> Result<(), Over> {
         while let Err(at) = self.take(chat) {
             self.pause(at).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that a message waits, while that is news: not when its turn has come, or the chat wants quiet for long.
+    async fn acknowledge(&self, waits: Waits) -> Result<(), Over> {
+        let Some(to) = place(&waits.chat) else { return Ok(()) };
+        if let Err(at) = self.take(to.chat) {
+            if at > self.port.environment().now() + 2 * pace::IN_A_CHAT.within {
+                return Ok(());
+            }
+            self.pause(at).await?;
+            if self.take(to.chat).is_err() {
+                return Ok(());
+            }
+        }
+        if self.port.answered(&waits.chat.session()).as_ref() == Some(&waits.native) {
+            return Ok(());
+        }
+        let to = Address { reply_to: update::message_of(&waits.native), ..to };
+        match self.api.send(to, waits.words()).await {
+            Ok(_) => {}
+            Err(Trouble::SlowDown(length)) => self.hold(to.chat, length),
+            Err(trouble) => {
+                tracing::debug!(platform = super::NAME, chat = to.chat, %trouble, "that a message waits could not be said");
+            }
         }
         Ok(())
     }
