@@ -109,6 +109,19 @@ fn what_stood_of_an_answer_when_the_gateway_was_killed_becomes_the_whole_one() {
 }
 
 #[test]
+fn who_writes_while_an_answer_runs_is_told_that_it_waits() {
+    let test = "who_writes_while_an_answer_runs_is_told_that_it_waits";
+    let Some((rooms, _gateway)) = growing(test) else { return };
+    let second = rooms.ann.say(&rooms.rooms[0], "second", None);
+    assert!(shows(&rooms, 0, "m.notice", "waits for its turn").is_some(), "it is told");
+    let events = rooms.ann.events(&rooms.rooms[0]);
+    let notice = events.iter().find(|event| event["content"]["msgtype"] == "m.notice").expect("it was shown");
+    let about = &notice["content"]["m.relates_to"]["m.in_reply_to"]["event_id"];
+    assert_eq!(about.as_str(), Some(&*second), "it is seen what it is about: {notice}");
+    assert!(shows(&rooms, 0, "m.text", "You said: second").is_some(), "{:?}", rooms.answers(0));
+}
+
+#[test]
 fn an_invitation_by_an_allowed_user_is_followed_and_a_strangers_is_declined() {
     let test = "an_invitation_by_an_allowed_user_is_followed_and_a_strangers_is_declined";
     let Some(rooms) = rooms(test, 1) else { return };

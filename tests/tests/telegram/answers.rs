@@ -47,6 +47,30 @@ fn a_topic_is_a_conversation_of_its_own_and_its_answers_stay_in_it() {
 }
 
 #[test]
+fn who_says_something_while_an_answer_runs_is_told_what_becomes_of_it_once_for_all_that_wait() {
+    let server = bot_api();
+    let _gateway = gateway(&server, QUICK).start();
+    for (chat, policy, word) in [
+        (GUESTS[0], "queue", "waits for its turn"),
+        (GUESTS[1], "collect", "answered together"),
+        (OPERATOR, "interrupt", "the running answer ends"),
+    ] {
+        server.say(chat, &format!("/busy {policy}"));
+        server.await_said(chat, "the policy", |said| said.len() == 1);
+        server.say(chat, "take 5s one two three four");
+        server.await_said(chat, "the running answer", |said| said.len() == 2);
+        let second = server.say(chat, "second");
+        server.say(chat, "third");
+        let said = server.await_said(chat, "the last answer", |said| {
+            said.iter().any(|said| said.text.starts_with("You said") && said.text.ends_with("third"))
+        });
+        let told: Vec<_> = said.iter().filter(|said| said.text.starts_with("Noted")).collect();
+        assert!(told.len() == 1 && told[0].text.contains(word), "{policy}: {said:?}");
+        assert_eq!(told[0].reply_to, Some(second), "{policy}: it is seen what it is about");
+    }
+}
+
+#[test]
 fn strangers_get_nothing_or_one_polite_line() {
     let server = bot_api();
     let gateway = gateway(&server, &format!("stranger_reply = 'This bot is private.'\n{QUICK}")).start();

@@ -105,7 +105,10 @@ fn a_voice_message_and_a_document_are_files_that_outlive_a_kill_and_go_when_they
         gateway.try_status().filter(|status| status["queued"] == 2).map(drop)
     });
     gateway.restart_process();
-    let said = server.await_said(guest, "three answers", |said| said.len() == 3);
+    let answers = |said: &[Said]| -> Vec<Said> {
+        said.iter().filter(|said| said.text.starts_with("You said")).cloned().collect()
+    };
+    let said = answers(&server.await_said(guest, "three answers", |said| answers(said).len() == 3));
     let file = |text: &str, kind: &str| {
         let path = text.split("[file: ").nth(1).and_then(|rest| rest.split(&format!(" ({kind})]")).next());
         std::path::PathBuf::from(path.unwrap_or_else(|| panic!("path and type are given to the agent: {text}")))
