@@ -198,6 +198,60 @@ fn a_room_that_does_not_let_us_look_back_holds_nobody_up() {
     assert!(gateway.log().contains("what was said before in this room is passed over"), "{}", gateway.log());
 }
 
+/// The messages of such a room wait on the homeserver, over a kill too, and none is lost, doubled or out of order.
+#[test]
+fn a_room_that_cannot_be_looked_back_in_for_a_while_is_caught_up_with_and_holds_nobody_up() {
+    const FAILURES: usize = 4;
+    let Some(rooms) = rooms("a_room_that_cannot_be_looked_back_in_for_a_while", 2) else { return };
+    let gateway = watched(&rooms).config("[limits]\nqueued_per_session = 1000").start();
+    rooms.await_bot();
+    is_answered(&rooms, "before all that");
+    gateway.kill();
+    for number in 0..60 {
+        rooms.ann.say(&rooms.rooms[0], &format!("number {number}."), None);
+    }
+    for _ in 0..FAILURES {
+        rooms.answers_instead("/messages?", "502 Bad Gateway", "text/html", "<html>the worker is away</html>");
+    }
+    rooms.ann.say(&rooms.rooms[1], "and here", None);
+    gateway.restart_process();
+    let says = |room: usize, what: &str| rooms.answers(room).iter().any(|answer| answer.contains(what));
+    let others = eventually(PATIENCE, || says(1, "and here").then_some(()));
+    assert!(others.is_some(), "the other room waits: {:?}", rooms.answers(1));
+    assert!(!says(0, "number 59."), "what is behind a gap waits for what is in it: {:?}", rooms.answers(0));
+    let platform = &gateway.status()["platforms"][0];
+    let why = platform["why"].as_str().unwrap_or_default();
+    assert!(platform["state"] == "waiting" && why.contains(&rooms.rooms[0]), "it is said: {platform}");
+    gateway.restart_process();
+    rooms.ann.say(&rooms.rooms[0], "number 60.", None);
+    let done = eventually(PATIENCE * 2, || says(0, "number 60.").then_some(()));
+    assert!(done.is_some(), "{:?} {}", rooms.answers(0), gateway.log());
+    let answers = rooms.answers(0).split_off(1);
+    let expected: Vec<_> = (0..=60).map(|number| format!("You said: number {number}.")).collect();
+    assert_eq!(answers, expected);
+    gateway.wait_for("the platform to be up again", PATIENCE, || {
+        (gateway.try_status()?["platforms"][0]["state"] == "up").then_some(())
+    });
+}
+
+/// The homeserver of the room may be away for long; those who write meanwhile do not wait for it, and nor does the invitation
+/// for another one.
+#[test]
+fn an_invitation_that_cannot_be_followed_yet_holds_nobody_up_and_is_followed_later() {
+    let Some(rooms) = rooms("an_invitation_that_cannot_be_followed_yet", 1) else { return };
+    let gateway = watched(&rooms).start();
+    rooms.await_bot();
+    for _ in 0..4 {
+        rooms.answers_instead("/join", "502 Bad Gateway", "text/html", "<html>that server is away</html>");
+    }
+    let later = rooms.ann.invite_bot();
+    is_answered(&rooms, "meanwhile");
+    assert_ne!(rooms.ann.bot_is(&later), "join", "four tries take longer than that");
+    gateway.restart_process();
+    let joined = eventually(PATIENCE, || (rooms.ann.bot_is(&later) == "join").then_some(()));
+    assert!(joined.is_some(), "{} {}", rooms.ann.bot_is(&later), gateway.log());
+}
+
 /// A proxy that is being set up answers for the homeserver, which would not have refused.
 #[test]
 fn a_refusal_that_is_not_the_homeservers_own_ends_no_delivery() {

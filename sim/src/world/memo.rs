@@ -10,9 +10,12 @@ use std::sync::{Mutex, PoisonError};
 /// What a thread remembers without asking the others.
 const CACHED: usize = 1 << 12;
 
+/// Some keys, each with what comes of it.
+type Shard<K, V> = Mutex<HashTable<(K, V)>>;
+
 /// What is known to come of each key.
 pub struct Memo<K, V> {
-    shards: Box<[Mutex<HashTable<(K, V)>>]>,
+    shards: Box<[Shard<K, V>]>,
 }
 
 impl<K, V> Default for Memo<K, V> {
@@ -47,7 +50,7 @@ impl<K: Clone + Eq + Hash, V: Copy> Memo<K, V> {
         value
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<HashTable<(K, V)>> {
+    fn shard(&self, hash: u64) -> &Shard<K, V> {
         &self.shards[half(hash) as usize % SHARDS]
     }
 }

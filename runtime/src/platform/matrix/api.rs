@@ -46,6 +46,16 @@ pub enum Trouble {
     },
 }
 
+impl Trouble {
+    /// What happened, in a clause.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Passing { why, .. } | Self::SignedOut { why } | Self::Refused { why } => why,
+        }
+    }
+}
+
 /// An account on a homeserver, signed in.
 pub struct Api {
     /// For calls that take long; the others must not wait behind them.
@@ -116,8 +126,8 @@ impl Api {
         Ok(Self { polls, calls, media, token, user })
     }
 
-    /// What has happened since; the server waits a while for news.
-    pub async fn sync(&self, since: Option<&str>) -> Result<Synced, Trouble> {
+    /// What has happened since; the server waits a while for news, but not longer than this.
+    pub async fn sync(&self, since: Option<&str>, longest: Duration) -> Result<Synced, Trouble> {
         // A first sync asks for nothing of what was said before.
         let timeline = if since.is_some() { TIMELINE } else { 1 };
         let filter = json!({
@@ -127,7 +137,7 @@ impl Api {
                 "timeline": {"limit": timeline, "types": ["m.room.message", "m.room.member", "m.room.encrypted"]},
             },
         });
-        let wait = if since.is_some() { LONG_POLL } else { Duration::ZERO };
+        let wait = if since.is_some() { LONG_POLL.min(longest) } else { Duration::ZERO };
         let whole = wait + Duration::from_secs(60);
         let mut call = Call::get("sync", "/sync")
             .query("filter", &filter.to_string())

@@ -4,10 +4,13 @@
 //!
 //! What is kept, by key: `login` (token and device, where we signed in with a password), `instance` (a random prefix of
 //! transaction ids: a state directory that is begun anew must not repeat those of the old one), `since` (the token of the last
-//! sync whose messages are all on disk), `turn.TURN` (the event that shows a running answer, and how much
+//! sync whose messages are all on disk), `behind.ROOM` (the token up to which a room was heard that has to be caught up with),
+//! `invited.ROOM` (what is to be done about an invitation), `turn.TURN` (the event that shows a running answer, and how much
 //! of it).
 
 mod api;
+mod behind;
+mod invitations;
 mod media;
 mod receive;
 mod show;
@@ -22,6 +25,7 @@ use evergate_core::input::Standing;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// The longest text of one event, in bytes: an event has 64 KiB at most, and an edit carries its text twice.
 const TEXT_LIMIT: usize = 24_000;
@@ -93,6 +97,8 @@ struct Session<'a> {
     /// The prefix of transaction ids.
     instance: String,
     shown: show::Shown,
+    /// There are new invitations.
+    invited: Notify,
 }
 
 impl Matrix {
@@ -109,6 +115,7 @@ impl Matrix {
             let why = tokio::select! {
                 biased;
                 why = session.receive() => why,
+                why = session.visit() => why,
                 why = session.speak() => why,
                 why = session.show() => why,
             };
@@ -148,7 +155,7 @@ impl Matrix {
                     }
                 };
                 let api = Api::open(&client, &media, token, user).await?;
-                Ok(Session { matrix: self, port, api, instance, shown: show::Shown::default() })
+                Ok(Session { matrix: self, port, api, instance, shown: show::Shown::default(), invited: Notify::new() })
             };
             match opened.await {
                 Ok(session) => return Ok(session),

@@ -1,28 +1,28 @@
-//! Messages in: one sync after the other. The token of a sync is kept only when everything in it is on disk, so whatever dies
-//! in between, the next one is told the same again.
+//! Messages in: one sync after the other. The token of a sync is kept only when everything in it is on disk, or is noted to be
+//! done yet, so whatever dies in between, the next one is told the same again.
 
 use super::api::Trouble;
+use super::behind::{self, Behind};
+use super::invitations::Reply;
 use super::sync::{Said, Synced, Timeline, What, said};
 use super::{Pause, Session};
-use crate::platform::{Chat, Health, Inbound, Refused};
+use crate::journal::JournalError;
+use crate::platform::{Chat, Inbound, Refused};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The pause before a message is handed in again that the gateway could not take.
-const AGAIN: Duration = Duration::from_millis(500);
+/// The pause before something is tried again that could not be done.
+pub(super) const AGAIN: Duration = Duration::from_millis(500);
 /// Pages of a room that are fetched at most after a gap; what lies before is told to be lost, in the log.
 const PAGES: usize = 50;
 
 impl Session<'_> {
     /// Receives until the token counts no more; gives what the server said about it.
     pub(super) async fn receive(&self) -> String {
-        let mut pause = Pause::default();
+        let (mut pause, mut behind) = (Pause::default(), None);
         loop {
-            match self.sync_once().await {
-                Ok(()) => {
-                    self.port.health(Health::Up);
-                    pause = Pause::default();
-                }
+            match self.sync_once(&mut behind).await {
+                Ok(()) => pause = Pause::default(),
                 Err(Trouble::SignedOut { why }) => return why,
                 Err(Trouble::Passing { why, after, .. }) => pause.wait(self.port, &why, after).await,
                 Err(Trouble::Refused { why }) => pause.wait(self.port, &why, None).await,
@@ -30,32 +30,78 @@ impl Session<'_> {
         }
     }
 
-    async fn sync_once(&self) -> Result<(), Trouble> {
-        let since = self.port.kept("since").await.map_err(|error| super::passing(error.to_string()))?;
-        let synced = self.api.sync(since.as_deref()).await?;
-        self.port.health(Health::Up);
+    async fn sync_once(&self, behind: &mut Option<Behind>) -> Result<(), Trouble> {
+        let unread = |error: JournalError| super::passing(error.to_string());
+        let behind = match behind {
+            Some(behind) => behind,
+            None => {
+                let rows = self.port.all_kept().await.map_err(unread)?;
+                behind.insert(Behind::kept(&rows, self.port.environment().now()))
+            }
+        };
+        let since = self.port.kept("since").await.map_err(unread)?;
+        if let Some(since) = &since {
+            self.catch_up(behind, since).await?;
+        }
+        self.port.health(behind.health());
+        let now = self.port.environment().now();
+        let longest = behind.next_at().map_or(Duration::MAX, |at| at - now);
+        let synced = self.api.sync(since.as_deref(), longest).await?;
+        self.port.health(behind.health());
         let next = synced.next_batch.clone();
-        self.take_in(synced, since.as_deref()).await?;
-        self.port.keep([("since".to_owned(), Some(next))]).await.map_err(super::passing)
+        let mut rows = self.take_in(synced, since.as_deref(), behind).await?;
+        let invited = !rows.is_empty();
+        rows.push(("since".to_owned(), Some(next)));
+        self.port.keep(rows).await.map_err(super::passing)?;
+        if invited {
+            self.invited.notify_one();
+        }
+        self.port.health(behind.health());
+        Ok(())
     }
 
-    async fn take_in(&self, synced: Synced, since: Option<&str>) -> Result<(), Trouble> {
+    /// Hands in what a sync tells; gives the rows that say what is left to be done about it.
+    async fn take_in(
+        &self,
+        synced: Synced,
+        since: Option<&str>,
+        behind: &mut Behind,
+    ) -> Result<Vec<(String, Option<String>)>, Trouble> {
+        let mut rows = Vec::new();
         for (room, invited) in &synced.rooms.invite {
-            match invited.by(&self.api.user) {
-                Some(by) if self.matrix.standing(by).is_some() => self.enter(room).await?,
-                _ => self.decline(room).await?,
-            }
+            let reply = match invited.by(&self.api.user) {
+                Some(by) if self.matrix.standing(by).is_some() => Reply::Enter,
+                _ => {
+                    tracing::info!(
+                        platform = "matrix",
+                        room,
+                        "an invitation by somebody who is not in matrix.allowed_users is declined"
+                    );
+                    Reply::Decline
+                }
+            };
+            rows.push(reply.row(room));
         }
         // A first sync tells what was said before anybody listened: none of it was said to us.
-        let Some(since) = since else { return Ok(()) };
+        let Some(since) = since else { return Ok(rows) };
         for (room, joined) in synced.rooms.join {
-            for event in self.told(&room, joined.timeline, since).await? {
-                if let Some(said) = said(&event, &self.api.user) {
-                    self.hear(&room, said).await?;
+            if behind.has(&room) {
+                continue;
+            }
+            match self.told(&room, joined.timeline, since).await {
+                Ok(events) => {
+                    for said in events.iter().filter_map(|event| said(event, &self.api.user)) {
+                        self.hear(&room, said).await?;
+                    }
                 }
+                Err(trouble) if behind::is_of_the_room(&trouble) => {
+                    let now = self.port.environment().now();
+                    rows.push(behind.add(&room, since, trouble.why().to_owned(), now));
+                }
+                Err(trouble) => return Err(trouble),
             }
         }
-        Ok(())
+        Ok(rows)
     }
 
     /// Everything that was told in a room since the last sync, oldest first.
@@ -63,8 +109,19 @@ impl Session<'_> {
         if let Some(entered) = timeline.entered(&self.api.user) {
             return Ok(timeline.events.into_iter().skip(entered).collect());
         }
+        let mut events = self.before(room, timeline.prev_batch.filter(|_| timeline.limited), since).await?;
+        events.extend(timeline.events);
+        Ok(events)
+    }
+
+    /// What was said in a room before a token and since another, oldest first.
+    pub(super) async fn before(
+        &self,
+        room: &str,
+        mut from: Option<String>,
+        since: &str,
+    ) -> Result<Vec<Value>, Trouble> {
         let mut before = Vec::new();
-        let mut from = timeline.prev_batch.clone().filter(|_| timeline.limited);
         for _ in 0..PAGES {
             let Some(token) = from else { break };
             let page = match self.api.before(room, &token, since).await {
@@ -87,12 +144,11 @@ impl Session<'_> {
             );
         }
         before.reverse();
-        before.extend(timeline.events);
         Ok(before)
     }
 
     /// Hands in what was said.
-    async fn hear(&self, room: &str, said: Said) -> Result<(), Trouble> {
+    pub(super) async fn hear(&self, room: &str, said: Said) -> Result<(), Trouble> {
         let Said { event, sender, thread, what } = said;
         let Some(standing) = self.matrix.standing(&sender) else {
             tracing::debug!(platform = "matrix", room, "a stranger said something");
@@ -130,10 +186,7 @@ impl Session<'_> {
                         .await;
                 }
                 // The port closes within a moment, and the whole adapter with it.
-                Err(Refused::Over | Refused::Later) => {
-                    let until = self.port.environment().now() + AGAIN;
-                    self.port.environment().sleep_until(until).await;
-                }
+                Err(Refused::Over | Refused::Later) => self.rest(AGAIN).await,
             }
         }
     }
@@ -150,25 +203,9 @@ impl Session<'_> {
         }
     }
 
-    async fn enter(&self, room: &str) -> Result<(), Trouble> {
-        match self.api.join(room).await {
-            Err(Trouble::Refused { why }) => {
-                tracing::warn!(platform = "matrix", room, why, "an invitation cannot be followed");
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
-    async fn decline(&self, room: &str) -> Result<(), Trouble> {
-        tracing::info!(
-            platform = "matrix",
-            room,
-            "an invitation by somebody who is not in matrix.allowed_users is declined"
-        );
-        match self.api.leave(room).await {
-            Err(Trouble::Refused { .. }) => Ok(()),
-            other => other,
-        }
+    /// A pause in which nobody else has to wait.
+    pub(super) async fn rest(&self, length: Duration) {
+        let until = self.port.environment().now() + length;
+        self.port.environment().sleep_until(until).await;
     }
 }

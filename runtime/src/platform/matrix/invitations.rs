@@ -1,0 +1,126 @@
+//! Invitations, each seen to by itself: to enter a room, the homeserver may have to ask another one, and nobody else has to
+//! wait for that. What is still to be done about one is kept, since a sync tells of it only once.
+
+use super::Session;
+use super::api::Trouble;
+use super::receive::AGAIN;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Invitations that are seen to at the same time.
+const AT_ONCE: usize = 16;
+/// The longest pause between two tries to enter a room.
+const LONGEST: Duration = Duration::from_secs(300);
+/// How often one is tried that comes to nothing: for about an hour.
+const TRIES: u32 = 20;
+/// What the key of an invitation begins with; its room follows.
+const INVITED: &str = "invited.";
+
+/// What is done about an invitation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// The room is entered.
+    Enter,
+    /// It is declined.
+    Decline,
+}
+
+impl Reply {
+    /// The row under which it is kept until it is done.
+    pub(super) fn row(self, room: &str) -> (String, Option<String>) {
+        let word = match self {
+            Self::Enter => "enter",
+            Self::Decline => "decline",
+        };
+        (format!("{INVITED}{room}"), Some(word.to_owned()))
+    }
+
+    /// What a row says, and of which room.
+    fn kept(key: &str, word: &str) -> Option<(String, Self)> {
+        let room = key.strip_prefix(INVITED)?.to_owned();
+        Some((room, if word == "enter" { Self::Enter } else { Self::Decline }))
+    }
+}
+
+impl Session<'_> {
+    /// Sees to invitations until the token counts no more; gives what the server said about it.
+    pub(super) async fn visit(&self) -> String {
+        let (mut under_way, mut rooms) = (FuturesUnordered::new(), BTreeSet::new());
+        loop {
+            let more = self.invited.notified();
+            for (room, reply) in self.invitations().await {
+                if rooms.len() < AT_ONCE && rooms.insert(room.clone()) {
+                    under_way.push(self.see_to(room, reply));
+                }
+            }
+            tokio::select! {
+                biased;
+                Some(done) = under_way.next(), if !under_way.is_empty() => match done {
+                    Ok(room) => _ = rooms.remove(&room),
+                    Err(why) => return why,
+                },
+                () = more => {}
+            }
+        }
+    }
+
+    async fn invitations(&self) -> Vec<(String, Reply)> {
+        match self.port.all_kept().await {
+            Ok(rows) => rows.iter().filter_map(|(key, word)| Reply::kept(key, word)).collect(),
+            Err(error) => {
+                tracing::warn!(platform = "matrix", %error, "which rooms we are invited to cannot be read; the next invitation tries again");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Enters a room or declines to, and gives it back when there is nothing more to be done about it.
+    async fn see_to(&self, room: String, reply: Reply) -> Result<String, String> {
+        let (mut tries, mut pause) = (1, AGAIN);
+        loop {
+            let done = match reply {
+                Reply::Enter => self.api.join(&room).await,
+                Reply::Decline => self.api.leave(&room).await,
+            };
+            let (why, after) = match done {
+                Ok(()) => break,
+                Err(Trouble::SignedOut { why }) => return Err(why),
+                Err(Trouble::Refused { .. }) if reply == Reply::Decline => break,
+                Err(Trouble::Passing { why, after, .. }) if tries < TRIES => (why, after),
+                Err(Trouble::Refused { why } | Trouble::Passing { why, .. }) => {
+                    tracing::warn!(
+                        platform = "matrix",
+                        room,
+                        why,
+                        "an invitation cannot be followed; another one is tried again"
+                    );
+                    break;
+                }
+            };
+            tracing::debug!(platform = "matrix", room, why, "an invitation is seen to again in a while");
+            self.rest(after.unwrap_or(pause)).await;
+            (tries, pause) = (tries + 1, (pause * 2).min(LONGEST));
+        }
+        while let Err(why) = self.port.keep([(format!("{INVITED}{room}"), None)]).await {
+            tracing::debug!(platform = "matrix", room, why, "that an invitation is seen to cannot be written yet");
+            self.rest(AGAIN).await;
+        }
+        Ok(room)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_done_is_read_as_it_was_kept() {
+        for reply in [Reply::Enter, Reply::Decline] {
+            let (key, word) = reply.row("!a:example.org");
+            assert_eq!(Reply::kept(&key, &word.unwrap_or_default()), Some(("!a:example.org".to_owned(), reply)));
+        }
+        assert_eq!(Reply::kept("turn.7", "enter"), None);
+    }
+}
