@@ -91,7 +91,11 @@ pub async fn forget(api: &Api, port: &Port) {
 
 async fn take_in(mut receiver: Receiver<'_>, mut bringing: mpsc::Receiver<Brought>) {
     while let Some(Brought { update, taken }) = bringing.recv().await {
-        // Who brought it may have gone; it comes again, and is known.
+        // Who brought it has waited too long, and brings it again: until then others come first.
+        if taken.is_closed() {
+            continue;
+        }
+        // Whoever goes meanwhile brings it again, and it is known.
         let _gone = taken.send(receiver.take(&update).await);
     }
 }
