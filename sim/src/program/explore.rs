@@ -1,6 +1,6 @@
 //! `evergate-sim explore` and `scopes`: what is said of an exploration, and the file that a counterexample leaves.
 
-use super::{NOTHING_BROKEN, Trouble, UNFINISHED, VIOLATION, arguments};
+use super::{NOTHING_BROKEN, Trouble, UNFINISHED, VIOLATION, arguments, lacks};
 use crate::explore::bounds::{self, Bound, Bounds};
 use crate::explore::coverage::Coverage;
 use crate::explore::scope::{Room, Scope};
@@ -12,7 +12,6 @@ use crate::told;
 use crate::trace::Trace;
 use crate::world::action::Step;
 use clap::{Args, ValueEnum};
-use evergate_core::invariant::Invariant;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -204,25 +203,10 @@ fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Tro
     if let Some((room, broken, way)) = report.found() {
         violations.push(leave("gateway", "", room, broken, way, arguments));
     }
-    let blind = report.vacuous();
-    if violations.is_empty() && arguments.room.is_some() && !blind.is_empty() {
-        say!("nothing for these rules to look at in this room: {}", names(&blind));
-    } else if violations.is_empty() && report.is_whole() {
-        for rule in &blind {
-            say!("{rule} never had anything to look at: this says nothing about it");
-            violations.push(json!({"invariant": rule, "what": "never looked at", "steps": 0, "trace": null}));
-        }
-    }
     if violations.is_empty() {
-        for (room, was, is) in report.misshapen(scope) {
-            let room = first - 1 + room;
-            let what = format!(
-                "room {room} had {} states and {} edges, and has {} and {}: the gateway behaves in another way. If that is meant, \
-                 the table of scopes is to say so",
-                was.states, was.edges, is.states, is.edges
-            );
-            say!("{what}");
-            violations.push(json!({"invariant": "SHAPE", "what": what, "steps": 0, "trace": null}));
+        for (line, violation) in lacks::amiss(scope, &report, arguments.room.map(|_| first)) {
+            say!("{line}");
+            violations.extend(violation);
         }
     }
     say!("{}", conclusion(&report, violations.is_empty()));
@@ -234,11 +218,6 @@ fn gateway(scope: &Scope, threads: usize, arguments: &Explore) -> Result<u8, Tro
         (true, true) => NOTHING_BROKEN,
         (true, false) => UNFINISHED,
     })
-}
-
-fn names(rules: &[Invariant]) -> String {
-    let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
-    names.join(" ")
 }
 
 /// The last word on an exploration. What was not seen to its end is not said to be without fault.
@@ -386,6 +365,8 @@ pub fn scopes() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explore::scope::Shape;
+    use evergate_core::invariant::Invariant;
 
     /// The smallest room of the smallest scope.
     fn room() -> Explore {
@@ -409,6 +390,19 @@ mod tests {
         let report = explore::explore(&scope.unwrap(), 1, &Bounds::default(), |_| ());
         assert!(report.vacuous().contains(&Invariant::Force), "nobody forces anything there: {:?}", report.vacuous());
         assert_eq!(run(&room()).unwrap(), NOTHING_BROKEN);
+    }
+
+    #[test]
+    fn what_an_exploration_lacks_makes_it_fail() {
+        let seed = explore::table().into_iter().find(|scope| scope.name == "seed").unwrap();
+        let right = seed.only(7).unwrap();
+        let wrong = Shape { edges: right.shapes[0].edges + 1, ..right.shapes[0] };
+        let wrong = Scope { shapes: Box::leak(Box::new([wrong])), ..right.clone() };
+        let status = |scope: &Scope, explore: &Explore| gateway(scope, 1, explore).unwrap();
+        assert_eq!(status(&right, &room()), NOTHING_BROKEN);
+        assert_eq!(status(&wrong, &room()), VIOLATION);
+        let whole = Explore { room: None, ..room() };
+        assert_eq!(status(&right, &whole), VIOLATION, "a whole scope, and nobody forces anything there");
     }
 
     #[test]

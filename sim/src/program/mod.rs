@@ -4,6 +4,7 @@
 
 pub mod arguments;
 mod explore;
+mod lacks;
 mod replay;
 mod swarm;
 
