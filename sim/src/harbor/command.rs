@@ -276,3 +276,47 @@ pub fn again(trace: &Trace) -> Result<Again, TraceError> {
     let story = Story { title, setting, moments, broken: broken.into_iter().next() };
     Ok(Again { story, steps, stuck: None })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What came of so many runs in which each mark was reached as often as it has to be and all rules were looked at that can be.
+    fn enough(runs: u64) -> Outcome {
+        let marks = Mark::TABLE.iter().map(|(mark, _, floor)| (*mark, floor * runs / FLOOR_RUNS)).collect();
+        let looked = Invariant::ALL.iter().filter(|rule| !UNSEEN.contains(rule));
+        Outcome { marks, looked: looked.fold(0, |bits, rule| bits | 1 << *rule as u32), ..Outcome::default() }
+    }
+
+    /// What so many runs break by what they did not come to.
+    fn lacks(runs: u64, mut outcome: Outcome) -> Vec<Value> {
+        outcome.check_floors(runs);
+        outcome.violations
+    }
+
+    #[test]
+    fn a_single_mark_below_its_floor_is_a_violation_and_is_named() {
+        for runs in [FLOORS_FROM, FLOOR_RUNS, 3 * FLOOR_RUNS] {
+            assert_eq!(lacks(runs, enough(runs)), [] as [Value; 0]);
+            for (mark, word, floor) in Mark::TABLE {
+                let (mut outcome, least) = (enough(runs), floor * runs / FLOOR_RUNS);
+                let Some(count) = least.checked_sub(1) else { continue };
+                outcome.marks.insert(*mark, count);
+                let what = format!("{word}: {count} times in {runs} runs, at least {least} are needed");
+                assert_eq!(lacks(runs, outcome), [json!({"invariant": "FLOOR", "what": what})]);
+            }
+        }
+        let mut never = enough(FLOOR_RUNS);
+        never.marks.remove(&Mark::DeathInsideCommit);
+        let violations = lacks(FLOOR_RUNS, never);
+        assert!(violations.len() == 1 && violations[0]["what"].to_string().contains("death inside a commit: 0 "));
+    }
+
+    #[test]
+    fn a_rule_that_no_audit_looked_at_is_a_violation_and_is_named() {
+        let mut outcome = enough(FLOOR_RUNS);
+        outcome.looked &= !(1 << Invariant::Reply as u32);
+        let what = "REPLY never had anything to look at";
+        assert_eq!(lacks(FLOOR_RUNS, outcome), [json!({"invariant": "FLOOR", "what": what})]);
+    }
+}

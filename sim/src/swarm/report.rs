@@ -177,4 +177,34 @@ mod tests {
         let blind = looked(ENFORCED_FROM, 0);
         assert!(!blind.is_clean() && blind.to_string().contains("LOCK never had anything to look at"), "{blind}");
     }
+    /// A swarm of so many runs in which all rules were looked at and each mark was reached as often as it has to be, but for
+    /// one, which was reached once less.
+    fn short_of(runs: u64, short: Option<Mark>) -> Summary {
+        let options = Options { seed: 1, runs, threads: 1, planted: None, out: PathBuf::new() };
+        let mut summary = Summary { looked: (1 << Invariant::ALL.len()) - 1, ..Summary::new(&options) };
+        for mark in Mark::ALL {
+            for _ in u64::from(short == Some(*mark))..mark.floor() * runs / 1_000 {
+                summary.marks.hit(*mark);
+            }
+        }
+        summary
+    }
+
+    #[test]
+    fn a_single_mark_below_its_floor_fails_a_large_swarm_and_is_named() {
+        let whole = short_of(ENFORCED_FROM, None);
+        assert_eq!(whole.missed(), []);
+        assert!(whole.is_clean() && whole.to_string().contains("nothing broken: 500 runs"), "{whole}");
+        for (mark, floor) in [(Mark::KilledServing, 500), (Mark::BackUnsaid, 1), (Mark::AskedWhileStarting, 150)] {
+            let summary = short_of(ENFORCED_FROM, Some(mark));
+            assert_eq!(summary.missed(), [(mark, floor)]);
+            assert!(summary.unseen().is_empty() && summary.found.is_empty(), "nothing else is wrong");
+            assert!(!summary.is_clean(), "{summary}");
+            let says = format!("reached too rarely, {} times and not {floor}: {}\n", floor - 1, mark.name());
+            let said = summary.to_string();
+            assert!(said.contains(&says) && said.contains("\nBROKEN: 500 runs"), "{said}");
+            assert_eq!(summary.json(1.0)["missed"], json!([mark.name()]));
+        }
+        assert!(short_of(ENFORCED_FROM - 1, Some(Mark::KilledServing)).is_clean(), "too few runs to say so");
+    }
 }
