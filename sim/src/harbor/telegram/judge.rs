@@ -11,6 +11,8 @@ use evergate_core::outbox::Uncertain;
 const TWICE: &str = "(possibly sent twice)\n";
 /// How the word about a message that was not taken begins.
 pub const FULL: &str = "Too much waits here already";
+/// How the word for the author of a message that waits begins: a courtesy, owed to nobody.
+const NOTED: &str = "Noted: ";
 /// What an answer that is only begun reads like.
 const PIECE: &str = "I was about";
 
@@ -66,6 +68,7 @@ impl Seen<'_> {
         let mut found = Found::default();
         self.heard_all(&mut found);
         self.shown_all(&mut found);
+        self.noted_once(&mut found);
         found
     }
 
@@ -129,6 +132,15 @@ impl Seen<'_> {
         self.owed[next..].iter().for_each(|owed| self.excuse(owed, found));
     }
 
+    /// No author was told more than once for each message that it waits.
+    fn noted_once(&self, found: &mut Found) {
+        let noted = self.posts().iter().filter(|post| post.text.starts_with(NOTED)).count();
+        if noted > self.heard.len() {
+            let what = format!("{noted} words told of messages that wait, and {} were taken in", self.heard.len());
+            found.broken.push(("REPLY", what));
+        }
+    }
+
     /// Whether the two last ones of what was shown read the same.
     fn is_twin(&self, next: usize) -> bool {
         next > 1 && self.owed[next - 1].text == self.owed[next - 2].text
@@ -159,14 +171,14 @@ impl Seen<'_> {
         found.marks.push(Mark::DroppedWithAWord);
     }
 
-    /// Whether a message may be there that was not owed: the word of the receiver, or the beginning of an answer that
+    /// Whether a message may be there that was not owed: a word of the receiver, or the beginning of an answer that
     /// came to nothing, or of which the gateway did not hear.
     fn may_stand_alone(&self, post: &Post) -> bool {
         let failed = || self.owed.iter().any(|owed| owed.text.starts_with("No answer"));
         let of_this = |send: &Lost| send.chat == self.chat && send.text == post.text && send.at_ms >= post.first_ms;
         let unread = || self.books.unread.iter().any(of_this);
         let unheard = || unread() || self.doubts(&post.text, post.first_ms, u64::MAX) > 0;
-        post.text.starts_with(FULL) || (post.text == PIECE && (failed() || unheard()))
+        [FULL, NOTED].iter().any(|word| post.text.starts_with(word)) || (post.text == PIECE && (failed() || unheard()))
     }
 }
 
@@ -212,6 +224,12 @@ mod tests {
         assert_eq!(says(&["1", "2", "hello"]), ["REPLY"]);
         assert_eq!(says(&["I was about", "1", "2"]), ["REPLY"]);
         assert_eq!(says(&["1", "(possibly sent twice)\n1", "2"]), ["REPLY"]);
+        assert_eq!(says(&["Noted: this waits for its turn.", "1", "2"]), [""; 0]);
+        assert_eq!(
+            says(&["Noted: a", "Noted: b", "1", "2", "Noted: c"]),
+            ["REPLY"],
+            "two messages wait, and three are told"
+        );
     }
 
     #[test]
