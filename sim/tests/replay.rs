@@ -112,8 +112,12 @@ fn every_flaw_leaves_a_trace_that_is_replayed_to_the_letter() {
 #[test]
 fn a_mistake_in_the_world_of_the_swarm_is_found_and_shrunk_and_replayed() {
     let folder = tempfile::tempdir().unwrap();
-    for (mistake, rule, most) in [("ack-before-sync", "ACK", 60), ("error-uncaught", "PANIC", 200)] {
-        let (summary, path) = found(&folder, &["swarm", "--runs", "4", "--plant", mistake]);
+    for (mistake, runs, rule, most) in [
+        ("ack-before-sync", "4", "ACK", 60),
+        ("error-uncaught", "4", "PANIC", 200),
+        ("never-rests", "2", "FINITE", 200),
+    ] {
+        let (summary, path) = found(&folder, &["swarm", "--runs", runs, "--plant", mistake]);
         let violation = &summary["violations"][0];
         assert_eq!(violation["invariant"], rule);
         happens_again(&path, rule);

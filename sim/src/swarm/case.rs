@@ -4,6 +4,7 @@
 use super::config::Config;
 use super::healing::{Lived, Tell, live};
 use super::plan::{Planned, plan};
+use super::twice;
 use crate::replay::{self, Again};
 use crate::story::{Broken, Story};
 use crate::trace::{Kind, Named, Trace, TraceError};
@@ -83,8 +84,15 @@ impl Shrinking {
         if self.inputs >= SHRINK_INPUTS {
             return false;
         }
-        let lived = candidate.live(Tell::No);
-        self.inputs += lived.inputs + 100;
+        // Whether a life is the same twice shows only in two.
+        let (lived, inputs) = if self.invariant == replay::SAME {
+            twice(&candidate)
+        } else {
+            let lived = candidate.live(Tell::No);
+            let inputs = lived.inputs;
+            (lived, inputs)
+        };
+        self.inputs += inputs + 100;
         let same = lived.broken.is_some_and(|broken| broken.invariant == self.invariant);
         if same {
             self.best = candidate;

@@ -56,6 +56,10 @@ pub enum Planted {
     DeathLosesTurn,
     /// What carries out a request while a turn runs meets an error that nobody catches
     ErrorUncaught,
+    /// Once the world is healed, no commit that begins is ever done
+    NeverRests,
+    /// Something comes in that no seed has drawn: no life is lived the same way twice
+    Unseeded,
 }
 
 impl Planted {
@@ -66,6 +70,8 @@ impl Planted {
             Self::AckBeforeSync => "ack-before-sync",
             Self::DeathLosesTurn => "death-loses-turn",
             Self::ErrorUncaught => "error-uncaught",
+            Self::NeverRests => "never-rests",
+            Self::Unseeded => "unseeded",
         }
     }
 }

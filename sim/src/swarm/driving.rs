@@ -259,6 +259,9 @@ impl World<'_> {
         let usual = self.config.commit_ms;
         let slow = self.rate(Fault::SlowCommit);
         let Some(takes) = self.disk.begin(self.now, usual, slow, &mut self.random) else { return };
+        if self.healed && self.config.planted == Some(Planted::NeverRests) {
+            return;
+        }
         self.queue.push(self.now + takes, Event::Committed { life: self.life });
         if self.armed == Some(When::Committing) {
             self.armed = None;

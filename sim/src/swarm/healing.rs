@@ -2,19 +2,20 @@
 //! the healing: nothing fails any more, somebody starts what is down and speaks where that is waited for, and the
 //! gateway has to come to rest with every promise kept.
 
-use super::config::Config;
+use super::config::{Config, Planted};
 use super::marks::{Mark, Marks};
 use super::plan::Planned;
 use super::world::World;
 use crate::panics;
 use crate::story::{Broken, Kind, Lane, Moment};
 use crate::telling::Telling;
-use evergate_core::gateway::Pending;
+use evergate_core::gateway::{Gateway, Pending};
 use evergate_core::id::SessionId;
 use evergate_core::input::{Asked, Standing};
 use evergate_core::invariant::Invariant;
 use evergate_core::session::Quarantine;
 use std::hash::Hasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How often it is looked whether all is at rest.
 const LOOK_MS: u64 = 1_000;
@@ -26,6 +27,8 @@ const REST_MS: u64 = 3_600_000;
 const REST_MS_PER_MESSAGE: u64 = 60_000;
 /// The longest healing in inputs.
 const REST_INPUTS: u64 = 5_000_000;
+/// What no seed knows of: how many lives with that mistake there have been.
+static UNSEEDED: AtomicU64 = AtomicU64::new(0);
 /// What people say in the healing is in no plan.
 const UNPLANNED: u32 = u32::MAX;
 
@@ -65,6 +68,7 @@ pub fn live(config: &Config, plan: &[Planned], tell: Tell) -> Lived {
     let telling = (tell == Tell::Moments).then(Telling::default);
     let mut world = World::new(config, plan, telling);
     let panicked = panics::caught(|| {
+        world.is_told_what_no_seed_knows();
         while world.checks.broken().is_none() && world.step(config.safety_ms) {}
         if world.checks.broken().is_none() {
             world.heals();
@@ -122,14 +126,38 @@ impl World<'_> {
         }
     }
 
+    /// Says why not.
     fn never_rests(&mut self) {
-        let pending = self.gateway.as_ref().map(|gateway| gateway.pending());
-        let unacked = self.chats.unacked;
-        let now = self.now;
-        self.checks.holds(Invariant::Finite, false, || match pending {
-            None => format!("healed, and at {now} ms there is no gateway"),
-            Some(pending) => format!("healed, and at {now} ms {pending:?}, {unacked} messages not acked"),
-        });
+        let mut why = Vec::new();
+        match self.gateway.as_ref().map(Gateway::pending) {
+            None => why.push("there is no gateway".to_owned()),
+            Some(Some(pending)) => why.push(format!("the gateway has something to do: {pending:?}")),
+            Some(None) => {}
+        }
+        if self.chats.unacked > 0 {
+            why.push(format!("{} messages are not acked", self.chats.unacked));
+        }
+        if self.disk.is_busy() {
+            why.push("a commit is not done".to_owned());
+        }
+        let sessions = self.gateway.iter().flat_map(|gateway| gateway.sessions().values());
+        match sessions.filter(|session| session.standing != Quarantine::Free).count() {
+            0 => {}
+            apart => why.push(format!("{apart} sessions are set aside")),
+        }
+        let (now, why) = (self.now, why.join(", "));
+        self.checks.holds(Invariant::Finite, false, || format!("healed, and at {now} ms it is not at rest: {why}"));
+    }
+
+    /// The mistake of a world that takes in what is not in its configuration.
+    fn is_told_what_no_seed_knows(&mut self) {
+        if self.config.planted == Some(Planted::Unseeded) {
+            let number = UNSEEDED.fetch_add(1, Ordering::Relaxed);
+            self.trace.write_u64(number);
+            if let Some(telling) = &mut self.telling {
+                telling.add(self.now, Lane::People, Kind::Fault, format!("somebody says {number}"), "");
+            }
+        }
     }
 
     fn is_at_rest(&self) -> bool {

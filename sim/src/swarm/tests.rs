@@ -102,3 +102,36 @@ fn a_disk_that_loses_a_turn_when_the_process_dies_is_found_and_made_small() {
     let again = small.live(Tell::No);
     assert_eq!(again.broken.map(|broken| broken.invariant), Some(broken.invariant));
 }
+
+#[test]
+fn a_life_that_is_not_the_same_twice_is_found_and_made_small_and_replayed() {
+    let out = tempfile::tempdir().unwrap();
+    let options = Options { planted: Some(Planted::Unseeded), out: out.path().to_owned(), ..options(2, 1) };
+    let summary = swarm(&options).unwrap();
+    assert!(!summary.is_clean() && summary.found.len() == 2, "{summary}");
+    for Found { seed, broken, trace } in &summary.found {
+        assert_eq!(broken.invariant, SAME, "seed {seed}");
+        assert!(broken.what.starts_with("after ") && broken.what.contains(", and after "), "{broken:?}");
+        let trace = Trace::read(&std::fs::read_to_string(trace.as_ref().unwrap()).unwrap()).unwrap();
+        let case: Case = serde_json::from_value(trace.config.clone()).unwrap();
+        assert_eq!((case.plan().len(), case.config.faults.len()), (0, 0), "nobody has to do anything for that");
+        let replayed = replay(&trace).unwrap();
+        assert_eq!(replayed.ending, Ending::Same, "{}", replayed.sentence);
+        let broken = replayed.story.broken.expect("it is broken again");
+        assert!(broken.invariant == SAME && broken.what.starts_with("step 1 is \"somebody says "), "{broken:?}");
+    }
+}
+
+#[test]
+fn a_world_that_never_comes_to_rest_once_it_is_healed_is_found_and_said_why() {
+    let (case, broken) = finds(Planted::NeverRests).next().expect("it is found soon");
+    assert_eq!(broken.invariant, "FINITE");
+    let why = broken.what.strip_prefix("healed, and at ").and_then(|what| what.split_once(" ms it is not at rest: "));
+    let (_, why) = why.unwrap_or_else(|| panic!("{broken:?}"));
+    assert!(why.contains("the gateway has something to do: ") && why.contains("a commit is not done"), "{why}");
+    let small = case.shrunk(&broken);
+    let replayed = replay(&small.trace(None)).unwrap();
+    assert_eq!(replayed.ending, Ending::Same, "{}", replayed.sentence);
+    let mended = Case { config: Config { planted: None, ..small.config.clone() }, ..small };
+    assert_eq!(mended.live(Tell::No).broken, None, "the commits were the only thing wrong");
+}
