@@ -244,6 +244,22 @@ fn a_death_that_is_missing_or_another_one_is_noticed() {
 }
 
 #[test]
+fn a_single_clean_run_of_the_swarm_prints_its_configuration_and_replay_takes_it() {
+    const BEFORE: &str = "its configuration, which replay takes: ";
+    let lines = |words: &[&str]| {
+        let (status, out, err) = sim(&[&["swarm", "--seed", "7"], words].concat());
+        assert_eq!((status, err.as_str()), (0, ""), "{out}");
+        out.lines().filter_map(|line| line.strip_prefix(BEFORE)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let printed = lines(&["--runs", "1"]);
+    assert_eq!(printed, [evergate_sim::swarm::Config::drawn(7).line()]);
+    let (by_line, by_seed) = (sim(&["replay", &printed[0]]), sim(&["replay", "7"]));
+    assert_eq!(by_line, by_seed);
+    assert!(by_line.0 == 0 && by_line.1.starts_with("swarm, seed 7, "), "{by_line:?}");
+    assert_eq!(lines(&["--runs", "2"]), [""; 0], "it is not said of which run it would be");
+}
+
+#[test]
 fn a_seed_is_replayed_as_a_run_of_the_swarm() {
     let (status, out, err) = sim(&["replay", "3"]);
     assert_eq!((status, err.as_str()), (0, ""));
