@@ -48,7 +48,7 @@ pub struct Arguments {
     /// Puts a known mistake into each world, to see that it is found
     #[arg(long, value_enum, value_name = "MISTAKE")]
     plant: Option<Planted>,
-    /// One power cut in each run and no other trouble: the shape that rates are measured in
+    /// Twenty messages and one power cut in each run and no other trouble: the shape that rates are measured in
     #[arg(long)]
     one_crash: bool,
     /// The directory for traces of failures
@@ -73,6 +73,7 @@ impl Arguments {
         if self.one_crash {
             plan.faults = vec![Fault { at_ms: CRASH_MS, what: Breakage::Death(Death::PowerCut) }];
             plan.operators.clear();
+            plan.fill();
         }
         match self.plant {
             Some(Planted::LyingDisk) => Plan { disk: Honesty::Lies, ..plan },
@@ -286,6 +287,42 @@ mod tests {
         let marks = Mark::TABLE.iter().map(|(mark, _, floor)| (*mark, floor * runs / FLOOR_RUNS)).collect();
         let looked = Invariant::ALL.iter().filter(|rule| !UNSEEN.contains(rule));
         Outcome { marks, looked: looked.fold(0, |bits, rule| bits | 1 << *rule as u32), ..Outcome::default() }
+    }
+
+    #[test]
+    fn a_run_of_one_crash_has_twenty_messages_and_all_else_as_its_seed_draws_it() {
+        let arguments = |one_crash| Arguments {
+            seed: 1,
+            runs: 1,
+            threads: None,
+            twice: false,
+            plant: None,
+            one_crash,
+            out: PathBuf::new(),
+            json: false,
+        };
+        let mut filled = 0;
+        for seed in 1..=200 {
+            let (drawn, plan) = (arguments(false).plan(seed), arguments(true).plan(seed));
+            assert_eq!(drawn, Plan::draw(seed));
+            let bot = plan.telegram.iter().map(|telegram| telegram.messages());
+            let said = plan.sessions.iter().map(|chat| chat.says.len());
+            assert_eq!(bot.chain(said).sum::<usize>(), 20, "seed {seed}");
+            let mut texts: Vec<&str> =
+                plan.sessions.iter().flat_map(|chat| &chat.says).map(|say| say.text.as_str()).collect();
+            texts.retain(|text| !text.starts_with('/'));
+            texts.sort_unstable();
+            let all = texts.len();
+            texts.dedup();
+            assert_eq!(texts.len(), all, "seed {seed}: {texts:?}");
+            let crash = Fault { at_ms: CRASH_MS, what: Breakage::Death(Death::PowerCut) };
+            assert_eq!((plan.faults.as_slice(), plan.operators.len()), (&[crash][..], 0));
+            for (chat, was) in plan.sessions.iter().zip(&drawn.sessions) {
+                assert!(chat.says.starts_with(&was.says) && chat.says.len() <= was.says.len() + 1, "seed {seed}");
+                filled += chat.says.len() - was.says.len();
+            }
+        }
+        assert!(filled > 0, "no seed draws fewer messages");
     }
 
     /// What so many runs break by what they did not come to.

@@ -265,6 +265,19 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Has the first chats say what is missing where not all of them say equally much. What a seed draws stays as it is.
+    pub fn fill(&mut self) {
+        let said: usize = self.sessions.iter().map(|chat| chat.says.len()).sum();
+        let missing = MESSAGES.saturating_sub(said + self.telegram.as_ref().map_or(0, Telegram::messages));
+        let mut dice = Dice::apart(self.seed, "fill");
+        for (number, chat) in self.sessions.iter_mut().enumerate().take(missing) {
+            let text = format!("{}: how are you?", native_id(number, chat.says.len()));
+            chat.says.push(Say { after_ms: dice.between(0, 300), text, again: false });
+        }
+    }
+}
+
 /// The name of a chat's session.
 #[must_use]
 pub fn session_name(chat: usize) -> String {
