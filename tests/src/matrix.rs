@@ -233,9 +233,9 @@ impl Synapse {
     pub fn person(&self, user: &str) -> Person {
         let login = json!({"type": "m.login.password", "identifier": {"type": "m.id.user", "user": user}, "password": PASSWORD});
         let answer = Client::new(self.address, None).post("/_matrix/client/v3/login", &login).expect("Synapse is up");
-        let token = answer.json()["access_token"].as_str().map(ToOwned::to_owned);
-        assert!(token.is_some(), "{answer:?}");
-        Person { client: Client::new(self.address, token) }
+        let token = answer.json()["access_token"].as_str().unwrap_or_default().to_owned();
+        assert!(!token.is_empty(), "{answer:?}");
+        Person { client: Client::new(self.address, Some(token.clone())), token }
     }
 }
 
@@ -249,6 +249,8 @@ impl Drop for Synapse {
 #[derive(Clone, Debug)]
 pub struct Person {
     client: Client,
+    /// The access token.
+    pub token: String,
 }
 
 impl Person {
@@ -287,7 +289,11 @@ impl Person {
         let url = brought.map(|answer| answer.json()["content_uri"].clone()).unwrap_or_default();
         assert!(url.is_string(), "the homeserver takes no file: {url}");
         let body = if caption.is_empty() { name } else { caption };
-        let info = json!({"mimetype": "image/png", "size": bytes.len()});
+        let kind = match message_type {
+            "m.audio" => "audio/ogg",
+            _ => "image/png",
+        };
+        let info = json!({"mimetype": kind, "size": bytes.len()});
         let content = json!({"msgtype": message_type, "body": body, "filename": name, "url": url, "info": info});
         self.post(&format!("/rooms/{}/send/m.room.message", encoded(room)), &content);
     }
@@ -305,6 +311,15 @@ impl Person {
         let place = content["url"].as_str()?.strip_prefix("mxc://")?.to_owned();
         let bytes = self.client.get(&format!("/_matrix/client/v1/media/download/{place}")).ok()?.text;
         Some((text("msgtype"), text("body"), bytes))
+    }
+
+    /// Takes every access token of this account back, this one's too.
+    ///
+    /// # Panics
+    /// When the server does not do that.
+    pub fn sign_out_everywhere(&self) {
+        let answer = self.client.post("/_matrix/client/v3/logout/all", &json!({})).expect("Synapse is up");
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
 
     /// The devices of this account that a gateway signed in as.
@@ -421,6 +436,11 @@ impl Rooms {
     pub fn answers_instead(&self, path: &str, status: &str, kind: &str, body: &str) {
         let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}", body.len());
         self.between.order(path, Fault::Instead(format!("{head}\r\n\r\n{body}")));
+    }
+
+    /// The answer to the next request over that line that has this in its path comes so much later.
+    pub fn holds(&self, path: &str, length: Duration) {
+        self.between.order(path, Fault::Hold(length));
     }
 
     /// Waits until the gateway's user has come into all rooms.

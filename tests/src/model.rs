@@ -35,6 +35,17 @@ pub struct Model {
 /// One call: its messages as role and content.
 pub type Asked = Vec<(String, String)>;
 
+/// One call as it came, beside its messages.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// When it was whole.
+    pub at: Instant,
+    /// Its `Authorization`.
+    pub authorization: Option<String>,
+    /// Its body.
+    pub body: Value,
+}
+
 /// How often a question was asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
@@ -43,6 +54,9 @@ pub struct Times {
     /// To go on behind the beginning of an answer.
     pub gone_on: usize,
 }
+
+/// How a question begins whose answer takes twelve seconds.
+const LONG: &str = "take 12s";
 
 /// How what asks a model to go on begins.
 const GO_ON: &str = "[Your answer was cut off";
@@ -53,6 +67,7 @@ struct Shared {
     /// How long each call took that was answered to its end.
     took: Mutex<Vec<Duration>>,
     asked: Mutex<Vec<Asked>>,
+    requests: Mutex<Vec<Request>>,
     faults: Mutex<VecDeque<Fault>>,
     words: AtomicUsize,
     pace_ms: AtomicU64,
@@ -124,13 +139,15 @@ impl Model {
     /// gives the figures of that.
     ///
     /// # Panics
-    /// When one did not, or was asked anew more often than `again` allows over all of them.
+    /// When one did not, or was asked anew more often than `again` allows over all of them; or one that takes long was, of whose
+    /// answer a part is on disk.
     pub fn assert_asked_once<'a>(&self, texts: impl IntoIterator<Item = &'a String>, again: usize) -> String {
         let questions = self.questions();
         let mut repeated = 0;
         for text in texts {
             let times = questions.get(text).copied().unwrap_or_default();
             assert!(times.begun >= 1, "{text:?} never reached the model: {questions:#?}");
+            assert!(times.begun == 1 || !text.starts_with(LONG), "{text:?} was thought again: {questions:#?}");
             repeated += times.begun - 1;
         }
         assert!(repeated <= again, "{repeated} questions were asked anew: {questions:#?}");
@@ -180,6 +197,12 @@ impl Model {
         locked(&self.shared.asked).clone()
     }
 
+    /// The calls as they came, beside their messages.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        locked(&self.shared.requests).clone()
+    }
+
     /// How many connections were made to it.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -212,7 +235,7 @@ fn words(shared: &Shared, asked: &[(String, String)]) -> (Vec<String>, Duration)
     let answer = format!("You said: {}", question(asked));
     let spaced = |(number, word): (usize, &str)| if number == 0 { word.to_owned() } else { format!(" {word}") };
     let words: Vec<_> = answer.split(' ').enumerate().map(spaced).collect();
-    let takes = if question(asked).starts_with("take 12s") { Duration::from_secs(12) } else { Duration::ZERO };
+    let takes = if question(asked).starts_with(LONG) { Duration::from_secs(12) } else { Duration::ZERO };
     let pace = takes / u32::try_from(words.len()).unwrap_or(u32::MAX);
     (words, pace)
 }
@@ -226,8 +249,9 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = hear(&mut reader)? {
-        let asked: Asked = request["messages"].as_array().into_iter().flatten().map(said).collect();
+        let asked: Asked = request.body["messages"].as_array().into_iter().flatten().map(said).collect();
         locked(&shared.asked).push(asked.clone());
+        locked(&shared.requests).push(request);
         let fault = locked(&shared.faults).pop_front();
         let begun = Instant::now();
         answer(stream, shared, &asked, fault)?;
@@ -241,9 +265,9 @@ fn said(message: &Value) -> (String, String) {
     (field("role"), field("content"))
 }
 
-/// The body of the next request; `None` when the client has gone.
-fn hear(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Value>> {
-    let (mut length, mut lines) = (0, 0);
+/// The next request; `None` when the client has gone.
+fn hear(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request>> {
+    let (mut length, mut lines, mut authorization) = (0, 0, None);
     loop {
         let mut line = String::new();
         // Between two requests a client may go as it likes, or stay away for long.
@@ -255,13 +279,20 @@ fn hear(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Value>> {
         if line.trim().is_empty() && lines > 1 {
             break;
         }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap_or(0);
+        match line.split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse().unwrap_or(0);
+            }
+            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
+                authorization = Some(value.trim().to_owned());
+            }
+            _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    serde_json::from_slice(&body).map(Some).map_err(io::Error::other)
+    let body = serde_json::from_slice(&body).map_err(io::Error::other)?;
+    Ok(Some(Request { at: Instant::now(), authorization, body }))
 }
 
 fn answer(mut stream: &TcpStream, shared: &Shared, asked: &[(String, String)], fault: Option<Fault>) -> io::Result<()> {

@@ -285,6 +285,71 @@ fn the_device_and_its_token_are_kept_over_a_restart_and_a_kill() {
     assert_eq!(bot.gateways(), device);
 }
 
+/// A token that counts no more is nothing to a gateway that knows the password.
+#[test]
+fn who_is_signed_out_in_mid_run_signs_in_again_with_the_password_and_loses_nothing() {
+    let Some(rooms) = rooms("who_is_signed_out_in_mid_run_signs_in_again", 1) else { return };
+    let gateway = gateway(&rooms).start();
+    rooms.await_bot();
+    is_answered(&rooms, "before");
+    let bot = rooms.synapse.borrow().person("bot");
+    bot.sign_out_everywhere();
+    is_answered(&rooms, "after");
+    assert_eq!(rooms.answers(0), ["You said: before", "You said: after"]);
+    assert!(gateway.log().contains("signed out; signing in again"), "{}", gateway.log());
+}
+
+/// It is said once what is wrong; the rest of the gateway serves.
+#[test]
+fn a_token_that_is_wrong_or_revoked_in_mid_run_parks_the_platform() {
+    let Some(rooms) = rooms("a_token_that_is_wrong_or_revoked", 1) else { return };
+    let bot = rooms.synapse.borrow().person("bot");
+    for revoked in [false, true] {
+        let agent = Gateway::builder().config("[agent.demo]\nwords_per_second = 0\n");
+        let file = agent.room().join("token");
+        std::fs::write(&file, if revoked { &bot.token } else { "syt_nobodys" }).expect("the room is writable");
+        let section = rooms.synapse.borrow().section();
+        let with_token: String = section
+            .lines()
+            .map(|line| if line.starts_with("password_file") { format!("token_file = {file:?}") } else { line.to_owned() } + "\n")
+            .collect();
+        let gateway = agent.config(&with_token).start();
+        if revoked {
+            rooms.await_bot();
+            is_answered(&rooms, "with a token");
+            bot.sign_out_everywhere();
+        }
+        gateway.wait_for("the platform to be parked", PATIENCE, || {
+            (gateway.try_status()?["platforms"][0]["state"] == "parked").then_some(())
+        });
+        let why = gateway.status()["platforms"][0]["why"].to_string();
+        assert!(why.contains("token") || why.contains("[matrix]"), "it says what to do: {why}");
+        assert_eq!(gateway.log().matches("\"state\":\"parked\"").count(), 1, "once: {}", gateway.log());
+        assert!(!gateway.log().contains(&bot.token) && !gateway.log().contains("syt_nobodys"), "a token is told");
+        let message = gateway.send("main", "and here", "local");
+        assert_eq!(gateway.await_reply("main", message, PATIENCE).text(), "You said: and here");
+    }
+}
+
+/// The sync's token is kept behind what it tells: a kill between the two loses nothing.
+#[test]
+fn who_dies_over_a_message_that_is_not_taken_in_yet_is_told_of_it_again() {
+    let Some(rooms) = rooms("who_dies_over_a_message_that_is_not_taken_in_yet", 1) else { return };
+    let gateway = watched(&rooms).start();
+    rooms.await_bot();
+    is_answered(&rooms, "before");
+    rooms.holds("/download/", Duration::from_secs(60));
+    rooms.ann.show(&rooms.rooms[0], "m.audio", "voice.ogg", b"sounds", "listen to this");
+    let begun = gateway.state_dir().join("files/matrix");
+    gateway.wait_for("the file to be asked for", PATIENCE, || begun.read_dir().ok()?.next().map(drop));
+    std::thread::sleep(Duration::from_millis(500));
+    gateway.restart_process();
+    let answer = shows(&rooms, 0, "m.text", "listen to this").expect("it is answered");
+    assert!(answer.0.contains("(audio/ogg)"), "with the file that came with it: {}", answer.0);
+    is_answered(&rooms, "behind it");
+    assert_eq!(rooms.answers(0).len(), 3, "{:?}", rooms.answers(0));
+}
+
 #[test]
 fn files_come_into_the_state_directory_and_go_out_as_what_they_are_once() {
     let Some(rooms) = rooms("files_come_into_the_state_directory_and_go_out_as_what_they_are_once", 1) else { return };

@@ -139,7 +139,9 @@ fn a_turn_cut_by_kill_9_goes_on_from_what_was_kept_and_is_one_answer() {
     gateway.restart_process();
     assert_eq!(gateway.await_reply("main", message, PATIENCE).text(), model.answer());
     let asked = told(&model, 1);
+    // A part is kept within a second, which is twenty words; what a slow machine adds to that is not thirty more.
     assert!(asked.len() == 3 && asked[1].starts_with("assistant: ü0 ü1"), "it begins from nothing: {asked:?}");
+    assert!(asked[1].contains(" ü10"), "what was said long before is thought again: {asked:?}");
     assert_eq!(model.asked().len(), 2);
     gateway.assert_answered_once(&[], Words::Any);
 }
@@ -178,6 +180,63 @@ fn an_endpoint_whose_first_word_does_not_come_is_given_up_and_asked_again() {
 #[test]
 fn an_endpoint_that_is_busy_or_broken_is_asked_again_when_it_says() {
     assert_eq!(over(&[Fault::Status(429, Some(1)), Fault::Status(503, None)]), ["user: one"]);
+}
+
+/// It waits as long as it is asked to, or else longer with each try.
+#[test]
+fn a_busy_endpoint_is_left_alone_for_a_while_and_for_longer_each_time() {
+    let model = Model::start(2, Duration::ZERO);
+    let gateway = builder(&model, "").start();
+    model.break_next(&[Fault::Status(503, None), Fault::Status(502, None), Fault::Status(429, Some(3))]);
+    assert_eq!(reply(&gateway, "main", "one"), model.answer());
+    let pauses: Vec<_> = model.requests().windows(2).map(|two| two[1].at - two[0].at).collect();
+    let least = [1, 2, 3].map(Duration::from_secs);
+    assert!(pauses.len() == 3 && pauses.iter().zip(&least).all(|(pause, least)| pause >= least), "{pauses:?}");
+}
+
+#[test]
+fn an_answer_that_does_not_end_within_its_turn_fails_with_what_was_said() {
+    let model = Model::start(1000, Duration::from_millis(50));
+    let gateway = builder(&model, "turn = \"2s\"").start();
+    let told = failure(&gateway, "main", "count");
+    assert!(told.contains("agent.openai.turn") && told.contains("ü0 ü1"), "{told}");
+    assert!(!told.contains("ü999"), "{told}");
+}
+
+/// Parts of a running answer come to the disk at a sensible pace, not each by itself.
+#[test]
+fn what_is_said_word_by_word_is_not_written_word_by_word() {
+    const WORDS: usize = 150;
+    let model = Model::start(WORDS, Duration::from_millis(20));
+    let gateway = builder(&model, "").start();
+    let commits = || {
+        let text = gateway.client().get("/metrics").expect("the gateway answers").text;
+        let line = text.lines().find_map(|line| line.strip_prefix("evergate_journal_commits_total "));
+        line.and_then(|count| count.parse::<f64>().ok()).expect("it is counted")
+    };
+    let before = commits();
+    assert_eq!(reply(&gateway, "main", "count"), model.answer());
+    let written = commits() - before;
+    assert!((3.0..WORDS as f64 / 4.0).contains(&written), "{written} commits for {WORDS} words");
+}
+
+#[test]
+fn the_model_is_asked_by_its_name_with_the_key_that_the_file_or_the_variable_holds_now() {
+    let model = Model::start(2, Duration::ZERO);
+    let builder_with_file = builder(&model, "");
+    let key = builder_with_file.room().join("key");
+    std::fs::write(&key, "sk-test-1\n").expect("the room is writable");
+    let from_file = builder_with_file.config(&format!("key_file = {key:?}")).start();
+    reply(&from_file, "main", "one");
+    std::fs::write(&key, "sk-test-2\n").expect("the room is writable");
+    reply(&from_file, "main", "two");
+    let from_variable = builder(&model, "key_env = \"THE_KEY\"").env("THE_KEY", "sk-test-3").start();
+    reply(&from_variable, "main", "three");
+    reply(&builder(&model, "").start(), "main", "four");
+    let requests = model.requests();
+    let keys: Vec<_> = requests.iter().map(|request| request.authorization.as_deref()).collect();
+    assert_eq!(keys, [Some("Bearer sk-test-1"), Some("Bearer sk-test-2"), Some("Bearer sk-test-3"), None]);
+    assert!(requests.iter().all(|request| request.body["model"] == "tiny" && request.body["stream"] == true));
 }
 
 #[test]

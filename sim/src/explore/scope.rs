@@ -65,15 +65,15 @@ const fn shape(states: usize, edges: usize) -> Shape {
 }
 
 /// The rooms of `ci`.
-const CI: [Shape; 77] = [
-    shape(224_704, 473_749),
-    shape(150_998, 311_034),
-    shape(150_998, 311_034),
-    shape(150_998, 311_034),
-    shape(150_998, 311_034),
-    shape(150_998, 311_034),
-    shape(157_528, 327_028),
-    shape(151_595, 311_631),
+const CI: [Shape; 79] = [
+    shape(259_087, 546_750),
+    shape(182_701, 377_700),
+    shape(182_701, 377_700),
+    shape(182_701, 377_700),
+    shape(182_701, 377_700),
+    shape(182_701, 377_700),
+    shape(191_911, 400_029),
+    shape(183_425, 378_424),
     shape(159_214, 281_395),
     shape(145_163, 249_111),
     shape(145_163, 249_111),
@@ -97,8 +97,8 @@ const CI: [Shape; 77] = [
     shape(366_516, 656_777),
     shape(1_072_968, 2_260_730),
     shape(13_018, 23_390),
-    shape(1_004_088, 2_730_463),
-    shape(345_623, 683_908),
+    shape(1_467_011, 4_018_096),
+    shape(487_575, 975_128),
     shape(21_649, 47_666),
     shape(421_541, 1_150_760),
     shape(1_933_400, 4_665_932),
@@ -143,11 +143,13 @@ const CI: [Shape; 77] = [
     shape(35_550, 61_375),
     shape(154_034, 265_474),
     shape(1_428_726, 2_538_934),
+    shape(204_084, 353_111),
+    shape(985_573, 1_808_421),
 ];
 /// The rooms of `seed`.
 const SEED: [Shape; 7] = [
-    shape(17_377, 32_570),
-    shape(28_092, 48_262),
+    shape(21_304, 40_152),
+    shape(31_859, 54_847),
     shape(2_526, 4_389),
     shape(5_187, 9_228),
     shape(21_324, 37_208),
@@ -202,18 +204,22 @@ pub fn limits() -> Limits {
 }
 
 /// The ways in which somebody wishes something of the life cycle.
-pub const EACH_WISH: [Manner; 14] = [
+pub const EACH_WISH: [Manner; 18] = [
     Manner::Restart,
     Manner::Force,
     Manner::Stop,
     Manner::StopForced,
     Manner::HttpRestart,
+    Manner::HttpForced,
+    Manner::HttpStop,
     Manner::Update,
     Manner::ChatRestart,
     Manner::ChatForced,
     Manner::GuestRestart,
     Manner::TurnRestart,
     Manner::TurnRestartWaits,
+    Manner::TurnForced,
+    Manner::TurnStop,
     Manner::Terminate,
     Manner::Interrupt,
     Manner::SupervisorStop,
@@ -329,8 +335,10 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 75 | supervise | S × R with a turn's restart without a child that waits; one session is silent |
 /// | 76 | supervise | S × R with a forced stop, a forced `/restart`, a restart over HTTP, an update; one session is silent |
 /// | 77 | supervise | M × R with the same |
+/// | 78 | supervise | S × R with a forced restart and a stop over HTTP and of a turn whose child waits; one session is silent |
+/// | 79 | supervise | M × R with the same |
 ///
-/// In 9–24, 26, 27, 29, 30, 34, 52–59 and 75–77 people speak to the first generation only ([`Manner::SpeakEarly`]): what they say to
+/// In 9–24, 26, 27, 29, 30, 34, 52–59 and 75–79 people speak to the first generation only ([`Manner::SpeakEarly`]): what they say to
 /// later ones multiplies all else, and is in 1–8, 25, 28, 31–33 and 35 on. A deadline passes while an agent works, however long
 /// that takes, in every room; while the disk, a platform or the supervisor has still to answer it passes only where the budget
 /// has something `slow`. `evergate-sim scopes` prints all rooms with what they cover, worked out from the rooms themselves
@@ -410,8 +418,9 @@ pub fn table() -> Vec<Scope> {
 
 /// What of wishes the rooms before have not paired: one that is taken back with deaths and with faults of the journal, and among
 /// several sessions and messages a turn that asks by itself, and those that come by force or through something else.
-pub(super) fn wishes_left() -> [Room; 5] {
+pub(super) fn wishes_left() -> [Room; 7] {
     use Manner::{ChatForced, ChatRestart, HttpRestart, Restart, SpeakEarly, Stop, StopForced, TurnRestart, Update};
+    use Manner::{HttpForced, HttpStop, TurnForced, TurnStop};
     use Supervisor::Evergate;
     let taken_back =
         |size| with(room(Evergate, size, &[Restart, ChatRestart, Stop]), |budget: &mut Budget| budget.cancels = 1);
@@ -421,6 +430,8 @@ pub(super) fn wishes_left() -> [Room; 5] {
         room(Evergate, Size(3, 2, 2, 0, 0), &[TurnRestart, SpeakEarly]),
         room(Evergate, Size(3, 2, 2, 0, 0), &[StopForced, ChatForced, HttpRestart, Update, SpeakEarly]),
         room(Evergate, Size(1, 4, 2, 0, 0), &[StopForced, ChatForced, HttpRestart, Update, SpeakEarly]),
+        room(Evergate, Size(3, 2, 2, 0, 0), &[HttpForced, HttpStop, TurnForced, TurnStop, SpeakEarly]),
+        room(Evergate, Size(1, 4, 2, 0, 0), &[HttpForced, HttpStop, TurnForced, TurnStop, SpeakEarly]),
     ]
 }
 

@@ -14,6 +14,7 @@ use evergate_core::effect::Effect;
 use evergate_core::input::Input;
 use evergate_core::invariant::{Checks, Invariant};
 use evergate_core::record::Record;
+use evergate_core::request::{Mode, Wish};
 
 /// What happens inside of one step, in its order.
 #[derive(Default)]
@@ -190,13 +191,16 @@ fn head(telling: &mut Telling, now: u64, number: usize, step: &Step) {
             (Lane::People, format!("the platform delivers text {} once more, though it was acked", said + 1))
         }
         Action::AgentEnds { turn, end } => (telling.lane_of(*turn), format!("the agent of {turn} ends: {end:?}")),
-        Action::AgentAsks { turn, waits: false } => {
-            (telling.lane_of(*turn), format!("the agent of {turn} asks for a restart"))
+        Action::AgentAsks { turn, wish, mode, waits } => {
+            let wish = match (wish, mode) {
+                (Wish::Restart, Mode::Graceful) => "a restart",
+                (Wish::Restart, Mode::Force) => "a forced restart",
+                (Wish::Stop, Mode::Graceful) => "a stop",
+                (Wish::Stop, Mode::Force) => "a forced stop",
+            };
+            let child = if *waits { ", and a child of it waits for that" } else { "" };
+            (telling.lane_of(*turn), format!("the agent of {turn} asks for {wish}{child}"))
         }
-        Action::AgentAsks { turn, waits: true } => (
-            telling.lane_of(*turn),
-            format!("the agent of {turn} asks for a restart, and a child of it waits for that"),
-        ),
         Action::AgentQuestions { turn } => (telling.lane_of(*turn), format!("the agent of {turn} asks its chat")),
         Action::AgentGetsOn { turn } => (telling.lane_of(*turn), format!("the agent of {turn} gets on")),
         Action::Reclaimed { turn } => (telling.lane_of(*turn), format!("nothing of {turn} is alive any more")),

@@ -45,10 +45,14 @@ pub enum Action {
         /// How.
         end: TurnEnd,
     },
-    /// An agent asks for a restart.
+    /// An agent asks for an end.
     AgentAsks {
         /// Its turn.
         turn: TurnId,
+        /// For which.
+        wish: Wish,
+        /// In which mode.
+        mode: Mode,
         /// Whether it waits for the outcome.
         waits: bool,
     },

@@ -132,11 +132,18 @@ impl<S: Subject> World<S> {
             if agent.interrupted || agent.killed || agent.waits() || self.left.requests == 0 {
                 continue;
             }
+            let asks = |wish, mode, waits| Action::AgentAsks { turn: *turn, wish, mode, waits };
             if manner(Manner::TurnRestart) {
-                actions.push(Action::AgentAsks { turn: *turn, waits: false });
+                actions.push(asks(Wish::Restart, Mode::Graceful, false));
             }
             if manner(Manner::TurnRestartWaits) {
-                actions.push(Action::AgentAsks { turn: *turn, waits: true });
+                actions.push(asks(Wish::Restart, Mode::Graceful, true));
+            }
+            if manner(Manner::TurnForced) {
+                actions.push(asks(Wish::Restart, Mode::Force, true));
+            }
+            if manner(Manner::TurnStop) {
+                actions.push(asks(Wish::Stop, Mode::Graceful, true));
             }
         }
     }
@@ -156,6 +163,8 @@ impl<S: Subject> World<S> {
                     Manner::Stop => asks(Wish::Stop, Mode::Graceful, Origin::Cli),
                     Manner::StopForced => asks(Wish::Stop, Mode::Force, Origin::Cli),
                     Manner::HttpRestart => asks(Wish::Restart, Mode::Graceful, Origin::Http),
+                    Manner::HttpForced => asks(Wish::Restart, Mode::Force, Origin::Http),
+                    Manner::HttpStop => asks(Wish::Stop, Mode::Graceful, Origin::Http),
                     Manner::Update => asks(Wish::Restart, Mode::Graceful, Origin::Update),
                     Manner::Terminate => Some(Action::Signal { signal: Signal::Terminate }),
                     Manner::Interrupt => Some(Action::Signal { signal: Signal::Interrupt }),

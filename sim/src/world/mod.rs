@@ -106,6 +106,10 @@ pub enum Manner {
     StopForced,
     /// A graceful restart over HTTP.
     HttpRestart,
+    /// A forced restart over HTTP.
+    HttpForced,
+    /// A stop over HTTP.
+    HttpStop,
     /// A restart into a new version on disk.
     Update,
     /// `/restart` in a chat.
@@ -122,6 +126,10 @@ pub enum Manner {
     TurnRestart,
     /// The same, and a child of the turn waits for the outcome.
     TurnRestartWaits,
+    /// A running turn asks for a forced restart, and a child of it waits for the outcome.
+    TurnForced,
+    /// A running turn asks for a stop, and a child of it waits for the outcome.
+    TurnStop,
     /// A SIGTERM that nobody announced.
     Terminate,
     /// A SIGINT.

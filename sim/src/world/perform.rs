@@ -165,7 +165,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
                 self.change_hands(world, |hands| _ = hands.agents.remove(&turn));
                 self.tell(world, Input::TurnEnded { turn, end });
             }
-            Action::AgentAsks { turn, waits } => self.agent_asks(world, turn, waits),
+            Action::AgentAsks { turn, wish, mode, waits } => self.agent_asks(world, turn, (wish, mode), waits),
             Action::AgentQuestions { turn } => {
                 self.change_agent(world, turn, |agent| agent.question = Asks::Waits);
                 self.tell(world, Input::Question { turn, key: QuestionKey::default() });
@@ -307,12 +307,12 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         self.tell(world, Input::Request { request, wish, mode, origin });
     }
 
-    fn agent_asks(&mut self, world: &mut World<S>, turn: TurnId, waits: bool) {
+    fn agent_asks(&mut self, world: &mut World<S>, turn: TurnId, (wish, mode): (Wish, Mode), waits: bool) {
         let request = world.last_request.next();
         let Some(Agent { session, .. }) = self.memory.hands(world.hands).agents.get(&turn) else { return };
         self.change_agent(world, turn, |agent| agent.waits_for = waits.then_some(request));
         let origin = Origin::Turn { turn, session: *session };
-        self.ask(world, Wish::Restart, Mode::Graceful, origin);
+        self.ask(world, wish, mode, origin);
     }
 
     fn signal(&mut self, world: &mut World<S>, signal: Signal) {

@@ -197,6 +197,7 @@ fn the_readmes_tour_leads_from_a_token_to_the_first_answer() {
         assert!(home.is_told(expected, &printed), "$ {command}\n{printed}\nand the README says:\n{below}");
     }
     let took = took.expect("the tour ends with an answer");
+    assert!(took.as_secs() < 60, "the minute that the README promises: {took:?}");
     let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
     let state = home.path(".local/state/evergate");
     assert_eq!((mode(&state), mode(&state.join("telegram-token"))), (0o700, 0o600), "nobody else reads the token");

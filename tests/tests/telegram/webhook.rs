@@ -7,6 +7,7 @@ use evergate_tests::gateway::free_address;
 use evergate_tests::http::{Answer, raw};
 use serde_json::json;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// A webhook's configuration; the server reaches the gateway without anything between.
 fn hooked(address: SocketAddr) -> String {
@@ -42,6 +43,33 @@ fn updates_are_brought_and_nobody_polls() {
     let (url, secret) = told(&server);
     assert_eq!(url, format!("http://{address}/hook"));
     assert!(secret.len() >= 32 && !gateway.log().contains(&secret), "nobody reads the secret");
+}
+
+/// What the server is told is taken it forgets.
+#[test]
+fn an_update_is_taken_when_it_is_on_disk_and_not_before() {
+    let (server, address) = (bot_api(), free_address());
+    let config = format!("{}\n[debug]\nhooks = \"on\"\n[watchdog]\nfreeze = \"1h\"", hooked(address));
+    let gateway = gateway(&server, &config).start();
+    await_health(&gateway, "up", "");
+    let (_, secret) = told(&server);
+    gateway.freeze("journal", Duration::from_secs(600));
+    let update = json!({"update_id": 77, "message": {
+        "message_id": 77, "chat": {"id": GUESTS[0]}, "from": {"id": GUESTS[0], "first_name": "x"}, "text": "held up",
+    }})
+    .to_string();
+    let visit = std::thread::spawn(move || {
+        let head = format!(
+            "POST /hook HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-telegram-bot-api-secret-token: {secret}\r\ncontent-length: {}\r\n\r\n",
+            update.len()
+        );
+        raw(address, &[head.as_bytes(), update.as_bytes()].concat()).map(|answer| answer.status)
+    });
+    // Whoever did not wait for the disk would have taken it by now.
+    std::thread::sleep(Duration::from_secs(1));
+    gateway.kill();
+    let answer = visit.join().expect("it only visits");
+    assert!(!matches!(answer, Ok(200)), "it is taken and on no disk");
 }
 
 #[test]
