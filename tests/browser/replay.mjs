@@ -1,12 +1,14 @@
-// The page that `evergate-sim replay --html` draws: its lanes, what a pointer over a moment tells, and the rule that broke, marked
-// where it broke. No gateway takes part; see stage.mjs for the browser.
+// The page that `evergate-sim replay --html` draws: its lanes, how long the gateway lives and turns run in them, what a pointer over
+// a moment tells, and the rule that broke, marked where it broke. No gateway takes part; see stage.mjs for the browser.
 //
-//   PAGE=drawn.html BROKEN=rule LANES=lane,lane,... node replay.mjs
+//   PAGE=drawn.html BROKEN=rule LANES=lane,lane,... [BANDS="lane=end end ...,lane=..."] node replay.mjs
+//
+// The ends of the bands of a lane, in order: `ended`, `cut` (its generation was over before), `open` (the story was).
 
 import { pathToFileURL } from 'node:url';
 import { hold, photograph, play, step, until } from './stage.mjs';
 
-const { PAGE, BROKEN, LANES } = process.env;
+const { PAGE, BROKEN, LANES, BANDS } = process.env;
 
 /** What the list of all moments holds of each: where, what, its small print. */
 const rows = page => page.$$eval('#told li', all => all.map(row => ({
@@ -52,6 +54,25 @@ await play(async page => {
     left = x;
   }
   step(`lanes from top to bottom: ${lanes.join(', ')}; time goes to the right in all of them`);
+
+  const shapes = (lane, kind) => lane.locator(`.moment.${kind} .shape`).all().then(all => Promise.all(all.map(shape => shape.boundingBox())));
+  const gatewayEnds = (await shapes(page.locator('.lane.gateway'), 'end')).map(middle);
+  for (const [name, ends] of (BANDS?.split(',') ?? []).map(lane => lane.split('='))) {
+    const lane = page.locator('.lane').filter({ has: page.locator('.name', { hasText: new RegExp(`^${name}$`) }) });
+    const bands = await lane.locator('.band').all();
+    const drawn = await Promise.all(bands.map(band => band.evaluate(({ classList }) => ['cut', 'open'].find(end => classList.contains(end)) ?? 'ended')));
+    hold(drawn.join(' ') === ends, `the bands of ${name} are ${drawn.join(', ') || 'none'}`);
+    const begins = (await shapes(lane, 'begin')).map(middle);
+    hold(begins.length === bands.length, `${name} begins ${begins.length} times and has ${bands.length} bands`);
+    for (const [index, band] of bands.entries()) {
+      const { x, y, width, height } = await band.boundingBox(), row = await lane.boundingBox();
+      hold(width > 0 && height > 10 && y >= row.y && y + height <= row.y + row.height, `band ${index + 1} of ${name} is not to be seen in its lane`);
+      hold(x <= begins[index].x && begins[index].x - x < 24, `band ${index + 1} of ${name} begins at ${x}, and what it shows at ${begins[index].x}`);
+      const right = x + width, near = gatewayEnds.some(end => Math.abs(end.x - right) < 24);
+      hold(drawn[index] !== 'cut' || near, `band ${index + 1} of ${name} is cut at ${right}, where no generation ends`);
+    }
+    step(`${name} has ${bands.length} bands, from where each begins: ${drawn.join(', ')}`);
+  }
 
   const last = told.length - 1;
   hold((await page.textContent('.outcome.broken')).includes(`BROKEN ${BROKEN}`), 'the head does not name the broken rule');
