@@ -69,7 +69,7 @@ impl KeptSocket {
     /// closed: a client of it would wait for nobody.
     ///
     /// Needs tokio's runtime. Port 0 takes any port of this host that is kept, so that it stays the same.
-    pub fn listen(&self, address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    pub fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
         let mut kept = self.lock();
         let Kept { sockets, let_go } = &mut *kept;
         sockets.retain(|socket| {
@@ -86,11 +86,11 @@ impl KeptSocket {
             Some(socket) => {
                 // Whoever made it may have left it blocking.
                 socket.set_nonblocking(true)?;
-                tokio::net::TcpListener::from_std(socket.try_clone()?)
+                socket.try_clone()
             }
             None => {
                 let listener = bind(address)?;
-                sockets.push(TcpListener::from(listener.as_fd().try_clone_to_owned()?));
+                sockets.push(listener.try_clone()?);
                 Ok(listener)
             }
         }
@@ -146,12 +146,12 @@ fn serves(kept: SocketAddr, wanted: SocketAddr) -> bool {
 }
 
 /// Listens at `address` with a socket that is nobody else's.
-pub fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Connections of a predecessor that linger in TIME_WAIT are no reason to wait.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.listen(BACKLOG)?.into_std()
 }
 
 #[cfg(test)]
@@ -175,7 +175,7 @@ mod tests {
         drop(first);
         let client = TcpStream::connect(address).expect("it is not refused");
         let second = kept.listen(address).unwrap();
-        let (_, peer) = second.accept().await.unwrap();
+        let (_, peer) = tokio::net::TcpListener::from_std(second).unwrap().accept().await.unwrap();
         assert_eq!(peer, client.local_addr().unwrap());
         assert_eq!(kept.listen(ANY).unwrap().local_addr().unwrap(), address, "any port will do: the same one");
     }

@@ -15,6 +15,7 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -147,9 +148,9 @@ impl Environment for Native {
         let (address, socket) = (address.clone(), self.guard.exit.successor.socket.clone());
         Box::pin(async move {
             Ok(match address {
-                Address::Network(address) => Box::new(Network(socket.listen(address)?)) as Box<dyn Listener>,
-                Address::Platform(address) => Box::new(Network(kept_socket::bind(address)?)),
-                Address::Control(path) => Box::new(Control(listen_at(&path)?)),
+                Address::Network(address) => Box::new(Network::new(socket.listen(address)?)) as Box<dyn Listener>,
+                Address::Platform(address) => Box::new(Network::new(kept_socket::bind(address)?)),
+                Address::Control(path) => Box::new(Control { made: listen_at(&path)?, served: None }),
             })
         })
     }
@@ -247,12 +248,27 @@ async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     Err(failure)
 }
 
-struct Network(TcpListener);
+/// A listening socket. It belongs to the runtime of the thread that first asks it for a peer, whoever made it: that one may stand
+/// still.
+struct Network {
+    made: std::net::TcpListener,
+    served: Option<TcpListener>,
+}
+
+impl Network {
+    const fn new(made: std::net::TcpListener) -> Self {
+        Self { made, served: None }
+    }
+}
 
 impl Listener for Network {
     fn accept(&mut self) -> Accepting<'_> {
         Box::pin(async {
-            let (stream, _) = self.0.accept().await?;
+            let served = match &mut self.served {
+                Some(served) => served,
+                none => none.insert(TcpListener::from_std(self.made.try_clone()?)?),
+            };
+            let (stream, _) = served.accept().await?;
             // Events are small and each is awaited by somebody: do not collect them.
             stream.set_nodelay(true)?;
             Ok(Box::new(stream) as Box<dyn Stream>)
@@ -260,16 +276,24 @@ impl Listener for Network {
     }
 
     fn address(&self) -> Option<SocketAddr> {
-        self.0.local_addr().ok()
+        self.made.local_addr().ok()
     }
 }
 
-struct Control(UnixListener);
+/// The control socket; as with [`Network`], of whoever serves it.
+struct Control {
+    made: net::UnixListener,
+    served: Option<UnixListener>,
+}
 
 impl Listener for Control {
     fn accept(&mut self) -> Accepting<'_> {
         Box::pin(async {
-            let (stream, _) = self.0.accept().await?;
+            let served = match &mut self.served {
+                Some(served) => served,
+                none => none.insert(UnixListener::from_std(self.made.try_clone()?)?),
+            };
+            let (stream, _) = served.accept().await?;
             Ok(Box::new(stream) as Box<dyn Stream>)
         })
     }
@@ -281,13 +305,14 @@ impl Listener for Control {
 
 /// Listens at a path under a name of its own first, so that nobody can connect before the mode is strict, and a client
 /// finds either the old socket or the new one.
-fn listen_at(path: &Path) -> io::Result<UnixListener> {
+fn listen_at(path: &Path) -> io::Result<net::UnixListener> {
     let fresh = path.with_extension("new");
     match std::fs::remove_file(&fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(&fresh)?;
+    let listener = net::UnixListener::bind(&fresh)?;
+    listener.set_nonblocking(true)?;
     std::fs::set_permissions(&fresh, Permissions::from_mode(0o600))?;
     std::fs::rename(&fresh, path)?;
     Ok(listener)

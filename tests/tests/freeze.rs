@@ -35,7 +35,9 @@ fn comes_back_from_a_frozen_loop(builder: Builder) {
     let prompt = gateway.send("main", "take 3s to say hello", "hello");
     gateway.await_running("main");
     gateway.freeze("loop", FOR_EVER);
+    let frozen = Instant::now();
     gateway.await_generation(before + 1);
+    assert!(frozen.elapsed() < Duration::from_secs(12), "the bound is 2 s: {:?}", frozen.elapsed());
     gateway.await_reply("main", prompt, PATIENCE);
     gateway.assert_answered_once(&[], Words::Echo);
     let cause = cause(&gateway, before);
@@ -159,8 +161,31 @@ fn a_disk_that_takes_its_time_is_waited_for() {
 /// The watchdogs sleep; what is left is the command line.
 const UNWATCHED: &str = "[watchdog]\nfreeze = \"1h\"\n[debug]\nhooks = \"on\"";
 
-/// Freezes a gateway in the middle of a turn, restarts it from the command line, and looks that nothing was lost by that.
-fn restart_brings_back(builder: Builder, freeze: impl Fn(&Gateway), arguments: &[&str]) -> Duration {
+/// Each door is on a thread of its own, and tells the truth about a loop that stands still.
+#[test]
+fn a_frozen_loop_is_told_of_at_every_door() {
+    let gateway = Gateway::builder().config(UNWATCHED).start();
+    assert_eq!(gateway.client().get("/readyz").map(|answer| answer.status).ok(), Some(200));
+    gateway.freeze("loop", FOR_EVER);
+    let stuck = |path: &str, status: u16| {
+        let answer = gateway.client().get(path).expect("the door has a thread of its own");
+        assert_eq!((answer.status, answer.json()["phase"].as_str()), (status, Some("stuck")), "{path}: {answer:?}");
+    };
+    gateway.wait_for("the loop to stand still", PATIENCE, || {
+        (gateway.client().get("/readyz").ok()?.status == 503).then_some(())
+    });
+    stuck("/readyz", 503);
+    stuck("/v1/status", 200);
+    let alive = gateway.client().get("/healthz").map(|answer| answer.status).ok();
+    assert_eq!(alive, Some(200), "whether it lives is another question");
+    let status = gateway.cli(&["status"]);
+    let said = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(said.contains("stuck, generation 1"), "over the control socket: {said}");
+}
+
+/// Freezes a gateway in the middle of a turn, restarts it from the command line, and looks that nothing was lost by that. The first
+/// thing that is said of it is this.
+fn restart_brings_back(builder: Builder, freeze: impl Fn(&Gateway), seen: &str, arguments: &[&str]) -> Duration {
     let gateway = builder.config(UNWATCHED).start();
     let before = gateway.generation();
     let prompt = gateway.send("main", "take 3s to say hello", "hello");
@@ -171,6 +196,7 @@ fn restart_brings_back(builder: Builder, freeze: impl Fn(&Gateway), arguments: &
     let took = asked.elapsed();
     assert!(restarted.status.success(), "{}", String::from_utf8_lossy(&restarted.stderr));
     let said = String::from_utf8_lossy(&restarted.stdout).into_owned();
+    assert!(said.lines().next().is_some_and(|first| first.contains(seen)), "{said}");
     assert!(said.contains("SIGKILL") && said.contains("generation 2 is serving (was 1)"), "{said}");
     // Each rung with its time: "12.4 s  generation 1 gets nowhere: SIGKILL is sent; …".
     let rungs = said.lines().take_while(|line| !line.starts_with("started as") && !line.starts_with("restarted"));
@@ -189,7 +215,8 @@ fn restart_brings_back(builder: Builder, freeze: impl Fn(&Gateway), arguments: &
 fn a_forced_restart_needs_nothing_of_a_frozen_loop_and_is_back_within_its_bound() {
     for supervised in [false, true] {
         let builder = Gateway::builder().supervised(supervised);
-        let took = restart_brings_back(builder, |gateway| gateway.freeze("loop", FOR_EVER), &["restart", "--force"]);
+        let freeze = |gateway: &Gateway| gateway.freeze("loop", FOR_EVER);
+        let took = restart_brings_back(builder, freeze, "generation 1 is stuck", &["restart", "--force"]);
         assert!(took < Duration::from_secs(10), "supervised: {supervised}, it took {took:?}");
     }
 }
@@ -200,7 +227,7 @@ const CLIMBS: Duration = Duration::from_secs(25);
 #[test]
 fn a_restart_climbs_past_a_process_that_is_stopped_as_a_whole_and_starts_it_as_it_was() {
     let stop = |gateway: &Gateway| gateway.signal(Signal::SIGSTOP);
-    let took = restart_brings_back(Gateway::builder(), stop, &["restart"]);
+    let took = restart_brings_back(Gateway::builder(), stop, "the gateway does not answer", &["restart"]);
     assert!(took < CLIMBS, "{took:?}");
 }
 
@@ -208,7 +235,8 @@ fn a_restart_climbs_past_a_process_that_is_stopped_as_a_whole_and_starts_it_as_i
 fn a_restart_climbs_past_a_frozen_loop_under_supervise_and_where_nobody_supervises() {
     for supervised in [true, false] {
         let freeze = |gateway: &Gateway| gateway.freeze("loop", FOR_EVER);
-        let took = restart_brings_back(Gateway::builder().supervised(supervised), freeze, &["restart"]);
+        let builder = Gateway::builder().supervised(supervised);
+        let took = restart_brings_back(builder, freeze, "generation 1 is stuck", &["restart"]);
         assert!(took < CLIMBS, "supervised: {supervised}, it took {took:?}");
     }
 }

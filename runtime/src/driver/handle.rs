@@ -20,6 +20,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
+/// How long the driver may take to say how it goes before it is called stuck.
+const GLANCE: Duration = Duration::from_secs(1);
+
 /// Calls that may wait for the driver. Above that callers are told to come again.
 pub const CALLS: usize = 1024;
 
@@ -237,9 +240,15 @@ impl Handle {
         }
     }
 
+    /// Whether the driver does not answer.
+    pub async fn is_stuck(&self) -> bool {
+        let answered = self.call(GLANCE, |answer| Call::Gauges { answer }).await;
+        matches!(answered, Err(Unavailable::Stuck))
+    }
+
     /// How it goes. A driver that does not answer is not called serving: its last status is given with the phase `stuck`.
     pub async fn status(&self) -> Value {
-        match self.call(Duration::from_secs(1), |answer| Call::Status { answer }).await {
+        match self.call(GLANCE, |answer| Call::Status { answer }).await {
             Ok(status) => status,
             Err(unavailable) => {
                 let mut status = self.last_status.lock().unwrap_or_else(PoisonError::into_inner).clone();

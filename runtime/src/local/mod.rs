@@ -109,10 +109,15 @@ async fn page() -> Response {
 
 async fn readyz(State(local): State<Local>) -> Response {
     let stage = local.handle.hub.stage();
-    let status = if stage.phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    // What the phase was when the loop last said so is not what it is: a loop that stands still serves nobody.
+    let (status, phase) = match stage.phase {
+        Phase::Serving if local.handle.is_stuck().await => (StatusCode::SERVICE_UNAVAILABLE, "stuck"),
+        Phase::Serving => (StatusCode::OK, stage.phase.name()),
+        phase => (StatusCode::SERVICE_UNAVAILABLE, phase.name()),
+    };
     // A gateway whose loop breaker is tripped is ready: it takes and answers messages.
     let breaker = local.handle.hub.breaker().name();
-    let body = json!({"phase": stage.phase.name(), "generation": stage.generation, "breaker": breaker});
+    let body = json!({"phase": phase, "generation": stage.generation, "breaker": breaker});
     (status, axum::Json(body)).into_response()
 }
 
