@@ -166,6 +166,25 @@ fn a_frozen_gateway_comes_back_by_its_own_watchdog_or_by_systemds() {
     assert_eq!(service.systemd.show(UNIT, "ActiveState"), "active");
 }
 
+/// It is not for the thread that watches to say that the gateway lives, but for what has been done.
+#[test]
+fn systemd_hears_nothing_of_a_gateway_whose_loop_gets_nowhere_and_kills_it() {
+    let further = "Environment=EVERGATE_WATCHDOG_FREEZE=10m EVERGATE_DEBUG_HOOKS=on\nNotifyAccess=main\nWatchdogSec=5\n\
+                   WatchdogSignal=SIGKILL\nStartLimitIntervalSec=0";
+    let Some(service) = Service::start("a frozen loop under systemd's watchdog alone", further) else { return };
+    let generation = service.serving().expect("it serves");
+    let pid = service.systemd.main_pid(UNIT);
+    thread::sleep(Duration::from_secs(7));
+    assert_eq!(service.serving(), Some(generation), "systemd hears that it gets on");
+    let question = service.send("main", "question", "take 3s to say what hit you");
+    service.await_running("main", question);
+    freeze(&service.state, "loop", Duration::from_secs(600));
+    service.await_generation_after(generation);
+    assert_ne!(service.systemd.main_pid(UNIT), pid, "killed and started by systemd");
+    service.await_only_reply("main", question);
+    assert_eq!(service.systemd.show(UNIT, "ActiveState"), "active");
+}
+
 /// What the unit really says counts for whoever ends the process from beside its loop, too: an exit would be the last.
 #[test]
 fn a_gateway_that_its_unit_never_starts_again_follows_itself_whatever_hits_its_loop_and_still_stops() {

@@ -210,12 +210,16 @@ fn is_rolled_back(then: &str, why: &str) {
     gateway.install(&traitor(then));
     // Not by the command line, which gives up on a supervisor that takes a minute to come back.
     gateway.ask("restart", &json!({"mode": "force"}));
+    // It is kept on a socket that nobody closes, and answered by who comes back.
+    let meanwhile =
+        gateway.send_before("visit", "are you there?", "meanwhile", Instant::now() + Duration::from_secs(100));
     let rolled_back = || gateway.try_status().filter(|status| status["rolled_back"].is_string());
     let status = gateway.wait_for("the last good program", Duration::from_secs(100), rolled_back);
     assert!(status["rolled_back"].as_str().is_some_and(|told| told.contains(why)), "{status}");
     assert_eq!(status["on_disk"]["program"], "changed");
     gateway.await_generation(before + 1);
     gateway.await_reply("work", work, PATIENCE);
+    gateway.await_reply("visit", meanwhile, PATIENCE);
     let hello = gateway.send("main", "hello", "hello");
     gateway.await_reply("main", hello, PATIENCE);
     for command in ["status", "generations"] {
@@ -229,6 +233,18 @@ fn is_rolled_back(then: &str, why: &str) {
     let status = gateway.status();
     assert_eq!((&status["rolled_back"], &status["on_disk"]["program"]), (&json!(null), &json!("same")), "{status}");
     gateway.assert_answered_once(&[], Words::Echo);
+}
+
+/// Whoever waits for the new program hears that it is not the one that serves.
+#[test]
+fn who_restarts_onto_a_program_that_is_rolled_back_is_told_so() {
+    let gateway = proven();
+    gateway.install(&traitor("exit 3"));
+    let restarted = gateway.cli(&["restart", "--wait", "100s"]);
+    let said = String::from_utf8_lossy(&restarted.stdout).into_owned();
+    let last = said.lines().last().unwrap_or_default();
+    assert!(restarted.status.success(), "{said}{}", String::from_utf8_lossy(&restarted.stderr));
+    assert!(last.starts_with("restarted: ") && last.contains("rolled back") && last.contains("died twice"), "{said}");
 }
 
 #[test]

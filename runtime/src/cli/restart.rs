@@ -11,7 +11,7 @@ use super::client::Client;
 use super::climb::{Climb, Stood};
 use super::place::Within;
 use super::progress::{Progress, Stage};
-use super::request::{POLL, ask, request_body};
+use super::request::{POLL, ask, read_status, request_body};
 use super::table::{duration, one_line};
 use super::{CommandError, cancel, environment, exit, place};
 use evergate_core::request::Mode;
@@ -115,8 +115,15 @@ async fn carry_out(
             Stood::Climbed => asking = None,
             Stood::Restarted { generation } => {
                 let was = climb.from().map_or_else(String::new, |from| format!(" (was {from})"));
+                let rolled_back = read_status(client).await.ok().and_then(|status| status.rolled_back);
+                let but = rolled_back.map_or_else(String::new, |why| {
+                    format!(
+                        "; but it is the last good program, since the one on disk is rolled back: {}",
+                        one_line(&why)
+                    )
+                });
                 let sentence = format!(
-                    "restarted: generation {generation} is serving{was}, after {}",
+                    "restarted: generation {generation} is serving{was}, after {}{but}",
                     duration(progress.elapsed())
                 );
                 progress.finish(
