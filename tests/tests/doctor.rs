@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use evergate_tests::gateway::Gateway;
+use evergate_tests::gateway::{Gateway, free_address};
 use evergate_tests::service::{Service, UNIT};
 use evergate_tests::{PATIENCE, process, skipped};
 use nix::sys::signal::Signal;
@@ -276,4 +276,22 @@ fn a_platform_that_cannot_work_is_found_with_the_gateway_and_without_it() {
     fs::remove_file(&token).expect("it is ours");
     let found = doctor(&gateway, &config).findings;
     assert!(found.iter().any(|finding| finding["what"].to_string().contains("telegram.token_file")), "{found:#?}");
+}
+
+#[test]
+fn a_model_without_its_key_or_whose_endpoint_is_away_is_found() {
+    let gateway = stopped();
+    let closed = free_address();
+    let model = |further: &str| {
+        let base = format!("base_url = \"http://{closed}/v1\"\nmodel = \"tiny\"");
+        configure(&gateway, &format!("[agent]\nkind = \"openai\"\n[agent.openai]\n{base}\n{further}"));
+    };
+    model("key_file = \"/nowhere/key\"");
+    doctor(&gateway, &[]).assert_only("agent", "the model's key is missing: /nowhere/key cannot be read");
+    model("");
+    doctor(&gateway, &[]).assert_only("agent", "cannot be reached");
+    let listening = std::net::TcpListener::bind(closed).expect("nobody is there");
+    let found = doctor(&gateway, &[]);
+    assert!(found.findings.is_empty() && found.status == Some(0), "{:#?}", found.findings);
+    drop(listening);
 }

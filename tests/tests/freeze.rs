@@ -221,6 +221,29 @@ fn a_forced_restart_needs_nothing_of_a_frozen_loop_and_is_back_within_its_bound(
     }
 }
 
+/// The number of a dead gateway may be anybody's by now.
+#[test]
+fn a_stranger_with_the_number_of_a_dead_gateway_is_left_alone() {
+    let gateway = Gateway::builder().start();
+    let pid = gateway.pid();
+    gateway.kill();
+    let mut stranger = std::process::Command::new("sleep").arg("60").spawn().expect("it is on every machine");
+    let lock = gateway.state_dir().join("lock");
+    let owner = std::fs::read_to_string(&lock).expect("the last owner is told");
+    let named = owner.replace(&format!("\"pid\":{pid},"), &format!("\"pid\":{},", stranger.id()));
+    assert_ne!(named, owner, "{owner}");
+    std::fs::write(&lock, named).expect("it is ours");
+    for arguments in [&["restart", "--force"][..], &["restart"], &["stop"], &["stop", "--force"]] {
+        let told = gateway.cli(arguments);
+        let said = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert!(!told.status.success() && said.contains("no gateway is running on"), "{arguments:?}: {said}");
+        assert!(stranger.try_wait().is_ok_and(|ended| ended.is_none()), "{arguments:?} has ended a stranger");
+    }
+    stranger.kill().and_then(|()| stranger.wait()).expect("it is our child");
+    gateway.restart_process();
+    gateway.await_ready();
+}
+
 /// What a restart without force may take of a gateway that gets nowhere, on a machine that does other things besides.
 const CLIMBS: Duration = Duration::from_secs(25);
 

@@ -247,6 +247,24 @@ fn who_restarts_onto_a_program_that_is_rolled_back_is_told_so() {
     assert!(last.starts_with("restarted: ") && last.contains("rolled back") && last.contains("died twice"), "{said}");
 }
 
+/// What runs and what is on disk are two things, and both are told.
+#[test]
+fn status_tells_the_version_on_disk_beside_the_one_in_memory() {
+    let gateway = Gateway::builder().own_program().supervised(true).start();
+    let program = evergate_tests::process::binary();
+    let another = format!(
+        "#!/bin/sh\nif [ \"$1\" = --version ]; then echo evergate 9.8.7; else exec '{}' \"$@\"; fi\n",
+        program.display()
+    );
+    gateway.install(another.as_bytes());
+    let on_disk = || gateway.try_status().filter(|status| status["on_disk"]["version"] == "9.8.7");
+    let status = gateway.wait_for("the other version", PATIENCE, on_disk);
+    assert_ne!(status["version"], "9.8.7", "that is not what runs: {status}");
+    assert_eq!(status["on_disk"]["program"], "changed");
+    let shown = String::from_utf8_lossy(&gateway.cli(&["status"]).stdout).into_owned();
+    assert!(shown.contains("9.8.7"), "{shown}");
+}
+
 #[test]
 fn a_program_that_dies_at_once_is_rolled_back() {
     is_rolled_back("exit 3", "died twice");
