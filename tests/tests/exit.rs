@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use evergate_tests::PATIENCE;
 use evergate_tests::flight::assert_conformant;
+use evergate_tests::flight::assert_kept_conformant;
 use evergate_tests::gateway::{Gateway, free_address};
 use evergate_tests::http::{Answer, Client};
 use evergate_tests::oracle::Words;
@@ -188,6 +189,7 @@ fn as_process_1_of_a_container_a_dead_owner_with_the_same_number_neither_blocks_
         contained.wait().expect("it is our child");
     }
     process::end_all(room.path());
+    assert_kept_conformant(room.path(), 3);
 }
 
 #[test]

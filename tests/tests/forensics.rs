@@ -13,6 +13,7 @@ use evergate_core::outbox::Fate;
 use evergate_core::record::Record;
 use evergate_core::request::Outcome;
 use evergate_tests::PATIENCE;
+use evergate_tests::flight::assert_kept_conformant;
 use evergate_tests::gateway::Gateway;
 use evergate_tests::oracle::Words;
 use serde_json::{Value, json};
@@ -179,6 +180,7 @@ fn each_generation_keeps_a_flight_log_of_its_own_and_one_that_cannot_serves_all_
     assert_eq!((status, &report["flown"], &report["notes"]), (Some(0), &json!(2), &json!([])), "{report}");
 
     gateway.kill();
+    assert_kept_conformant(gateway.state_dir(), 2);
     fs::remove_dir_all(&folder).expect("it is ours");
     fs::write(&folder, "in the way").expect("the state directory is writable");
     gateway.restart_process();

@@ -5,6 +5,7 @@
 use evergate_tests::bot_api::operator::{BotApi, TOKEN};
 use evergate_tests::chat::Person;
 use evergate_tests::events::Event;
+use evergate_tests::flight::assert_kept_conformant;
 use evergate_tests::gateway::{Builder, Gateway};
 use evergate_tests::oracle::Words;
 use evergate_tests::{PATIENCE, process, skipped};
@@ -326,6 +327,9 @@ fn a_disk_that_the_loop_waits_for_beyond_its_bound_is_given_up_and_the_cause_say
     let why = "ended by its watchdog: the disk that its loop waits for has not answered for 4s; see ";
     assert!(cause.starts_with(why), "{cause}");
     is_served(&gateway, "afterwards");
+    gateway.kill();
+    process::end_all(state.path());
+    assert_kept_conformant(state.path(), 2);
 }
 
 /// The log is on the same disk, so the loop itself stands still at its next line, and so would a watchdog that said what it
