@@ -11,5 +11,10 @@ macro_rules! say {
 
 /// A line on standard output, whether or not somebody still reads it.
 pub fn line(what: fmt::Arguments<'_>) {
-    let _unread = writeln!(io::stdout().lock(), "{what}");
+    match writeln!(io::stdout().lock(), "{what}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("evergate-sim: a line could not be written: {error}");
+        }
+        _ => {}
+    }
 }

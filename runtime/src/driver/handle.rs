@@ -192,6 +192,16 @@ pub enum Unavailable {
     Stuck,
 }
 
+impl Unavailable {
+    /// The word for it, where there would be that for a phase. A loop whose calls pile up is as good as stuck.
+    const fn phase(self) -> &'static str {
+        match self {
+            Self::Over => "ended",
+            Self::Busy | Self::Stuck => "stuck",
+        }
+    }
+}
+
 /// The way to the driver, for servers.
 #[derive(Clone)]
 pub struct Handle {
@@ -240,10 +250,9 @@ impl Handle {
         }
     }
 
-    /// Whether the driver does not answer.
-    pub async fn is_stuck(&self) -> bool {
-        let answered = self.call(GLANCE, |answer| Call::Gauges { answer }).await;
-        matches!(answered, Err(Unavailable::Stuck))
+    /// Whether the driver answers; if not, the word for what it is instead.
+    pub async fn answers(&self) -> Result<(), &'static str> {
+        self.call(GLANCE, |answer| Call::Gauges { answer }).await.map_err(Unavailable::phase)
     }
 
     /// How it goes. A driver that does not answer is not called serving: its last status is given with the phase `stuck`.
@@ -252,8 +261,7 @@ impl Handle {
             Ok(status) => status,
             Err(unavailable) => {
                 let mut status = self.last_status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let phase = if unavailable == Unavailable::Over { "ended" } else { "stuck" };
-                status["phase"] = phase.into();
+                status["phase"] = unavailable.phase().into();
                 status
             }
         }

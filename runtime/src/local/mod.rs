@@ -111,8 +111,10 @@ async fn readyz(State(local): State<Local>) -> Response {
     let stage = local.handle.hub.stage();
     // What the phase was when the loop last said so is not what it is: a loop that stands still serves nobody.
     let (status, phase) = match stage.phase {
-        Phase::Serving if local.handle.is_stuck().await => (StatusCode::SERVICE_UNAVAILABLE, "stuck"),
-        Phase::Serving => (StatusCode::OK, stage.phase.name()),
+        Phase::Serving => match local.handle.answers().await {
+            Ok(()) => (StatusCode::OK, stage.phase.name()),
+            Err(phase) => (StatusCode::SERVICE_UNAVAILABLE, phase),
+        },
         phase => (StatusCode::SERVICE_UNAVAILABLE, phase.name()),
     };
     // A gateway whose loop breaker is tripped is ready: it takes and answers messages.

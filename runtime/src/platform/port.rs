@@ -94,7 +94,8 @@ impl Port {
         match self.handle.say(message).await {
             Ok(MessageAnswer::Accepted { place, again, .. }) => {
                 self.progress();
-                if !again && self.line.account().acknowledged.note(chat, native, place) {
+                let running = (!again).then(|| self.running(&chat.session()));
+                if running.is_some_and(|turn| self.line.account().acknowledged.note(chat, native, place, turn)) {
                     self.line.waits.notify_one();
                 }
                 Ok(Accepted { place, again })
@@ -166,6 +167,16 @@ impl Port {
                 None => more.await,
             }
         }
+    }
+
+    /// Whether it is still true that this message waits, as far as can be seen: the same turn runs as when it came.
+    #[must_use]
+    pub fn still_waits(&self, waits: &Waits) -> bool {
+        self.running(&waits.chat.session()) == waits.behind
+    }
+
+    fn running(&self, session: &str) -> Option<u64> {
+        self.handle.hub.said(session).map(|(turn, _)| turn)
     }
 
     /// The chats whose running answer has begun, changed or ended since the last call.

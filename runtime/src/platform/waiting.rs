@@ -18,6 +18,8 @@ pub struct Waits {
     /// The platform's own id of it.
     pub native: String,
     place: Place,
+    /// The turn that ran there then.
+    pub(super) behind: Option<u64>,
 }
 
 impl Waits {
@@ -36,29 +38,29 @@ impl Waits {
 /// What authors of one platform were told, and what is to be told yet.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    told: BTreeMap<String, Place>,
+    /// In each session the last word, and the turn that ran when it was said.
+    told: BTreeMap<String, (Option<u64>, Place)>,
     untaken: VecDeque<Waits>,
 }
 
 impl Waiting {
-    /// A message was accepted; says whether there is something to be told.
-    pub(super) fn note(&mut self, chat: Chat, native: String, place: Place) -> bool {
-        let session = chat.session();
+    /// A message was accepted while this turn ran; says whether there is something to be told.
+    pub(super) fn note(&mut self, chat: Chat, native: String, place: Place, behind: Option<u64>) -> bool {
         if place == Place::Running {
-            self.told.remove(&session);
             return false;
         }
-        if self.told.get(&session) == Some(&place) {
+        let session = chat.session();
+        if self.told.get(&session) == Some(&(behind, place)) {
             return false;
         }
         if self.told.len() >= SESSIONS {
             self.told.clear();
         }
-        self.told.insert(session, place);
+        self.told.insert(session, (behind, place));
         if self.untaken.len() >= UNTAKEN {
             self.untaken.pop_front();
         }
-        self.untaken.push_back(Waits { chat, native, place });
+        self.untaken.push_back(Waits { chat, native, place, behind });
         true
     }
 
@@ -79,23 +81,24 @@ mod tests {
     #[test]
     fn all_that_wait_behind_one_answer_are_told_once_and_what_is_another_thing_is_told_too() {
         let mut waiting = Waiting::default();
-        let mut said = |room: &str, native: &str, place| waiting.note(chat(room), native.into(), place);
-        assert!(!said("a", "1", Place::Running), "it is worked on, as everybody expects");
-        assert!(said("a", "2", Place::Queued));
-        assert!(!said("a", "3", Place::Queued), "that was said");
-        assert!(said("b", "4", Place::Queued), "not there");
-        assert!(said("a", "5", Place::Interrupting));
-        assert!(!said("a", "6", Place::Running));
-        assert!(said("a", "7", Place::Queued), "behind another answer");
+        let mut said = |room: &str, native: &str, place, turn| waiting.note(chat(room), native.into(), place, turn);
+        assert!(!said("a", "1", Place::Running, None), "it is worked on, as everybody expects");
+        assert!(said("a", "2", Place::Queued, Some(1)));
+        assert!(!said("a", "3", Place::Queued, Some(1)), "that was said");
+        assert!(said("b", "4", Place::Queued, Some(2)), "not there");
+        assert!(!said("a", "/status", Place::Running, Some(1)));
+        assert!(!said("a", "5", Place::Queued, Some(1)), "a command changes nothing");
+        assert!(said("a", "6", Place::Interrupting, Some(1)));
+        assert!(said("a", "7", Place::Queued, Some(3)), "behind another answer");
         let told: Vec<_> = std::iter::from_fn(|| waiting.take()).map(|waits| waits.native).collect();
-        assert_eq!(told, ["2", "4", "5", "7"]);
+        assert_eq!(told, ["2", "4", "6", "7"]);
     }
 
     #[test]
     fn where_nobody_takes_them_words_do_not_pile_up() {
         let mut waiting = Waiting::default();
         for number in 0..3 * SESSIONS {
-            waiting.note(chat(&number.to_string()), "1".into(), Place::Collected);
+            waiting.note(chat(&number.to_string()), "1".into(), Place::Collected, None);
         }
         assert!(waiting.told.len() <= SESSIONS);
         assert_eq!(std::iter::from_fn(|| waiting.take()).count(), UNTAKEN);

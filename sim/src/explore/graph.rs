@@ -112,8 +112,9 @@ fn hash_of(bytes: &[u8]) -> u32 {
     (hasher.finish() >> 32) as u32
 }
 
+/// By its highest bits, since the lowest say where in its part it is.
 const fn shard_of(hash: u32) -> usize {
-    hash as usize % SHARDS
+    (hash >> (u32::BITS - SHARDS.ilog2())) as usize
 }
 
 /// A state that was not known when it was reached.

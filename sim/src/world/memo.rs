@@ -2,7 +2,7 @@
 //! remembers by itself what it has met of late. Keys and what comes of them lie side by side, so that to look one up is to
 //! wait for memory once.
 
-use super::parts::{SHARDS, half, hash_of, spread};
+use super::parts::{SHARDS, half, hash_of, shard_of, spread};
 use hashbrown::HashTable;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
@@ -51,7 +51,7 @@ impl<K: Clone + Eq + Hash, V: Copy> Memo<K, V> {
     }
 
     fn shard(&self, hash: u64) -> &Shard<K, V> {
-        &self.shards[half(hash) as usize % SHARDS]
+        &self.shards[shard_of(half(hash))]
     }
 }
 

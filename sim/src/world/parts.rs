@@ -24,6 +24,11 @@ pub(super) const fn half(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
 
+/// The part of an index that something with this half of a hash is in: by its highest bits, since the lowest say where in it.
+pub(super) const fn shard_of(half: u32) -> usize {
+    (half >> (u32::BITS - SHARDS.ilog2())) as usize
+}
+
 /// As many bits as a table wants, from as many as it keeps.
 pub const fn spread(half: u32) -> u64 {
     (half as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -110,7 +115,7 @@ impl<V> Table<V> {
     }
 
     fn shard(&self, hash: u64) -> &Shard {
-        &self.shards[half(hash) as usize % SHARDS]
+        &self.shards[shard_of(half(hash))]
     }
 }
 

@@ -263,8 +263,7 @@ fn the_example_agent_of_the_sdk_answers_asks_and_is_cut_and_resumed() {
     assert!(left.is_some(), "more than one agent is left");
 }
 
-/// The path of a `hermes-acp` to try, which is too large to be installed by a test. Version 0.19.0 of `hermes-agent` was
-/// the last that passed both tests.
+/// The path of a `hermes-acp` to try, which is too large to be installed by a test. Version 0.19.0 of `hermes-agent` passes.
 const HERMES: &str = "EVERGATE_TEST_HERMES_ACP";
 
 fn hermes(test: &str) -> Option<(model::Model, Builder)> {

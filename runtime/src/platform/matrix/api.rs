@@ -19,6 +19,8 @@ const LONG_POLL: Duration = Duration::from_secs(30);
 const TIMELINE: usize = 50;
 /// How long a file may take to the homeserver, or from it.
 const FILE: Duration = Duration::from_secs(600);
+/// How long the server may take to say what was said before: the other rooms wait for that.
+const BEFORE: Duration = Duration::from_secs(10);
 /// Events in a page.
 const PAGE: usize = 100;
 
@@ -155,7 +157,8 @@ impl Api {
             .query("dir", "b")
             .query("from", from)
             .query("to", to)
-            .query("limit", &PAGE.to_string());
+            .query("limit", &PAGE.to_string())
+            .patience(Patience { answer: BEFORE, ..Patience::default() });
         self.ask(call).await
     }
 

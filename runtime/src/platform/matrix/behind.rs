@@ -46,8 +46,8 @@ impl Behind {
         self.0.contains_key(room)
     }
 
-    /// This room is, from this token on; gives the row that keeps that.
-    pub(super) fn add(&mut self, room: &str, since: &str, why: String, now: Instant) -> (String, Option<String>) {
+    /// This room is, from this token on.
+    pub(super) fn add(&mut self, room: &str, since: &str, why: String, now: Instant) {
         tracing::warn!(
             platform = "matrix",
             room,
@@ -56,7 +56,11 @@ impl Behind {
         );
         let gap = Gap { since: since.to_owned(), why, pause: PAUSE, again_at: now + PAUSE };
         self.0.insert(room.to_owned(), gap);
-        (format!("{BEHIND}{room}"), Some(since.to_owned()))
+    }
+
+    /// The rows that keep all of them: none of what was said there is heard with a later token than these.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (String, Option<String>)> {
+        self.0.iter().map(|(room, gap)| (format!("{BEHIND}{room}"), Some(gap.since.clone())))
     }
 
     /// When the next one is to be tried.
@@ -83,9 +87,10 @@ impl Behind {
         }
     }
 
-    fn due(&self, now: Instant) -> Vec<(String, String)> {
-        let due = self.0.iter().filter(|(_, gap)| gap.again_at <= now);
-        due.map(|(room, gap)| (room.clone(), gap.since.clone())).collect()
+    /// The one whose time has come first.
+    fn due(&self, now: Instant) -> Option<(String, String)> {
+        let (room, gap) = self.0.iter().min_by_key(|(_, gap)| gap.again_at)?;
+        (gap.again_at <= now).then(|| (room.clone(), gap.since.clone()))
     }
 
     fn later(&mut self, room: &str, why: String, now: Instant) {
@@ -98,27 +103,30 @@ impl Behind {
 
 /// Whether it is this room that the homeserver gives nothing of, rather than the homeserver that is away or wants quiet.
 pub(super) fn is_of_the_room(trouble: &Trouble) -> bool {
-    matches!(trouble, Trouble::Passing { after: None, fate: Fate::Unknown | Fate::Answered, .. })
+    matches!(trouble, Trouble::Passing { fate: Fate::Unknown | Fate::Answered, .. })
 }
 
 impl Session<'_> {
-    /// Hears what was said in the rooms that are behind, up to this token, in those whose time has come.
+    /// Hears what was said up to this token in one room that is behind, if the time of one has come: the others wait for no more
+    /// than that.
     pub(super) async fn catch_up(&self, behind: &mut Behind, to: &str) -> Result<(), Trouble> {
-        for (room, since) in behind.due(self.port.environment().now()) {
-            match self.before(&room, Some(to.to_owned()), &since).await {
-                Ok(events) => {
-                    for said in events.iter().filter_map(|event| said(event, &self.api.user)) {
-                        self.hear(&room, said).await?;
-                    }
-                    self.port.keep([(format!("{BEHIND}{room}"), None)]).await.map_err(super::passing)?;
-                    behind.0.remove(&room);
-                    tracing::info!(platform = "matrix", room, "this room is caught up with");
+        let Some((room, since)) = behind.due(self.port.environment().now()) else { return Ok(()) };
+        match self.before(&room, Some(to.to_owned()), &since).await {
+            Ok(events) => {
+                for said in events.iter().filter_map(|event| said(event, &self.api.user)) {
+                    self.hear(&room, said).await?;
                 }
-                Err(trouble) if !is_of_the_room(&trouble) => return Err(trouble),
-                Err(trouble) => behind.later(&room, trouble.why().to_owned(), self.port.environment().now()),
+                self.port.keep([(format!("{BEHIND}{room}"), None)]).await.map_err(super::passing)?;
+                behind.0.remove(&room);
+                tracing::info!(platform = "matrix", room, "this room is caught up with");
+                Ok(())
+            }
+            Err(trouble) if !is_of_the_room(&trouble) => Err(trouble),
+            Err(trouble) => {
+                behind.later(&room, trouble.why().to_owned(), self.port.environment().now());
+                Ok(())
             }
         }
-        Ok(())
     }
 }
 
@@ -132,29 +140,32 @@ mod tests {
     fn a_room_is_tried_again_less_and_less_often_and_said_to_wait() {
         let mut behind = Behind::default();
         assert_eq!((behind.health(), behind.next_at()), (Health::Up, None));
-        let row = behind.add("!a:example.org", "s1", "502".into(), NOW);
-        assert_eq!(row, ("behind.!a:example.org".to_owned(), Some("s1".to_owned())));
+        behind.add("!a:example.org", "s1", "502".into(), NOW);
         let mut pauses = Vec::new();
         let mut now = NOW;
         for _ in 0..8 {
             let at = behind.next_at().unwrap();
-            assert!(behind.due(now).is_empty(), "not before its time");
+            assert_eq!(behind.due(now), None, "not before its time");
             pauses.push((at - now).as_secs());
             now = at;
-            assert_eq!(behind.due(now), [("!a:example.org".to_owned(), "s1".to_owned())]);
+            assert_eq!(behind.due(now), Some(("!a:example.org".to_owned(), "s1".to_owned())));
             behind.later("!a:example.org", "502".into(), now);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
         assert!(behind.health().why().unwrap().contains("!a:example.org"));
     }
 
+    /// Whatever came of the sync that found it, each later token is kept with it.
     #[test]
     fn a_room_that_was_behind_before_a_restart_still_is() {
         let mut behind = Behind::default();
-        let rows = [behind.add("!a:example.org", "s1", "502".into(), NOW), ("since".to_owned(), Some("s9".to_owned()))];
-        let rows = rows.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        behind.add("!a:example.org", "s1", "502".into(), NOW);
+        behind.add("!b:example.org", "s2", "502".into(), NOW + PAUSE);
+        let rows = behind.rows().chain([("since".to_owned(), Some("s9".to_owned()))]);
+        let rows = rows.filter_map(|(key, value)| Some((key, value?))).collect();
         let read = Behind::kept(&rows, NOW);
-        assert!(read.has("!a:example.org") && read.0.len() == 1);
-        assert_eq!(read.due(NOW), [("!a:example.org".to_owned(), "s1".to_owned())]);
+        assert!(read.has("!a:example.org") && read.has("!b:example.org") && read.0.len() == 2);
+        assert_eq!(read.due(NOW), Some(("!a:example.org".to_owned(), "s1".to_owned())));
+        assert!(read.rows().eq(behind.rows()));
     }
 }

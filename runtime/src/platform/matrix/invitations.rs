@@ -13,8 +13,10 @@ use std::time::Duration;
 const AT_ONCE: usize = 16;
 /// The longest pause between two tries to enter a room.
 const LONGEST: Duration = Duration::from_secs(300);
-/// How often one is tried that comes to nothing: for about an hour.
+/// How often it is tried to enter a room, if that comes to nothing: for about an hour.
 const TRIES: u32 = 20;
+/// How often it is tried to decline, which nobody waits for.
+const DECLINES: u32 = 3;
 /// What the key of an invitation begins with; its room follows.
 const INVITED: &str = "invited.";
 
@@ -37,6 +39,13 @@ impl Reply {
         (format!("{INVITED}{room}"), Some(word.to_owned()))
     }
 
+    const fn tries(self) -> u32 {
+        match self {
+            Self::Enter => TRIES,
+            Self::Decline => DECLINES,
+        }
+    }
+
     /// What a row says, and of which room.
     fn kept(key: &str, word: &str) -> Option<(String, Self)> {
         let room = key.strip_prefix(INVITED)?.to_owned();
@@ -50,9 +59,9 @@ impl Session<'_> {
         let (mut under_way, mut rooms) = (FuturesUnordered::new(), BTreeSet::new());
         loop {
             let more = self.invited.notified();
-            for (room, reply) in self.invitations().await {
+            for (room, _) in self.invitations().await {
                 if rooms.len() < AT_ONCE && rooms.insert(room.clone()) {
-                    under_way.push(self.see_to(room, reply));
+                    under_way.push(self.see_to(room));
                 }
             }
             tokio::select! {
@@ -67,47 +76,71 @@ impl Session<'_> {
     }
 
     async fn invitations(&self) -> Vec<(String, Reply)> {
-        match self.port.all_kept().await {
-            Ok(rows) => rows.iter().filter_map(|(key, word)| Reply::kept(key, word)).collect(),
-            Err(error) => {
-                tracing::warn!(platform = "matrix", %error, "which rooms we are invited to cannot be read; the next invitation tries again");
-                Vec::new()
+        loop {
+            match self.port.all_kept().await {
+                Ok(rows) => return rows.iter().filter_map(|(key, word)| Reply::kept(key, word)).collect(),
+                Err(error) => {
+                    tracing::warn!(platform = "matrix", %error, "which rooms we are invited to cannot be read yet")
+                }
             }
+            self.rest(AGAIN).await;
+        }
+    }
+
+    /// What is to be done about a room now: another invitation may have come meanwhile.
+    async fn reply_to(&self, room: &str) -> Option<Reply> {
+        let key = format!("{INVITED}{room}");
+        loop {
+            match self.port.kept(&key).await {
+                Ok(word) => return Reply::kept(&key, &word?).map(|(_, reply)| reply),
+                Err(error) => {
+                    tracing::warn!(platform = "matrix", room, %error, "what is to be done about an invitation cannot be read yet")
+                }
+            }
+            self.rest(AGAIN).await;
         }
     }
 
     /// Enters a room or declines to, and gives it back when there is nothing more to be done about it.
-    async fn see_to(&self, room: String, reply: Reply) -> Result<String, String> {
+    async fn see_to(&self, room: String) -> Result<String, String> {
         let (mut tries, mut pause) = (1, AGAIN);
-        loop {
+        while let Some(reply) = self.reply_to(&room).await {
             let done = match reply {
                 Reply::Enter => self.api.join(&room).await,
                 Reply::Decline => self.api.leave(&room).await,
             };
-            let (why, after) = match done {
-                Ok(()) => break,
+            let passing = match done {
+                Ok(()) => None,
                 Err(Trouble::SignedOut { why }) => return Err(why),
-                Err(Trouble::Refused { .. }) if reply == Reply::Decline => break,
-                Err(Trouble::Passing { why, after, .. }) if tries < TRIES => (why, after),
+                Err(Trouble::Refused { .. }) if reply == Reply::Decline => None,
+                Err(Trouble::Passing { why, after, .. }) if tries < reply.tries() => Some((why, after)),
                 Err(Trouble::Refused { why } | Trouble::Passing { why, .. }) => {
                     tracing::warn!(
                         platform = "matrix",
                         room,
+                        ?reply,
                         why,
-                        "an invitation cannot be followed; another one is tried again"
+                        "an invitation is given up; another one is seen to again"
                     );
-                    break;
+                    None
                 }
             };
-            tracing::debug!(platform = "matrix", room, why, "an invitation is seen to again in a while");
-            self.rest(after.unwrap_or(pause)).await;
-            (tries, pause) = (tries + 1, (pause * 2).min(LONGEST));
+            if let Some((why, after)) = passing {
+                tracing::debug!(platform = "matrix", room, why, "an invitation is seen to again in a while");
+                self.rest(after.unwrap_or(pause).min(LONGEST)).await;
+                (tries, pause) = (tries + 1, (pause * 2).min(LONGEST));
+            } else if self.reply_to(&room).await == Some(reply) {
+                self.is_done(&room).await;
+            }
         }
+        Ok(room)
+    }
+
+    async fn is_done(&self, room: &str) {
         while let Err(why) = self.port.keep([(format!("{INVITED}{room}"), None)]).await {
             tracing::debug!(platform = "matrix", room, why, "that an invitation is seen to cannot be written yet");
             self.rest(AGAIN).await;
         }
-        Ok(room)
     }
 }
 

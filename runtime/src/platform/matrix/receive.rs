@@ -4,7 +4,7 @@
 use super::api::Trouble;
 use super::behind::{self, Behind};
 use super::invitations::Reply;
-use super::sync::{Said, Synced, Timeline, What, said};
+use super::sync::{Said, Synced, Timeline, What, entered, said};
 use super::{Pause, Session};
 use crate::journal::JournalError;
 use crate::platform::{Chat, Inbound, Refused};
@@ -43,7 +43,6 @@ impl Session<'_> {
         if let Some(since) = &since {
             self.catch_up(behind, since).await?;
         }
-        self.port.health(behind.health());
         let now = self.port.environment().now();
         let longest = behind.next_at().map_or(Duration::MAX, |at| at - now);
         let synced = self.api.sync(since.as_deref(), longest).await?;
@@ -51,6 +50,7 @@ impl Session<'_> {
         let next = synced.next_batch.clone();
         let mut rows = self.take_in(synced, since.as_deref(), behind).await?;
         let invited = !rows.is_empty();
+        rows.extend(behind.rows());
         rows.push(("since".to_owned(), Some(next)));
         self.port.keep(rows).await.map_err(super::passing)?;
         if invited {
@@ -96,7 +96,7 @@ impl Session<'_> {
                 }
                 Err(trouble) if behind::is_of_the_room(&trouble) => {
                     let now = self.port.environment().now();
-                    rows.push(behind.add(&room, since, trouble.why().to_owned(), now));
+                    behind.add(&room, since, trouble.why().to_owned(), now);
                 }
                 Err(trouble) => return Err(trouble),
             }
@@ -106,7 +106,7 @@ impl Session<'_> {
 
     /// Everything that was told in a room since the last sync, oldest first.
     async fn told(&self, room: &str, timeline: Timeline, since: &str) -> Result<Vec<Value>, Trouble> {
-        if let Some(entered) = timeline.entered(&self.api.user) {
+        if let Some(entered) = entered(&timeline.events, &self.api.user) {
             return Ok(timeline.events.into_iter().skip(entered).collect());
         }
         let mut events = self.before(room, timeline.prev_batch.filter(|_| timeline.limited), since).await?;
@@ -124,7 +124,9 @@ impl Session<'_> {
         let mut before = Vec::new();
         for _ in 0..PAGES {
             let Some(token) = from else { break };
-            let page = match self.api.before(room, &token, since).await {
+            let page = self.api.before(room, &token, since).await;
+            self.port.progress();
+            let page = match page {
                 // Of a room that does not let us look back is taken what is there: the others must not wait for it.
                 Err(Trouble::Refused { why }) => {
                     tracing::warn!(platform = "matrix", room, why, "what was said before in this room is passed over");
@@ -144,7 +146,9 @@ impl Session<'_> {
             );
         }
         before.reverse();
-        Ok(before)
+        // What was said while we were not there was not said to us.
+        let there = entered(&before, &self.api.user).unwrap_or_default();
+        Ok(before.split_off(there))
     }
 
     /// Hands in what was said.

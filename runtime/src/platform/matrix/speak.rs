@@ -6,17 +6,18 @@ use super::media::Brought;
 use super::{Pause, Session, TEXT_LIMIT};
 use crate::platform::{Outcome, Outgoing, Saying, Waits};
 use futures_util::StreamExt;
-use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 
 /// Deliveries under way at the same time; of one chat there is only ever one.
 const AT_ONCE: usize = 8;
+/// Words that a message waits under way at the same time: they take nothing from deliveries.
+const WORDS: usize = 2;
 
 impl Session<'_> {
     /// Sends until the token counts no more; gives what the server said about it.
     pub(super) async fn speak(&self) -> String {
-        let mut under_way = FuturesUnordered::new();
+        let (mut under_way, mut words) = (FuturesUnordered::new(), FuturesUnordered::new());
         loop {
             tokio::select! {
                 biased;
@@ -25,12 +26,13 @@ impl Session<'_> {
                         return why;
                     }
                 }
-                outgoing = self.port.outgoing(), if under_way.len() < AT_ONCE => {
-                    under_way.push(Either::Left(self.deliver(outgoing)));
+                Some(done) = words.next(), if !words.is_empty() => {
+                    if let Err(why) = done {
+                        return why;
+                    }
                 }
-                waits = self.port.waits(), if under_way.len() < AT_ONCE => {
-                    under_way.push(Either::Right(self.acknowledge(waits)));
-                }
+                outgoing = self.port.outgoing(), if under_way.len() < AT_ONCE => under_way.push(self.deliver(outgoing)),
+                waits = self.port.waits(), if words.len() < WORDS => words.push(self.acknowledge(waits)),
             }
         }
     }
@@ -61,6 +63,9 @@ impl Session<'_> {
 
     /// Tells an author that a message waits: once, or not at all.
     async fn acknowledge(&self, waits: Waits) -> Result<(), String> {
+        if !self.port.still_waits(&waits) {
+            return Ok(());
+        }
         let Waits { chat, native, .. } = &waits;
         let mut content = json!({"msgtype": "m.notice", "body": waits.words()});
         if let Some(relation) = relation(chat.thread.as_deref(), Some(native)) {

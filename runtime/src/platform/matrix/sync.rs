@@ -136,18 +136,16 @@ impl Invited {
     }
 }
 
-impl Timeline {
-    /// Whether these events begin with our coming into the room: what lies before was not said to us.
-    #[must_use]
-    pub fn entered(&self, us: &str) -> Option<usize> {
-        let ours = |event: &Value| {
-            event["type"] == "m.room.member"
-                && event["state_key"] == us
-                && event["content"]["membership"] == "join"
-                && event["unsigned"]["prev_content"]["membership"] != "join"
-        };
-        self.events.iter().rposition(ours)
-    }
+/// Where in these events we came into the room, the last time: what lies before was not said to us.
+#[must_use]
+pub fn entered(events: &[Value], us: &str) -> Option<usize> {
+    let ours = |event: &Value| {
+        event["type"] == "m.room.member"
+            && event["state_key"] == us
+            && event["content"]["membership"] == "join"
+            && event["unsigned"]["prev_content"]["membership"] != "join"
+    };
+    events.iter().rposition(ours)
 }
 
 /// What an event says to us; `None` if it is none of our business.
@@ -279,10 +277,10 @@ mod tests {
             "unsigned": {"prev_content": {"membership": "join"}},
         });
         let before = message("@ann:example.org", &json!({}));
-        let timeline = |events: Vec<Value>| Timeline { events, ..Timeline::default() };
-        assert_eq!(timeline(vec![before.clone(), join, before.clone()]).entered("@bot:example.org"), Some(1));
-        assert_eq!(timeline(vec![before.clone(), renamed]).entered("@bot:example.org"), None);
-        assert_eq!(timeline(vec![before]).entered("@bot:example.org"), None);
+        let us = "@bot:example.org";
+        assert_eq!(entered(&[before.clone(), join, before.clone()], us), Some(1));
+        assert_eq!(entered(&[before.clone(), renamed], us), None);
+        assert_eq!(entered(&[before], us), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! is owed, and what is shown of its running answer, goes one after the other.
 
 use super::api::{Address, Api, Trouble};
-use super::pace::{self, Pace};
+use super::pace::Pace;
 use super::parts::{Part, Slot, parts};
 use super::show::{Show, Shown};
 use super::{questions, split, update};
@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How long what is on its way may take when the gateway ends.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
+/// How long the word that a message waits may wait itself, until its chat may be spoken to.
+const WORD: Duration = Duration::from_secs(3);
 
 /// What all sends share.
 pub struct Desk {
@@ -266,30 +268,32 @@ impl Desk {
         Ok(())
     }
 
-    /// Says that a message waits, while that is news: not when its turn has come, or the chat wants quiet for long.
+    /// Says that a message waits, while that is so and the chat may soon be spoken to.
     async fn acknowledge(&self, waits: Waits) -> Result<(), Over> {
         let Some(to) = place(&waits.chat) else { return Ok(()) };
-        if let Err(at) = self.take(to.chat) {
-            if at > self.port.environment().now() + 2 * pace::IN_A_CHAT.within {
-                return Ok(());
-            }
-            self.pause(at).await?;
-            if self.take(to.chat).is_err() {
-                return Ok(());
+        let latest = self.port.environment().now() + WORD;
+        while self.port.still_waits(&waits) {
+            match self.take(to.chat) {
+                Ok(()) => {
+                    self.tell(Address { reply_to: update::message_of(&waits.native), ..to }, waits.words()).await;
+                    break;
+                }
+                Err(at) if at > latest => break,
+                Err(at) => self.pause(at).await?,
             }
         }
-        if self.port.answered(&waits.chat.session()).as_ref() == Some(&waits.native) {
-            return Ok(());
-        }
-        let to = Address { reply_to: update::message_of(&waits.native), ..to };
-        match self.api.send(to, waits.words()).await {
+        Ok(())
+    }
+
+    /// Says something that nobody is owed.
+    async fn tell(&self, to: Address, words: &str) {
+        match self.api.send(to, words).await {
             Ok(_) => {}
             Err(Trouble::SlowDown(length)) => self.hold(to.chat, length),
             Err(trouble) => {
                 tracing::debug!(platform = super::NAME, chat = to.chat, %trouble, "that a message waits could not be said");
             }
         }
-        Ok(())
     }
 
     /// Brings one delivery to its chat and says what became of it.
