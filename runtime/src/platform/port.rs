@@ -169,10 +169,12 @@ impl Port {
         }
     }
 
-    /// Whether it is still true that this message waits, as far as can be seen: the same turn runs as when it came.
+    /// Whether it is still true that this message waits, as far as can be seen: the same turn runs as when it came, and answers
+    /// something else.
     #[must_use]
     pub fn still_waits(&self, waits: &Waits) -> bool {
-        self.running(&waits.chat.session()) == waits.behind
+        let session = waits.chat.session();
+        self.running(&session) == waits.behind && self.answered(&session).as_ref() != Some(&waits.native)
     }
 
     fn running(&self, session: &str) -> Option<u64> {

@@ -114,7 +114,14 @@ impl Session<'_> {
         match self.before(&room, Some(to.to_owned()), &since).await {
             Ok(events) => {
                 for said in events.iter().filter_map(|event| said(event, &self.api.user)) {
-                    self.hear(&room, said).await?;
+                    match self.hear(&room, said).await {
+                        // It is heard from the beginning again, and what was taken in is known.
+                        Err(trouble) if is_of_the_room(&trouble) => {
+                            behind.later(&room, trouble.why().to_owned(), self.port.environment().now());
+                            return Ok(());
+                        }
+                        heard => heard?,
+                    }
                 }
                 self.port.keep([(format!("{BEHIND}{room}"), None)]).await.map_err(super::passing)?;
                 behind.0.remove(&room);

@@ -30,13 +30,14 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    /// The row under which it is kept until it is done.
-    pub(super) fn row(self, room: &str) -> (String, Option<String>) {
+    /// The row under which it is kept until it is done, with the token of the sync that told of it: another invitation is another
+    /// row.
+    pub(super) fn row(self, room: &str, token: &str) -> (String, Option<String>) {
         let word = match self {
             Self::Enter => "enter",
             Self::Decline => "decline",
         };
-        (format!("{INVITED}{room}"), Some(word.to_owned()))
+        (format!("{INVITED}{room}"), Some(format!("{word} {token}")))
     }
 
     const fn tries(self) -> u32 {
@@ -49,7 +50,7 @@ impl Reply {
     /// What a row says, and of which room.
     fn kept(key: &str, word: &str) -> Option<(String, Self)> {
         let room = key.strip_prefix(INVITED)?.to_owned();
-        Some((room, if word == "enter" { Self::Enter } else { Self::Decline }))
+        Some((room, if word.starts_with("enter ") { Self::Enter } else { Self::Decline }))
     }
 }
 
@@ -87,12 +88,15 @@ impl Session<'_> {
         }
     }
 
-    /// What is to be done about a room now: another invitation may have come meanwhile.
-    async fn reply_to(&self, room: &str) -> Option<Reply> {
+    /// What is to be done about a room now, and the row that says so: another invitation may have come meanwhile.
+    async fn reply_to(&self, room: &str) -> Option<(Reply, String)> {
         let key = format!("{INVITED}{room}");
         loop {
             match self.port.kept(&key).await {
-                Ok(word) => return Reply::kept(&key, &word?).map(|(_, reply)| reply),
+                Ok(word) => {
+                    let word = word?;
+                    return Reply::kept(&key, &word).map(|(_, reply)| (reply, word));
+                }
                 Err(error) => {
                     tracing::warn!(platform = "matrix", room, %error, "what is to be done about an invitation cannot be read yet")
                 }
@@ -104,7 +108,7 @@ impl Session<'_> {
     /// Enters a room or declines to, and gives it back when there is nothing more to be done about it.
     async fn see_to(&self, room: String) -> Result<String, String> {
         let (mut tries, mut pause) = (1, AGAIN);
-        while let Some(reply) = self.reply_to(&room).await {
+        while let Some((reply, row)) = self.reply_to(&room).await {
             let done = match reply {
                 Reply::Enter => self.api.join(&room).await,
                 Reply::Decline => self.api.leave(&room).await,
@@ -129,15 +133,18 @@ impl Session<'_> {
                 tracing::debug!(platform = "matrix", room, why, "an invitation is seen to again in a while");
                 self.rest(after.unwrap_or(pause).min(LONGEST)).await;
                 (tries, pause) = (tries + 1, (pause * 2).min(LONGEST));
-            } else if self.reply_to(&room).await == Some(reply) {
-                self.is_done(&room).await;
+            } else {
+                self.is_done(&room, reply, row).await;
             }
         }
         Ok(room)
     }
 
-    async fn is_done(&self, room: &str) {
-        while let Err(why) = self.port.keep([(format!("{INVITED}{room}"), None)]).await {
+    /// Forgets this row, unless it has become another one.
+    async fn is_done(&self, room: &str, reply: Reply, row: String) {
+        let done = Some((reply, row));
+        while self.reply_to(room).await == done {
+            let Err(why) = self.port.keep([(format!("{INVITED}{room}"), None)]).await else { return };
             tracing::debug!(platform = "matrix", room, why, "that an invitation is seen to cannot be written yet");
             self.rest(AGAIN).await;
         }
@@ -151,7 +158,7 @@ mod tests {
     #[test]
     fn what_is_to_be_done_is_read_as_it_was_kept() {
         for reply in [Reply::Enter, Reply::Decline] {
-            let (key, word) = reply.row("!a:example.org");
+            let (key, word) = reply.row("!a:example.org", "s7");
             assert_eq!(Reply::kept(&key, &word.unwrap_or_default()), Some(("!a:example.org".to_owned(), reply)));
         }
         assert_eq!(Reply::kept("turn.7", "enter"), None);

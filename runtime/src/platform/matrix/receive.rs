@@ -4,7 +4,7 @@
 use super::api::Trouble;
 use super::behind::{self, Behind};
 use super::invitations::Reply;
-use super::sync::{Said, Synced, Timeline, What, entered, said};
+use super::sync::{Said, Synced, Timeline, What, entered, said, while_there};
 use super::{Pause, Session};
 use crate::journal::JournalError;
 use crate::platform::{Chat, Inbound, Refused};
@@ -80,7 +80,7 @@ impl Session<'_> {
                     Reply::Decline
                 }
             };
-            rows.push(reply.row(room));
+            rows.push(reply.row(room, &synced.next_batch));
         }
         // A first sync tells what was said before anybody listened: none of it was said to us.
         let Some(since) = since else { return Ok(rows) };
@@ -146,9 +146,7 @@ impl Session<'_> {
             );
         }
         before.reverse();
-        // What was said while we were not there was not said to us.
-        let there = entered(&before, &self.api.user).unwrap_or_default();
-        Ok(before.split_off(there))
+        Ok(while_there(before, &self.api.user))
     }
 
     /// Hands in what was said.

@@ -148,6 +148,20 @@ pub fn entered(events: &[Value], us: &str) -> Option<usize> {
     events.iter().rposition(ours)
 }
 
+/// Of these events those that happened while we were in the room: what was said between our leaving and our coming back, or before
+/// we came first, was not said to us.
+#[must_use]
+pub fn while_there(mut events: Vec<Value>, us: &str) -> Vec<Value> {
+    let Some(entered) = entered(&events, us) else { return events };
+    let leaves = |event: &Value| {
+        let membership = &event["content"]["membership"];
+        event["type"] == "m.room.member" && event["state_key"] == us && (membership == "leave" || membership == "ban")
+    };
+    let left = events[..entered].iter().rposition(leaves).unwrap_or(0);
+    events.drain(left..entered);
+    events
+}
+
 /// What an event says to us; `None` if it is none of our business.
 #[must_use]
 pub fn said(event: &Value, us: &str) -> Option<Said> {
@@ -281,6 +295,28 @@ mod tests {
         assert_eq!(entered(&[before.clone(), join, before.clone()], us), Some(1));
         assert_eq!(entered(&[before.clone(), renamed], us), None);
         assert_eq!(entered(&[before], us), None);
+    }
+
+    #[test]
+    fn what_was_said_while_we_were_away_is_left_out_and_nothing_else() {
+        let us = "@bot:example.org";
+        let member =
+            |membership: &str| json!({"type": "m.room.member", "state_key": us, "content": {"membership": membership}});
+        let word = |text: &str| message("@ann:example.org", &json!({"msgtype": "m.text", "body": text}));
+        let texts = |events: Vec<Value>| -> Vec<String> {
+            let there = while_there(events, us);
+            there.iter().filter_map(|event| event["content"]["body"].as_str().map(str::to_owned)).collect()
+        };
+        let [before, away, after] = ["before", "away", "after"].map(word);
+        let all = vec![before.clone(), member("leave"), away.clone(), member("join"), after.clone()];
+        assert_eq!(texts(all), ["before", "after"]);
+        assert_eq!(texts(vec![away.clone(), member("join"), after.clone()]), ["after"]);
+        assert_eq!(
+            texts(vec![before, member("leave"), away.clone()]),
+            ["before", "away"],
+            "who left hears no more anyway"
+        );
+        assert_eq!(texts(vec![away, after]), ["away", "after"]);
     }
 
     #[test]
