@@ -29,6 +29,7 @@ pub mod left_behind;
 pub mod lives;
 pub mod local;
 pub mod logging;
+pub mod meaning;
 pub mod metrics;
 pub mod native;
 pub mod platform;

@@ -3,7 +3,7 @@
 
 use crate::agent::Agent;
 use crate::config::{Changes, Config, ConfigError, LogLevel};
-use crate::{run, takeover};
+use crate::{meaning, takeover};
 use evergate_core::limits::Limits;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,8 +44,8 @@ impl Reload {
         let (before, agent) = &*effective;
         let (config, changes) = before.reloaded(&fresh);
         // One that has not changed goes on with whatever it keeps alive between turns.
-        let agent = if config.agent == before.agent { Arc::clone(agent) } else { run::agent(&config) };
-        let (limits, level) = (Box::new(run::limits(&config)), config.log.level);
+        let agent = if config.agent == before.agent { Arc::clone(agent) } else { meaning::agent(&config) };
+        let (limits, level) = (Box::new(meaning::limits(&config)), config.log.level);
         *effective = (config, Arc::clone(&agent));
         Ok(Reloaded { limits, agent, level, changes })
     }
@@ -66,7 +66,7 @@ mod tests {
         let load = move || Config::load(Sources { file: source.clone(), ..Sources::default() });
         write("");
         let config = load().unwrap();
-        let agent = run::agent(&config);
+        let agent = meaning::agent(&config);
         let reload = Reload::new(config, agent, Box::new(load));
         for wrong in ["[drain]\nbudget = 'soon'", "[agent]\nkind = 'command'\n[agent.command]\nargv = ['/no/such']"] {
             write(wrong);

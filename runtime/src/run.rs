@@ -1,10 +1,6 @@
 //! `evergate run`: one process, from claiming the state directory to the verdict. It owns the edge of the process around
 //! [`crate::generation`]; how the process ends is what that returned.
 
-use crate::agent::acp::{self, AcpAgent};
-use crate::agent::command::CommandAgent;
-use crate::agent::demo::DemoAgent;
-use crate::agent::openai::{self, OpenAiAgent};
 use crate::agent::{Agent, orphan};
 use crate::config::{self, Config, StartStage};
 use crate::detect::{self, Effective};
@@ -17,6 +13,7 @@ use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
 use crate::kept_socket::KeptSocket;
 use crate::last_words::LastWords;
 use crate::local::Access;
+use crate::meaning;
 use crate::native::{Exit, Native};
 use crate::platform;
 use crate::program::Successor;
@@ -27,18 +24,13 @@ use crate::start_stage::Faults;
 use crate::systemd::{self, Unit};
 use crate::trial::Trial;
 use crate::watchdog::{self, Watch};
-use evergate_core::busy::Busy;
 use evergate_core::drain::TurnFate;
 use evergate_core::fault::Fault;
 use evergate_core::id::GenerationId;
-use evergate_core::limits::Limits;
-use evergate_core::outbox::Uncertain;
-use evergate_core::question::Deciders;
 use evergate_core::recovery::Start;
 use evergate_core::rollback;
 use evergate_core::supervisor::Supervisor;
 use evergate_core::verdict::Verdict;
-use evergate_core::watchdog::Bounds;
 use std::any::Any;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -238,10 +230,10 @@ impl Outside {
         let (socket, trial, terms) = (successor.socket.clone(), successor.trial.clone(), successor.terms.clone());
         let exit = Exit { signalled: ear.heard(), successor };
         let native = Native::new(exit).map_err(system("a thread cannot be started"))?;
-        let agent = agent(config);
+        let agent = meaning::agent(config);
         let reload = Arc::new(Reload::new(config.clone(), Arc::clone(&agent), load));
         let environment: Arc<dyn Environment> = Arc::new(native.with_reload(reload, hang_ups));
-        let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On, bounds(config)));
+        let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On, meaning::bounds(config)));
         watch(config, state_dir, &terms, (&environment, &pulse), &trial)
             .map_err(system("a thread cannot be started"))?;
         prove(trial, &environment, &pulse).map_err(system("a thread cannot be started"))?;
@@ -274,7 +266,7 @@ async fn generation(
     faults: Faults,
 ) -> Result<Verdict, StartError> {
     let Outside { ear, heard, environment, pulse, socket, terms, agent } = outside;
-    let limits = limits(config);
+    let limits = meaning::limits(config);
     // The supervisor is asked while the journal is read.
     let passed = move |stage| faults.passed(stage);
     let opening = Opened::open(Arc::clone(&environment), state_dir, config.local.listen, passed);
@@ -356,7 +348,7 @@ fn watch(
     (environment, pulse): (&Arc<dyn Environment>, &Arc<Pulse>),
     trial: &Trial,
 ) -> std::io::Result<()> {
-    let mut bounds = bounds(config);
+    let mut bounds = meaning::bounds(config);
     // Where something better is known to be there, a new build is not waited for so long.
     bounds.start = trial.ready_within().map_or(bounds.start, |within| within.min(bounds.start));
     let (seen, folder, clock) = (Arc::clone(pulse), state_dir.to_owned(), Arc::clone(environment));
@@ -398,122 +390,6 @@ async fn started_by() -> Start {
         _ => false,
     };
     if revived { Start::Revived } else { Start::Wanted }
-}
-
-/// How long what may take before it is taken for stuck.
-#[must_use]
-pub fn bounds(config: &Config) -> Bounds {
-    let config::Watchdog { freeze, disk, start, platform } = config.watchdog;
-    Bounds { freeze, disk, start, platform }
-}
-
-/// What the configuration lets the core use, wait for and try.
-#[must_use]
-pub fn limits(config: &Config) -> Limits {
-    Limits {
-        drain: config.drain.budget,
-        requester_grace: config.drain.requester_grace,
-        interrupt_grace: config.drain.interrupt_grace,
-        close_grace: config.drain.close_grace,
-        stall_after: config.drain.stall_after,
-        attempts: config.recovery.attempts,
-        sessions: config.limits.sessions,
-        queued: config.limits.queued,
-        queued_per_session: config.limits.queued_per_session,
-        turns: config.limits.turns,
-        busy: match config.sessions.busy {
-            config::Busy::Queue => Busy::Queue,
-            config::Busy::Interrupt => Busy::Interrupt,
-            config::Busy::Collect => Busy::Collect,
-        },
-        uncertain: match config.delivery.uncertain {
-            config::Uncertain::Report => Uncertain::Report,
-            config::Uncertain::Drop => Uncertain::Drop,
-        },
-        question_expiry: config.questions.expire,
-        deciders: match config.questions.answered_by {
-            config::AnsweredBy::Everybody => Deciders::Everybody,
-            config::AnsweredBy::Operators => Deciders::Operators,
-        },
-        ..Limits::default()
-    }
-}
-
-/// What answers, as configured.
-pub(crate) fn agent(config: &Config) -> Arc<dyn Agent> {
-    match &config.agent {
-        config::Agent::Demo(demo) => Arc::new(DemoAgent { words_per_second: demo.words_per_second }),
-        config::Agent::Command(command) => Arc::new(CommandAgent {
-            argv: command.argv.clone(),
-            silence: command.silence,
-            max_reply_bytes: command.max_reply_bytes,
-            max_file_bytes: config.files.limit,
-        }),
-        config::Agent::Acp(acp) => Arc::new(AcpAgent::new(acp_settings(acp, config.files.limit))),
-        config::Agent::OpenAi(model) => Arc::new(OpenAiAgent::new(openai_settings(model))),
-    }
-}
-
-fn acp_settings(acp: &config::AcpAgent, max_file_bytes: u64) -> acp::Settings {
-    let home = || std::env::home_dir().unwrap_or_else(|| "/".into());
-    let variable =
-        |variable: &String| variable.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    acp::Settings {
-        argv: acp.argv.clone(),
-        cwd: if acp.cwd.is_empty() { home() } else { acp.cwd.clone().into() },
-        env: acp.env.iter().filter_map(variable).collect(),
-        start: acp.start,
-        silence: acp.silence,
-        max_reply_bytes: acp.max_reply_bytes,
-        max_file_bytes,
-        permission: match acp.permission {
-            config::Permission::Deny => acp::Permission::Deny,
-            config::Permission::Allow => acp::Permission::Allow,
-            config::Permission::Ask => acp::Permission::Ask,
-        },
-        offer: acp::Offer {
-            files: match acp.files {
-                config::FileAccess::Off => acp::FileAccess::Off,
-                config::FileAccess::Read => acp::FileAccess::Read,
-                config::FileAccess::Write => acp::FileAccess::Write,
-            },
-            terminals: match acp.terminals {
-                config::Terminals::Off => acp::Terminals::Off,
-                config::Terminals::On => acp::Terminals::On,
-            },
-        },
-    }
-}
-
-pub(crate) fn openai_settings(model: &config::OpenAiAgent) -> openai::Settings {
-    let path = |text: &String| (!text.is_empty()).then(|| PathBuf::from(text));
-    openai::Settings {
-        base: model
-            .base_url
-            .parse()
-            .expect("the configuration takes only what is a base, and asks for one with this agent"),
-        model: model.model.clone(),
-        key: openai_key(model),
-        system: model.system.clone(),
-        system_file: path(&model.system_file),
-        max_tokens: model.max_tokens,
-        context_tokens: model.context_tokens,
-        connect: model.connect,
-        first_token: model.first_token,
-        silence: model.silence,
-        turn: model.turn,
-        retries: model.retries,
-        max_reply_bytes: model.max_reply_bytes,
-    }
-}
-
-/// Where the model's key is; a file goes before a variable.
-pub(crate) fn openai_key(model: &config::OpenAiAgent) -> openai::Key {
-    match (model.key_file.as_str(), model.key_env.as_str()) {
-        ("", "") => openai::Key::None,
-        ("", name) => openai::Key::Environment(name.to_owned()),
-        (path, _) => openai::Key::File(path.into()),
-    }
 }
 
 /// Ends what a dead generation's agents left running, if there was one on this boot of the machine. One that ended in order

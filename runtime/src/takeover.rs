@@ -5,7 +5,7 @@
 use crate::agent::program::program_file;
 use crate::config::{Agent, Config};
 use crate::journal::store::SCHEMA;
-use crate::run;
+use crate::meaning;
 use std::ffi::OsStr;
 
 /// The status that says that the configuration cannot be used (`EX_CONFIG` of sysexits).
@@ -61,7 +61,7 @@ pub fn check(config: &Config, path: Option<&OsStr>, schema: Option<u64>) -> Resu
         return Err(Unfit::Schema { version: env!("CARGO_PKG_VERSION"), found, known: SCHEMA });
     }
     if let Agent::OpenAi(model) = &config.agent {
-        run::openai_settings(model).missing().map_or(Ok(()), |why| Err(Unfit::NoModel(why)))?;
+        meaning::openai_settings(model).missing().map_or(Ok(()), |why| Err(Unfit::NoModel(why)))?;
     }
     let Some((program, key)) = config.agent.program() else { return Ok(()) };
     // Without a PATH the system has one of its own, which nobody can look at.

@@ -4,7 +4,7 @@ use super::Finding;
 use crate::cli::Global;
 use crate::config::{Agent, Config, FileSource, Sources, evergate_environment};
 use crate::http::Base;
-use crate::run;
+use crate::meaning;
 use nix::unistd::{AccessFlags, access};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ const KNOCK: Duration = Duration::from_secs(3);
 /// Whether the model's key is there and its endpoint can be reached. It is not asked anything: that may cost money.
 fn model(config: &Config) -> Option<Finding> {
     let Agent::OpenAi(model) = &config.agent else { return None };
-    if let Err(why) = run::openai_key(model).read() {
+    if let Err(why) = meaning::openai_key(model).read() {
         let mend = "correct it as it says, where the gateway is started".to_owned();
         return Some(Finding::new("agent", why, "every turn fails", mend));
     }

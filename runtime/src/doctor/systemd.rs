@@ -5,7 +5,7 @@ use super::gateway::Life;
 use super::{Finding, Fix, Patient};
 use crate::install::owned::{Ownership, UnitFile, VERSION, ownership_of};
 use crate::install::{self, Manager, Scope};
-use crate::run;
+use crate::meaning;
 use crate::systemd::StopLimit;
 use crate::unit_state::{POLICY, UnitState};
 use evergate_core::budget::Deadlines;
@@ -44,7 +44,7 @@ pub(super) fn check(patient: &Patient<'_>, _life: &Life) -> Vec<Finding> {
         if unit.get("LoadState") != "loaded" || !unit.get("ExecStart").contains(&words) {
             continue;
         }
-        let limits = patient.config.as_ref().map(run::limits);
+        let limits = patient.config.as_ref().map(meaning::limits);
         findings.extend(unit.against_the_table(limits.as_ref()));
         findings.extend(unit.file(patient, &scope));
         if scope == Scope::User {

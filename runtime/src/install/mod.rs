@@ -13,7 +13,7 @@ mod tests;
 
 use crate::cli::Global;
 use crate::config::{Config, FileSource, Sources};
-use crate::{logging, run};
+use crate::{logging, meaning};
 use evergate_core::limits::Limits;
 use evergate_core::supervisor::Supervisor;
 use evergate_core::unit::Unit;
@@ -269,7 +269,7 @@ fn try_uninstall(global: &Global, arguments: &Removal) -> Result<String, Install
         config: None,
         scope,
         limits: Limits::default(),
-        bounds: run::bounds(&Config::default()),
+        bounds: meaning::bounds(&Config::default()),
     };
     let product = manager.product(&service)?;
     for file in &product.files {
@@ -357,8 +357,8 @@ pub fn service(global: &Global, manager: Manager, scope: Scope) -> Result<Servic
         state_dir,
         config: explicit,
         scope,
-        limits: run::limits(&config),
-        bounds: run::bounds(&config),
+        limits: meaning::limits(&config),
+        bounds: meaning::bounds(&config),
     })
 }
 

@@ -9,7 +9,7 @@ fn service(scope: Scope) -> Service {
         config: Some("/etc/evergate.toml".into()),
         scope,
         limits: Limits::default(),
-        bounds: run::bounds(&Config::default()),
+        bounds: meaning::bounds(&Config::default()),
     }
 }
 
