@@ -129,17 +129,26 @@ fn a_restart_by_systemd_in_the_middle_of_a_turn_resumes_it_and_answers_once() {
     assert!(was_resumed(&events, question), "it outlasted the drain budget: {events:#?}");
 }
 
-/// systemd hears from the gateway that it gets on; one that is stopped as a whole is killed and started again, and one whose
-/// loop is frozen comes back in place before systemd has to.
-#[test]
-fn a_frozen_gateway_comes_back_by_its_own_watchdog_or_by_systemds() {
-    let further = "Environment=EVERGATE_WATCHDOG_FREEZE=2s EVERGATE_DEBUG_HOOKS=on\nNotifyAccess=main\nWatchdogSec=5\n\
-                   WatchdogSignal=SIGKILL\nStartLimitIntervalSec=0";
-    let Some(service) = Service::start("a frozen gateway under systemd", further) else { return };
+/// A unit with systemd's watchdog, whose gateway takes its loop for frozen after this long; and the generation and process that
+/// systemd has heard to get on for longer than that watchdog waits.
+fn watched(what: &str, freeze: &str) -> Option<(Service, u64, u32)> {
+    let further = format!(
+        "Environment=EVERGATE_WATCHDOG_FREEZE={freeze} EVERGATE_DEBUG_HOOKS=on\nNotifyAccess=main\nWatchdogSec=5\n\
+         WatchdogSignal=SIGKILL\nStartLimitIntervalSec=0"
+    );
+    let service = Service::start(what, &further)?;
     let generation = service.serving().expect("it serves");
     let pid = service.systemd.main_pid(UNIT);
     thread::sleep(Duration::from_secs(7));
     assert_eq!(service.serving(), Some(generation), "systemd hears that it gets on");
+    Some((service, generation, pid))
+}
+
+/// systemd hears from the gateway that it gets on; one that is stopped as a whole is killed and started again, and one whose
+/// loop is frozen comes back in place before systemd has to.
+#[test]
+fn a_frozen_gateway_comes_back_by_its_own_watchdog_or_by_systemds() {
+    let Some((service, generation, pid)) = watched("a frozen gateway under systemd", "2s") else { return };
 
     let question = service.send("loop", "loop", "take 3s to say what hit you");
     service.await_running("loop", question);
@@ -169,13 +178,9 @@ fn a_frozen_gateway_comes_back_by_its_own_watchdog_or_by_systemds() {
 /// It is not for the thread that watches to say that the gateway lives, but for what has been done.
 #[test]
 fn systemd_hears_nothing_of_a_gateway_whose_loop_gets_nowhere_and_kills_it() {
-    let further = "Environment=EVERGATE_WATCHDOG_FREEZE=10m EVERGATE_DEBUG_HOOKS=on\nNotifyAccess=main\nWatchdogSec=5\n\
-                   WatchdogSignal=SIGKILL\nStartLimitIntervalSec=0";
-    let Some(service) = Service::start("a frozen loop under systemd's watchdog alone", further) else { return };
-    let generation = service.serving().expect("it serves");
-    let pid = service.systemd.main_pid(UNIT);
-    thread::sleep(Duration::from_secs(7));
-    assert_eq!(service.serving(), Some(generation), "systemd hears that it gets on");
+    let Some((service, generation, pid)) = watched("a frozen loop under systemd's watchdog alone", "10m") else {
+        return;
+    };
     let question = service.send("main", "question", "take 3s to say what hit you");
     service.await_running("main", question);
     freeze(&service.state, "loop", Duration::from_secs(600));

@@ -17,21 +17,19 @@ pub struct Waits {
     pub chat: Chat,
     /// The platform's own id of it.
     pub native: String,
-    place: Place,
+    /// What to say.
+    pub words: &'static str,
     /// The turn that ran there then.
     pub(super) behind: Option<u64>,
 }
 
-impl Waits {
-    /// What to say.
-    #[must_use]
-    pub const fn words(&self) -> &'static str {
-        match self.place {
-            Place::Running => "Noted: this is being worked on.",
-            Place::Queued => "Noted: this waits for its turn.",
-            Place::Collected => "Noted: this is answered together with what else is said here until then.",
-            Place::Interrupting => "Noted: the running answer ends, and this comes next.",
-        }
+/// What is said of a message in this place; nothing where it is worked on, as everybody expects.
+const fn words(place: Place) -> Option<&'static str> {
+    match place {
+        Place::Running => None,
+        Place::Queued => Some("Noted: this waits for its turn."),
+        Place::Collected => Some("Noted: this is answered together with what else is said here until then."),
+        Place::Interrupting => Some("Noted: the running answer ends, and this comes next."),
     }
 }
 
@@ -46,9 +44,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// A message was accepted while this turn ran; says whether there is something to be told.
     pub(super) fn note(&mut self, chat: Chat, native: String, place: Place, behind: Option<u64>) -> bool {
-        if place == Place::Running {
-            return false;
-        }
+        let Some(words) = words(place) else { return false };
         let session = chat.session();
         if self.told.get(&session) == Some(&(behind, place)) {
             return false;
@@ -60,7 +56,7 @@ impl Waiting {
         if self.untaken.len() >= UNTAKEN {
             self.untaken.pop_front();
         }
-        self.untaken.push_back(Waits { chat, native, place, behind });
+        self.untaken.push_back(Waits { chat, native, words, behind });
         true
     }
 

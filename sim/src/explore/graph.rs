@@ -7,7 +7,7 @@ use crate::story::Broken;
 use crate::subject::Subject;
 use crate::world::action::Step;
 use crate::world::memory::{Desk, Memory};
-use crate::world::parts::spread;
+use crate::world::parts::{shard_of, spread};
 use crate::world::{Setting, World};
 use evergate_core::invariant::{Checks, Invariant};
 use hashbrown::HashTable;
@@ -112,11 +112,6 @@ fn hash_of(bytes: &[u8]) -> u32 {
     (hasher.finish() >> 32) as u32
 }
 
-/// By its highest bits, since the lowest say where in its part it is.
-const fn shard_of(hash: u32) -> usize {
-    (hash >> (u32::BITS - SHARDS.ilog2())) as usize
-}
-
 /// A state that was not known when it was reached.
 struct Candidate<S: Subject> {
     world: World<S>,
@@ -176,7 +171,7 @@ impl<S: Subject> Search<'_, S> {
         let world = World::new(&mut self.desks[0]);
         let bytes = self.desks[0].key(&world);
         let hash = hash_of(bytes);
-        let shard = &mut self.shards[shard_of(hash)];
+        let shard = &mut self.shards[shard_of(hash, SHARDS)];
         let place = shard.add(hash, bytes);
         shard.set_number_at(place, 0);
         self.graph.parents.push((0, 0));
@@ -237,7 +232,7 @@ impl<S: Subject> Search<'_, S> {
         let sort = |first: usize, shards: &mut [Shard]| {
             for chunk in chunks {
                 for candidate in &chunk.candidates {
-                    if let Some(shard) = shards.get_mut(shard_of(candidate.hash).wrapping_sub(first)) {
+                    if let Some(shard) = shards.get_mut(shard_of(candidate.hash, SHARDS).wrapping_sub(first)) {
                         let bytes = chunk.bytes_of(candidate);
                         let known = shard.find(candidate.hash, bytes);
                         let place = known.unwrap_or_else(|| shard.add(candidate.hash, bytes));
@@ -286,7 +281,7 @@ impl<S: Subject> Search<'_, S> {
 
     fn settle(&mut self, candidate: &Candidate<S>, parent: u32, ordinal: u16, next: &mut Vec<Open<S>>) -> u32 {
         let Candidate { world, looked, rests, hash, place, .. } = candidate;
-        let (place, shard) = (place.load(Ordering::Relaxed), &mut self.shards[shard_of(*hash)]);
+        let (place, shard) = (place.load(Ordering::Relaxed), &mut self.shards[shard_of(*hash, SHARDS)]);
         let mut number = shard.number_at(place);
         if number == UNNUMBERED {
             number = self.graph.parents.len() as u32;
@@ -357,7 +352,7 @@ impl<S: Subject> Chunk<S> {
         let Self { candidates, edges, bytes, .. } = self;
         candidates.retain(|candidate| {
             let (from, to) = candidate.bytes;
-            let shard = &shards[shard_of(candidate.hash)];
+            let shard = &shards[shard_of(candidate.hash, SHARDS)];
             let known = shard.find(candidate.hash, &bytes[from as usize..to as usize]);
             if let Some(place) = known {
                 let edge = &mut edges[candidate.edge as usize];

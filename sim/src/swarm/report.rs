@@ -177,6 +177,7 @@ mod tests {
         let blind = looked(ENFORCED_FROM, 0);
         assert!(!blind.is_clean() && blind.to_string().contains("LOCK never had anything to look at"), "{blind}");
     }
+
     /// A swarm of so many runs in which all rules were looked at and each mark was reached as often as it has to be, but for
     /// one, which was reached once less.
     fn short_of(runs: u64, short: Option<Mark>) -> Summary {

@@ -51,7 +51,7 @@ impl<K: Clone + Eq + Hash, V: Copy> Memo<K, V> {
     }
 
     fn shard(&self, hash: u64) -> &Shard<K, V> {
-        &self.shards[shard_of(half(hash))]
+        &self.shards[shard_of(half(hash), SHARDS)]
     }
 }
 

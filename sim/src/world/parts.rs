@@ -24,9 +24,10 @@ pub(super) const fn half(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
 
-/// The part of an index that something with this half of a hash is in: by its highest bits, since the lowest say where in it.
-pub(super) const fn shard_of(half: u32) -> usize {
-    (half >> (u32::BITS - SHARDS.ilog2())) as usize
+/// The part, of so many, of an index that something with this half of a hash is in: by its highest bits, since the lowest say where
+/// in it.
+pub const fn shard_of(half: u32, shards: usize) -> usize {
+    (half >> (u32::BITS - shards.ilog2())) as usize
 }
 
 /// As many bits as a table wants, from as many as it keeps.
@@ -115,7 +116,7 @@ impl<V> Table<V> {
     }
 
     fn shard(&self, hash: u64) -> &Shard {
-        &self.shards[shard_of(half(hash))]
+        &self.shards[shard_of(half(hash), SHARDS)]
     }
 }
 

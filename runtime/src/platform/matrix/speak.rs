@@ -67,7 +67,7 @@ impl Session<'_> {
             return Ok(());
         }
         let Waits { chat, native, .. } = &waits;
-        let mut content = json!({"msgtype": "m.notice", "body": waits.words()});
+        let mut content = json!({"msgtype": "m.notice", "body": waits.words});
         if let Some(relation) = relation(chat.thread.as_deref(), Some(native)) {
             content["m.relates_to"] = relation;
         }

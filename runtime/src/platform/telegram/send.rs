@@ -275,7 +275,7 @@ impl Desk {
         while self.port.still_waits(&waits) {
             match self.take(to.chat) {
                 Ok(()) => {
-                    self.tell(Address { reply_to: update::message_of(&waits.native), ..to }, waits.words()).await;
+                    self.tell(Address { reply_to: update::message_of(&waits.native), ..to }, waits.words).await;
                     break;
                 }
                 Err(at) if at > latest => break,
