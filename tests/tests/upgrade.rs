@@ -200,8 +200,23 @@ fn proven() -> Gateway {
     gateway
 }
 
-/// Restarts onto a program that does not prove itself: the last good one serves again, and says so.
-fn is_rolled_back(then: &str, why: &str) {
+/// Which program serves first after a restart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    Installed,
+    LastGood,
+}
+
+/// Everything that a chat has been told of the requests it made, but that they were accepted. Of a gateway at rest.
+fn outcomes(gateway: &Gateway, session: &str) -> Vec<String> {
+    gateway.await_rest(PATIENCE);
+    let outcome = |event: &&Event| event.request().is_some() && !event.text().contains("accepted");
+    gateway.complete_log(session).iter().filter(outcome).map(|event| event.text().to_owned()).collect()
+}
+
+/// Restarts, out of a chat, onto a program that does not prove itself: the last good one serves again, and says so everywhere. The
+/// chat hears how its restart ended from whoever is the first to serve.
+fn is_rolled_back(then: &str, why: &str, first: First) {
     let good = fs::read(evergate_tests::process::binary()).expect("the program was just built");
     let gateway = proven();
     let before = gateway.generation();
@@ -209,7 +224,7 @@ fn is_rolled_back(then: &str, why: &str) {
     gateway.await_running("work");
     gateway.install(&traitor(then));
     // Not by the command line, which gives up on a supervisor that takes a minute to come back.
-    gateway.ask("restart", &json!({"mode": "force"}));
+    gateway.send("operator", "/restart force", "restart");
     // It is kept on a socket that nobody closes, and answered by who comes back.
     let meanwhile =
         gateway.send_before("visit", "are you there?", "meanwhile", Instant::now() + Duration::from_secs(100));
@@ -227,11 +242,17 @@ fn is_rolled_back(then: &str, why: &str) {
         assert!(shown.contains("rolled back") && shown.contains(why), "{shown}");
     }
     assert!(gateway.log().contains("is rolled back"), "supervise says so");
+    let outcomes = || outcomes(&gateway, "operator");
+    let told = outcomes();
+    let [told] = &told[..] else { panic!("one outcome, not {told:?}") };
+    let is_told_why = told.contains("rolled back") && told.contains(why);
+    assert!(told.starts_with("Restarted: ") && is_told_why == (first == First::LastGood), "{told}");
 
     gateway.install(&good);
     assert_eq!(gateway.cli(&["restart"]).status.code(), Some(0));
     let status = gateway.status();
     assert_eq!((&status["rolled_back"], &status["on_disk"]["program"]), (&json!(null), &json!("same")), "{status}");
+    assert_eq!(outcomes(), [told.as_str()], "told once, and not of the restart that somebody else made");
     gateway.assert_answered_once(&[], Words::Echo);
 }
 
@@ -267,22 +288,22 @@ fn status_tells_the_version_on_disk_beside_the_one_in_memory() {
 
 #[test]
 fn a_program_that_dies_at_once_is_rolled_back() {
-    is_rolled_back("exit 3", "died twice");
+    is_rolled_back("exit 3", "died twice", First::LastGood);
 }
 
 #[test]
 fn a_program_that_crashes_after_it_was_ready_is_rolled_back() {
     let real = evergate_tests::process::binary();
     let then = format!("(sleep 2; kill -9 $$) & exec '{}' \"$@\"", real.display());
-    is_rolled_back(&then, "died twice");
+    is_rolled_back(&then, "died twice", First::Installed);
 }
 
 #[test]
 fn a_program_that_parks_is_rolled_back() {
-    is_rolled_back("exit 78", "parked itself");
+    is_rolled_back("exit 78", "parked itself", First::LastGood);
 }
 
 #[test]
 fn a_program_that_hangs_before_it_is_ready_is_rolled_back() {
-    is_rolled_back("sleep 1000", "was not ready in time");
+    is_rolled_back("sleep 1000", "was not ready in time", First::LastGood);
 }

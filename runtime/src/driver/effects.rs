@@ -131,7 +131,7 @@ impl Driver {
             Record::GenerationBegun { .. } => Body::Owner(Box::new(self.owner.clone())),
             Record::DeliveryOwed { delivery, session, content } => {
                 let status = self.status_for(*session, *delivery, content);
-                let parcel = self.texts.of_content(content, &status);
+                let parcel = self.texts.of_content(content, &status, self.owner.rolled_back.as_deref());
                 if self.is_remote(*session) { Body::Owed(parcel) } else { Body::Text(parcel) }
             }
             Record::TurnEnded { turn, .. } if self.runs.continues() => {

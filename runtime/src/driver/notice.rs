@@ -16,6 +16,8 @@ pub struct Facts<'a> {
     pub unfit: Option<&'a str>,
     /// What the agent asks.
     pub question: Option<&'a str>,
+    /// Why it is not the installed program that serves.
+    pub rolled_back: Option<&'a str>,
     /// The status, for `/status`.
     pub status: &'a Value,
 }
@@ -35,7 +37,7 @@ pub fn text(notice: Notice, facts: &Facts<'_>) -> String {
             let why = facts.unfit.unwrap_or("the next start would fail");
             format!("No restart, since the next start would fail: {why}. Nothing was interrupted.")
         }
-        Notice::RequestSettled { request, outcome } => settled(request, outcome),
+        Notice::RequestSettled { request, outcome } => settled(request, outcome, facts.rolled_back),
         Notice::TurnFailed { turn } => {
             let why = facts.failure.unwrap_or("the agent failed");
             format!("No answer (turn {}): {why}", turn.0)
@@ -94,10 +96,13 @@ pub fn text(notice: Notice, facts: &Facts<'_>) -> String {
     }
 }
 
-fn settled(request: RequestId, outcome: Outcome) -> String {
+fn settled(request: RequestId, outcome: Outcome, rolled_back: Option<&str>) -> String {
     match outcome {
         Outcome::Restarted { generation } => {
-            format!("Restarted: generation {} serves (request {}).", generation.0, request.0)
+            let but = rolled_back.map_or_else(String::new, |why| {
+                format!(" But it is the last good program, since the one on disk is rolled back: {why}.")
+            });
+            format!("Restarted: generation {} serves (request {}).{but}", generation.0, request.0)
         }
         Outcome::Stopped => format!("The gateway was stopped (request {}).", request.0),
         Outcome::Overruled { by } => {
@@ -171,11 +176,11 @@ fn seconds(milliseconds: &Value) -> u64 {
 mod tests {
     use super::*;
     use crate::driver::status::as_a_guest_sees_it;
-    use evergate_core::id::TurnId;
+    use evergate_core::id::{GenerationId, TurnId};
     use serde_json::json;
 
     fn said(notice: Notice, status: &Value) -> String {
-        text(notice, &Facts { failure: None, unfit: None, question: None, status })
+        text(notice, &Facts { failure: None, unfit: None, question: None, rolled_back: None, status })
     }
 
     #[test]
@@ -250,6 +255,24 @@ mod tests {
         let text = said(Notice::Quarantined { turn: TurnId(7), attempts: 5 }, &Value::Null);
         for part in ["set aside", "died 5 times", "(turn 7)", "not tried again", "waits", "Send any message"] {
             assert!(text.contains(part), "{part:?} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_restart_onto_a_program_that_is_rolled_back_is_told_with_the_reason_and_no_other_outcome_is() {
+        let told = |outcome, rolled_back| {
+            let facts = Facts { failure: None, unfit: None, question: None, rolled_back, status: &Value::Null };
+            text(Notice::RequestSettled { request: RequestId(7), outcome }, &facts)
+        };
+        let restarted = Outcome::Restarted { generation: GenerationId(3) };
+        assert_eq!(told(restarted, None), "Restarted: generation 3 serves (request 7).");
+        assert_eq!(
+            told(restarted, Some("it died twice")),
+            "Restarted: generation 3 serves (request 7). But it is the last good program, since the one on disk is rolled \
+             back: it died twice."
+        );
+        for outcome in [Outcome::Stopped, Outcome::Cancelled, Outcome::Overruled { by: RequestId(8) }] {
+            assert_eq!(told(outcome, Some("it died twice")), told(outcome, None));
         }
     }
 

@@ -122,8 +122,8 @@ impl Texts {
         }
     }
 
-    /// The text of a delivery, with its files.
-    pub fn of_content(&self, content: &Content, status: &Value) -> Parcel {
+    /// The text of a delivery, with its files. `rolled_back`: why it is not the installed program that serves.
+    pub fn of_content(&self, content: &Content, status: &Value, rolled_back: Option<&str>) -> Parcel {
         match content {
             Content::Reply { turn, .. } => self.replies.get(turn).cloned().unwrap_or_default(),
             Content::Notice(notice) => {
@@ -139,7 +139,7 @@ impl Texts {
                     Notice::Asks { question, .. } => self.asked.get(question).map(|asked| &**asked),
                     _ => None,
                 };
-                text(*notice, &Facts { failure, unfit: unfit.as_deref(), question, status }).into()
+                text(*notice, &Facts { failure, unfit: unfit.as_deref(), question, rolled_back, status }).into()
             }
         }
     }
