@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 
+use crate::telegram;
 use evergate::journal::store::Store;
 use evergate::journal::{Batch, Body, Journal, Write};
 use evergate::native::journal_disk;
@@ -91,6 +92,92 @@ fn a_life_is_told_with_who_ended_it_and_where_its_turns_went_on_with_and_without
     assert_eq!(gateway.exit_code(PATIENCE), 0);
     assert_eq!(json_of(&gateway.cli(&["generations", "show", "1", "--json"])), first, "the file tells the same");
     assert_eq!(gateway.cli(&["generations", "show", "9"]).status.code(), Some(65));
+}
+
+/// Over a restart and a `kill -9`, with a turn at work and an answer owed to a chat that cannot be reached, each time.
+#[test]
+fn the_fate_of_each_turn_and_of_each_delivery_is_told() {
+    let (server, guest) = (telegram::bot_api(), telegram::GUESTS[0]);
+    let gateway = telegram::gateway(&server, "").start();
+    let hello = gateway.send("main", "hello", "1");
+    gateway.await_reply("main", hello, PATIENCE);
+    let refusal = json!({"kind": "slow_down", "method": "sendMessage", "chat": guest, "retry_after": 60, "times": 2});
+    server.fault(&refusal);
+    let refused = |times| {
+        let refused = || server.calls("sendMessage").iter().filter(|call| call.2 == 429).count();
+        let owed = || gateway.try_status().filter(|status| status["owed"] == 1 && refused() == times);
+        gateway.wait_for("the answer to be refused and owed", PATIENCE, owed);
+    };
+    server.say(guest, "what do you owe me?");
+    refused(1);
+    let work = gateway.send("main", "take 3s to say this", "2");
+    let turn = gateway.await_running("main");
+    gateway.ask("restart", &json!({"mode": "force"}));
+    gateway.await_generation(2);
+    gateway.await_running("main");
+    refused(2);
+    gateway.kill();
+    gateway.restart_process();
+    gateway.await_generation(3);
+    server.await_said(guest, "the answer", |said| !said.is_empty());
+    gateway.await_reply("main", work, PATIENCE);
+    gateway.await_rest(PATIENCE);
+
+    let show = |generation: &str| json_of(&gateway.cli(&["generations", "show", generation, "--json"]));
+    let cut = |life: &Value, fate: &str, next: u64| {
+        let resumed = json!({"attempt": next, "generation": next});
+        let concluded = json!({"how": "answered", "generation": 3});
+        let expected = json!([{
+            "turn": turn, "session": "main", "attempt": next - 1, "fate": fate, "resumed": resumed, "concluded": concluded,
+        }]);
+        assert_eq!(life["turns"], expected, "{life}");
+    };
+    let handed_on = |life: &Value, owed: u64| {
+        let deliveries = life["deliveries"].as_array().cloned().unwrap_or_default();
+        let [delivery] = &deliveries[..] else { panic!("the answer and nothing else: {life}") };
+        assert_eq!(delivery["session"], format!("telegram:{guest}"), "{life}");
+        assert_eq!(delivery["owed_in"], 1, "{life}");
+        assert_eq!(delivery["settled"], json!({"fate": "sent", "generation": 3}), "{life}");
+        assert_eq!(life["owed"], owed, "{life}");
+    };
+    let (first, second, third) = (show("1"), show("2"), show("3"));
+    cut(&first, "interrupted", 2);
+    handed_on(&first, 1);
+    assert_eq!(first["turns_concluded"], json!({"answered": 2}), "{first}");
+    // The answer to "hello", and the word that the other one is cut.
+    assert_eq!(first["deliveries_settled"], json!({"sent": 2}), "{first}");
+    cut(&second, "cut", 3);
+    handed_on(&second, 1);
+    assert_eq!(second["turns_concluded"], json!({}), "{second}");
+    assert_eq!(second["deliveries_settled"], json!({"sent": 1}), "the word that it goes on: {second}");
+    assert_eq!((&third["turns"], &third["turns_concluded"]), (&json!([]), &json!({"answered": 1})), "{third}");
+    handed_on(&third, 0);
+    assert_eq!(third["deliveries_settled"], json!({"sent": 2}), "that answer, and the other: {third}");
+
+    let text = String::from_utf8_lossy(&gateway.cli(&["generations", "show", "2"]).stdout).into_owned();
+    for told in ["deliveries   settled here: 1 sent; owed at its end: 1", "generation 1  sent in generation 3"] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+}
+
+/// Whoever asked is told even where the end that was asked for never came.
+#[test]
+fn a_restart_that_a_kill_overtakes_is_told_of_the_life_that_was_to_end_by_it() {
+    let gateway = Gateway::builder().config("[drain]\nbudget = \"60s\"").start();
+    gateway.send("main", "take 20s to say this", "1");
+    gateway.await_running("main");
+    gateway.ask("restart", &json!({"mode": "graceful", "reason": "a new agent"}));
+    gateway.await_phase("draining");
+    gateway.kill();
+    let life = json_of(&gateway.cli(&["generations", "show", "1", "--json"]));
+    assert_eq!((&life["end"], &life["turns"][0]["fate"]), (&json!("died"), &json!("cut")), "{life}");
+    let asked = &life["requests"][0];
+    let told = (&asked["by"], &asked["mode"], &asked["reason"], &asked["outcome"]);
+    assert_eq!(told, (&json!("http"), &json!("graceful"), &json!("a new agent"), &Value::Null), "{life}");
+    gateway.restart_process();
+    gateway.await_generation(2);
+    let life = json_of(&gateway.cli(&["generations", "show", "1", "--json"]));
+    assert_eq!(life["requests"][0]["outcome"], json!({"kind": "restarted", "generation": 2}), "{life}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use evergate_core::id::GenerationId;
 use evergate_core::life::{self, Process};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 use super::events::Event;
 
@@ -239,6 +240,10 @@ pub struct Life {
     pub ended_before_ms: Option<u64>,
     pub requests: Vec<Request>,
     pub stages: Option<Stages>,
+    /// How many turns ended in it, by how they did.
+    pub turns_concluded: BTreeMap<String, u64>,
+    /// How many deliveries it settled, by what became of them.
+    pub deliveries_settled: BTreeMap<String, u64>,
     pub turns: Vec<LifeTurn>,
     pub owed: u64,
     pub deliveries: Vec<LifeDelivery>,
@@ -282,12 +287,13 @@ pub struct Concluded {
     pub generation: u64,
 }
 
-/// A delivery that was owed at an end.
+/// A delivery that was owed when a generation began or when it ended.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct LifeDelivery {
     pub delivery: u64,
     pub session: String,
+    pub owed_in: Option<u64>,
     pub settled: Option<Settled>,
 }
 

@@ -3,8 +3,9 @@
 use super::answers::{Life, LifeDelivery, LifeTurn, Request};
 use super::generations::ended;
 use super::table::{instant, one_line, table};
+use std::collections::BTreeMap;
 
-/// The account of one generation, as aligned lines and a table of its turns.
+/// The account of one generation, as aligned lines, a table of its turns and one of what it was left or has left to deliver.
 pub fn screen(life: &Life) -> String {
     let mut lines: Vec<(&str, String)> = vec![("generation", format!("{}, {}", life.generation, end(life)))];
     lines.extend(life.requests.iter().map(|asked| ("asked", request(asked))));
@@ -27,12 +28,21 @@ pub fn screen(life: &Life) -> String {
     if life.end != "alive" {
         lines.push(("gap", gap(life)));
     }
-    lines.push(("owed", owed(life)));
+    lines.push(("turns", format!("ended here: {}", counts(&life.turns_concluded))));
+    lines.push((
+        "deliveries",
+        format!("settled here: {}; owed {}: {}", counts(&life.deliveries_settled), at(life), life.owed),
+    ));
     let mut text: String = lines.iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect();
     if !life.turns.is_empty() {
         let rows: Vec<Vec<String>> = life.turns.iter().map(row).collect();
         text.push('\n');
         text.push_str(&table(&["TURN", "SESSION", "ATTEMPT", "FATE", "THEN"], &rows));
+    }
+    if !life.deliveries.is_empty() {
+        let rows: Vec<Vec<String>> = life.deliveries.iter().map(delivery).collect();
+        text.push('\n');
+        text.push_str(&table(&["DELIVERY", "SESSION", "OWED SINCE", "FATE"], &rows));
     }
     text
 }
@@ -77,19 +87,23 @@ fn gap(life: &Life) -> String {
     }
 }
 
-fn owed(life: &Life) -> String {
-    let mut text = match life.owed {
-        1 => "1 delivery".to_owned(),
-        owed => format!("{owed} deliveries"),
+/// How many, by word: "3 answered, 1 failed".
+fn counts(counts: &BTreeMap<String, u64>) -> String {
+    let parts: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {}", one_line(word))).collect();
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+}
+
+fn at(life: &Life) -> &'static str {
+    if life.end == "alive" { "now" } else { "at its end" }
+}
+
+fn delivery(LifeDelivery { delivery, session, owed_in, settled }: &LifeDelivery) -> Vec<String> {
+    let since = owed_in.map_or_else(|| "-".to_owned(), |generation| format!("generation {generation}"));
+    let fate = match settled {
+        Some(settled) => format!("{} in generation {}", one_line(&settled.fate), settled.generation),
+        None => "still owed".to_owned(),
     };
-    for LifeDelivery { delivery, session, settled } in &life.deliveries {
-        let became = match settled {
-            Some(settled) => format!("{} in generation {}", settled.fate, settled.generation),
-            None => "still owed".to_owned(),
-        };
-        text.push_str(&format!("; delivery {delivery} to session {}: {became}", one_line(session)));
-    }
-    text
+    vec![delivery.to_string(), one_line(session), since, fate]
 }
 
 fn row(turn: &LifeTurn) -> Vec<String> {
@@ -118,11 +132,12 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_restart_is_told_with_who_asked_its_stages_and_where_its_turn_went_on() {
+    fn a_restart_is_told_with_who_asked_its_stages_and_where_its_turn_and_its_delivery_went_on() {
         let life = json!({
             "generation": 1, "end": "in_order", "verdict": "exit 75", "pid": 41,
             "begun_at_ms": 1_700_000_000_000_u64, "ready_at_ms": 1_700_000_000_031_u64,
             "ended_at_ms": 1_700_000_010_000_u64, "owed": 1,
+            "turns_concluded": {"answered": 3, "failed": 1}, "deliveries_settled": {"sent": 5},
             "requests": [{
                 "request": 7, "kind": "restart", "mode": "force", "by": "session main", "reason": "an\nupgrade",
                 "made_at_ms": 1_700_000_009_000_u64, "outcome": {"kind": "restarted", "generation": 2},
@@ -132,7 +147,7 @@ mod tests {
                 "turn": 4, "session": "main", "attempt": 1, "fate": "interrupted",
                 "resumed": {"attempt": 2, "generation": 2}, "concluded": {"how": "answered", "generation": 2},
             }],
-            "deliveries": [{"delivery": 9, "session": "main", "settled": {"fate": "sent", "generation": 2}}],
+            "deliveries": [{"delivery": 9, "session": "main", "owed_in": 1, "settled": {"fate": "sent", "generation": 2}}],
             "next": {"generation": 2, "gap_ms": 18},
         });
         let expected = "generation   1, ended in order: exit 75\n\
@@ -145,10 +160,14 @@ mod tests {
             close        1 ms\n\
             ended        2023-11-14T22:13:30Z\n\
             gap          18 ms from its end, until generation 2 was ready\n\
-            owed         1 delivery; delivery 9 to session main: sent in generation 2\n\
+            turns        ended here: 3 answered, 1 failed\n\
+            deliveries   settled here: 5 sent; owed at its end: 1\n\
             \n\
             TURN  SESSION  ATTEMPT  FATE         THEN\n\
-            4     main     1        interrupted  resumed as attempt 2 in generation 2, answered in generation 2\n";
+            4     main     1        interrupted  resumed as attempt 2 in generation 2, answered in generation 2\n\
+            \n\
+            DELIVERY  SESSION  OWED SINCE    FATE\n\
+            9         main     generation 1  sent in generation 2\n";
         assert_eq!(screen(&serde_json::from_value(life).unwrap()), expected);
     }
 

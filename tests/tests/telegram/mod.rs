@@ -14,14 +14,14 @@ mod webhook;
 /// Who may talk to the agent in these tests, and restart the gateway.
 const OPERATOR: i64 = 11;
 /// Who may talk to the agent.
-const GUESTS: [i64; 2] = [12, 13];
+pub(crate) const GUESTS: [i64; 2] = [12, 13];
 
-fn bot_api() -> BotApi {
+pub(crate) fn bot_api() -> BotApi {
     BotApi::start(env!("CARGO_BIN_EXE_bot-api"))
 }
 
 /// A gateway with a bot at this server, and more lines of configuration.
-fn gateway(server: &BotApi, config: &str) -> Builder {
+pub(crate) fn gateway(server: &BotApi, config: &str) -> Builder {
     gateway_with_token(server, TOKEN, config)
 }
 
