@@ -22,6 +22,8 @@ pub struct Pulse {
     running: AtomicBool,
     ready: AtomicBool,
     over: AtomicBool,
+    /// Whether the loop is to turn without getting anywhere: for trying out what happens then.
+    spins: AtomicBool,
     armed: Mutex<Option<Verdict>>,
     hooks: bool,
     /// How long what may take.
@@ -141,6 +143,18 @@ impl Pulse {
     pub fn break_down(&self, part: Part) {
         self.beat(part).breaks.store(true, SeqCst);
         self.beat(part).knock.notify_one();
+    }
+
+    /// Has the loop turn for ever without getting anywhere.
+    pub fn spin(&self) {
+        self.spins.store(true, SeqCst);
+        self.beat(Part::Loop).knock.notify_one();
+    }
+
+    /// Whether it is to.
+    #[must_use]
+    pub fn spins(&self) -> bool {
+        self.spins.load(SeqCst)
     }
 
     /// The part is here, and stands still if somebody wants to see what happens then. Nothing else on its thread goes on.

@@ -23,6 +23,14 @@ pub fn break_loop(state_dir: &Path) {
     ask(state_dir, &serde_json::json!({"part": "loop", "break": true}));
 }
 
+/// Has the loop turn and turn without getting anywhere.
+///
+/// # Panics
+/// When the gateway does not say that it will.
+pub fn spin_loop(state_dir: &Path) {
+    ask(state_dir, &serde_json::json!({"part": "loop", "spin": true}));
+}
+
 fn ask(state_dir: &Path, body: &serde_json::Value) {
     let body = body.to_string();
     let head =

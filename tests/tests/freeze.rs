@@ -1,5 +1,5 @@
-//! Parts of the gateway that stand still, each in its own way: a frozen loop, a process that is stopped as a whole, a control
-//! socket that hangs, a disk that takes its time. What must come back comes back by itself, and nothing else is touched.
+//! Parts of the gateway that get nowhere, each in its own way: a loop that stands still or turns in vain, a process that is stopped as
+//! a whole, a control socket that hangs, a disk that takes its time. What must come back comes back by itself, and nothing else is touched.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use evergate_tests::flight::assert_kept_conformant;
 use evergate_tests::gateway::{Builder, Gateway, free_address};
 use evergate_tests::http::Client;
 use evergate_tests::oracle::Words;
-use evergate_tests::{PATIENCE, eventually, process};
+use evergate_tests::{PATIENCE, eventually, hooks, process};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -28,16 +28,21 @@ fn cause(gateway: &Gateway, generation: u64) -> String {
     list.iter().find(|entry| of(entry)).expect("it is known")["cause"].as_str().unwrap_or_default().to_owned()
 }
 
-/// A turn is under way when the loop freezes: it is resumed and answered, and everybody can read why it was cut.
-fn comes_back_from_a_frozen_loop(builder: Builder) {
+/// A loop that sleeps for ever, and one that is awake and turns: neither gets anywhere.
+const STILL: fn(&Gateway) = |gateway| gateway.freeze("loop", FOR_EVER);
+const IN_VAIN: fn(&Gateway) = |gateway| hooks::spin_loop(gateway.state_dir());
+
+/// A turn is under way when the loop gets no further: it is resumed and answered, and everybody can read why it was cut, and
+/// what the loop's thread did (by the letter of proc(5)).
+fn comes_back_from_a_loop_that_gets_nowhere(builder: Builder, stick: fn(&Gateway), state: &str) {
     let gateway = builder.start();
-    let before = gateway.generation();
+    let (before, pid) = (gateway.generation(), gateway.pid());
     let prompt = gateway.send("main", "take 3s to say hello", "hello");
     gateway.await_running("main");
-    gateway.freeze("loop", FOR_EVER);
-    let frozen = Instant::now();
+    stick(&gateway);
+    let stuck = Instant::now();
     gateway.await_generation(before + 1);
-    assert!(frozen.elapsed() < Duration::from_secs(12), "the bound is 2 s: {:?}", frozen.elapsed());
+    assert!(stuck.elapsed() < Duration::from_secs(12), "the bound is 2 s: {:?}", stuck.elapsed());
     gateway.await_reply("main", prompt, PATIENCE);
     gateway.assert_answered_once(&[], Words::Echo);
     let cause = cause(&gateway, before);
@@ -47,16 +52,30 @@ fn comes_back_from_a_frozen_loop(builder: Builder) {
     for told in ["watchdog", "journal", "TurnOpened", " of 1024", "evergate_turns_in_flight 1"] {
         assert!(text.contains(told), "threads, queues and the last moments: {told} is missing in {text}");
     }
+    let loops_thread = |line: &&str| line.trim_start().starts_with(&format!("{pid} "));
+    let line = text.lines().find(loops_thread).unwrap_or_default();
+    assert_eq!(line.split_whitespace().nth(2), Some(state), "{text}");
 }
 
 #[test]
 fn a_frozen_loop_comes_back_by_itself_where_nobody_supervises() {
-    comes_back_from_a_frozen_loop(gateway());
+    comes_back_from_a_loop_that_gets_nowhere(gateway(), STILL, "S");
 }
 
 #[test]
 fn a_frozen_loop_comes_back_by_itself_under_supervise() {
-    comes_back_from_a_frozen_loop(gateway().supervised(true));
+    comes_back_from_a_loop_that_gets_nowhere(gateway().supervised(true), STILL, "S");
+}
+
+/// What counts is what it gets done, not that it lives.
+#[test]
+fn a_loop_that_turns_and_gets_nowhere_comes_back_by_itself_where_nobody_supervises() {
+    comes_back_from_a_loop_that_gets_nowhere(gateway(), IN_VAIN, "R");
+}
+
+#[test]
+fn a_loop_that_turns_and_gets_nowhere_comes_back_by_itself_under_supervise() {
+    comes_back_from_a_loop_that_gets_nowhere(gateway().supervised(true), IN_VAIN, "R");
 }
 
 #[test]

@@ -316,6 +316,10 @@ impl Driver {
 
     /// Waits for something to happen and takes it in, with what else has happened meanwhile.
     async fn wait(&mut self) {
+        if self.pulse.spins() {
+            // Awake, and even ready to let others on its thread go on; that is no progress.
+            return tokio::task::yield_now().await;
+        }
         let timeout = self.core.poll_timeout();
         if timeout.is_some_and(|at| at <= self.environment.now()) {
             // No progress yet: a loop that only ever came this way would be stuck.

@@ -156,7 +156,8 @@ fn answered(local: &Local, answer: &RequestAnswer, generation: u64) -> Response 
     }
 }
 
-/// `POST /v1/debug/freeze`: has a part stand still, or break, where the configuration lets people try that out.
+/// `POST /v1/debug/freeze`: has a part stand still, or break, or the loop get nowhere although it turns, where the configuration
+/// lets people try that out.
 pub async fn freeze(State(local): State<Local>, body: Body) -> Response {
     if local.door != Door::Control || !local.handle.pulse.has_hooks() {
         return answer::error(
@@ -171,10 +172,10 @@ pub async fn freeze(State(local): State<Local>, body: Body) -> Response {
     let named = body.get("part").and_then(Value::as_str).unwrap_or_default();
     let length = body.get("ms").and_then(Value::as_u64).map(Duration::from_millis);
     let part = Part::ALL.into_iter().find(|part| part.name() == named);
+    let wants = |what: &str| body.get(what).and_then(Value::as_bool) == Some(true);
     match (part, local.handle.hub.switchboard().line(named), length) {
-        (Some(part), _, _) if body.get("break").and_then(Value::as_bool) == Some(true) => {
-            local.handle.pulse.break_down(part)
-        }
+        (Some(part), _, _) if wants("break") => local.handle.pulse.break_down(part),
+        (Some(Part::Loop), _, _) if wants("spin") => local.handle.pulse.spin(),
         (Some(part), _, Some(length)) => local.handle.pulse.freeze(part, length),
         (None, Some(platform), Some(length)) => platform.freeze(length),
         _ => {
