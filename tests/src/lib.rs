@@ -23,6 +23,7 @@ pub mod model;
 pub mod npm;
 pub mod oracle;
 pub mod process;
+pub mod pypi;
 pub mod service;
 pub mod systemd;
 pub mod visitors;

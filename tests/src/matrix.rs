@@ -19,12 +19,10 @@ use tempfile::TempDir;
 
 use crate::gateway::free_address;
 use crate::http::Client;
-use crate::{PATIENCE, eventually};
+use crate::{PATIENCE, eventually, pypi};
 
 /// The password of everybody here.
 const PASSWORD: &str = "correct horse";
-/// How long an installation may take.
-const INSTALLATION: u64 = 240;
 
 /// A homeserver.
 pub struct Synapse {
@@ -34,44 +32,17 @@ pub struct Synapse {
     process: Option<Child>,
 }
 
-/// The Python of the folder `venv`, which has Synapse; an error says why there is none.
-fn installed(venv: &Path) -> Result<PathBuf, String> {
-    let python = venv.join("bin/python");
-    let run = |command: &mut Command| {
-        let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        if output.status.success() { Ok(()) } else { Err(said.lines().last().unwrap_or("no reason given").to_owned()) }
-    };
-    if run(Command::new(&python).args(["-c", "import synapse"])).is_ok() {
-        return Ok(python);
-    }
-    run(Command::new("python3").args(["-m", "venv"]).arg(venv))
-        .map_err(|why| format!("python3 makes no venv: {why}"))?;
-    let seconds = INSTALLATION.to_string();
-    let mut install = Command::new("timeout");
-    install.arg(seconds).arg(&python).args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "matrix-synapse",
-    ]);
-    run(&mut install).map_err(|why| format!("the package matrix-synapse cannot be installed: {why}"))?;
-    Ok(python)
-}
-
 impl Synapse {
     /// Installs it where that was not done before, and starts it; an error says why it cannot be had here.
     ///
     /// # Panics
     /// When what is installed does not start.
     pub fn start() -> Result<Self, String> {
-        // Tests run beside each other, and two installers in one folder would get in each other's way.
+        // Tests run beside each other, and two that settle one folder would get in each other's way.
         static INSTALLER: Mutex<()> = Mutex::new(());
         let alone = INSTALLER.lock().unwrap_or_else(PoisonError::into_inner);
         let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tmp/synapse");
-        let python = installed(&venv)?;
+        let python = pypi::installed(&["matrix-synapse"], "import synapse", &venv)?;
         let settled = venv.join("settled");
         if !settled.exists() {
             Self::settle(&python, &settled).map_err(|error| error.to_string())?;

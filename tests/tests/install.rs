@@ -15,7 +15,7 @@ use evergate_tests::flight::assert_kept_conformant;
 use evergate_tests::gateway::free_address;
 use evergate_tests::http::Client;
 use evergate_tests::service::{Service, UNIT};
-use evergate_tests::{PATIENCE, eventually, process, skipped};
+use evergate_tests::{PATIENCE, eventually, process, pypi, skipped};
 use tempfile::TempDir;
 
 /// Longer than the pause of a supervisor before it starts a service again.
@@ -60,25 +60,28 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Runs a Python program over a text; `None` when this machine has no Python that can, or none of the modules that it needs.
-fn python(test: &str, program: &str, input: &str) -> Option<String> {
-    let spawned = Command::new("python3")
+/// A Python that reads YAML and knows the schemas of compose files and of Kubernetes; `None`, said loudly, where it cannot be had.
+fn python_with_schemas(test: &str) -> Option<PathBuf> {
+    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schemas");
+    let packages = ["compose-spec==0.2.1", "kubernetes-validate==1.37.0", "pyyaml"];
+    let python = pypi::installed(&packages, "import compose_spec, kubernetes_validate, yaml", &venv);
+    python.inspect_err(|why| skipped(test, why)).ok()
+}
+
+/// Runs a Python program over a text; `None`, said loudly, where there is no such Python.
+fn python(test: &str, python: &Path, program: &str, input: &str) -> Option<String> {
+    let spawned = Command::new(python)
         .args(["-c", program])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut child) = spawned else {
-        skipped(test, "python3 is not installed");
+        skipped(test, &format!("{} is not installed", python.display()));
         return None;
     };
     child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("it reads all of it");
     let output = child.wait_with_output().expect("it is our child");
-    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    if let Some(missing) = complaint.lines().find(|line| line.starts_with("ModuleNotFoundError")) {
-        skipped(test, &format!("python3 lacks a module: {missing}"));
-        return None;
-    }
     assert!(output.status.success(), "{input}\n{}", said(&output));
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -118,49 +121,52 @@ fn the_property_list_is_read_as_one() {
     let plist = home.printed(&["--manager", "launchd", "--user"]);
     let read = "import plistlib,sys; p = plistlib.loads(sys.stdin.buffer.read()); \
         print(p['Label'], p['KeepAlive'], p['ExitTimeOut'], p['ProgramArguments'][1])";
-    let Some(read) = python("the plist", read, &plist) else { return };
+    let Some(read) = python("the plist", Path::new("python3"), read, &plist) else { return };
     assert_eq!(read, "evergate.gateway {'SuccessfulExit': False} 45 run");
 }
 
 #[test]
 fn the_compose_file_and_the_manifest_are_read_as_yaml() {
+    let test = "the compose file and the manifest";
+    let Some(interpreter) = python_with_schemas(test) else { return };
     let home = Home::new();
     let printed = home.printed(&["--manager", "docker"]);
     let read = "import yaml,sys; s = yaml.safe_load(sys.stdin)['services']['evergate']; \
         print(s['restart'], s['init'], s['stop_grace_period'], s['environment'])";
-    let Some(read) = python("the compose file", read, file_in(&printed, "compose.yaml")) else { return };
+    let Some(read) = python(test, &interpreter, read, file_in(&printed, "compose.yaml")) else { return };
     assert_eq!(read, "on-failure False 45s {'EVERGATE_SUPERVISOR_KILL_AFTER': '45s'}");
 
     let read = "import yaml,sys; m = yaml.safe_load(sys.stdin); p = m['spec']['template']['spec']; \
         print(m['kind'], m['spec']['replicas'], p['terminationGracePeriodSeconds'], p['containers'][0]['args'])";
-    let Some(read) = python("the manifest", read, &home.printed(&["--manager", "kubernetes"])) else { return };
+    let Some(read) = python(test, &interpreter, read, &home.printed(&["--manager", "kubernetes"])) else { return };
     assert_eq!(read, "StatefulSet 1 45 ['run']");
 }
 
 /// Whether a Python program with `check`, which is given what `install` prints, takes it as it is and refuses it with a word in it changed.
-fn holds_to_its_schema(test: &str, check: &str, text: &str, (word, other): (&str, &str)) {
+fn holds_to_its_schema(interpreter: &Path, check: &str, text: &str, (word, other): (&str, &str)) {
     let program = format!(
         "import sys\n{check}\ndef says(text):\n  try: check(text)\n  except Exception as refused: return 'refused'\n  return 'taken'\n\
          text = sys.stdin.read()\nprint(says(text), says(text.replace('{word}', '{other}')))"
     );
     assert!(text.contains(word), "{text}");
-    let Some(said) = python(test, &program, text) else { return };
+    let said = python("schemas", interpreter, &program, text).expect("it is installed");
     assert_eq!(said, "taken refused", "{text}");
 }
 
 #[test]
 fn the_compose_file_and_the_manifest_hold_to_their_schemas() {
+    let test = "the schemas of compose files and of Kubernetes";
+    let Some(python) = python_with_schemas(test) else { return };
     let home = Home::new();
-    // The Python packages `compose-spec` and `kubernetes-validate`.
     let compose = "import compose_spec\ncheck = compose_spec.PyCompose.from_yaml";
     let printed = home.printed(&["--manager", "docker"]);
     let text = file_in(&printed, "compose.yaml");
-    holds_to_its_schema("the schema of compose files", compose, text, ("restart:", "restarts:"));
+    holds_to_its_schema(&python, compose, text, ("restart:", "restarts:"));
 
     let manifest = "import yaml, kubernetes_validate\n\
         check = lambda text: kubernetes_validate.validate(yaml.safe_load(text), kubernetes_validate.latest_version(), strict=True)";
     let text = home.printed(&["--manager", "kubernetes"]);
-    holds_to_its_schema("the schema of Kubernetes", manifest, &text, ("replicas:", "replica:"));
+    holds_to_its_schema(&python, manifest, &text, ("replicas:", "replica:"));
 }
 
 #[test]
