@@ -45,6 +45,7 @@ pub mod supervise;
 pub mod systemd;
 pub mod takeover;
 pub mod trial;
+pub mod unit_death;
 pub mod unit_state;
 pub mod versions;
 pub mod watchdog;

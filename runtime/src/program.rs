@@ -10,7 +10,7 @@ use crate::kept_socket::KeptSocket;
 use crate::run::StartError;
 use crate::trial::{Entry, Trial};
 use crate::versions::ROLLED_BACK;
-use crate::{doctor, install, last_words, logging, run, signals, supervise, takeover};
+use crate::{doctor, install, last_words, logging, run, signals, supervise, takeover, unit_death};
 use clap::{CommandFactory, Parser, Subcommand};
 use evergate_core::fault::Fault;
 use evergate_core::supervisor::{Contract, Park, Supervisor};
@@ -65,6 +65,9 @@ enum Command {
     /// Each finding comes with what follows from it and the command that mends it. Exit status: 0 all is well, or was mended;
     /// 1 something was found that still stands; 78 it cannot be told where the state directory is.
     Doctor(doctor::Arguments),
+    /// Write down what systemd knows of the gateway's end, for the next one (the `ExecStopPost=` of a unit)
+    #[command(hide = true)]
+    LastWords,
     /// Look into the journal
     Journal {
         #[command(subcommand)]
@@ -195,6 +198,10 @@ pub fn main() -> ExitCode {
         Command::Doctor(chosen) => {
             unblock();
             doctor::run(&arguments.global, &chosen)
+        }
+        Command::LastWords => {
+            unblock();
+            unit_death::write_down(&arguments.global)
         }
         Command::Journal { command: JournalCommand::Dump } => {
             unblock();

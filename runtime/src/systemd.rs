@@ -41,7 +41,8 @@ pub const KEEPER: &str = "EVERGATE_KEEPER";
 /// How long [`restarts`] waits for an answer.
 const RESTARTS_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is asked of our unit.
-const PROPERTIES: &str = "ActiveState,MainPID,NRestarts,TimeoutStopUSec,FileDescriptorStoreMax";
+const PROPERTIES: &str =
+    "ActiveState,MainPID,ExecMainPID,NRestarts,TimeoutStopUSec,WatchdogUSec,FileDescriptorStoreMax";
 /// Pause before asking again when `systemctl` was killed with the rest of our control group.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -318,7 +319,7 @@ impl Unit {
 
     /// What the manager says of this unit; asks again when `systemctl` dies of a signal, because a stop that signals
     /// our whole control group hits it as well. `None` when it cannot be run or answers something else.
-    async fn show(&self) -> Option<UnitState> {
+    pub async fn show(&self) -> Option<UnitState> {
         loop {
             let mut systemctl = Command::new("systemctl");
             if self.manager == Manager::User {

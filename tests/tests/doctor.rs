@@ -243,6 +243,7 @@ fn a_unit_of_an_older_version_is_found_and_written_anew_and_one_that_was_edited_
     assert!(mended.contains("mended:") && mended.contains("was written anew"), "{mended}");
     let text = fs::read_to_string(&unit).expect("it is there");
     assert!(text.contains(&format!("version {version},")) && text.contains("User=root"), "{text}");
+    assert!(text.contains("ExecStopPost=-"), "{text}");
     assert!(said(&[]).contains("has changed since systemd read it"), "{}", said(&[]));
     assert!(service.systemd.systemctl(&["daemon-reload"]).status.success());
     assert!(!said(&[]).contains("written by version"), "{}", said(&[]));

@@ -8,6 +8,7 @@ mod breaker;
 mod busy;
 mod contract;
 mod corpus;
+mod deaths;
 mod doctor;
 mod exit;
 mod files;

@@ -168,7 +168,7 @@ fn a_frozen_gateway_comes_back_by_its_own_watchdog_or_by_systemds() {
     service.await_running("whole", question);
     service.systemd.kill_main(UNIT, "STOP");
     service.await_generation_after(generation);
-    // systemd keeps no word of it for who comes next.
+    // A unit by hand does not have systemd tell who comes next.
     assert_eq!(service.cause(generation), "died without a word");
     assert_ne!(service.systemd.main_pid(UNIT), pid, "killed and started by systemd");
     service.await_only_reply("whole", question);

@@ -36,17 +36,15 @@ pub enum Presence {
 /// Looks who owns `state_dir`; an error means that it cannot be told. A process that has let go of the lock and lives is on
 /// its way out, or replaces itself: the directory is still its own.
 pub fn presence(state_dir: &Path) -> std::io::Result<Presence> {
-    let path = state_dir.join("lock");
-    let record = || std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Owner>(&text).ok());
-    if let Some(owner) = record().filter(Owner::lives) {
+    if let Some(owner) = Owner::recorded(state_dir).filter(Owner::lives) {
         return Ok(Presence::Process(owner));
     }
-    let file = match File::open(&path) {
+    let file = match File::open(state_dir.join("lock")) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Presence::Nobody(None)),
         file => file?,
     };
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
-        Ok(_free) => Ok(Presence::Nobody(record())),
+        Ok(_free) => Ok(Presence::Nobody(Owner::recorded(state_dir))),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(Presence::Newcomer),
         Err((_, errno)) => Err(errno.into()),
     }
@@ -255,7 +253,7 @@ mod tests {
         let mut stranger = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = i32::try_from(stranger.id()).unwrap();
         let other_times = [
-            Owner { pid, ..owner.clone() },
+            Owner { pid, start_time: orphan::started(pid).unwrap() + 1, ..owner.clone() },
             Owner { pid, start_time: orphan::started(pid).unwrap(), boot_id: "another".into(), ..owner.clone() },
         ];
         for recorded in other_times {

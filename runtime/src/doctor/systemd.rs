@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const ANSWER: Duration = Duration::from_secs(3);
 /// What is asked of a unit.
 const PROPERTIES: &str = "LoadState,FragmentPath,ExecStart,KillMode,TimeoutStopUSec,UnitFileState,NeedDaemonReload,\
-NotifyAccess,FileDescriptorStoreMax";
+NotifyAccess,FileDescriptorStoreMax,ExecStopPost";
 
 /// Where units of ours are written, of the user and of the machine.
 pub(super) fn unit_files() -> Vec<PathBuf> {
@@ -95,6 +95,20 @@ impl Unit {
         }
         let none = self.get("FileDescriptorStoreMax") == "0";
         none.then(|| "systemd keeps no socket for the gateway (FileDescriptorStoreMax=0)".to_owned())
+    }
+
+    /// What is old about a unit of ours that `version` wrote, and what comes of that; `None` if nothing is.
+    fn age(&self, version: &str) -> Option<(String, &'static str)> {
+        if version != VERSION {
+            let age = format!("version {version}, this is {VERSION}");
+            return Some((age, "it may lack what this version counts on"));
+        }
+        // A build between two versions may have written it.
+        let told = self.get("ExecStopPost").contains(install::systemd::LAST_WORDS);
+        (!told).then(|| {
+            let age = format!("an earlier build of version {version}: it has no ExecStopPost= for last words");
+            (age, "of a gateway that is killed, by systemd's watchdog say, nobody is told why")
+        })
     }
 
     fn against_the_table(&self, limits: Option<&Limits>) -> Vec<Finding> {
@@ -203,14 +217,10 @@ impl Unit {
             ));
         }
         if let Ownership::Ours { version } = ownership_of(&text)
-            && version != VERSION
+            && let Some((age, consequence)) = self.age(&version)
         {
-            let finding = Finding::new(
-                "unit",
-                format!("{} was written by version {version}, this is {VERSION}", path.display()),
-                "it may lack what this version counts on",
-                install_again(scope),
-            );
+            let what = format!("{} was written by {age}", path.display());
+            let finding = Finding::new("unit", what, consequence, install_again(scope));
             let fix = fresh(patient, scope, &text, path).map_or(Fix::None, Fix::Rewrite);
             findings.push(finding.with_fix(fix));
         }
@@ -297,6 +307,19 @@ mod tests {
         assert_eq!(found(("TimeoutStopUSec=1min 30s", "TimeoutStopUSec=infinity")), []);
         // By hand, with nothing said of 75: it is a failure like any other.
         assert_eq!(found(("RestartForceExitStatus=75\nSuccessExitStatus=75\n", "")), []);
+    }
+
+    #[test]
+    fn a_unit_of_ours_is_old_by_its_version_or_by_what_it_lacks() {
+        let age = |lines: &str, version: &str| {
+            let unit = Unit { systemctl: "systemctl", state: UnitState::parse(lines) };
+            unit.age(version).map(|(age, _)| age)
+        };
+        let told =
+            "ExecStopPost={ path=/bin/evergate ; argv[]=/bin/evergate last-words --state-dir /x ; ignore_errors=yes }";
+        assert_eq!(age(told, VERSION), None);
+        assert!(age(told, "0.0.1").is_some_and(|age| age.contains("version 0.0.1")));
+        assert!(age("ExecStopPost=", VERSION).is_some_and(|age| age.contains("no ExecStopPost=")));
     }
 
     #[test]

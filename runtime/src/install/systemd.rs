@@ -10,6 +10,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// The name of the unit.
 pub const NAME: &str = "evergate.service";
+/// The command that a unit runs behind each end of its gateway.
+pub const LAST_WORDS: &str = "last-words";
 /// Where units of the machine go.
 const SYSTEM_UNITS: &str = "/etc/systemd/system";
 /// The folder below which systemd makes state directories with the right owner.
@@ -50,10 +52,12 @@ pub fn path(scope: &Scope) -> Result<PathBuf, InstallError> {
 }
 
 fn unit(service: &Service, unit: &Unit, target: &str) -> String {
-    let words: Vec<String> = std::iter::once(service.program.display().to_string())
-        .chain(service.words())
-        .map(|word| escaped(&word))
-        .collect();
+    // The same options, with any command in the place of `run`.
+    let command = |name: &str| {
+        let options = service.words().into_iter().skip(1);
+        let words = [service.program.display().to_string(), name.to_owned()].into_iter().chain(options);
+        words.map(|word| escaped(&word)).collect::<Vec<_>>().join(" ")
+    };
     let park = match unit.contract.park {
         Park::Exit(status) => format!("RestartPreventExitStatus={status}\n"),
         Park::StayUp => String::new(),
@@ -77,8 +81,10 @@ Type=notify
 NotifyAccess=main
 # systemd keeps the listening socket over restarts and crashes: whoever connects meanwhile waits and is served.
 FileDescriptorStoreMax=1
-{of_the_machine}ExecStart={command}
+{of_the_machine}ExecStart={run}
 ExecReload={reload}
+# A process that is killed says nothing itself: this tells the next one what systemd knows of it.
+ExecStopPost=-{last_words}
 # 0 is a stop that somebody asked for, {RESTART} asks for another start, 78 is a mistake that a start cannot mend.
 # With Restart=always an `evergate stop` would be undone at once.
 Restart=on-failure
@@ -101,9 +107,9 @@ RestrictRealtime=yes
 [Install]
 WantedBy={target}
 ",
-        command = words.join(" "),
-        // The same options, another command.
-        reload = words.join(" ").replacen(" run ", " reload ", 1),
+        run = command("run"),
+        reload = command("reload"),
+        last_words = command(LAST_WORDS),
         pause = unit.pause.as_millis(),
         room = unit.room.as_secs(),
         kill_after = unit.kill_after.map_or_else(|| "infinity".to_owned(), |limit| limit.as_secs().to_string()),

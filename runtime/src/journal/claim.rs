@@ -159,10 +159,22 @@ fn describe(owner: &Owner) -> String {
 }
 
 impl Owner {
+    /// Who is written down in `state_dir` as its last owner, alive or dead; `None` where nobody is.
+    #[must_use]
+    pub fn recorded(state_dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(state_dir.join("lock")).ok()?).ok()
+    }
+
+    /// Whether it was a process of this boot of the machine.
+    #[must_use]
+    pub fn is_of_this_boot(&self) -> bool {
+        boot_id() == self.boot_id
+    }
+
     /// Whether this very process lives: a number alone may be somebody else's by now.
     #[must_use]
     pub fn lives(&self) -> bool {
-        boot_id() == self.boot_id && orphan::lives(self.pid, self.start_time)
+        self.is_of_this_boot() && orphan::lives(self.pid, self.start_time)
     }
 
     /// The life that it is, as one tells it from others.
