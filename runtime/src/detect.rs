@@ -1,7 +1,8 @@
 //! Who supervises this very process. Environment variables are inherited by everything below a supervised process, so each
 //! hint is checked against something that only its addressee has: a PID, a parent.
 
-use crate::systemd::{self, Notify, StopLimit};
+use crate::launchd;
+use crate::systemd::{self, Notify, StopLimit, Unit};
 use evergate_core::budget::Deadlines;
 use evergate_core::limits::Limits;
 use evergate_core::supervisor::{Contract, Extends, Supervisor};
@@ -170,6 +171,16 @@ pub fn supervisor() -> Supervisor {
         return Supervisor::S6;
     }
     Supervisor::Nobody
+}
+
+/// What this supervisor calls the service that this process is; `None` where it has no names, or tells none.
+#[must_use]
+pub fn unit(supervisor: Supervisor) -> Option<Unit> {
+    match supervisor {
+        Supervisor::Systemd => Unit::of_this_process(),
+        Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit => launchd::job_of_this_process(),
+        _ => None,
+    }
 }
 
 fn parent_is(program: &str) -> bool {

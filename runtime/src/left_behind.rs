@@ -130,6 +130,9 @@ fn start(owner: Option<&Owner>, state_dir: &Path) -> String {
             format!("systemctl --user start {}", unit.name)
         }
         (Some(Supervisor::Systemd), Some(unit)) => format!("systemctl start {}", unit.name),
+        (Some(Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit), Some(job)) => {
+            format!("launchctl kickstart {}", job.name)
+        }
         (Some(Supervisor::Evergate), _) => format!("evergate supervise --state-dir {}", state_dir.display()),
         _ => format!("evergate run --state-dir {}", state_dir.display()),
     }

@@ -25,6 +25,7 @@ pub mod install;
 pub mod journal;
 pub mod kept_socket;
 pub mod last_words;
+pub mod launchd;
 pub mod left_behind;
 pub mod lives;
 pub mod local;

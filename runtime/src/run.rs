@@ -21,7 +21,7 @@ use crate::pulse::Pulse;
 use crate::reload::{Load, Reload};
 use crate::signals::{self, Signals};
 use crate::start_stage::Faults;
-use crate::systemd::{self, Unit};
+use crate::systemd;
 use crate::trial::Trial;
 use crate::watchdog::{self, Watch};
 use evergate_core::drain::TurnFate;
@@ -203,7 +203,7 @@ fn starting() -> Owner {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     Owner {
         supervisor: Some(supervisor),
-        unit: Unit::of_this_process().filter(|_| supervisor == Supervisor::Systemd),
+        unit: detect::unit(supervisor),
         ..Owner::this_process(GenerationId(0), u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
@@ -292,7 +292,7 @@ async fn generation(
     let told = told.unwrap_or_default();
     let owner = Owner {
         supervisor: Some(contract.supervisor),
-        unit: Unit::of_this_process().filter(|_| contract.supervisor == Supervisor::Systemd),
+        unit: detect::unit(contract.supervisor),
         predecessor_died_of: told.why,
         predecessor_died_at_ms: told.at_ms,
         ..Owner::this_process(opened.number(), environment.unix_ms())

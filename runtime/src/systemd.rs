@@ -270,16 +270,16 @@ async fn ask(timeout: Duration) -> Option<UnitState> {
     Some(state)
 }
 
-/// A service of systemd, as a control group names it.
+/// A service, as its manager knows it: systemd by what a control group says, launchd by domain and label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     /// Its name.
     pub name: String,
-    /// Which systemd manages it.
+    /// Whose manager that is.
     pub manager: Manager,
 }
 
-/// Which systemd manages a unit.
+/// Which service manager manages a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Manager {

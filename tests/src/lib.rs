@@ -11,6 +11,7 @@ pub mod aimock;
 pub mod between;
 pub mod bot_api;
 pub mod chat;
+pub mod container;
 pub mod contract;
 pub mod events;
 pub mod flight;

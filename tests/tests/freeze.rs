@@ -267,10 +267,15 @@ fn a_stranger_with_the_number_of_a_dead_gateway_is_left_alone() {
 const CLIMBS: Duration = Duration::from_secs(25);
 
 #[test]
-fn a_restart_climbs_past_a_process_that_is_stopped_as_a_whole_and_starts_it_as_it_was() {
-    let stop = |gateway: &Gateway| gateway.signal(Signal::SIGSTOP);
-    let took = restart_brings_back(Gateway::builder(), stop, "the gateway does not answer", &["restart"]);
-    assert!(took < CLIMBS, "{took:?}");
+fn a_restart_climbs_past_a_process_that_is_stopped_as_a_whole_under_supervise_and_where_nobody_supervises() {
+    for (arguments, bound) in [(&["restart"][..], CLIMBS), (&["restart", "--force"], Duration::from_secs(10))] {
+        for supervised in [true, false] {
+            let stop = |gateway: &Gateway| gateway.signal(Signal::SIGSTOP);
+            let builder = Gateway::builder().supervised(supervised);
+            let took = restart_brings_back(builder, stop, "the gateway does not answer", arguments);
+            assert!(took < bound, "{arguments:?}, supervised: {supervised}, it took {took:?}");
+        }
+    }
 }
 
 #[test]

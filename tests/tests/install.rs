@@ -120,9 +120,9 @@ fn the_property_list_is_read_as_one() {
     let home = Home::new();
     let plist = home.printed(&["--manager", "launchd", "--user"]);
     let read = "import plistlib,sys; p = plistlib.loads(sys.stdin.buffer.read()); \
-        print(p['Label'], p['KeepAlive'], p['ExitTimeOut'], p['ProgramArguments'][1])";
+        print(p['Label'], p['KeepAlive'], p['ExitTimeOut'], p['ProgramArguments'][1], p['EnvironmentVariables']['EVERGATE_SUPERVISOR_DOMAIN'])";
     let Some(read) = python("the plist", Path::new("python3"), read, &plist) else { return };
-    assert_eq!(read, "evergate.gateway {'SuccessfulExit': False} 45 run");
+    assert_eq!(read, "evergate.gateway {'SuccessfulExit': False} 45 run gui");
 }
 
 #[test]

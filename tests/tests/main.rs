@@ -19,6 +19,7 @@ mod gap;
 mod hung;
 mod install;
 mod kill;
+mod ladder;
 mod limits;
 mod matrix;
 mod model;

@@ -19,8 +19,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// How long systemd may take to take a job.
-const SYSTEMCTL: Duration = Duration::from_secs(10);
+/// How long a service manager may take to take a job.
+const MANAGER: Duration = Duration::from_secs(10);
+/// The first process of a machine, or of a container.
+const FIRST: i32 = 1;
 
 /// Who owns a state directory right now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +83,10 @@ impl Patient {
         {
             return Err(format!("the gateway belongs to user {user}, and nobody supervises it: run this as that user"));
         }
+        // The kernel lets nobody inside kill it, and its group stands for everybody (kill(2)). Whatever ends it, it is not this.
+        if signal == Signal::SIGKILL && self.owner.pid == FIRST {
+            return Err("the kernel protects process 1".to_owned());
+        }
         // Held before it is looked at: what is signalled in the end is what was looked at, whatever its number is by then.
         let process = Handle::of(self.owner.pid);
         // A start that has got its number meanwhile is the same life; one that has replaced itself is not.
@@ -106,6 +112,7 @@ impl Patient {
     pub async fn start(&mut self) -> Result<String, String> {
         match (self.owner.supervisor, &self.owner.unit) {
             (Some(Supervisor::Systemd), Some(unit)) => start_unit(unit).await,
+            (Some(Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit), Some(job)) => start_job(job).await,
             (None | Some(Supervisor::Nobody), _) => self.start_alone(),
             (Some(supervisor), _) => Err(format!(
                 "{} has not started it again yet, and only it can; it may be pausing: see its own status and log",
@@ -163,25 +170,35 @@ fn alone(state_dir: &Path) -> Result<Command, String> {
 
 /// Has systemd start a unit, even one that it has given up.
 async fn start_unit(unit: &Unit) -> Result<String, String> {
-    for verb in ["reset-failed", "start"] {
-        let mut systemctl = tokio::process::Command::new("systemctl");
-        if unit.manager == Manager::User {
-            systemctl.arg("--user");
-        }
-        systemctl.args(["--no-block", verb, "--", &unit.name]).stdin(Stdio::null()).kill_on_drop(true);
-        let ran = tokio::time::timeout(SYSTEMCTL, systemctl.output()).await;
-        let said = match ran {
-            Err(_) => format!("no answer within {}", humantime::format_duration(SYSTEMCTL)),
-            Ok(Err(error)) => error.to_string(),
-            Ok(Ok(output)) if output.status.success() => continue,
-            Ok(Ok(output)) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        };
-        // Not failed is no failure: there was nothing to reset.
-        if verb == "start" {
-            return Err(format!("`systemctl start {}` fails: {said}", unit.name));
-        }
+    let user = match unit.manager {
+        Manager::User => &["--user"][..],
+        Manager::System => &[],
+    };
+    let verb = |verb: &'static str| ["--no-block", verb, "--", unit.name.as_str()];
+    // Not failed is no failure: there was nothing to reset.
+    let _nothing_to_reset = order("systemctl", &[user, &verb("reset-failed")].concat()).await;
+    let named = format!("`systemctl start {}`", unit.name);
+    order("systemctl", &[user, &verb("start")].concat()).await.map_err(|said| format!("{named} fails: {said}"))?;
+    Ok(named)
+}
+
+/// Has launchd start a job, whatever it waits for.
+async fn start_job(job: &Unit) -> Result<String, String> {
+    let named = format!("`launchctl kickstart {}`", job.name);
+    order("launchctl", &["kickstart", &job.name]).await.map_err(|said| format!("{named} fails: {said}"))?;
+    Ok(named)
+}
+
+/// Gives an order to a service manager; what it says when it refuses.
+async fn order(program: &str, words: &[&str]) -> Result<(), String> {
+    let mut command = tokio::process::Command::new(program);
+    command.args(words).stdin(Stdio::null()).kill_on_drop(true);
+    match tokio::time::timeout(MANAGER, command.output()).await {
+        Err(_) => Err(format!("no answer within {}", humantime::format_duration(MANAGER))),
+        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Ok(output)) if output.status.success() => Ok(()),
+        Ok(Ok(output)) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
     }
-    Ok(format!("`systemctl start {}`", unit.name))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use super::owned::{Comment, UnitFile};
 use super::{InstallError, Product, Scope, Service, home, shell};
 use crate::detect::{KILL_AFTER, SUPERVISOR};
+use crate::launchd::{DOMAIN, GUI, SYSTEM};
 use evergate_core::supervisor::Supervisor;
 use std::path::PathBuf;
 
@@ -51,6 +52,9 @@ fn plist(service: &Service, log: &str) -> String {
   <dict>
     <key>{SUPERVISOR}</key>
     <string>{name}</string>
+    <!-- Where `launchctl` finds this job, for `evergate restart`. -->
+    <key>{DOMAIN}</key>
+    <string>{domain}</string>
     <!-- What stands below as ExitTimeOut: launchd does not tell, so change both. -->
     <key>{KILL_AFTER}</key>
     <string>{limit}s</string>
@@ -73,6 +77,10 @@ fn plist(service: &Service, log: &str) -> String {
 </dict>
 </plist>
 ",
+        domain = match service.scope {
+            Scope::User => GUI,
+            Scope::System(_) => SYSTEM,
+        },
         name = Supervisor::LaunchdSuccessfulExit.name(),
         pause = unit.pause.as_secs(),
         log = escaped(log),

@@ -119,7 +119,7 @@ pub struct Owner {
     /// Who starts it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervisor: Option<Supervisor>,
-    /// The unit that systemd runs it in.
+    /// The unit that systemd, or the job that launchd, runs it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<Unit>,
     /// What the generation before it is known to have died of, where that could not say so itself.
