@@ -110,6 +110,19 @@ impl Service {
         Ok(service)
     }
 
+    /// The same behind a unit of systemd's that holds its socket.
+    pub fn measured_behind_a_socket(config: &str) -> Result<Self, Skipped> {
+        let service = Self::measured(config)?;
+        // The socket comes first, and only while the service does not run.
+        service.control("stop");
+        service.systemd.write_unit(SOCKET, &format!("[Socket]\nListenStream={}\n", service.address));
+        let started = service.systemd.systemctl(&["start", SOCKET]);
+        assert!(started.status.success(), "{}", started.text);
+        service.control("start");
+        service.await_generation_after(1);
+        Ok(service)
+    }
+
     fn install(&self, config: &str, change: impl Fn(String) -> String) {
         let file = self.systemd.folder().join("config.toml");
         fs::write(&file, format!("{config}\n[local]\nlisten = \"{}\"\n", self.address))

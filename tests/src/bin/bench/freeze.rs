@@ -31,8 +31,9 @@ pub fn measure() -> Report {
     report.figure("bound of supervise", milliseconds(BOUND + AFTER_THE_WATCHDOG), "ms");
     report.figure("bound of systemd", milliseconds(BOUND + BEHIND_THE_WATCHDOG), "ms");
     report.figure("runs of each", RUNS as f64, "");
-    let mut judge = |[name, least, most]: [&'static str; 3], bound: Duration, durations: &[Duration]| {
+    let mut judge = |[name, least, most, ratio]: [&'static str; 4], bound: Duration, durations: &[Duration]| {
         report.durations([name, least, most], durations);
+        report.figure(ratio, median(durations).as_secs_f64() / bound.as_secs_f64(), "times its bound");
         report.at_most(
             format!("{name} serves again within its bound and a second"),
             milliseconds(median(durations)),
@@ -41,14 +42,27 @@ pub fn measure() -> Report {
     };
     let frozen = |gateway: &Gateway| gateway.freeze("loop", FOR_EVER);
     let stopped = |gateway: &Gateway| gateway.signal(Signal::SIGSTOP);
-    judge(["frozen loop, nobody", "at least (nobody)", "at most (nobody)"], BOUND, &back(false, frozen));
-    judge(["frozen loop, supervise", "at least (supervise)", "at most (supervise)"], BOUND, &back(true, frozen));
-    let names = ["stopped process, supervise", "at least (stopped, supervise)", "at most (stopped, supervise)"];
+    let names = ["frozen loop, nobody", "at least (nobody)", "at most (nobody)", "ratio (nobody)"];
+    judge(names, BOUND, &back(false, frozen));
+    let names = ["frozen loop, supervise", "at least (supervise)", "at most (supervise)", "ratio (supervise)"];
+    judge(names, BOUND, &back(true, frozen));
+    let names = [
+        "stopped process, supervise",
+        "at least (stopped, supervise)",
+        "at most (stopped, supervise)",
+        "ratio (stopped, supervise)",
+    ];
     judge(names, BOUND + AFTER_THE_WATCHDOG, &back(true, stopped));
     match under_systemd() {
         Ok([frozen, stopped]) => {
-            judge(["frozen loop, systemd", "at least (systemd)", "at most (systemd)"], BOUND, &frozen);
-            let names = ["stopped process, systemd", "at least (stopped, systemd)", "at most (stopped, systemd)"];
+            let names = ["frozen loop, systemd", "at least (systemd)", "at most (systemd)", "ratio (systemd)"];
+            judge(names, BOUND, &frozen);
+            let names = [
+                "stopped process, systemd",
+                "at least (stopped, systemd)",
+                "at most (stopped, systemd)",
+                "ratio (stopped, systemd)",
+            ];
             judge(names, BOUND + BEHIND_THE_WATCHDOG, &stopped);
         }
         Err(why) => report.skipped(format!("freezes under systemd: {why}")),

@@ -80,6 +80,11 @@ impl Report {
         self.skipped.push(why);
     }
 
+    /// Whether a goal was missed.
+    pub fn misses(&self) -> bool {
+        self.goals.iter().any(|goal| !goal.is_met())
+    }
+
     /// All of it as one JSON object.
     pub fn json(&self) -> Value {
         let figures: Map<String, Value> = self
