@@ -224,9 +224,6 @@ impl Outside {
         let system = |what| move |error| StartError::System { what, error };
         let hang_ups: Arc<Notify> = Arc::default();
         let (ear, heard) = Signals::listen(Arc::clone(&hang_ups)).map_err(system("signals cannot be received"))?;
-        // Children inherit the mask of the thread that starts them.
-        signals::unblock()
-            .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
         let (socket, trial, terms) = (successor.socket.clone(), successor.trial.clone(), successor.terms.clone());
         let exit = Exit { signalled: ear.heard(), successor };
         let native = Native::new(exit).map_err(system("a thread cannot be started"))?;
@@ -237,6 +234,11 @@ impl Outside {
         watch(config, state_dir, &terms, (&environment, &pulse), &trial)
             .map_err(system("a thread cannot be started"))?;
         prove(trial, &environment, &pulse).map_err(system("a thread cannot be started"))?;
+        // Its thread has started beside the others.
+        ear.await_listening().map_err(system("signals cannot be received"))?;
+        // Children inherit the mask of the thread that starts them.
+        signals::unblock()
+            .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
         Ok(Self { ear, heard, environment, pulse, socket, terms, agent })
     }
 }
@@ -329,8 +331,9 @@ async fn generation(
     }
     let verdict = opened.live(start, edge).await?;
     signals::block().map_err(|errno| StartError::System { what: "signals cannot be blocked", error: errno.into() })?;
-    let signalled = ear.end();
+    let deafening = ear.end();
     journal.close();
+    let signalled = deafening.is_deaf();
     // The socket goes last of all, so that a command line sees the end only when it has happened.
     if let Err(error) = std::fs::remove_file(&control_path) {
         tracing::debug!(%error, "the control socket was gone already");

@@ -20,12 +20,19 @@ pub struct Signals {
     heard: Arc<AtomicBool>,
     deafen: std::sync::mpsc::Sender<()>,
     woken: Arc<tokio::sync::Notify>,
+    listens: std::sync::mpsc::Receiver<io::Result<()>>,
+    deaf: std::sync::mpsc::Receiver<()>,
+}
+
+/// The ear of a process that is about to be deaf.
+pub struct Deafening {
+    heard: Arc<AtomicBool>,
     deaf: std::sync::mpsc::Receiver<()>,
 }
 
 impl Signals {
-    /// Begins to listen. Until now the signals were blocked, by the first line of `main` or by the image that this one
-    /// replaced. Who sends SIGHUP notifies `hang_ups`.
+    /// Begins to listen, on a thread that takes a moment to start: [`Self::await_listening`]. Until then the signals are blocked, by
+    /// the first line of `main` or by the image that this one replaced. Who sends SIGHUP notifies `hang_ups`.
     pub fn listen(hang_ups: Arc<tokio::sync::Notify>) -> io::Result<(Self, mpsc::Receiver<Signal>)> {
         let (to_driver, signals) = mpsc::channel(WAITING);
         let (deafen, wanted) = std::sync::mpsc::channel();
@@ -51,8 +58,12 @@ impl Signals {
             });
         };
         std::thread::Builder::new().name("signals".into()).stack_size(512 * 1024).spawn(ear)?;
-        listens.recv().map_err(|_| io::Error::other("the thread that hears signals ended at once"))??;
-        Ok((Self { heard, deafen, woken, deaf }, signals))
+        Ok((Self { heard, deafen, woken, listens, deaf }, signals))
+    }
+
+    /// Waits until it listens. Call it once.
+    pub fn await_listening(&self) -> io::Result<()> {
+        self.listens.recv().map_err(|_| io::Error::other("the thread that hears signals ended at once"))?
     }
 
     /// Whether one has come that tells the process to end.
@@ -61,11 +72,19 @@ impl Signals {
         Arc::clone(&self.heard)
     }
 
-    /// Blocks them again, for good: one that comes from now on waits for the next image. Answers whether one has come.
+    /// Begins to block them again, for good.
     #[must_use]
-    pub fn end(self) -> bool {
+    pub fn end(self) -> Deafening {
         drop(self.deafen);
         self.woken.notify_one();
+        Deafening { heard: self.heard, deaf: self.deaf }
+    }
+}
+
+impl Deafening {
+    /// Waits until they are: one that comes from now on waits for the next image. Answers whether one has come.
+    #[must_use]
+    pub fn is_deaf(self) -> bool {
         // The sender is dropped when the thread is deaf; that error is the news.
         let _deaf = self.deaf.recv();
         self.heard.load(SeqCst)

@@ -20,6 +20,8 @@ pub const QUIETLY: Duration = Duration::from_secs(1);
 const READERS: Duration = Duration::from_secs(60);
 /// How long one who reads waits for another.
 const OTHER_READER: Duration = Duration::from_secs(2);
+/// What the disk gives to a small file, in bytes.
+const ONE_BLOCK: usize = 4096;
 
 /// The lock on a state directory. Dropping it lets another process in.
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Claim {
     /// read.
     pub fn take(state_dir: &Path, patience: Duration) -> Result<Self, ClaimError> {
         let unusable = |error| ClaimError::Unusable { path: state_dir.to_owned(), error };
-        let claim = match Self::lock(state_dir, patience) {
+        let mut claim = match Self::lock(state_dir, patience) {
             Err(ClaimError::Read { .. }) => {
                 let seconds = READERS.as_secs();
                 tracing::warn!(state_dir = %state_dir.display(), seconds, "waiting for a command that reads the state directory");
@@ -74,7 +76,7 @@ impl Claim {
             claim => claim?,
         };
         // What stands there is of the last owner, which may well have been this very process.
-        claim.lock.set_len(0).map_err(unusable)?;
+        claim.write(Vec::new()).map_err(unusable)?;
         Ok(claim)
     }
 
@@ -131,7 +133,16 @@ impl Claim {
     /// Writes down who owns it now, for people.
     pub fn record(&mut self, owner: &Owner) -> std::io::Result<()> {
         let text = serde_json::to_vec(owner)?;
-        self.lock.set_len(0)?;
+        self.write(text)
+    }
+
+    /// Puts this in the place of what stands there, and blanks behind it: to give the disk back the block of a small file and take it
+    /// again would cost a start more time than everything else that is done here.
+    fn write(&mut self, mut text: Vec<u8>) -> std::io::Result<()> {
+        match usize::try_from(self.lock.metadata()?.len()) {
+            Ok(former) if former <= ONE_BLOCK => text.resize(text.len().max(former), b' '),
+            _ => self.lock.set_len(0)?,
+        }
         self.lock.rewind()?;
         self.lock.write_all(&text)
     }
@@ -220,6 +231,22 @@ mod tests {
         assert!(refused.contains(&format!("PID {}", std::process::id())), "{refused}");
         drop(first);
         Claim::take(folder.path(), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_longer_owner_nor_of_the_last_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = || std::fs::read(folder.path().join("lock")).unwrap();
+        let short = Owner::this_process(GenerationId(3), 1_000);
+        for length in [1, 100, ONE_BLOCK] {
+            let mut claim = Claim::take(folder.path(), Duration::ZERO).unwrap();
+            claim.record(&Owner { predecessor_died_of: Some("x".repeat(length)), ..short.clone() }).unwrap();
+            claim.record(&short).unwrap();
+            assert_eq!(serde_json::from_slice::<Owner>(&read()).unwrap(), short);
+            drop(claim);
+            let _starting = Claim::take(folder.path(), Duration::ZERO).unwrap();
+            assert!(serde_json::from_slice::<Owner>(&read()).is_err(), "nobody is named");
+        }
     }
 
     #[test]
