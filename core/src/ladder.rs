@@ -4,13 +4,13 @@
 //!
 //! | rung | what it needs of the old process | it is left when |
 //! |---|---|---|
-//! | [`Rung::Ask`] | that its loop turns | the process is gone, or says nothing for [`Patience::answer`], or is stuck |
+//! | [`Rung::Ask`] | that its loop turns | the process is gone, or says nothing or is stuck for [`Patience::answer`] |
 //! | [`Rung::Terminate`] | that its signals are heard and its guard lives | the process is gone, or [`Patience::terminate`] is over |
 //! | [`Rung::Kill`] | nothing | the process is gone; after [`Patience::kill`] the ladder gives up |
 //! | [`Rung::Start`] | that it is gone | another generation is there; after [`Patience::revive`] the ladder starts it itself |
 //! | [`Rung::Wait`] | – | it is ready |
 //!
-//! A gateway that answers and gets on is never climbed upon: its own deadlines end it. Neither is a start, which its own
+//! A gateway that answers and gets on is never climbed upon: its own deadlines end it, once it has been asked. Neither is a start, which its own
 //! watchdog ends, unless the restart is forced. One that refuses ends the climb.
 
 use crate::request::Mode;
@@ -116,6 +116,8 @@ pub enum Sight {
 pub enum Step {
     /// Look again soon.
     Look,
+    /// Ask it once more: nobody knows what became of the asking, and it gets on again. What it has accepted already, it joins.
+    Ask,
     /// Send SIGTERM, if it is still the same process.
     Terminate,
     /// Send SIGKILL, if it is still the same process.
@@ -137,6 +139,8 @@ pub struct Ladder {
     since: Instant,
     /// Whether this rung's own doing is done.
     acted: bool,
+    /// Whether asking has come to nothing.
+    in_vain: bool,
     give_up_at: Option<Instant>,
 }
 
@@ -144,13 +148,25 @@ impl Ladder {
     /// A climb that begins by asking; `wait` is how long it may take in all.
     #[must_use]
     pub fn new(patience: Patience, now: Instant, wait: Option<Duration>) -> Self {
-        Self { patience, rung: Rung::Ask, since: now, acted: false, give_up_at: wait.map(|wait| now + wait) }
+        Self {
+            patience,
+            rung: Rung::Ask,
+            since: now,
+            acted: false,
+            in_vain: false,
+            give_up_at: wait.map(|wait| now + wait),
+        }
     }
 
     /// Where it stands.
     #[must_use]
     pub const fn rung(&self) -> Rung {
         self.rung
+    }
+
+    /// No answer will come to what it was asked.
+    pub const fn asked_in_vain(&mut self) {
+        self.in_vain = true;
     }
 
     /// When a look that shows the same as before would lead on.
@@ -187,6 +203,10 @@ impl Ladder {
         }
         let overdue = |patience: Duration| now >= self.since + patience;
         match self.rung {
+            Rung::Ask if self.in_vain && sight == Sight::GettingOn => {
+                self.in_vain = false;
+                Step::Ask
+            }
             Rung::Ask if overdue(self.patience.answer) => self.next(now),
             Rung::Terminate if overdue(self.patience.terminate) => self.next(now),
             Rung::Kill if overdue(self.patience.kill) => Step::GiveUp(Rung::Kill),
@@ -257,6 +277,20 @@ mod tests {
             _ => Sight::Next { ready: true },
         });
         assert_eq!(done, [(42_100, Step::Done)]);
+    }
+
+    #[test]
+    fn one_that_was_asked_in_vain_and_gets_on_again_is_asked_once_more() {
+        let mut ladder = Ladder::new(patience(Mode::Graceful), Instant::from_millis(0), None);
+        let sees = |ladder: &mut Ladder, ms: u64, sight: Sight| ladder.saw(Instant::from_millis(ms), sight);
+        assert_eq!(sees(&mut ladder, 100, Sight::GettingOn), Step::Look, "its answer may come");
+        ladder.asked_in_vain();
+        assert_eq!(sees(&mut ladder, 200, Sight::Stuck), Step::Look, "there is nobody to ask");
+        assert_eq!(sees(&mut ladder, 4_000, Sight::GettingOn), Step::Ask);
+        assert_eq!(sees(&mut ladder, 4_100, Sight::GettingOn), Step::Look);
+        ladder.asked_in_vain();
+        assert_eq!(sees(&mut ladder, 9_200, Sight::Stuck), Step::Terminate);
+        assert_eq!(sees(&mut ladder, 9_300, Sight::GettingOn), Step::Look, "the signal has asked it");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::io::{self, Write};
 
 /// The version of the format. A file of another one is refused: it would be replayed wrongly.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// How the first line begins.
 const BEGINS: &str = "{\"evergate_trace\":";
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(Trace::read("hello"), Err(TraceError::Foreign));
         assert_eq!(Trace::read("{}"), Err(TraceError::Foreign));
         assert_eq!(Trace::read("{\"evergate_flight\":1}"), Err(TraceError::Flight));
-        let other = |version: u32| whole.replace("\"evergate_trace\":2", &format!("\"evergate_trace\":{version}"));
+        let other = |version: u32| whole.replace("\"evergate_trace\":3", &format!("\"evergate_trace\":{version}"));
         assert_eq!(Trace::read(&other(1)), Err(TraceError::Version(1)));
         assert_eq!(Trace::read(&other(3)), Err(TraceError::Version(3)));
         let renamed = whole.replace("\"invariant\"", "\"rule\"");

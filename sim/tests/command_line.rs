@@ -102,7 +102,7 @@ fn what_is_no_whole_trace_of_this_version_is_65_and_a_sentence() {
     let whole = trace_of_a_flaw(folder.path());
     let lines: Vec<&str> = whole.lines().collect();
     let without = |line: usize| [&lines[..line], &lines[line + 1..]].concat().join("\n");
-    let other = whole.replace("\"evergate_trace\":2", "\"evergate_trace\":1");
+    let other = whole.replace("\"evergate_trace\":3", "\"evergate_trace\":1");
     let kind = whole.replace("\"kind\":\"explore\"", "\"kind\":\"dream\"");
     let flaw = whole.replace("naive:ack-before-sync", "naive:nope");
     let subject = whole.replace("naive:ack-before-sync", "nobody");
@@ -140,7 +140,7 @@ fn what_cannot_be_read_is_65_and_a_sentence() {
     let path = folder.path().join("file");
     let (file, directory) = (path.to_str().unwrap(), folder.path().to_str().unwrap());
     let flipped: Vec<u8> = (0..4096_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let behind_a_head = [b"{\"evergate_trace\":2,\"kind\":\"swarm\"}\n", flipped.as_slice()].concat();
+    let behind_a_head = [b"{\"evergate_trace\":3,\"kind\":\"swarm\"}\n", flipped.as_slice()].concat();
     for command in ["replay", "conform"] {
         refused(&[command, "/nonexistent/file"], 65, &["/nonexistent/file"]);
         refused(&[command, directory], 65, &[directory, "Is a directory"]);

@@ -37,6 +37,8 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 pub enum Stood {
     /// No further: look again.
     Looking,
+    /// It gets on again, and is to be asked once more.
+    Asks,
     /// Up a rung that does without an answer.
     Climbed,
     /// A different generation serves, and the request has its outcome.
@@ -127,6 +129,11 @@ impl<'a> Climb<'a> {
         self.old = Life { generation: Some(GenerationId(ticket.from)), process: None };
     }
 
+    /// No answer will come to what the gateway was asked.
+    pub const fn asked_in_vain(&mut self) {
+        self.ladder.asked_in_vain();
+    }
+
     /// Whether it can be brought about although asking has failed so.
     pub fn goes_on_without(&self, error: &CallError) -> bool {
         match error {
@@ -158,6 +165,7 @@ impl<'a> Climb<'a> {
         }
         match step {
             Step::Look => Ok(Stood::Looking),
+            Step::Ask => Ok(Stood::Asks),
             Step::Done => Ok(Stood::Restarted { generation: stage.generation.unwrap_or(0) }),
             Step::Terminate => Ok(self.signal(Signal::SIGTERM, "terminate", progress)),
             Step::Kill => Ok(self.signal(Signal::SIGKILL, "kill", progress)),

@@ -80,7 +80,8 @@ async fn carry_out(
     let word = if arguments.force { "force" } else { "graceful" };
     let body = request_body(word, arguments.reason.as_deref(), turn);
     let mut climb = Climb::new(client, mode, deadline.map(|_| arguments.wait))?;
-    let mut asking = Some(Box::pin(ask(client, "/v1/restart", &body, deadline)));
+    let asks = || Box::pin(ask(client, "/v1/restart", &body, deadline));
+    let mut asking = Some(asks());
     loop {
         let asked = async {
             match &mut asking {
@@ -104,7 +105,7 @@ async fn carry_out(
                         }
                         climb.accepted(ticket);
                     }
-                    Err(CommandError::Call(error)) if climb.goes_on_without(&error) => {}
+                    Err(CommandError::Call(error)) if climb.goes_on_without(&error) => climb.asked_in_vain(),
                     Err(error) => return Err(error),
                 }
             }
@@ -112,6 +113,7 @@ async fn carry_out(
         }
         match climb.step(progress).await? {
             Stood::Looking => {}
+            Stood::Asks => asking = Some(asks()),
             Stood::Climbed => asking = None,
             Stood::Restarted { generation } => {
                 let was = climb.from().map_or_else(String::new, |from| format!(" (was {from})"));

@@ -24,6 +24,7 @@ use crate::world::action::Step;
 use bounds::{Bound, Bounds};
 use evergate_core::gateway::Gateway;
 use evergate_core::invariant::Invariant;
+use evergate_core::supervisor::Supervisor;
 use scope::{Room, Scope, Shape};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -155,13 +156,14 @@ impl Report {
 }
 
 /// All scopes: those of [`scope::table`], and in `ci` the supervisors that are not as their row of the table says, and the
-/// wishes that are left.
+/// wishes that are left, and a loop that waits for a disk.
 #[must_use]
 pub fn table() -> Vec<Scope> {
     let mut scopes = scope::table();
     for ci in scopes.iter_mut().filter(|scope| scope.name == "ci") {
         ci.rooms.extend(variants::rooms());
         ci.rooms.extend(scope::wishes_left());
+        ci.rooms.push(scope::disk_waits(Supervisor::Nobody, 2));
     }
     scopes
 }

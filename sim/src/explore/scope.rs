@@ -65,7 +65,7 @@ const fn shape(states: usize, edges: usize) -> Shape {
 }
 
 /// The rooms of `ci`.
-const CI: [Shape; 79] = [
+const CI: [Shape; 80] = [
     shape(259_087, 546_750),
     shape(182_701, 377_700),
     shape(182_701, 377_700),
@@ -100,16 +100,16 @@ const CI: [Shape; 79] = [
     shape(1_467_011, 4_018_096),
     shape(487_575, 975_128),
     shape(21_649, 47_666),
-    shape(421_541, 1_150_760),
-    shape(1_933_400, 4_665_932),
+    shape(801_158, 2_663_094),
+    shape(2_386_026, 5_894_156),
     shape(68_532, 132_688),
     shape(782_613, 1_590_674),
     shape(313_906, 662_910),
     shape(687_465, 1_344_801),
     shape(116_971, 218_933),
-    shape(632_632, 1_906_628),
-    shape(542_564, 1_880_956),
-    shape(683_149, 1_959_741),
+    shape(643_196, 1_950_328),
+    shape(555_920, 1_946_280),
+    shape(967_282, 3_129_237),
     shape(546_523, 1_447_430),
     shape(295_257, 748_720),
     shape(293_701, 744_711),
@@ -145,16 +145,18 @@ const CI: [Shape; 79] = [
     shape(1_428_726, 2_538_934),
     shape(204_084, 353_111),
     shape(985_573, 1_808_421),
+    shape(581_483, 1_789_166),
 ];
 /// The rooms of `seed`.
-const SEED: [Shape; 7] = [
+const SEED: [Shape; 8] = [
     shape(21_304, 40_152),
     shape(31_859, 54_847),
     shape(2_526, 4_389),
     shape(5_187, 9_228),
     shape(21_324, 37_208),
-    shape(13_273, 38_666),
+    shape(13_765, 40_718),
     shape(443, 716),
+    shape(8_187, 19_535),
 ];
 
 impl Room {
@@ -292,6 +294,12 @@ fn climbed(room: Room, ladders: u8) -> Room {
     with(room, |budget| (budget.ladders, budget.freezes, budget.strangers) = (ladders, 1, 1))
 }
 
+/// The room of a loop that waits for a disk, and of those who restart it with the ladder meanwhile and afterwards.
+pub(super) fn disk_waits(supervisor: Supervisor, ladders: u8) -> Room {
+    let manners = [Manner::Climb, Manner::ClimbForced, Manner::Unwatched, Manner::DiskWaits];
+    with(room(supervisor, Size(1, 0, 0, 0, 0), &manners), |budget| (budget.ladders, budget.freezes) = (ladders, 1))
+}
+
 /// The same room, with something more that may happen.
 pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
     change(&mut room.budget);
@@ -319,12 +327,12 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 32 | supervise | R × K, with each two of the wishes of [`EACH_WISH`] |
 /// | 33 | supervise | R × J, with the same |
 /// | 34 | supervise | K × J |
-/// | 35 | systemd | X |
+/// | 35 | systemd | X, and a loop that waits for a disk |
 /// | 36 | systemd | R, K, J and X on a platform that cannot tell a repeat |
 /// | 37 | supervise | the same, where what may have arrived is not sent again |
 /// | 38, 39 | systemd | M, R, K and J with agents that ask their chat |
 /// | 40, 41 | supervise | M, K, J and R where what is said during a turn takes its place, or shares the next one |
-/// | 42–44 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop, a stranger with the number of a dead process |
+/// | 42–44 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop (in 44 perhaps one that waits for a disk), a stranger with the number of a dead process |
 /// | 45–51 | each but supervise | R × K |
 /// | 52–56 | supervise | S × R with the other wishes: restart, stop and `/restart`, a turn's restart with a child that waits for it, both signals, the supervisor's stop, a guest's `/restart`, a restart that is taken back; but for the supervisor's stop one session is silent, as in 26 |
 /// | 57–59 | supervise, systemd | M × R with the same |
@@ -337,6 +345,7 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 77 | supervise | M × R with the same |
 /// | 78 | supervise | S × R with a forced restart and a stop over HTTP and of a turn whose child waits; one session is silent |
 /// | 79 | supervise | M × R with the same |
+/// | 80 | nobody | two operators with the ladder and a loop that waits for a disk, which answers meanwhile or does not |
 ///
 /// In 9–24, 26, 27, 29, 30, 34, 52–59 and 75–79 people speak to the first generation only ([`Manner::SpeakEarly`]): what they say to
 /// later ones multiplies all else, and is in 1–8, 25, 28, 31–33 and 35 on. A deadline passes while an agent works, however long
@@ -364,6 +373,7 @@ pub fn table() -> Vec<Scope> {
         with(room(Evergate, Size(1, 1, 1, 1, 0), &BLIND), |budget| budget.lost_sends = 2),
         climbed(room(Evergate, Size(1, 0, 0, 1, 0), &climbs), 1),
         room(Nobody, Size(1, 1, 0, 1, 0), &[Manner::Questions, Manner::Decides]),
+        disk_waits(Evergate, 1),
     ];
     let mut ci: Vec<Room> = supervisors().map(|who| room(who, Size(1, 1, 1, 1, 1), &all())).collect();
     ci.extend(supervisors().map(|who| room(who, Size(3, 3, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));
@@ -379,7 +389,7 @@ pub fn table() -> Vec<Scope> {
         room(Evergate, Size(1, 1, 2, 2, 0), &EACH_WISH),
         room(Evergate, Size(1, 1, 2, 0, 1), &EACH_WISH),
         room(Evergate, Size(1, 2, 0, 2, 1), &[Manner::SpeakEarly]),
-        with(room(Systemd, Size(1, 1, 1, 1, 0), &WISHES), |budget| {
+        with(room(Systemd, Size(1, 1, 1, 1, 0), &[&WISHES[..], &[Manner::DiskWaits]].concat()), |budget| {
             (budget.cancels, budget.lost_sends, budget.redeliveries, budget.freezes) = (1, 1, 1, 1);
         }),
         with(room(Systemd, Size(1, 1, 1, 1, 1), &BLIND), |budget| (budget.lost_sends, budget.freezes) = (2, 1)),
@@ -389,7 +399,7 @@ pub fn table() -> Vec<Scope> {
         room(Evergate, Size(1, 3, 0, 1, 1), &[Manner::Interrupts, Manner::ChatStop]),
         room(Evergate, Size(1, 3, 1, 1, 0), &[Manner::Collects, Manner::ChatRestart, Manner::AgentFails]),
     ]);
-    let watched = [Manner::Climb, Manner::ClimbForced, Manner::Terminate];
+    let watched = [Manner::Climb, Manner::ClimbForced, Manner::Terminate, Manner::DiskWaits];
     ci.extend([
         climbed(room(Nobody, Size(1, 1, 0, 1, 0), &climbs), 1),
         climbed(room(Systemd, Size(1, 0, 0, 1, 0), &climbs), 2),

@@ -9,7 +9,7 @@ use crate::telling::Telling;
 use crate::world::action::{Action, Fate, Step};
 use crate::world::memory::{Desk, Memory};
 use crate::world::perform::Observer;
-use crate::world::{Setting, World};
+use crate::world::{Setting, Standstill, World};
 use evergate_core::effect::Effect;
 use evergate_core::input::Input;
 use evergate_core::invariant::{Checks, Invariant};
@@ -229,9 +229,11 @@ fn head(telling: &mut Telling, now: u64, number: usize, step: &Step) {
         Action::CandidateFound { fit: false } => (Lane::Disk, "what would follow could not take over".to_owned()),
         Action::Elapse => (Lane::Gateway, "a deadline has come".to_owned()),
         Action::Kill => (Lane::Gateway, "killed".to_owned()),
-        Action::Freeze => (Lane::Gateway, "the loop is stuck for ever".to_owned()),
+        Action::Freeze { at: Standstill::Stuck } => (Lane::Gateway, "the loop is stuck for ever".to_owned()),
+        Action::Freeze { at: Standstill::OnDisk } => (Lane::Gateway, "the loop waits for a disk".to_owned()),
+        Action::DiskAnswers => (Lane::Disk, "answers, and the loop goes on".to_owned()),
         Action::GuardStrikes => (Lane::Gateway, "the guard ends the stuck process".to_owned()),
-        Action::WatchdogBites => (Lane::Gateway, "the watchdog ends the stuck process".to_owned()),
+        Action::WatchdogLooks => (Lane::Gateway, "the watchdog looks at the loop that stands still".to_owned()),
         Action::Climb { mode } => (Lane::People, format!("an operator climbs: {mode:?}")),
         Action::ClimbAtLast => (Lane::People, "somebody notices and restarts it".to_owned()),
         Action::OperatorLooks { operator } => (Lane::People, format!("operator {operator} sees something new")),
@@ -249,7 +251,7 @@ fn head(telling: &mut Telling, now: u64, number: usize, step: &Step) {
             | Action::SendUnknown { .. }
             | Action::DiesUnheard { .. }
             | Action::Kill
-            | Action::Freeze
+            | Action::Freeze { .. }
             | Action::Rescue
     );
     let (kind, what) = match (&step.action, step.dies_after) {

@@ -25,6 +25,8 @@ pub struct Disk {
     pub slow_until: u64,
     gathered: Commit,
     under_way: Option<Commit>,
+    /// So many commits have begun.
+    begun: u64,
     /// A commit is under way, or what became of it has not been told: until then no other begins.
     awaited: bool,
     /// So many more commits fail.
@@ -49,6 +51,12 @@ impl Disk {
         self.awaited || !self.gathered.records.is_empty()
     }
 
+    /// How many commits have begun, while the last of them is under way.
+    #[must_use]
+    pub fn at_work(&self) -> Option<u64> {
+        self.under_way.as_ref().map(|_| self.begun)
+    }
+
     /// Begins a commit of all that has gathered, unless one is under way; gives how long it takes: about as long as
     /// usual, or much longer so often in a thousand times.
     pub fn begin(&mut self, now: u64, usual: u64, slow: u32, random: &mut Random) -> Option<u64> {
@@ -56,6 +64,7 @@ impl Disk {
             return None;
         }
         self.awaited = true;
+        self.begun += 1;
         self.under_way = Some(std::mem::take(&mut self.gathered));
         let usual = random.between(1, usual);
         let slow = now < self.slow_until || random.hits(slow);

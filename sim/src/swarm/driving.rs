@@ -263,6 +263,7 @@ impl World<'_> {
             return;
         }
         self.queue.push(self.now + takes, Event::Committed { life: self.life });
+        self.begins_to_stare();
         if self.armed == Some(When::Committing) {
             self.armed = None;
             self.queue.push(self.now + takes / 2, Event::Kill { life: self.life });

@@ -83,4 +83,5 @@ faults! {
     Climb Times "An operator restarts it with the ladder, whatever state it is in.",
     ClimbFrozen Times "The loop or the process stands still, and one or two operators restart it with the ladder.",
     AgentQuestions PerMille "An agent asks its chat and waits; somebody there answers, late, or nobody does.",
+    FreezeOnDisk Times "The loop waits for a disk, which answers late.",
 }

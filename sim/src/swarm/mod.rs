@@ -20,6 +20,7 @@ mod queue;
 mod random;
 mod report;
 mod rolling;
+mod watching;
 mod world;
 
 pub use case::{Case, again};

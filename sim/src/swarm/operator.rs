@@ -54,7 +54,7 @@ impl World<'_> {
                 Sight::Next { ready: frozen.is_none() && gateway.phase() == Phase::Serving }
             }
             (Some(_), None) => Sight::GettingOn,
-            (Some(_), Some(Frozen::Loop)) => Sight::Stuck,
+            (Some(_), Some(Frozen::Loop | Frozen::OnDisk)) => Sight::Stuck,
             (Some(_), Some(Frozen::Process)) => Sight::Silent,
             (None, _) if self.idles() => Sight::Silent,
             (None, _) => Sight::Gone,
@@ -86,7 +86,8 @@ impl World<'_> {
                 self.marks.hit(Mark::ClimberKilled);
                 self.dies(Killer::Anybody);
             }
-            Step::Terminate | Step::Kill => {}
+            // Nobody hangs up here.
+            Step::Ask | Step::Terminate | Step::Kill => {}
             Step::Start => {
                 self.marks.hit(Mark::ClimberStarted);
                 self.person_starts();

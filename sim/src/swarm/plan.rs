@@ -82,6 +82,8 @@ pub enum When {
 pub enum Frozen {
     /// The loop that owns the core.
     Loop,
+    /// The same, since it waits for a disk.
+    OnDisk,
     /// The process, its guard included.
     Process,
 }
@@ -154,6 +156,7 @@ fn episode(fault: Fault, entry: u64, config: &Config, random: &mut Random) -> Ve
         Fault::KillWhileClosing => killed_in(Phase::Closing),
         Fault::FreezeLoop => frozen(Frozen::Loop, at, ms, end, random),
         Fault::FreezeProcess => frozen(Frozen::Process, at, ms, end, random),
+        Fault::FreezeOnDisk => frozen(Frozen::OnDisk, at, ms * 10, end, random),
         Fault::Sleep => vec![(at, Happening::Sleep { ms: ms * 10 })],
         Fault::DiskFull => vec![(at, Happening::DiskFull { ms })],
         Fault::SlowDisk => vec![(at, Happening::SlowDisk { ms })],

@@ -3,7 +3,7 @@
 
 use super::fault::Fault;
 use super::marks::Mark;
-use super::plan::{Frozen, Job};
+use super::plan::Job;
 use super::queue::Event;
 use super::world::World;
 use crate::story::{Kind, Lane};
@@ -12,24 +12,12 @@ use evergate_core::gateway::{Gateway, Phase};
 use evergate_core::id::{RequestId, TurnId};
 use evergate_core::input::Input;
 use evergate_core::recovery::{Recovered, Start};
-use evergate_core::request::{Origin, Signal, Wish};
+use evergate_core::request::{Signal, Wish};
 use evergate_core::respawn::{ChildEnd, KILL_LIMIT, Next, Respawn};
 use evergate_core::supervisor::{Contract, Death, Supervisor};
 use evergate_core::time::Instant;
 use evergate_core::verdict::Verdict;
-use evergate_core::watchdog::{Bounds, Finding, Seen, Watchdog};
 use std::collections::VecDeque;
-use std::time::Duration;
-
-/// When a part is taken for stuck, as by default.
-const WATCHED: Bounds = Bounds {
-    freeze: Duration::from_secs(20),
-    disk: Duration::from_secs(600),
-    start: Duration::from_secs(300),
-    platform: Duration::from_secs(180),
-};
-/// When a process that gives no sign of life is.
-const SILENCE: Duration = Duration::from_secs(25);
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +201,7 @@ impl World<'_> {
         self.life += 1;
         self.comes_again_later();
         self.frozen = None;
+        self.stare = None;
         self.signalled = false;
         self.guard = None;
         self.wake = None;
@@ -326,6 +315,7 @@ impl World<'_> {
             telling.begins(self.now, gateway.generation());
         }
         self.gateway = Some(gateway);
+        self.begins_to_stare();
         self.generations += 1;
         self.perform();
     }
@@ -408,86 +398,6 @@ impl World<'_> {
             self.inform(Input::SupervisorStops { request });
         } else {
             self.inform(Input::SupervisorStays { request });
-        }
-    }
-
-    /// Something stands still.
-    pub(super) fn freezes(&mut self, what: Frozen, ms: u64) {
-        if self.gateway.is_some() && self.frozen.is_none() {
-            self.frozen = Some(what);
-            self.frozen_since = self.now;
-            self.queue.push(self.now + ms, Event::Thaw { life: self.life });
-            if let Some(bites) = self.seen_to_stand_still(what).filter(|bites| *bites < ms) {
-                self.queue.push(self.now + bites, Event::Bites { life: self.life, since: self.now });
-            }
-        }
-    }
-
-    /// How long it takes whoever watches to see that: the watchdog inside, or a supervisor that hears nothing.
-    fn seen_to_stand_still(&self, what: Frozen) -> Option<u64> {
-        match what {
-            Frozen::Loop => {
-                let begun = Instant::from_millis(0);
-                let mut watchdog = Watchdog::new(WATCHED, begun);
-                let seen = Seen { ready: true, done: [Some(0), None, None], ..Seen::default() };
-                let mut now = begun;
-                loop {
-                    now = now + watchdog.period();
-                    let found = watchdog.look(now, &seen);
-                    if found.iter().any(|finding| matches!(finding, Finding::Frozen { .. })) {
-                        return Some(now.as_millis());
-                    }
-                }
-            }
-            Frozen::Process if self.keeper.contract.supervisor == Supervisor::Evergate => {
-                let mut keeper = Respawn::new(KILL_LIMIT).watching(SILENCE);
-                keeper.started(Instant::from_millis(0));
-                keeper.heard(Instant::from_millis(0));
-                let at = keeper.kill_at()?;
-                keeper.kill(at).map(|_| at.as_millis())
-            }
-            Frozen::Process => None,
-        }
-    }
-
-    /// It has stood still for long enough.
-    pub(super) fn watchdog_bites(&mut self) {
-        match self.frozen {
-            Some(Frozen::Loop) => {
-                let restart = self.keeper.contract.verdict(Wish::Restart, Origin::Watchdog);
-                self.process_ends(Ended::Watchdog(self.guard.map_or(restart, |(_, verdict)| verdict)));
-            }
-            Some(Frozen::Process) => {
-                self.marks.hit(Mark::KilledSilent);
-                self.process_ends(Ended::Killed(Killer::Supervisor));
-            }
-            None => {}
-        }
-    }
-
-    /// What stood still goes on with all that has gathered; the guard, which needs no turn of the loop, is first.
-    pub(super) fn thaws(&mut self) {
-        if self.frozen.take().is_none() {
-            return;
-        }
-        if let Some((at, verdict)) = self.guard
-            && at <= self.clock()
-        {
-            return self.process_ends(Ended::Guard(verdict));
-        }
-        self.marks.hit(Mark::Thawed);
-        // An end on the way forgets the rest.
-        while let Some(event) = self.backlog.pop_front() {
-            self.happens(event);
-        }
-    }
-
-    /// What came for a process that is gone: platforms have not been answered and deliver again.
-    fn comes_again_later(&mut self) {
-        for event in std::mem::take(&mut self.backlog) {
-            if let Event::Deliver { said } = event {
-                self.queue.push(self.now + 1_000, Event::Deliver { said });
-            }
         }
     }
 }

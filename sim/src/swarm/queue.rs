@@ -34,8 +34,8 @@ pub enum Event {
     Answers { session: SessionId, asked: Asked },
     /// An operator who climbs looks.
     OperatorLooks { number: u32 },
-    /// Whoever watches has seen long enough that it stands still.
-    Bites { life: u32, since: u64 },
+    /// A supervisor has heard nothing of the process for too long, which has stood still since then.
+    TooSilent { life: u32, since: u64 },
 }
 
 /// How a send ends.

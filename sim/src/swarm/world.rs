@@ -14,6 +14,7 @@ use super::process::{Ended, Keeper, Killer};
 use super::queue::{Event, Queue};
 use super::random::Random;
 use super::rolling::Rolling;
+use super::watching::Stare;
 use crate::telling::Telling;
 use evergate_core::gateway::{Gateway, Phase};
 use evergate_core::id::{MessageId, RequestId, TurnId};
@@ -54,6 +55,8 @@ pub struct World<'a> {
     pub(super) frozen: Option<Frozen>,
     /// When that began.
     pub(super) frozen_since: u64,
+    /// The watchdog in the process, while there is anything to look at.
+    pub(super) stare: Option<Stare>,
     /// Whether this process was sent a signal that tells it to end.
     pub(super) signalled: bool,
     /// What came for the gateway while it stood still.
@@ -116,6 +119,7 @@ impl<'a> World<'a> {
             keeper: Keeper::new(contract),
             frozen: None,
             frozen_since: 0,
+            stare: None,
             signalled: false,
             backlog: VecDeque::new(),
             guard: None,
@@ -169,6 +173,7 @@ impl<'a> World<'a> {
 enum Next {
     Kill,
     Guard(Verdict),
+    Look,
     Planned(Planned),
     Event,
     Wake,
@@ -182,6 +187,7 @@ impl World<'_> {
         match next {
             Next::Kill => self.supervisor_kills(),
             Next::Guard(verdict) => self.process_ends(Ended::Guard(verdict)),
+            Next::Look => self.watchdog_looks(),
             Next::Planned(planned) => {
                 self.plan = &self.plan[1..];
                 self.comes_as_planned(planned);
@@ -201,6 +207,7 @@ impl World<'_> {
         let kill = self.keeper.job.and_then(|(_, at)| at).map(|at| (at, Next::Kill));
         let awake = self.frozen != Some(Frozen::Process);
         let guard = self.guard.filter(|_| awake).map(|(at, verdict)| (self.when(at), Next::Guard(verdict)));
+        let look = self.stare.as_ref().filter(|_| awake).map(|stare| (stare.at, Next::Look));
         let planned = self.plan.first().map(|planned| (planned.at, Next::Planned(*planned)));
         let event = self.queue.next_at().map(|at| (at, Next::Event));
         let wake = self.wake.filter(|_| self.frozen.is_none()).map(|(_, at)| (at, Next::Wake));
@@ -208,7 +215,7 @@ impl World<'_> {
             (Some(one), Some(other)) => Some(if other.0.max(self.now) < one.0.max(self.now) { other } else { one }),
             (one, other) => one.or(other),
         };
-        first(first(first(kill, guard), first(planned, event)), wake)
+        first(first(first(kill, first(guard, look)), first(planned, event)), wake)
     }
 
     fn comes_as_planned(&mut self, Planned { entry, what, .. }: Planned) {
@@ -262,7 +269,7 @@ impl World<'_> {
             Event::Answers { session, asked } => self.answers(session, asked),
             Event::OperatorLooks { number } => self.operator_looks(number),
             Event::Thaw { life: of } if of == life => self.thaws(),
-            Event::Bites { life: of, since } if of == life && since == self.frozen_since => self.watchdog_bites(),
+            Event::TooSilent { life: of, since } if of == life && since == self.frozen_since => self.too_silent(),
             // It was about an earlier process.
             _ => {}
         }

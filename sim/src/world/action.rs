@@ -1,5 +1,6 @@
 //! One thing that can happen in a world, as a value that can be written down and replayed.
 
+use super::Standstill;
 use evergate_core::id::{DeliveryId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing, TurnEnd};
 use evergate_core::request::{Mode, Origin, Signal, Wish};
@@ -127,12 +128,17 @@ pub enum Action {
     Elapse,
     /// The process dies.
     Kill,
-    /// The loop gets stuck for ever.
-    Freeze,
+    /// The loop stands still.
+    Freeze {
+        /// Why.
+        at: Standstill,
+    },
+    /// The disk answers for which the loop has waited.
+    DiskAnswers,
     /// The guard ends a process whose loop is stuck.
     GuardStrikes,
-    /// The watchdog ends a process whose loop is stuck.
-    WatchdogBites,
+    /// The watchdog looks at a loop that stands still, and ends the process once it has looked for long enough.
+    WatchdogLooks,
     /// Somebody outside ends a process whose loop is stuck: a supervisor that hears nothing of it.
     Rescue,
     /// An operator begins to climb, and asks.
@@ -244,7 +250,8 @@ impl Step {
             | Action::CandidateFound { fit: true }
             | Action::Elapse
             | Action::GuardStrikes
-            | Action::WatchdogBites
+            | Action::DiskAnswers
+            | Action::WatchdogLooks
             | Action::Rescue
             | Action::ClimbAtLast
             | Action::OperatorLooks { .. }

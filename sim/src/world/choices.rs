@@ -2,7 +2,7 @@
 
 use super::action::{Action, Fate, Nature, Step};
 use super::memory::{Desk, Memory};
-use super::{Agent, Asks, Manner, Offer, Process, World};
+use super::{Agent, Asks, Manner, Offer, Process, Standstill, World};
 use crate::subject::{Rescue, Subject};
 use evergate_core::gateway::{Pending, Phase};
 use evergate_core::id::{QuestionId, SessionId, TurnId};
@@ -29,14 +29,19 @@ impl<S: Subject> World<S> {
             Process::Forlorn => actions.push(Action::Boot),
             Process::Down if setting.manners.contains(&Manner::PersonStarts) => actions.push(Action::PersonBoots),
             Process::Down => {}
-            Process::Stuck => {
+            Process::Stuck(stare) => {
+                if self.disk_may_answer(stare) {
+                    actions.push(Action::DiskAnswers);
+                }
                 if self.guard.is_some_and(|(at, _)| self.operators_wait_until(memory, at)) {
                     actions.push(Action::GuardStrikes);
                 }
                 // A start that hangs has no number of its own yet: its own watchdog ends it, and nobody climbs.
                 let watched = !setting.manners.contains(&Manner::Unwatched) || !self.has_begun(memory);
                 if watched && S::rescue(&setting.subject) == Rescue::FromOutside {
-                    actions.push(Action::WatchdogBites);
+                    if stare.goes_on() {
+                        actions.push(Action::WatchdogLooks);
+                    }
                     actions.push(Action::Rescue);
                 }
                 if !watched && memory.hands(self.hands).operators.is_empty() {
@@ -239,7 +244,10 @@ impl<S: Subject> World<S> {
             actions.extend(sending().filter(|_| blind).map(|delivery| Action::DiesUnheard { delivery }));
         }
         if self.left.freezes > 0 {
-            actions.push(Action::Freeze);
+            actions.push(Action::Freeze { at: Standstill::Stuck });
+            if memory.setting.manners.contains(&Manner::DiskWaits) {
+                actions.push(Action::Freeze { at: Standstill::OnDisk });
+            }
         }
     }
 

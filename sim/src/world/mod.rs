@@ -14,8 +14,10 @@ pub mod parts;
 pub mod perform;
 mod reaction;
 pub mod supervision;
+mod watching;
 
 pub use operator::Climber;
+pub use watching::Standstill;
 
 use crate::subject::Subject;
 use encode::BEGINNING;
@@ -35,6 +37,7 @@ use parts::Part;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use supervision::Policy;
+use watching::Stare;
 
 /// How often each of these may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,7 +60,7 @@ pub struct Budget {
     pub lost_sends: u8,
     /// Messages that are delivered again although they were acked.
     pub redeliveries: u8,
-    /// Loops that get stuck for ever.
+    /// Loops that stand still, for ever or until their disk answers.
     pub freezes: u8,
     /// Operators who climb the ladder of `evergate restart`.
     #[serde(default)]
@@ -154,6 +157,8 @@ pub enum Manner {
     ClimbForced,
     /// The watchdogs sleep: only an operator helps a loop that is stuck.
     Unwatched,
+    /// A loop that stands still may wait for a disk, which may answer.
+    DiskWaits,
     /// The platform cannot tell a repeat from a second text.
     Blind,
     /// What may have arrived is not sent again.
@@ -257,8 +262,8 @@ pub struct Commit {
 enum Process {
     /// It runs.
     Up,
-    /// Its loop is stuck for ever.
-    Stuck,
+    /// Its loop stands still, and its watchdog has looked so long.
+    Stuck(Stare),
     /// It is gone, and will be started so.
     Due(Start),
     /// It is gone, because somebody wanted that.

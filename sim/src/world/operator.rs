@@ -94,9 +94,9 @@ impl<S: Subject> World<S> {
         };
         match self.process {
             Process::Up if other => Sight::Next { ready: self.phase == Phase::Serving && outcome },
-            Process::Stuck if other => Sight::Next { ready: false },
+            Process::Stuck(_) if other => Sight::Next { ready: false },
             Process::Up => Sight::GettingOn,
-            Process::Stuck => Sight::Stuck,
+            Process::Stuck(_) => Sight::Stuck,
             Process::Due(_) if operator.number == Number::Patient => Sight::Silent,
             Process::Due(_) | Process::Down | Process::Forlorn => Sight::Gone,
         }
@@ -166,7 +166,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         let memory = self.memory;
         for (index, operator) in memory.hands(world.hands).operators.iter().enumerate() {
             let sight = world.sight(memory, operator);
-            if world.process == Process::Stuck && sight != Sight::Stuck && !operator.hindered {
+            if matches!(world.process, Process::Stuck(_)) && sight != Sight::Stuck && !operator.hindered {
                 self.change_operators(world, |operators| operators[index].hindered = true);
             }
             let mut after = operator.ladder.clone();
@@ -211,6 +211,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             for operator in operators {
                 if let Asked::Waiting(_) = operator.asked {
                     operator.asked = Asked::InVain;
+                    operator.ladder.asked_in_vain();
                 }
                 if dead && operator.number == Number::Patient {
                     operator.number = Number::Nobody;
@@ -240,6 +241,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             about_to: None,
         };
         if world.process != Process::Up {
+            operator.ladder.asked_in_vain();
             return self.change_operators(world, |operators| operators.push(operator));
         }
         let request = Self::new_request(world);
@@ -266,7 +268,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         self.change_operators(world, |operators| match step {
             Step::Done | Step::GiveUp(_) => _ = operators.remove(index),
             Step::Look => operators[index].ladder = ladder,
-            Step::Terminate | Step::Kill | Step::Start => {
+            Step::Ask | Step::Terminate | Step::Kill | Step::Start => {
                 operators[index].ladder = ladder;
                 operators[index].about_to = Some(step);
             }
@@ -294,7 +296,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         if step == Step::Start {
             return self.operator_starts(world);
         }
-        let alive = matches!(world.process, Process::Up | Process::Stuck);
+        if step == Step::Ask {
+            return self.operator_asks(world, index);
+        }
+        let alive = matches!(world.process, Process::Up | Process::Stuck(_));
         let owns = alive && world.generation(self.memory) == Some(generation);
         let hits = match S::climber(&self.memory.setting.subject) {
             Climber::TrustsNumbers => number != Number::Nobody,
@@ -314,9 +319,20 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         }
     }
 
+    /// It asks again, and whoever is there then hears that.
+    fn operator_asks(&mut self, world: &mut World<S>, index: usize) {
+        if world.process != Process::Up {
+            return self.change_operators(world, |operators| operators[index].ladder.asked_in_vain());
+        }
+        let request = Self::new_request(world);
+        let mode = self.operator(world, index).mode;
+        self.change_operators(world, |operators| operators[index].asked = Asked::Waiting(request));
+        self.tell(world, Input::Request { request, wish: Wish::Restart, mode, origin: Origin::Cli });
+    }
+
     /// Where nobody owns the journal another process is started, by whoever supervises it.
     fn operator_starts(&mut self, world: &mut World<S>) {
-        let free = !matches!(world.process, Process::Up | Process::Stuck);
+        let free = !matches!(world.process, Process::Up | Process::Stuck(_));
         let starts = free || S::climber(&self.memory.setting.subject) == Climber::StartsBeside;
         self.checks.holds(Invariant::Lock, !starts || free, || {
             format!("another owner is started beside {:?}", world.generation(self.memory))

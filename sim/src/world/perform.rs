@@ -231,12 +231,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
                 world.left.kills -= 1;
                 self.die(world);
             }
-            Action::Freeze => {
-                world.left.freezes -= 1;
-                world.process = Process::Stuck;
-            }
+            Action::Freeze { at } => Self::stands_still(world, at),
+            Action::DiskAnswers => self.disk_answers(world),
             Action::GuardStrikes => self.guard_strikes(world),
-            Action::WatchdogBites => self.watchdog_bites(world),
+            Action::WatchdogLooks => self.watchdog_looks(world),
             Action::Rescue => self.die(world),
             Action::Climb { mode } => {
                 world.left.ladders -= 1;
@@ -320,7 +318,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         self.pass_on(world, signal);
     }
 
-    fn pass_on(&mut self, world: &mut World<S>, signal: Signal) {
+    pub(super) fn pass_on(&mut self, world: &mut World<S>, signal: Signal) {
         let request = Self::new_request(world);
         self.tell(world, Input::Signal { request, signal });
     }
