@@ -272,13 +272,18 @@ impl<'a> Climb<'a> {
     fn given_up(&self, rung: Rung) -> String {
         let trouble = self.trouble.as_ref().map_or_else(String::new, |trouble| format!(" ({trouble})"));
         match (rung, self.patient.as_ref().map(|patient| patient.owner().pid)) {
+            // Its own trouble says no more.
             (Rung::Kill, Some(1)) => {
                 "process 1 of a container cannot be killed from inside it: restart the container".to_owned()
             }
             (Rung::Kill, Some(pid)) => format!("process {pid} does not die of SIGKILL{trouble}: is its disk gone?"),
+            (Rung::Kill, None) => {
+                "whoever holds the state directory has not written down who it is: it is left alone".to_owned()
+            }
             _ => {
-                let wait = self.wait.map_or_else(String::new, |wait| humantime::format_duration(wait).to_string());
-                format!("no new generation was ready within {wait}{trouble}")
+                let within =
+                    self.wait.map_or_else(String::new, |wait| format!(" within {}", humantime::format_duration(wait)));
+                format!("no new generation was ready{within}{trouble}")
             }
         }
     }
@@ -385,6 +390,55 @@ mod tests {
                 let look = climb.judge(&status, request(Some(kind)));
                 assert!(matches!(look, Look::Ended { outcome, .. } if outcome.kind == kind));
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_climb_that_is_given_up_says_what_stands_in_its_way() {
+        let client = Client::new(PathBuf::from("/x/control.sock")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let patient = |pid| {
+            let owner = Owner { pid, start_time: 0, ..Owner::this_process(GenerationId(3), 1_000) };
+            Patient::new(folder.path(), owner)
+        };
+        let minute = Some(Duration::from_secs(60));
+        for (rung, pid, trouble, wait, told) in [
+            (
+                Rung::Kill,
+                Some(1),
+                Some("the kernel protects process 1"),
+                minute,
+                "process 1 of a container cannot be killed from inside it: restart the container",
+            ),
+            (Rung::Kill, Some(7), None, minute, "process 7 does not die of SIGKILL: is its disk gone?"),
+            (
+                Rung::Kill,
+                Some(7),
+                Some("process 7 is no longer the gateway; it is left alone"),
+                None,
+                "process 7 does not die of SIGKILL (process 7 is no longer the gateway; it is left alone): is its disk gone?",
+            ),
+            (
+                Rung::Kill,
+                None,
+                None,
+                None,
+                "whoever holds the state directory has not written down who it is: it is left alone",
+            ),
+            (Rung::Ask, Some(1), None, minute, "no new generation was ready within 1m"),
+            (Rung::Wait, None, None, minute, "no new generation was ready within 1m"),
+            (
+                Rung::Start,
+                Some(7),
+                Some("`systemctl start x.service` fails: Unit x.service not found."),
+                minute,
+                "no new generation was ready within 1m (`systemctl start x.service` fails: Unit x.service not found.)",
+            ),
+            (Rung::Start, Some(7), None, None, "no new generation was ready"),
+        ] {
+            let trouble = trouble.map(str::to_owned);
+            let climb = Climb { patient: pid.map(patient), trouble, wait, ..climb(&client) };
+            assert_eq!(climb.given_up(rung), told);
         }
     }
 }
