@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(Trace::read("{\"evergate_flight\":1}"), Err(TraceError::Flight));
         let other = |version: u32| whole.replace("\"evergate_trace\":3", &format!("\"evergate_trace\":{version}"));
         assert_eq!(Trace::read(&other(1)), Err(TraceError::Version(1)));
-        assert_eq!(Trace::read(&other(3)), Err(TraceError::Version(3)));
+        assert_eq!(Trace::read(&other(4)), Err(TraceError::Version(4)));
         let renamed = whole.replace("\"invariant\"", "\"rule\"");
         assert!(matches!(Trace::read(&renamed), Err(TraceError::Head(_))));
         let broken = whole.replace("\"kill\"", "kill");
