@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long systemd has for an answer.
-const ANSWER: Duration = Duration::from_secs(1);
+const ANSWER: Duration = Duration::from_secs(2);
 /// After so many seconds SIGALRM ends this process, whatever holds it up: the restart of the unit waits for it.
 const AT_MOST_S: u32 = 3;
 
@@ -71,7 +71,8 @@ impl UnitDeath {
         let Some(unit) = Unit::of_this_process() else { return Ok(()) };
         let Some(dead) = dead_in(&unit, state_dir) else { return Ok(()) };
         let said = Said::ask(&unit);
-        if said.pid.is_some_and(|pid| pid != dead.pid) {
+        // The next start may have died before it wrote down who it is: of that one nothing is said in another's name.
+        if said.pid != Some(dead.pid) {
             return Ok(());
         }
         LastWords::now(dead.generation, self.sentence(said.silence), None).write(state_dir)

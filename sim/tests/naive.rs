@@ -83,10 +83,10 @@ const ROOMS: [(&str, usize, usize); 21] = [
     ("crowded", 1_967, 3_157),
     ("deadly", 12_493, 26_498),
     ("held", 25_077, 52_529),
-    ("frozen", 1_538, 2_593),
+    ("frozen", 1_802, 3_379),
     ("questioned", 115_586, 225_710),
     ("collected", 6_254, 11_492),
-    ("climbed", 24_293, 72_179),
+    ("climbed", 24_985, 75_047),
 ];
 
 #[test]

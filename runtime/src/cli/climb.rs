@@ -26,6 +26,8 @@ use super::restart::Ticket;
 /// How long a look may take: the control socket tells of a stuck loop after a second.
 const GLANCE: Duration = Duration::from_millis(1_500);
 
+/// The stage of a gateway that has not been asked for anything.
+const SERVING: &str = "serving";
 /// The stage of a gateway that is there and gives no answer.
 const SILENT: &str = "silent";
 /// The stage of one that has accepted its end and has closed its control socket, as the last thing but leaving.
@@ -165,6 +167,11 @@ impl<'a> Climb<'a> {
         }
         match step {
             Step::Look => Ok(Stood::Looking),
+            // On its way out it has been asked, by whomever; its successor is not to hear of that.
+            Step::Ask if stage.name != SERVING => {
+                self.ladder.asked_in_vain();
+                Ok(Stood::Looking)
+            }
             Step::Ask => Ok(Stood::Asks),
             Step::Done => Ok(Stood::Restarted { generation: stage.generation.unwrap_or(0) }),
             Step::Terminate => Ok(self.signal(Signal::SIGTERM, "terminate", progress)),
@@ -278,7 +285,7 @@ impl<'a> Climb<'a> {
             }
             (Rung::Kill, Some(pid)) => format!("process {pid} does not die of SIGKILL{trouble}: is its disk gone?"),
             (Rung::Kill, None) => {
-                "whoever holds the state directory has not written down who it is: it is left alone".to_owned()
+                "whoever holds the state directory cannot be told from here (it has not written down who it is, or it runs in another container): it is left alone".to_owned()
             }
             _ => {
                 let within =
@@ -423,7 +430,7 @@ mod tests {
                 None,
                 None,
                 None,
-                "whoever holds the state directory has not written down who it is: it is left alone",
+                "whoever holds the state directory cannot be told from here (it has not written down who it is, or it runs in another container): it is left alone",
             ),
             (Rung::Ask, Some(1), None, minute, "no new generation was ready within 1m"),
             (Rung::Wait, None, None, minute, "no new generation was ready within 1m"),

@@ -28,7 +28,7 @@ pub fn request_body(mode: &str, reason: Option<&str>, turn: Option<u64>) -> Valu
 }
 
 /// Makes a life-cycle request, again while the gateway says that it is busy or starting, or is away for a moment. A broken connection is not tried
-/// again: nobody knows whether the request was accepted, and a second one could restart twice.
+/// again here: nobody knows whether the request was accepted, and a successor would be restarted a second time.
 pub async fn ask(
     client: &Client,
     path: &str,
@@ -52,6 +52,13 @@ pub async fn ask(
             _ => return Err(error.into()),
         }
     }
+}
+
+/// Makes a request of which nobody knows whether it was heard once more, of a gateway that was just seen to serve. One that has
+/// heard it already joins the two. It is not tried again: by then there may be another gateway, which would be restarted in its turn.
+pub async fn ask_again(client: &Client, path: &str, body: &Value) -> Result<Accepted, CommandError> {
+    tokio::time::sleep(POLL).await;
+    Ok(client.post(path, body).await?.read(&format!("POST {path}"))?)
 }
 
 /// What one look at the gateway showed.

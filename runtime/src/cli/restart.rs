@@ -1,6 +1,7 @@
 //! `evergate restart`: asks for a restart and sees to it that a different generation serves, whatever that takes. It owns the
 //! arguments and the words; how it is brought about is [`Climb`]'s business.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use super::client::Client;
 use super::climb::{Climb, Stood};
 use super::place::Within;
 use super::progress::{Progress, Stage};
-use super::request::{POLL, ask, read_status, request_body};
+use super::request::{POLL, ask, ask_again, read_status, request_body};
 use super::table::{duration, one_line};
 use super::{CommandError, cancel, environment, exit, place};
 use evergate_core::request::Mode;
@@ -63,6 +64,9 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
     }
 }
 
+/// The gateway's answer to the request, once there is one.
+type Asking<'a> = Pin<Box<dyn Future<Output = Result<Accepted, CommandError>> + 'a>>;
+
 async fn carry_out(
     client: &Client,
     arguments: &Arguments,
@@ -80,8 +84,8 @@ async fn carry_out(
     let word = if arguments.force { "force" } else { "graceful" };
     let body = request_body(word, arguments.reason.as_deref(), turn);
     let mut climb = Climb::new(client, mode, deadline.map(|_| arguments.wait))?;
-    let asks = || Box::pin(ask(client, "/v1/restart", &body, deadline));
-    let mut asking = Some(asks());
+    let mut asked_again = false;
+    let mut asking: Option<Asking<'_>> = Some(Box::pin(ask(client, "/v1/restart", &body, deadline)));
     loop {
         let asked = async {
             match &mut asking {
@@ -105,7 +109,11 @@ async fn carry_out(
                         }
                         climb.accepted(ticket);
                     }
-                    Err(CommandError::Call(error)) if climb.goes_on_without(&error) => climb.asked_in_vain(),
+                    Err(CommandError::Call(error))
+                        if climb.goes_on_without(&error) || (asked_again && error.retry_pause().is_some()) =>
+                    {
+                        climb.asked_in_vain();
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -113,7 +121,10 @@ async fn carry_out(
         }
         match climb.step(progress).await? {
             Stood::Looking => {}
-            Stood::Asks => asking = Some(asks()),
+            Stood::Asks => {
+                asked_again = true;
+                asking = Some(Box::pin(ask_again(client, "/v1/restart", &body)));
+            }
             Stood::Climbed => asking = None,
             Stood::Restarted { generation } => {
                 let was = climb.from().map_or_else(String::new, |from| format!(" (was {from})"));
