@@ -4,7 +4,7 @@
 use crate::agent::Agent;
 use crate::config::StartStage;
 use crate::driver::{Driver, Parts, Platforms};
-use crate::environment::{Address, Environment, Listener};
+use crate::environment::{Address, BoxFuture, Environment, Listener};
 use crate::files::clean::keep_clean;
 use crate::flight::{Head, Recorder};
 use crate::journal::claim::QUIETLY;
@@ -66,7 +66,7 @@ pub struct Edge {
     /// The secrets of the network door.
     pub access: Arc<Access>,
     /// Makes sure that no process of an earlier generation's turns is alive.
-    pub reclaim: Box<dyn FnOnce() + Send>,
+    pub reclaim: BoxFuture<()>,
     /// What the watchdog looks at.
     pub pulse: Arc<Pulse>,
     /// The platforms beside the local one.
@@ -105,6 +105,12 @@ impl Opened {
     #[must_use]
     pub const fn number(&self) -> GenerationId {
         self.recovered.highest.generation.next()
+    }
+
+    /// The generation before, where agents of it or of earlier ones may still run.
+    #[must_use]
+    pub fn left_by(&self) -> Option<&StoredGeneration> {
+        self.predecessor.as_ref().filter(|last| !last.ended_in_order(self.recovered.turns.keys()))
     }
 
     /// Whether it matters that a supervisor started this process by itself: then it must not undo a stop.

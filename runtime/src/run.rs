@@ -5,7 +5,7 @@ use crate::agent::{Agent, orphan};
 use crate::config::{self, Config, StartStage};
 use crate::detect::{self, Effective};
 use crate::diagnosis;
-use crate::environment::Environment;
+use crate::environment::{BoxFuture, Environment};
 use crate::flight::{Recorder, store};
 use crate::generation::{Edge, Opened, PREDECESSOR};
 use crate::journal::claim::{Claim, ClaimError};
@@ -24,7 +24,6 @@ use crate::start_stage::Faults;
 use crate::systemd;
 use crate::trial::Trial;
 use crate::watchdog::{self, Watch};
-use evergate_core::drain::TurnFate;
 use evergate_core::fault::Fault;
 use evergate_core::id::GenerationId;
 use evergate_core::recovery::Start;
@@ -321,7 +320,7 @@ async fn generation(
         file_age: config.files.age,
         signals: heard,
         pulse: Arc::clone(&pulse),
-        reclaim: reclaim(opened.predecessor.clone(), &owner, control_path.clone()),
+        reclaim: reclaim(opened.left_by(), &owner, control_path.clone()),
         owner,
         access: Arc::new(access),
     };
@@ -395,18 +394,12 @@ async fn started_by() -> Start {
     if revived { Start::Revived } else { Start::Wanted }
 }
 
-/// Ends what a dead generation's agents left running, if there was one on this boot of the machine. One that ended in order
-/// has seen the end of each of its agents, and nobody needs to be looked for.
-fn reclaim(predecessor: Option<StoredGeneration>, owner: &Owner, control: PathBuf) -> Box<dyn FnOnce() + Send> {
-    let in_order = |last: &StoredGeneration| {
-        let turns = last.report.iter().flat_map(|report| report.turns.values());
-        let mut fates = turns.map(|fate| matches!(fate, TurnFate::Ended | TurnFate::Interrupted));
-        last.verdict.is_some() && fates.all(|seen| seen)
-    };
-    let dead = predecessor.filter(|last| !in_order(last)).and_then(|last| last.owner);
+/// Ends what agents of earlier generations left running, if the last of these was on this boot of the machine.
+fn reclaim(left_by: Option<&StoredGeneration>, owner: &Owner, control: PathBuf) -> BoxFuture<()> {
+    let dead = left_by.and_then(|last| last.owner.as_ref());
     let session_id = dead.filter(|dead| dead.boot_id == owner.boot_id).map(|dead| dead.session_id);
     let generation = owner.generation.0;
-    Box::new(move || {
+    Box::pin(async move {
         let Some(session_id) = session_id else { return };
         let reaped = orphan::reap(&control, generation, session_id);
         for orphan in reaped.killed {

@@ -45,6 +45,8 @@ pub enum Lane {
     Session(u64),
     /// In the gateway itself.
     Gateway,
+    /// Where agents run on a machine of their own.
+    Agents,
     /// On the disk.
     Disk,
     /// What the supervisor does.
@@ -57,6 +59,7 @@ impl fmt::Display for Lane {
             Self::People => to.pad("people"),
             Self::Session(number) => to.pad(&format!("session {number}")),
             Self::Gateway => to.pad("gateway"),
+            Self::Agents => to.pad("agents"),
             Self::Disk => to.pad("disk"),
             Self::Supervisor => to.pad("supervisor"),
         }

@@ -17,7 +17,7 @@ mod texts;
 pub use status::{by, request_json, wish};
 
 use crate::agent::{Agent, Report};
-use crate::environment::Environment;
+use crate::environment::{BoxFuture, Environment};
 use crate::flight::Recorder;
 use crate::hub::{Hub, Live};
 use crate::journal::reader::Reader;
@@ -77,7 +77,7 @@ pub struct Parts {
     /// The state directory, absolute.
     pub state_dir: PathBuf,
     /// Makes sure that no process of an earlier generation's turns is alive.
-    pub reclaim: Box<dyn FnOnce() + Send>,
+    pub reclaim: BoxFuture<()>,
     /// Where the local platform listens, for the status.
     pub listen: String,
     /// What the watchdog looks at.
@@ -251,7 +251,8 @@ impl Driver {
         }
     }
 
-    /// Waits until what the agent kept beside its runs is gone, within what is left of the end; the rest is ended by force.
+    /// Waits until what the agent kept beside its runs is gone, and what earlier generations left if that has begun, within what
+    /// is left of the end; the rest is ended by force. A generation that lives only to carry out a stop is the last that can.
     async fn close_agent(&mut self) {
         self.runs.close();
         let now = self.environment.now();
@@ -259,7 +260,7 @@ impl Driver {
         let late = self.environment.sleep_until(now + left.min(AGENT_CLOSES));
         tokio::select! {
             biased;
-            () = self.runs.closed() => {}
+            () = self.runs.closed(self.reclaim.is_under_way()) => {}
             () = late => tracing::warn!("the agent has not ended in time; it is ended by force"),
         }
     }

@@ -3,6 +3,7 @@
 
 use super::Driver;
 use super::runs::Done;
+use crate::environment::BoxFuture;
 use evergate_core::effect::Effect;
 use evergate_core::id::TurnId;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,11 +12,18 @@ use tokio::sync::oneshot;
 /// How far it is.
 pub(super) enum Reclaim {
     /// Nobody needed it so far.
-    Due(Box<dyn FnOnce() + Send>),
+    Due(BoxFuture<()>),
     /// These wait for it.
     UnderWay(Vec<Effect>),
     /// Nothing of an earlier generation is alive.
     Done,
+}
+
+impl Reclaim {
+    /// Whether somebody waits for it.
+    pub(super) const fn is_under_way(&self) -> bool {
+        matches!(self, Self::UnderWay(_))
+    }
 }
 
 impl Driver {
@@ -35,24 +43,28 @@ impl Driver {
         None
     }
 
-    fn begin_to_reclaim(&mut self, reclaim: Box<dyn FnOnce() + Send>) {
+    fn begin_to_reclaim(&mut self, reclaim: BoxFuture<()>) {
         let reclaim = Arc::new(Mutex::new(Some(reclaim)));
         let take = |reclaim: &Mutex<Option<_>>| reclaim.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (done, is_done) = oneshot::channel();
         let there = Arc::clone(&reclaim);
         let task = async move {
             if let Some(reclaim) = take(&there) {
-                reclaim();
+                reclaim.await;
             }
             let _gone_already = done.send(());
         };
-        if let Err(error) = self.environment.isolate("reclaim", Box::new(move || Box::pin(task))) {
-            tracing::warn!(%error, "no thread can be had; the loop itself ends what was left running");
-            if let Some(reclaim) = take(&reclaim) {
-                reclaim();
+        let here = match self.environment.isolate("reclaim", Box::new(move || Box::pin(task))) {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::warn!(%error, "no thread can be had; the loop itself ends what was left running");
+                take(&reclaim)
             }
-        }
+        };
         self.runs.spawn(async move {
+            if let Some(reclaim) = here {
+                reclaim.await;
+            }
             let _either_way = is_done.await;
             Done::Reclaimed
         });

@@ -277,11 +277,14 @@ impl Runs {
         }
     }
 
-    /// Ends when nothing is left that agents kept beside their runs.
-    pub async fn closed(&mut self) {
-        while !self.closing.is_empty() {
+    /// Ends when nothing is left that agents kept beside their runs, nor, where that is being seen to, of an earlier generation.
+    pub async fn closed(&mut self, mut reclaiming: bool) {
+        while reclaiming || !self.closing.is_empty() {
             match self.tasks.join_next_with_id().await {
-                Some(Ok((id, _))) => drop(self.closing.remove(&id)),
+                Some(Ok((id, done))) => {
+                    reclaiming &= !matches!(done, Done::Reclaimed);
+                    self.closing.remove(&id);
+                }
                 Some(Err(error)) => drop(self.closing.remove(&error.id())),
                 None => return,
             }

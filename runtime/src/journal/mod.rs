@@ -14,8 +14,9 @@ pub use event::Event;
 
 use crate::platform::Attachment;
 use crate::systemd::Unit;
+use evergate_core::drain::TurnFate;
 use evergate_core::effect::Place;
-use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId};
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing};
 use evergate_core::record::{Record, Unfinished};
 use evergate_core::request::{Outcome, Request};
@@ -195,6 +196,18 @@ pub struct StoredGeneration {
     /// The line of the history that begins it; 0 where an older version wrote it.
     #[serde(default)]
     pub begun_in_line: u64,
+}
+
+impl StoredGeneration {
+    /// Whether it has seen the end of each of its agents, and of those of these turns, which are still open: an earlier
+    /// generation may have left them to it, and it need not have lived long enough to look for their agents.
+    pub fn ended_in_order<'a>(&self, open: impl IntoIterator<Item = &'a TurnId>) -> bool {
+        let none = BTreeMap::new();
+        let fates = self.report.as_ref().map_or(&none, |report| &report.turns);
+        let seen = |fate: &TurnFate| matches!(fate, TurnFate::Ended | TurnFate::Interrupted);
+        let seen_of = |turn| fates.get(turn).is_some_and(seen);
+        self.verdict.is_some() && fates.values().all(seen) && open.into_iter().all(seen_of)
+    }
 }
 
 /// One line of the history.

@@ -105,7 +105,7 @@ fn parts(
         owner: Owner::this_process(highest.generation.next(), environment.unix_ms()),
         highest,
         state_dir: folder.to_owned(),
-        reclaim: Box::new(|| {}),
+        reclaim: Box::pin(std::future::ready(())),
         listen: "127.0.0.1:1".into(),
         switchboard: Arc::clone(switchboard),
         pulse: Arc::default(),

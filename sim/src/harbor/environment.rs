@@ -33,6 +33,8 @@ pub struct Simulated {
     origin: tokio::time::Instant,
     random: Mutex<Dice>,
     isolated: Mutex<JoinSet<()>>,
+    /// Those that nobody waits for when the process ends.
+    left_alone: Mutex<JoinSet<()>>,
     berths: Arc<Berths>,
 }
 
@@ -43,12 +45,15 @@ impl Simulated {
         let started = world.process().started;
         let random = Mutex::new(Dice::apart(world.plan.seed, &format!("random {started}")));
         let berths = Arc::new(Berths::new(Arc::clone(&alive)));
-        Self { world, alive, origin: tokio::time::Instant::now(), random, isolated: Mutex::default(), berths }
+        let origin = tokio::time::Instant::now();
+        Self { world, alive, origin, random, isolated: Mutex::default(), left_alone: Mutex::default(), berths }
     }
 
-    /// The tasks that stand for threads.
+    /// The tasks that stand for threads and are waited for when the process ends. The others are ended now.
     pub fn take_isolated(&self) -> JoinSet<()> {
-        std::mem::take(&mut *self.isolated.lock().unwrap_or_else(PoisonError::into_inner))
+        let take = |tasks: &Mutex<_>| std::mem::take(&mut *tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(take(&self.left_alone));
+        take(&self.isolated)
     }
 
     fn lives(&self) -> bool {
@@ -93,7 +98,8 @@ impl Environment for Simulated {
     }
 
     fn isolate(&self, name: &'static str, task: Task) -> io::Result<()> {
-        let mut isolated = self.isolated.lock().unwrap_or_else(PoisonError::into_inner);
+        let tasks = if name == "reclaim" { &self.left_alone } else { &self.isolated };
+        let mut isolated = tasks.lock().unwrap_or_else(PoisonError::into_inner);
         match name {
             "journal" => isolated.spawn_local(Slow { task: task(), world: Arc::clone(&self.world), delay: None }),
             _ => isolated.spawn_local(task()),

@@ -1,7 +1,7 @@
 //! The host that the gateway lives on: the production assembly of one generation, at the edge of a simulated process. What the
 //! operating system would do for a real one (start it, signal it, end it) is done by `run`.
 
-use super::agent::SeededAgent;
+use super::agents::Link;
 use super::environment::Simulated;
 use super::http::{NETWORK_PORT, TOKEN};
 use super::telegram;
@@ -43,7 +43,8 @@ pub async fn process(world: Arc<World>) -> turmoil::Result {
     let mut isolated = environment.take_isolated();
     let status = match lived {
         Ok(verdict) => {
-            // What stood for its threads is over with it, and must have ended well.
+            // What stood for its threads is over with it, and must have ended well. Nobody waits for the one that ends what an
+            // earlier generation left running: it dies with the process.
             while let Some(ended) = isolated.join_next().await {
                 ended?;
             }
@@ -100,17 +101,11 @@ async fn generation(
     };
     let start = if opened.stop_is_open() && revived { Start::Revived } else { Start::Wanted };
     world.logbook.note(Lane::Gateway, Kind::Begin, || format!("generation {} begins ({start:?})", number.0));
+    let link = Link { environment: Arc::clone(&opened.environment), world: Arc::clone(world) };
     let edge = Edge {
         limits: world.plan.limits.clone(),
         contract: Contract::of(Supervisor::Evergate),
-        agent: Arc::new(SeededAgent {
-            seed: world.plan.seed,
-            behaviour: world.plan.agents,
-            healed: Arc::clone(&world.healed),
-            logbook: Arc::clone(&world.logbook),
-            oracle: Arc::clone(&world.oracle),
-            platter: Arc::clone(&world.platter),
-        }),
+        agent: Arc::new(link.clone()),
         signals,
         file_age: Duration::MAX,
         owner: Owner {
@@ -128,8 +123,10 @@ async fn generation(
             predecessor_died_at_ms: None,
         },
         access: Arc::new(Access::new(TOKEN.into(), format!("http://{}", opened.listen))),
-        // The agents of a simulated process die with it.
-        reclaim: Box::new(|| {}),
+        reclaim: match opened.left_by() {
+            Some(_) => Box::pin(link.reclaim(number.0)),
+            None => Box::pin(std::future::ready(())),
+        },
         platforms: world
             .plan
             .telegram

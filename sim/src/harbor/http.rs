@@ -31,8 +31,6 @@ pub enum Way {
     Network,
     /// The control socket.
     Control,
-    /// The control socket, from the same machine.
-    Inside,
 }
 
 /// No answer came; whether the call arrived is not known.
@@ -52,7 +50,6 @@ impl Link {
             let stream = match way {
                 Way::Network => TcpStream::connect((GATEWAY, NETWORK_PORT)).await,
                 Way::Control => TcpStream::connect((GATEWAY, CONTROL_PORT)).await,
-                Way::Inside => TcpStream::connect(("127.0.0.1", CONTROL_PORT)).await,
             };
             let (requests, connection) = handshake(TokioIo::new(stream.map_err(|_| Lost)?)).await.map_err(|_| Lost)?;
             let mut task = JoinSet::new();

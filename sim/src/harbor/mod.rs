@@ -2,7 +2,7 @@
 //! cut from its power and its network, and runs out of disk, with clients, operators and a supervisor around it. It owns the
 //! simulated world and the judge on the clients' side; nothing in the gateway knows of it.
 
-mod agent;
+mod agents;
 mod audit;
 mod client;
 mod command;

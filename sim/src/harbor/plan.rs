@@ -1,6 +1,7 @@
 //! All that is chosen before a run begins, drawn from its seed: first which faults exist, then how often and when. It is the
 //! configuration that a failure prints, and a run of the same plan is the same run.
 
+use super::agents;
 use super::dice::Dice;
 use super::disk::{Death, Honesty};
 use super::telegram::Telegram;
@@ -22,6 +23,9 @@ pub struct Plan {
     pub tick_ms: u64,
     /// The shortest and the longest way of a segment through the network.
     pub latency_ms: (u64, u64),
+    /// The longest way of a segment between the gateway and its agents.
+    #[serde(default)]
+    pub agents_latency_ms: u64,
     /// The gateway's limits.
     pub limits: Limits,
     /// Hosts that chat clients live on.
@@ -104,14 +108,14 @@ pub enum Breakage {
     },
     /// A town cannot reach the gateway, nor the other way round: what is sent is lost.
     Partition {
-        /// Which town; the number of towns means the operators, and one more the Bot API's server.
+        /// Which town; the number of towns means the operators, one more the Bot API's server, two more the agents.
         town: usize,
         /// For how long.
         for_ms: u64,
     },
     /// What is sent between a town and the gateway arrives only later.
     Hold {
-        /// Which town; the number of towns means the operators, and one more the Bot API's server.
+        /// Which town; the number of towns means the operators, one more the Bot API's server, two more the agents.
         town: usize,
         /// For how long.
         for_ms: u64,
@@ -243,6 +247,7 @@ impl Plan {
         let operators = acts(&mut dice, &weather, heal_at_ms);
         let mut faults = faults(&mut dice, &weather, towns, heal_at_ms);
         faults.extend(a_disk_that_hangs(seed, heal_at_ms));
+        faults.extend(agents::on_the_way(seed, towns, heal_at_ms));
         faults.sort_by_key(|fault| fault.at_ms);
         if telegram.is_some() {
             Telegram::draw_faults(seed, towns, heal_at_ms, &mut limits, &mut faults);
@@ -251,6 +256,7 @@ impl Plan {
             seed,
             tick_ms,
             latency_ms,
+            agents_latency_ms: agents::latency_ms(seed),
             limits,
             towns,
             sessions,

@@ -1,6 +1,7 @@
 //! One run: the hosts, the supervisor beside them, and what breaks when. The supervisor is the production value of
 //! [`evergate_core::respawn`]; faults come from the plan; at the end nothing breaks any more and everything has to come to rest.
 
+use super::agents;
 use super::audit::audit;
 use super::client;
 use super::disk::Death;
@@ -12,11 +13,11 @@ use super::telegram;
 use super::world::World;
 use crate::panics;
 use crate::story::{Kind, Lane, PANIC};
+use evergate_core::invariant::Invariant;
 use evergate_core::request::Signal;
 use evergate_core::respawn::{ChildEnd, Decision, KILL_LIMIT, Next, Reason, Respawn};
 use evergate_core::time::Instant;
 use evergate_core::verdict::{RESTART, Verdict};
-use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
@@ -25,7 +26,8 @@ use turmoil::Sim;
 
 /// How long a world in which nothing breaks may take to come to rest, in simulated milliseconds.
 const REST_WITHIN_MS: u64 = 90_000;
-/// The host of the operators.
+/// The host of the operators, and of the people who write to the bot: these need the network only when all is over, and each host
+/// and each link of one costs something in each step.
 const OFFICE: &str = "office";
 
 /// Runs a plan to its end and gives what was written down. The same plan gives the same pages.
@@ -79,18 +81,23 @@ impl Run<'_> {
                 Ok(())
             });
         }
-        let operated = Arc::clone(world);
+        let worked = Arc::clone(world);
+        sim.host(agents::HOST, move || agents::host(Arc::clone(&worked)));
+        let way = Duration::from_millis(world.plan.agents_latency_ms.max(shortest));
+        sim.set_link_max_message_latency(agents::HOST, GATEWAY, way);
+        let present = Arc::clone(world);
         sim.client(OFFICE, async move {
-            client::operators(operated).await;
+            let mut people = JoinSet::new();
+            people.spawn_local(client::operators(Arc::clone(&present)));
+            people.spawn_local(telegram::people(present));
+            while let Some(ended) = people.join_next().await {
+                ended?;
+            }
             Ok(())
         });
         if world.plan.telegram.is_some() {
-            let (served, written) = (Arc::clone(world), Arc::clone(world));
+            let served = Arc::clone(world);
             sim.host(telegram::HOST, move || telegram::host(Arc::clone(&served)));
-            sim.client(telegram::PEOPLE, async move {
-                telegram::people(written).await;
-                Ok(())
-            });
         }
         let mut respawn = Respawn::new(KILL_LIMIT);
         respawn.started(Instant::from_millis(0));
@@ -109,7 +116,7 @@ impl Run<'_> {
             }
             self.supervise(now_ms);
             match self.sim.step() {
-                Ok(true) => break self.world.oracle().judge(),
+                Ok(true) => break self.judge(),
                 Ok(false) => {}
                 Err(error) => break self.world.logbook.broken(PANIC, format!("a host broke: {error}")),
             }
@@ -130,6 +137,14 @@ impl Run<'_> {
         }
         // Nothing that destructors do belongs to the run.
         self.world.platter().die(Death::Kill);
+    }
+
+    fn judge(&self) {
+        self.world.oracle().judge();
+        if let Some(which) = self.world.roster().left() {
+            let what = format!("{which} is left behind when everything is at rest");
+            self.world.logbook.broken(Invariant::Orphan.name(), what);
+        }
     }
 
     fn now_ms(&self) -> u64 {
@@ -255,7 +270,7 @@ impl Run<'_> {
 
     /// What is lost on the way to or from the Bot API's server may be an answer.
     fn disturbed(&self, town: usize) {
-        if town > self.world.plan.towns {
+        if town == self.world.plan.towns + 1 {
             let now_ms = self.now_ms();
             self.world.books().disturbed.push(now_ms);
         }
@@ -368,9 +383,10 @@ impl Run<'_> {
 }
 
 fn town_name(town: usize, towns: usize) -> String {
-    match town.cmp(&towns) {
-        Ordering::Less => format!("town-{town}"),
-        Ordering::Equal => OFFICE.into(),
-        Ordering::Greater => telegram::HOST.into(),
+    match town.checked_sub(towns) {
+        None => format!("town-{town}"),
+        Some(0) => OFFICE.into(),
+        Some(1) => telegram::HOST.into(),
+        Some(_) => agents::HOST.into(),
     }
 }

@@ -7,6 +7,7 @@ use super::plan::{Act, Breakage, Fault, Say};
 use super::telegram::{Telegram, Troubles};
 use super::{Mark, Pages, Plan, run};
 use crate::replay::{Ending, replay};
+use crate::story::Lane;
 use crate::trace::Trace;
 use evergate_core::outbox::Uncertain;
 use evergate_core::request::{Mode, Wish};
@@ -43,7 +44,86 @@ fn these_seeds_break_nothing_and_each_gives_the_same_run_twice() {
 /// Two poisonous messages in a row: the chat is set aside again while the word that brought it back is still on its way.
 #[test]
 fn who_speaks_to_a_chat_that_is_set_aside_does_so_until_it_answers() {
-    assert_eq!(broken(&run(Plan::draw(9_709_368))), [""; 0]);
+    let pages = run(Plan::draw(22));
+    assert_eq!(broken(&pages), [""; 0]);
+    let told = |what: &str| {
+        let places = pages.moments.iter().enumerate().filter(|(_, moment)| moment.lane == Lane::Session(0));
+        places.filter(|(_, moment)| moment.what.contains(what)).map(|(place, _)| place).collect::<Vec<_>>()
+    };
+    let (aside, accepted) = (told("\"quarantined\""), told("and now?\": 20"));
+    assert!(aside.len() > 1 && accepted[0] > aside[1], "the word was heard of before: {aside:?}, {accepted:?}");
+}
+
+/// A plan with turns that take their time, and nothing but these faults.
+fn long_turns(seed: u64, faults: &[(u64, Breakage)]) -> Plan {
+    let faults = faults.iter().map(|(at_ms, what)| Fault { at_ms: *at_ms, what: *what }).collect();
+    let mut plan = Plan { heal_at_ms: 4000, ..only(seed, faults) };
+    plan.agents.longest_ms = 3000;
+    plan
+}
+
+/// In how many of a dozen runs it came so, if none of them breaks anything.
+fn reached(so: impl Fn(&Pages) -> bool, plan: impl Fn(u64) -> Plan) -> usize {
+    let runs = (1..=12).map(|seed| (seed, run(plan(seed))));
+    runs.filter(|(seed, pages)| {
+        assert_eq!(broken(pages), [""; 0], "seed {seed}");
+        so(pages)
+    })
+    .count()
+}
+
+fn told(pages: &Pages, generation: u64, what: &str) -> bool {
+    pages.moments.iter().any(|moment| moment.generation == generation && moment.what.contains(what))
+}
+
+/// Whether this generation had runs of earlier ones ended.
+fn ended_orphans(pages: &Pages, generation: u64) -> bool {
+    let asked = format!("all before generation {generation}: ");
+    pages.moments.iter().any(|moment| moment.what.starts_with(&asked) && !moment.what.contains(" 0 are ended"))
+}
+
+#[test]
+fn what_a_dead_gateway_left_running_is_ended_before_a_turn_begins_again() {
+    let killed = [(500, Breakage::Death(Death::Kill))];
+    let found = reached(|pages| ended_orphans(pages, 2), |seed| long_turns(seed, &killed));
+    assert!(found > 0, "nothing was left running");
+}
+
+/// Killed while it carries out a stop: its successor lives only to end, and nobody follows until a person wants that.
+#[test]
+fn what_a_dead_gateway_left_running_is_ended_also_by_a_successor_that_only_stops() {
+    let killed = |seed| {
+        let mut plan = long_turns(seed, &[(700, Breakage::Death(Death::Kill))]);
+        plan.operators = vec![Act { at_ms: 500, wish: Wish::Stop, mode: Mode::Graceful, control: true }];
+        plan.limits.drain = std::time::Duration::from_secs(2);
+        plan
+    };
+    let found = reached(|pages| told(pages, 2, "ends: exit 0") && ended_orphans(pages, 2), killed);
+    assert!(found > 0, "nothing was left running, or it was left to the generation after");
+}
+
+/// The successor cannot reach them and leaves in good order meanwhile: whoever follows still has to end them.
+#[test]
+fn what_a_dead_gateway_left_running_is_ended_also_if_its_successor_left_before_it_could() {
+    for terminated_at in [650, 800, 1100, 1500] {
+        let faults = |seed| {
+            [
+                (450, Breakage::Partition { town: Plan::draw(seed).towns + 2, for_ms: 1500 }),
+                (500, Breakage::Death(Death::Kill)),
+                (terminated_at, Breakage::Terminate),
+            ]
+        };
+        let found = reached(|pages| ended_orphans(pages, 3), |seed| long_turns(seed, &faults(seed)));
+        assert!(found > 0, "terminated after {terminated_at} ms: nothing was left to the third generation");
+    }
+}
+
+#[test]
+fn an_agent_that_cannot_be_reached_any_more_is_gone_and_does_not_run_on_beside_the_next() {
+    let cut = |seed| [(600, Breakage::Partition { town: Plan::draw(seed).towns + 2, for_ms: 1500 })];
+    let lost =
+        reached(|pages| told(pages, 1, "was lost in mid-turn and is ended"), |seed| long_turns(seed, &cut(seed)));
+    assert!(lost > 0, "no agent was lost");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the hosts of one run share: the plan, the disk, the logbook, the judge, and what the supervisor can see of the
 //! gateway's process. It holds state and decides nothing.
 
+use super::agents::Roster;
 use super::dice::Dice;
 use super::disk::Platter;
 use super::logbook::Logbook;
@@ -22,17 +23,19 @@ pub struct World {
     /// What is written down.
     pub logbook: Arc<Logbook>,
     /// Who judges.
-    pub oracle: Arc<Mutex<Oracle>>,
+    pub oracle: Mutex<Oracle>,
     /// The disk.
     pub platter: Arc<Mutex<Platter>>,
     /// The gateway's process.
     pub process: Mutex<Process>,
     /// From now on nothing breaks any more.
-    pub healed: Arc<AtomicBool>,
+    pub healed: AtomicBool,
     /// From now on nobody asks for anything; clients look once more at all that there is, and go.
     pub quiet: AtomicBool,
     /// The operators have found the gateway at rest.
     pub rested: AtomicBool,
+    /// The agents that run.
+    pub roster: Mutex<Roster>,
     /// What the Bot API's server knows.
     pub books: Mutex<Books>,
     /// Chats that have more to say.
@@ -74,12 +77,13 @@ impl World {
     pub fn new(plan: Plan) -> Arc<Self> {
         let logbook = Arc::new(Logbook::default());
         Arc::new(Self {
-            oracle: Arc::new(Mutex::new(Oracle::new(Arc::clone(&logbook)))),
+            oracle: Mutex::new(Oracle::new(Arc::clone(&logbook))),
             platter: Platter::new(Dice::apart(plan.seed, "disk"), plan.disk, Arc::clone(&logbook)),
             process: Mutex::default(),
-            healed: Arc::default(),
+            healed: AtomicBool::default(),
             quiet: AtomicBool::default(),
             rested: AtomicBool::default(),
+            roster: Mutex::default(),
             books: Mutex::default(),
             speaking: AtomicUsize::new(
                 plan.sessions.len() + plan.telegram.as_ref().map_or(0, |telegram| telegram.chats.len()),
@@ -101,6 +105,11 @@ impl World {
     /// The disk.
     pub fn platter(&self) -> MutexGuard<'_, Platter> {
         self.platter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The agents that run.
+    pub fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the gateway's generations were told and wanted.

@@ -86,7 +86,7 @@ impl Lanes<'_> {
         let class = match lane {
             Lane::Session(_) => "lane session",
             Lane::Gateway => "lane gateway",
-            Lane::People | Lane::Disk | Lane::Supervisor => "lane",
+            Lane::People | Lane::Agents | Lane::Disk | Lane::Supervisor => "lane",
         };
         write!(to, r#"<div class="{class}" role="group" aria-label="{lane}">"#)?;
         writeln!(to, r#"<span class="name">{lane}</span><div class="track">"#)?;

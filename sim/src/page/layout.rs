@@ -79,7 +79,7 @@ impl<'a> Layout<'a> {
 
     /// How many sessions occur.
     pub fn sessions(&self) -> usize {
-        self.lanes.len() - ALWAYS.len()
+        self.lanes.iter().filter(|lane| matches!(lane, Lane::Session(_))).count()
     }
 
     /// The right edge: one column after the last moment.

@@ -21,8 +21,6 @@ use std::time::Duration;
 
 /// The host that the server runs on.
 pub const HOST: &str = "telegram";
-/// The host of the people.
-pub const PEOPLE: &str = "people";
 /// Its port.
 const PORT: u16 = 8081;
 /// The bot's token.

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 /// From one look to the next.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// A gateway at rest has told a whole session when it has said nothing for so long.
-const SILENCE: Duration = Duration::from_millis(1000);
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// All of them: they write, wait until the gateway is at rest, and look.
 pub async fn people(world: Arc<World>) {
