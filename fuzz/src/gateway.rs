@@ -89,7 +89,7 @@ impl Gateway {
             owner,
             highest,
             state_dir: PathBuf::from("/"),
-            reclaim: Box::new(|| {}),
+            reclaim: Box::pin(async {}),
             listen: "127.0.0.1:1".into(),
             switchboard: Arc::default(),
             pulse: Arc::default(),
