@@ -8,7 +8,7 @@ use evergate_tests::events::Event;
 use evergate_tests::gateway::Gateway;
 use evergate_tests::oracle::Words;
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What a forced restart or stop may take here; the work it cuts short would take much longer.
 const FORCED: Duration = Duration::from_secs(8);
@@ -114,6 +114,25 @@ fn two_restarts_over_http_are_one_and_both_have_its_outcome() {
     }
     gateway.assert_answered_once(&[], Words::Echo);
     assert_eq!(gateway.generation(), before + 1);
+}
+
+/// Whoever asks once more, because nobody knows what became of the first time, asks the one that it asked then.
+#[test]
+fn a_request_that_is_meant_for_one_generation_restarts_no_other() {
+    let gateway = Gateway::builder().supervised(true).start();
+    let before = gateway.generation();
+    let ask = |generation: &Value| {
+        let body = json!({"mode": "graceful", "generation": generation});
+        gateway.client().post("/v1/restart", &body).expect("a living gateway answers")
+    };
+    assert_eq!(ask(&json!(before)).status, 202);
+    gateway.await_generation(before + 1);
+    let meant_for_the_dead = ask(&json!(before));
+    assert_eq!(meant_for_the_dead.status, 409, "{meant_for_the_dead:?}");
+    meant_for_the_dead.error();
+    assert_eq!(ask(&json!("the next")).status, 400);
+    let asked_for = gateway.status()["requests"].as_array().expect("a list").len();
+    assert_eq!((asked_for, gateway.generation()), (0, before + 1), "nothing more is asked for");
 }
 
 #[test]

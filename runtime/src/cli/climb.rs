@@ -26,8 +26,6 @@ use super::restart::Ticket;
 /// How long a look may take: the control socket tells of a stuck loop after a second.
 const GLANCE: Duration = Duration::from_millis(1_500);
 
-/// The stage of a gateway that has not been asked for anything.
-const SERVING: &str = "serving";
 /// The stage of a gateway that is there and gives no answer.
 const SILENT: &str = "silent";
 /// The stage of one that has accepted its end and has closed its control socket, as the last thing but leaving.
@@ -167,11 +165,6 @@ impl<'a> Climb<'a> {
         }
         match step {
             Step::Look => Ok(Stood::Looking),
-            // On its way out it has been asked, by whomever; its successor is not to hear of that.
-            Step::Ask if stage.name != SERVING => {
-                self.ladder.asked_in_vain();
-                Ok(Stood::Looking)
-            }
             Step::Ask => Ok(Stood::Asks),
             Step::Done => Ok(Stood::Restarted { generation: stage.generation.unwrap_or(0) }),
             Step::Terminate => Ok(self.signal(Signal::SIGTERM, "terminate", progress)),

@@ -54,11 +54,22 @@ pub async fn ask(
     }
 }
 
-/// Makes a request of which nobody knows whether it was heard once more, of a gateway that was just seen to serve. One that has
-/// heard it already joins the two. It is not tried again: by then there may be another gateway, which would be restarted in its turn.
-pub async fn ask_again(client: &Client, path: &str, body: &Value) -> Result<Accepted, CommandError> {
+/// Makes once more a request of which nobody knows whether it was heard; `None` where that, too, comes to nothing. Only the
+/// generation that was asked takes it, and joins the two if it has heard it already: no successor is restarted in its turn.
+pub async fn ask_again(
+    client: &Client,
+    path: &str,
+    body: &Value,
+    generation: Option<u64>,
+) -> Result<Option<Accepted>, CommandError> {
     tokio::time::sleep(POLL).await;
-    Ok(client.post(path, body).await?.read(&format!("POST {path}"))?)
+    let Some(generation) = generation else { return Ok(None) };
+    let mut body = body.clone();
+    body["generation"] = json!(generation);
+    match client.post(path, &body).await {
+        Ok(answer) => Ok(Some(answer.read(&format!("POST {path}"))?)),
+        Err(_either_way) => Ok(None),
+    }
 }
 
 /// What one look at the gateway showed.

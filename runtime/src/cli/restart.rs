@@ -64,8 +64,8 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
     }
 }
 
-/// The gateway's answer to the request, once there is one.
-type Asking<'a> = Pin<Box<dyn Future<Output = Result<Accepted, CommandError>> + 'a>>;
+/// The gateway's answer to the request, once there is one; `None` when there will be none.
+type Asking<'a> = Pin<Box<dyn Future<Output = Result<Option<Accepted>, CommandError>> + 'a>>;
 
 async fn carry_out(
     client: &Client,
@@ -84,8 +84,8 @@ async fn carry_out(
     let word = if arguments.force { "force" } else { "graceful" };
     let body = request_body(word, arguments.reason.as_deref(), turn);
     let mut climb = Climb::new(client, mode, deadline.map(|_| arguments.wait))?;
-    let mut asked_again = false;
-    let mut asking: Option<Asking<'_>> = Some(Box::pin(ask(client, "/v1/restart", &body, deadline)));
+    let first = async { ask(client, "/v1/restart", &body, deadline).await.map(Some) };
+    let mut asking: Option<Asking<'_>> = Some(Box::pin(first));
     loop {
         let asked = async {
             match &mut asking {
@@ -98,8 +98,8 @@ async fn carry_out(
             asked = asked => {
                 asking = None;
                 match asked {
-                    Ok(accepted) if accepted.already => return report_already(progress, &accepted),
-                    Ok(accepted) => {
+                    Ok(Some(accepted)) if accepted.already => return report_already(progress, &accepted),
+                    Ok(Some(accepted)) => {
                         let from = accepted.generation.or(climb.from()).unwrap_or(0);
                         progress.show(Stage { name: "accepted".to_owned(), generation: Some(from), ..Stage::default() });
                         let ticket = ticket.insert(Ticket { request: accepted.request, from });
@@ -109,11 +109,8 @@ async fn carry_out(
                         }
                         climb.accepted(ticket);
                     }
-                    Err(CommandError::Call(error))
-                        if climb.goes_on_without(&error) || (asked_again && error.retry_pause().is_some()) =>
-                    {
-                        climb.asked_in_vain();
-                    }
+                    Ok(None) => climb.asked_in_vain(),
+                    Err(CommandError::Call(error)) if climb.goes_on_without(&error) => climb.asked_in_vain(),
                     Err(error) => return Err(error),
                 }
             }
@@ -121,10 +118,7 @@ async fn carry_out(
         }
         match climb.step(progress).await? {
             Stood::Looking => {}
-            Stood::Asks => {
-                asked_again = true;
-                asking = Some(Box::pin(ask_again(client, "/v1/restart", &body)));
-            }
+            Stood::Asks => asking = Some(Box::pin(ask_again(client, "/v1/restart", &body, climb.from()))),
             Stood::Climbed => asking = None,
             Stood::Restarted { generation } => {
                 let was = climb.from().map_or_else(String::new, |from| format!(" (was {from})"));

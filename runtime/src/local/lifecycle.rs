@@ -32,18 +32,18 @@ pub async fn stop(local: State<Local>, body: Body) -> Response {
 }
 
 async fn ask(State(local): State<Local>, wish: Wish, body: Body) -> Response {
-    let new = match read(&local, wish, body).await {
+    let generation = local.handle.hub.stage().generation;
+    let new = match read(&local, wish, body, generation).await {
         Ok(new) => new,
         Err(refused) => return *refused,
     };
-    let generation = local.handle.hub.stage().generation;
     match local.handle.call(PATIENCE, |answer| Call::Request { request: new, answer }).await {
         Err(unavailable) => answer::unavailable(unavailable),
         Ok(answer) => answered(&local, &answer, generation),
     }
 }
 
-async fn read(local: &Local, wish: Wish, body: Body) -> Result<NewRequest, Box<Response>> {
+async fn read(local: &Local, wish: Wish, body: Body, generation: u64) -> Result<NewRequest, Box<Response>> {
     let bad = |sentence: &str| Err(Box::new(answer::error(StatusCode::BAD_REQUEST, sentence)));
     let body = read_body(body).await?;
     let mode = match body.get("mode").map(Value::as_str) {
@@ -56,6 +56,15 @@ async fn read(local: &Local, wish: Wish, body: Body) -> Result<NewRequest, Box<R
         Some(Value::String(reason)) if reason.len() <= REASON => Some(reason.clone()),
         Some(_) => return bad("\"reason\" is a string of at most 1024 bytes"),
     };
+    match body.get("generation") {
+        None | Some(Value::Null) => {}
+        Some(meant) if meant.as_u64() == Some(generation) => {}
+        Some(meant) if meant.is_u64() => {
+            let sentence = format!("this is generation {generation}, and the request is meant for generation {meant}");
+            return Err(Box::new(answer::error(StatusCode::CONFLICT, &sentence)));
+        }
+        Some(_) => return bad("\"generation\" is the number of the generation that the request is meant for"),
+    }
     Ok(NewRequest { wish, mode, by: by(local, &body)?, reason })
 }
 

@@ -16,13 +16,6 @@ use evergate_core::time::Instant;
 use evergate_core::watchdog::{Bounds, Finding, Part, Seen, Thread, Watchdog};
 use std::time::Duration;
 
-/// When a part is taken for stuck, as by default.
-const WATCHED: Bounds = Bounds {
-    freeze: Duration::from_secs(20),
-    disk: Duration::from_secs(600),
-    start: Duration::from_secs(300),
-    platform: Duration::from_secs(180),
-};
 /// When a process that gives no sign of life is.
 const SILENCE: Duration = Duration::from_secs(25);
 /// A freeze is found after its bound and so many looks more.
@@ -94,7 +87,7 @@ impl World<'_> {
     /// There is something to look at.
     pub(super) fn begins_to_stare(&mut self) {
         if self.stare.is_none() {
-            let watchdog = Watchdog::new(WATCHED, self.clock());
+            let watchdog = Watchdog::new(Bounds::default(), self.clock());
             let at = self.now + millis(watchdog.period());
             self.stare = Some(Stare { watchdog, at });
         }
@@ -181,11 +174,11 @@ impl World<'_> {
 /// How long the watchdog lets it stand still at least and at most; `None` where it stands still itself.
 fn patience(frozen: Frozen) -> Option<(Duration, Duration)> {
     let bound = match frozen {
-        Frozen::Loop => WATCHED.freeze,
-        Frozen::OnDisk => WATCHED.disk,
+        Frozen::Loop => Bounds::default().freeze,
+        Frozen::OnDisk => Bounds::default().disk,
         Frozen::Process => return None,
     };
-    Some((bound, bound + Watchdog::new(WATCHED, Instant::from_millis(0)).period() * LOOKS_MORE))
+    Some((bound, bound + Watchdog::new(Bounds::default(), Instant::from_millis(0)).period() * LOOKS_MORE))
 }
 
 fn millis(length: Duration) -> u64 {

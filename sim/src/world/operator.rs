@@ -319,9 +319,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         }
     }
 
-    /// It asks again, and whoever is there then hears that.
+    /// It asks again, and only the generation hears that which it has asked before.
     fn operator_asks(&mut self, world: &mut World<S>, index: usize) {
-        if world.process != Process::Up {
+        let meant = self.operator(world, index).generation;
+        if world.process != Process::Up || world.generation(self.memory) != Some(meant) {
             return self.change_operators(world, |operators| operators[index].ladder.asked_in_vain());
         }
         let request = Self::new_request(world);
