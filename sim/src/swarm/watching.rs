@@ -125,11 +125,12 @@ impl World<'_> {
         }
     }
 
-    /// What there is to be seen. A loop that turns has nothing left to do between two looks, or has done something.
+    /// What there is to be seen. A loop that turns has nothing left to do between two looks, or has done something: one that
+    /// stands still once more is further than the last time.
     fn seen(&self) -> Seen {
         let ready = self.gateway.as_ref().is_some_and(|gateway| gateway.phase() != Phase::Starting);
         let mut seen = Seen { ready, ..Seen::default() };
-        seen.done[Part::Loop as usize] = self.frozen.map(|_| 0);
+        seen.done[Part::Loop as usize] = self.frozen.map(|_| self.frozen_since);
         seen.done[Part::Journal as usize] = self.disk.at_work();
         if self.frozen == Some(Frozen::OnDisk) {
             seen.thread = Thread::OnDisk;
