@@ -2,7 +2,8 @@
 //! what was promised to nobody is withdrawn and the rest is written again.
 
 use crate::effect::Effect;
-use crate::id::{DeliveryId, MessageId, Position, QuestionId, RequestId, TurnId};
+use crate::id::{DeliveryId, MessageId, Position, QuestionId, RequestId, SessionId, TurnId};
+use crate::outbox::{Content, Notice};
 use crate::record::Record;
 use crate::shared::{Pool, Shared};
 use crate::time::Instant;
@@ -154,6 +155,17 @@ impl WriteAhead {
     pub fn owes(&self, id: DeliveryId) -> bool {
         let is_it = |pending: &Pending| matches!(pending, Pending::Record(_, Record::DeliveryOwed { delivery, .. }) if *delivery == id);
         self.pending.iter().any(is_it)
+    }
+
+    /// The chats that are owed what became of a request, which is not on disk yet.
+    pub fn outcomes_owed(&self) -> impl Iterator<Item = SessionId> {
+        self.pending.iter().filter_map(|pending| match pending {
+            Pending::Record(
+                _,
+                Record::DeliveryOwed { session, content: Content::Notice(Notice::RequestSettled { .. }), .. },
+            ) => Some(*session),
+            _ => None,
+        })
     }
 
     /// Withdraws the start of a turn that waits for its write; true if it did, so that the agent will never have run.

@@ -6,9 +6,10 @@ use evergate_core::effect::Answer;
 use evergate_core::gateway::Phase;
 use evergate_core::input::{Asked, Input};
 use evergate_core::limits::Limits;
-use evergate_core::request::{Mode, Signal, Wish};
+use evergate_core::request::{Mode, Outcome, Signal, Wish};
 use evergate_core::supervisor::Supervisor;
 use evergate_core::verdict::Verdict;
+use evergate_core::work::Awaited;
 use world::{Ended, World};
 
 fn world() -> World {
@@ -112,4 +113,44 @@ fn a_dead_disk_cannot_hold_up_the_end() {
         assert_eq!(world.ends, [Ended::With(Verdict::Exit(75))]);
         world.heal();
     }
+}
+
+/// The supervisor's stop overrules what the turn has asked for, and the disk keeps that from the child which waits to hear it.
+#[test]
+fn who_cannot_hear_what_became_of_its_wish_is_waited_for_no_longer_than_its_grace() {
+    let mut world = World::serving(Supervisor::Systemd);
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    let turn = world.turn_in(1);
+    let request = world.ask_from_turn(turn, Wish::Restart);
+    let stop = world.signal(Signal::Terminate);
+    world.commit();
+    assert_eq!(world.answers.last(), Some(&(request, Answer::Accepted)));
+    world.fail_write();
+    world.supervisor_answers(true);
+    let awaited = |world: &World| world.up().ledger().first().map(|item| item.awaited);
+    let grace = world.now + Limits::default().requester_grace;
+    assert_eq!(awaited(&world), Some(Awaited::Requester { until: grace }));
+    world.elapse();
+    world.commit_all();
+    let heard = world.settled.get(&request);
+    assert_eq!(heard, Some(&Outcome::Overruled { by: stop }), "and then it is waited for like any other");
+    assert!(matches!(awaited(&world), Some(Awaited::Budget { .. })), "{:?}", awaited(&world));
+}
+
+/// A stop is under way for longer than any grace, and a turn asks for a restart: it is overruled at once, and hears so soon.
+#[test]
+fn who_asks_in_the_midst_of_a_stop_is_cut_no_sooner_for_that() {
+    let mut world = World::serving(Supervisor::Evergate);
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    world.ask(Wish::Stop, Mode::Graceful);
+    world.commit_all();
+    world.wait(Limits::default().requester_grace * 2);
+    let turn = world.turn_in(1);
+    world.ask_from_turn(turn, Wish::Restart);
+    world.commit();
+    assert_eq!(world.up().phase(), Phase::Draining);
+    world.commit_all();
+    assert_eq!(world.up().phase(), Phase::Draining);
 }

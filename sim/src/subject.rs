@@ -44,6 +44,10 @@ pub trait Subject: Clone + Eq + Hash + Debug + Send + Sync + 'static {
     fn generation(&self) -> GenerationId;
     /// The end that is under way.
     fn drain(&self) -> Option<&Drain>;
+    /// Whether its loop breaker has tripped.
+    fn is_tripped(&self) -> bool {
+        false
+    }
     /// What the rules about its own plans are about.
     fn view(&self) -> View<'_>;
     /// What helps when its loop is stuck.
@@ -83,6 +87,10 @@ impl Subject for Gateway {
 
     fn drain(&self) -> Option<&Drain> {
         self.drain()
+    }
+
+    fn is_tripped(&self) -> bool {
+        self.is_tripped()
     }
 
     fn view(&self) -> View<'_> {

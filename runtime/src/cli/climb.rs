@@ -204,8 +204,10 @@ impl<'a> Climb<'a> {
             let outcome = Outcome { kind: "failed".to_owned(), generation: None, detail: Some(detail) };
             return Look::Ended { outcome, generation };
         }
+        // A tripped loop breaker holds what earlier generations were asked for, and whoever asked would wait for a person.
+        let told = self.request.is_none() || outcome.is_some() || status.breaker.is_tripped();
         let sight = match status.phase.as_str() {
-            _ if next => Sight::Next { ready: serves && (self.request.is_none() || outcome.is_some()) },
+            _ if next => Sight::Next { ready: serves && told },
             "stuck" => Sight::Stuck,
             _ => Sight::GettingOn,
         };
@@ -302,6 +304,7 @@ fn named(name: &str) -> Stage {
 
 #[cfg(test)]
 mod tests {
+    use super::super::answers::Breaker;
     use super::*;
     use evergate_core::life::Process;
     use evergate_core::supervisor::StartsAgain;
@@ -343,6 +346,9 @@ mod tests {
         assert_eq!(sight(status(4, "serving"), request(Some("restarted"))), Some(Sight::Next { ready: true }));
         assert_eq!(sight(status(4, "starting"), request(Some("restarted"))), Some(Sight::Next { ready: false }));
         assert_eq!(sight(status(4, "serving"), request(None)), Some(Sight::Next { ready: false }));
+        let tripped =
+            Status { breaker: Breaker { state: "tripped".into(), deaths: 3, held: 1 }, ..status(4, "serving") };
+        assert_eq!(sight(tripped, request(None)), Some(Sight::Next { ready: true }), "which holds the outcome");
         assert_eq!(sight(status(3, "serving"), request(Some("restarted"))), Some(Sight::GettingOn));
         assert_eq!(sight(status(3, "stuck"), request(None)), Some(Sight::Stuck));
         assert_eq!(

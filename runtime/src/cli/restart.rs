@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::answers::Accepted;
+use super::answers::{Accepted, Status};
 use super::client::Client;
 use super::climb::{Climb, Stood};
 use super::place::Within;
@@ -122,13 +122,8 @@ async fn carry_out(
             Stood::Climbed => asking = None,
             Stood::Restarted { generation } => {
                 let was = climb.from().map_or_else(String::new, |from| format!(" (was {from})"));
-                let rolled_back = read_status(client).await.ok().and_then(|status| status.rolled_back);
-                let but = rolled_back.map_or_else(String::new, |why| {
-                    format!(
-                        "; but it is the last good program, since the one on disk is rolled back: {}",
-                        one_line(&why)
-                    )
-                });
+                let status = read_status(client).await.ok();
+                let but = status.as_ref().map_or_else(String::new, but);
                 let sentence = format!(
                     "restarted: generation {generation} is serving{was}, after {}{but}",
                     duration(progress.elapsed())
@@ -166,6 +161,16 @@ async fn carry_out(
             }
         }
     }
+}
+
+/// What of the generation that serves is not as whoever restarted it may expect.
+fn but(status: &Status) -> String {
+    let rolled_back = status.rolled_back.as_deref().map(|why| {
+        format!("; but it is the last good program, since the one on disk is rolled back: {}", one_line(why))
+    });
+    let tripped =
+        status.breaker.is_tripped().then(|| format!("; but its loop breaker is {}", status.breaker.sentence()));
+    [rolled_back, tripped].into_iter().flatten().collect()
 }
 
 /// Inside a turn that cannot be told: the drain waits for this very turn, so this command does not wait for the drain.

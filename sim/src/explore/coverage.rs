@@ -216,9 +216,81 @@ fn ranges(rooms: &[usize]) -> String {
 mod tests {
     use super::*;
     use crate::explore::table;
+    use evergate_core::id::{SessionId, TurnId};
+    use evergate_core::request::{Mode, Origin, Signal, Wish};
+
+    fn scope(name: &str) -> Scope {
+        table().into_iter().find(|scope| scope.name == name).expect("there is such a scope")
+    }
 
     fn ci() -> Scope {
-        table().into_iter().find(|scope| scope.name == "ci").expect("there is such a scope")
+        scope("ci")
+    }
+
+    /// A door that is added to [`Origin`] is to be added here, or what comes through it is never explored.
+    #[test]
+    fn each_wish_through_each_door_is_explored() {
+        let (turn, session) = (TurnId(1), SessionId(1));
+        let doors = [
+            Origin::Cli,
+            Origin::Http,
+            Origin::Turn { turn, session },
+            Origin::Session(session),
+            Origin::Signal(Signal::Terminate),
+            Origin::Signal(Signal::Interrupt),
+            Origin::Update,
+            Origin::Watchdog,
+        ];
+        let of = |wish, mode| EACH_WISH.into_iter().filter(move |manner| asks(*manner, wish, mode));
+        for door in doors {
+            for (wish, mode) in [Wish::Restart, Wish::Stop].into_iter().flat_map(|wish| BOTH.map(|mode| (wish, mode))) {
+                let explored = match door {
+                    Origin::Cli | Origin::Http => of(wish, mode)
+                        .any(|manner| matches!(manner.asked_from_outside(), Some((_, _, from)) if from == door)),
+                    Origin::Turn { .. } => of(wish, mode).any(|manner| manner.asked_by_a_turn().is_some()),
+                    // A chat's `/stop` ends its turn. What is told besides has no choice of its wish.
+                    Origin::Session(_) => [Manner::ChatRestart, Manner::ChatForced].iter().all(listed),
+                    Origin::Signal(Signal::Terminate) => [Manner::Terminate, Manner::SupervisorStop].iter().all(listed),
+                    Origin::Signal(Signal::Interrupt) => listed(&Manner::Interrupt),
+                    Origin::Update => listed(&Manner::Update),
+                    // It ends the process itself: it is an actor, not a wish.
+                    Origin::Watchdog => true,
+                };
+                assert!(explored, "{wish:?} {mode:?} {door:?}");
+            }
+        }
+    }
+
+    const BOTH: [Mode; 2] = [Mode::Graceful, Mode::Force];
+
+    fn listed(manner: &Manner) -> bool {
+        EACH_WISH.contains(manner)
+    }
+
+    fn asks(manner: Manner, wish: Wish, mode: Mode) -> bool {
+        let outside = manner.asked_from_outside().map(|(wish, mode, _)| (wish, mode));
+        let turn = manner.asked_by_a_turn().map(|(wish, mode, _)| (wish, mode));
+        outside.or(turn) == Some((wish, mode))
+    }
+
+    #[test]
+    fn deep_covers_each_three_of_what_has_a_size_and_each_supervisor_with_requests_kills_and_faults() {
+        let rooms = scope("deep").rooms;
+        let most = [(Dimension::Sessions, 3), (Dimension::Messages, 3), (Dimension::Requests, 2)];
+        let most = [&most[..], &[(Dimension::Kills, 2), (Dimension::Journal, 1)]].concat();
+        let has = |room: &Room, (dimension, most): (Dimension, u8)| dimension.of(&room.budget) >= most;
+        for (index, one) in most.iter().enumerate() {
+            for (next, two) in most.iter().enumerate().skip(index + 1) {
+                for three in &most[next + 1..] {
+                    let together = |room: &Room| [one, two, three].iter().all(|each| has(room, **each));
+                    assert!(rooms.iter().any(together), "{one:?}, {two:?} and {three:?}");
+                }
+            }
+        }
+        for Contract { supervisor, .. } in Contract::TABLE {
+            let all = |room: &Room| room.supervisor == supervisor && most[2..].iter().all(|each| has(room, *each));
+            assert!(rooms.iter().any(all), "{supervisor:?}");
+        }
     }
 
     #[test]

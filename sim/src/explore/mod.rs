@@ -141,8 +141,7 @@ impl Report {
     pub fn misshapen(&self, scope: &Scope) -> Vec<(usize, Shape, Shape)> {
         let unknown = Shape { states: 0, edges: 0 };
         let shapes = scope.shapes.iter().copied().chain(std::iter::repeat(unknown));
-        let rooms = if scope.shapes.is_empty() { &[] } else { self.rooms.as_slice() };
-        let shapes = rooms.iter().zip(shapes).enumerate();
+        let shapes = self.rooms.iter().zip(shapes).enumerate();
         let now = |room: &Explored| Shape { states: room.states, edges: room.edges };
         let whole = shapes.filter(|(_, (room, _))| room.cut.is_none() && room.found.is_none());
         whole.map(|(index, (room, shape))| (index + 1, shape, now(room))).filter(|(_, was, is)| was != is).collect()

@@ -5,7 +5,7 @@ use super::disk::{Death, Honesty};
 use super::logbook::{Mark, Pages};
 use super::plan::{Breakage, Fault, Plan};
 use super::run::run;
-use crate::program::{Trouble, arguments};
+use crate::program::{Trouble, arguments, rate};
 use crate::replay::{self, Again, SAME};
 use crate::story::{Broken, Moment, Story};
 use crate::trace::{Kind, Named, Trace, TraceError};
@@ -114,13 +114,14 @@ pub fn command(arguments: &Arguments) -> Result<u8, Trouble> {
     let marks: BTreeMap<&str, u64> =
         Mark::TABLE.iter().map(|(mark, word, _)| (*word, outcome.marks.get(mark).copied().unwrap_or(0))).collect();
     say!(
-        "harbor: seeds {} to {}, {} runs, {:.0} simulated seconds, {} inputs in {seconds:.2} s ({:.0} runs/s on {threads} threads)",
+        "harbor: seeds {} to {}, {} runs, {:.0} simulated seconds, {} inputs in {seconds:.2} s ({:.0} runs a second on {threads} threads{})",
         arguments.seed,
         end - 1,
         arguments.runs,
         outcome.simulated_ms as f64 / 1000.0,
         outcome.inputs,
         arguments.runs as f64 / seconds,
+        rate::of_a_core(arguments.runs),
     );
     for (word, count) in &marks {
         say!("{count:>8}  {word}");

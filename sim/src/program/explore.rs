@@ -1,6 +1,6 @@
 //! `evergate-sim explore` and `scopes`: what is said of an exploration, and the file that a counterexample leaves.
 
-use super::{NOTHING_BROKEN, Trouble, UNFINISHED, VIOLATION, arguments, lacks};
+use super::{NOTHING_BROKEN, Trouble, UNFINISHED, VIOLATION, arguments, lacks, rate};
 use crate::explore::bounds::{self, Bound, Bounds};
 use crate::explore::coverage::Coverage;
 use crate::explore::scope::{Room, Scope};
@@ -282,8 +282,7 @@ fn say_totals(report: &Report) {
     let (states, seconds) = (report.states(), report.took.as_secs_f64());
     let bytes: u64 = report.rooms.iter().map(|room| room.bytes).sum();
     let rate = states as f64 / seconds;
-    let of_a_core = processor_seconds()
-        .map_or_else(String::new, |seconds| format!(", {:.0} a second of a core", states as f64 / seconds.max(0.01)));
+    let of_a_core = rate::of_a_core(states as u64);
     say!("{states} states, {} edges in {seconds:.1} s: {rate:.0} states a second{of_a_core}", report.edges());
     say!(
         "a state takes {} bytes on average, {} at the peak of the process",
@@ -295,15 +294,6 @@ fn say_totals(report: &Report) {
         let words: Vec<String> = chunk.iter().map(|(rule, times)| format!("{:<8}{times:>10}", rule.name())).collect();
         say!("  {}", words.join("  "));
     }
-}
-
-/// What all threads together have computed: unlike the time that has passed it does not depend on what else the machine does.
-fn processor_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-    // Linux tells it in hundredths of a second on every machine.
-    Some(ticks.sum::<Result<f64, _>>().ok()? / 100.0)
 }
 
 /// The most memory that the process ever had, by the states of its largest room.

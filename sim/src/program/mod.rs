@@ -5,6 +5,7 @@
 pub mod arguments;
 mod explore;
 mod lacks;
+pub mod rate;
 mod replay;
 mod swarm;
 

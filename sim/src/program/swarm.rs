@@ -1,6 +1,6 @@
 //! `evergate-sim swarm`: what it takes, what it prints, and its exit status.
 
-use super::{NOTHING_BROKEN, Trouble, VIOLATION, arguments};
+use super::{NOTHING_BROKEN, Trouble, VIOLATION, arguments, rate};
 use crate::swarm::{Config, Options, Planted, swarm};
 use clap::Args;
 use std::path::PathBuf;
@@ -44,7 +44,8 @@ pub fn run(Swarm { seed, runs, threads, plant, out, json }: &Swarm) -> Result<u8
         say!("its configuration, which replay takes: {}", config.line());
     }
     let rate = summary.inputs as f64 / seconds;
-    say!("{} inputs in {seconds:.1} s on {threads} threads: {rate:.0} a second", summary.inputs);
+    let of_a_core = rate::of_a_core(summary.inputs);
+    say!("{} inputs in {seconds:.1} s on {threads} threads: {rate:.0} a second{of_a_core}", summary.inputs);
     if *json {
         say!("{}", summary.json(seconds));
     }

@@ -103,8 +103,8 @@ marks! {
     ToldLater 150 "later attempt told what was decided",
     CutWhileAsking 800 "turn cut while it waited for a person",
     AskedWhileStarting 300 "end asked for while starting",
-    DiskBorne 1 "a loop that waited for a disk was let be",
-    SleepForgiven 1 "the watchdog counted no time that the machine slept",
+    DiskBorne 60 "a loop that waited for a disk was let be",
+    SleepForgiven 300 "the watchdog counted no time that the machine slept",
 }
 
 /// How often each mark was reached.

@@ -151,10 +151,12 @@ impl World<'_> {
 
 /// Watching from outside.
 impl World<'_> {
-    /// How long it takes a supervisor that listens for signs of life to miss them.
+    /// How long it takes a supervisor that listens for signs of life to miss them: ours by its own logic, others by their watch.
     fn too_silent_after(&self) -> Option<u64> {
-        if self.contract().supervisor != Supervisor::Evergate {
-            return None;
+        match self.contract().supervisor {
+            Supervisor::Evergate => {}
+            others if others.watches() => return Some(millis(SILENCE)),
+            _ => return None,
         }
         let mut keeper = Respawn::new(KILL_LIMIT).watching(SILENCE);
         keeper.started(Instant::from_millis(0));

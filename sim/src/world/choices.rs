@@ -10,7 +10,7 @@ use evergate_core::input::{Asked, Partial, Standing, TurnEnd};
 use evergate_core::invariant::{Checks, Invariant};
 use evergate_core::question::Decision;
 use evergate_core::recovery::Start;
-use evergate_core::request::{Mode, Origin, Signal, Wish};
+use evergate_core::request::{Mode, Signal};
 
 impl<S: Subject> World<S> {
     /// All actions that are possible now. Each may also end in a death; that is for the caller to add.
@@ -137,18 +137,13 @@ impl<S: Subject> World<S> {
             if agent.interrupted || agent.killed || agent.waits() || self.left.requests == 0 {
                 continue;
             }
-            let asks = |wish, mode, waits| Action::AgentAsks { turn: *turn, wish, mode, waits };
-            if manner(Manner::TurnRestart) {
-                actions.push(asks(Wish::Restart, Mode::Graceful, false));
-            }
-            if manner(Manner::TurnRestartWaits) {
-                actions.push(asks(Wish::Restart, Mode::Graceful, true));
-            }
-            if manner(Manner::TurnForced) {
-                actions.push(asks(Wish::Restart, Mode::Force, true));
-            }
-            if manner(Manner::TurnStop) {
-                actions.push(asks(Wish::Stop, Mode::Graceful, true));
+            for manner in &memory.setting.manners {
+                actions.extend(manner.asked_by_a_turn().map(|(wish, mode, waits)| Action::AgentAsks {
+                    turn: *turn,
+                    wish,
+                    mode,
+                    waits,
+                }));
             }
         }
     }
@@ -160,21 +155,12 @@ impl<S: Subject> World<S> {
             self.what_is_said(memory, actions);
         }
         if self.left.requests > 0 {
-            let asks = |wish: Wish, mode: Mode, origin: Origin| Some(Action::Ask { wish, mode, origin });
             for manner in &setting.manners {
                 actions.extend(match manner {
-                    Manner::Restart => asks(Wish::Restart, Mode::Graceful, Origin::Cli),
-                    Manner::Force => asks(Wish::Restart, Mode::Force, Origin::Cli),
-                    Manner::Stop => asks(Wish::Stop, Mode::Graceful, Origin::Cli),
-                    Manner::StopForced => asks(Wish::Stop, Mode::Force, Origin::Cli),
-                    Manner::HttpRestart => asks(Wish::Restart, Mode::Graceful, Origin::Http),
-                    Manner::HttpForced => asks(Wish::Restart, Mode::Force, Origin::Http),
-                    Manner::HttpStop => asks(Wish::Stop, Mode::Graceful, Origin::Http),
-                    Manner::Update => asks(Wish::Restart, Mode::Graceful, Origin::Update),
                     Manner::Terminate => Some(Action::Signal { signal: Signal::Terminate }),
                     Manner::Interrupt => Some(Action::Signal { signal: Signal::Interrupt }),
                     Manner::SupervisorStop if !self.stop_job => Some(Action::SupervisorStops),
-                    _ => None,
+                    _ => manner.asked_from_outside().map(|(wish, mode, origin)| Action::Ask { wish, mode, origin }),
                 });
             }
         }

@@ -27,6 +27,7 @@ use evergate_core::input::{Asked, Standing};
 use evergate_core::limits::Limits;
 use evergate_core::record::Record;
 use evergate_core::recovery::{Recovered, Start};
+use evergate_core::request::{Mode, Origin, Wish};
 use evergate_core::supervisor::Contract;
 use evergate_core::time::Instant;
 use evergate_core::verdict::Verdict;
@@ -113,6 +114,8 @@ pub enum Manner {
     HttpForced,
     /// A stop over HTTP.
     HttpStop,
+    /// A forced stop over HTTP.
+    HttpStopForced,
     /// A restart into a new version on disk.
     Update,
     /// `/restart` in a chat.
@@ -133,6 +136,8 @@ pub enum Manner {
     TurnForced,
     /// A running turn asks for a stop, and a child of it waits for the outcome.
     TurnStop,
+    /// A running turn asks for a forced stop, and a child of it waits for the outcome.
+    TurnStopForced,
     /// A SIGTERM that nobody announced.
     Terminate,
     /// A SIGINT.
@@ -167,6 +172,38 @@ pub enum Manner {
     Interrupts,
     /// What is said during a turn shares the next one.
     Collects,
+}
+
+impl Manner {
+    /// What somebody asks for who is no turn and no chat, and through which door.
+    #[must_use]
+    pub const fn asked_from_outside(self) -> Option<(Wish, Mode, Origin)> {
+        Some(match self {
+            Self::Restart => (Wish::Restart, Mode::Graceful, Origin::Cli),
+            Self::Force => (Wish::Restart, Mode::Force, Origin::Cli),
+            Self::Stop => (Wish::Stop, Mode::Graceful, Origin::Cli),
+            Self::StopForced => (Wish::Stop, Mode::Force, Origin::Cli),
+            Self::HttpRestart => (Wish::Restart, Mode::Graceful, Origin::Http),
+            Self::HttpForced => (Wish::Restart, Mode::Force, Origin::Http),
+            Self::HttpStop => (Wish::Stop, Mode::Graceful, Origin::Http),
+            Self::HttpStopForced => (Wish::Stop, Mode::Force, Origin::Http),
+            Self::Update => (Wish::Restart, Mode::Graceful, Origin::Update),
+            _ => return None,
+        })
+    }
+
+    /// What a running turn asks for, and whether a child of it waits for the outcome.
+    #[must_use]
+    pub const fn asked_by_a_turn(self) -> Option<(Wish, Mode, bool)> {
+        Some(match self {
+            Self::TurnRestart => (Wish::Restart, Mode::Graceful, false),
+            Self::TurnRestartWaits => (Wish::Restart, Mode::Graceful, true),
+            Self::TurnForced => (Wish::Restart, Mode::Force, true),
+            Self::TurnStop => (Wish::Stop, Mode::Graceful, true),
+            Self::TurnStopForced => (Wish::Stop, Mode::Force, true),
+            _ => return None,
+        })
+    }
 }
 
 /// What is the same in all states of one exploration.

@@ -92,8 +92,10 @@ impl<S: Subject> World<S> {
             Asked::Accepted(request) => !memory.journal(self.durable).requests.contains_key(&request),
             _ => true,
         };
+        // A tripped loop breaker holds what earlier generations were asked for.
+        let told = || outcome || self.subject(memory).is_some_and(Subject::is_tripped);
         match self.process {
-            Process::Up if other => Sight::Next { ready: self.phase == Phase::Serving && outcome },
+            Process::Up if other => Sight::Next { ready: self.phase == Phase::Serving && told() },
             Process::Stuck(_) if other => Sight::Next { ready: false },
             Process::Up => Sight::GettingOn,
             Process::Stuck(_) => Sight::Stuck,
