@@ -1,7 +1,8 @@
 //! The cases, each named by what it holds a platform to.
 
 use super::Venue;
-use super::stage::{Farewell, Repeats, Stage, TWICE};
+use super::stage::{Farewell, REST, Repeats, Stage, TWICE};
+use crate::eventually;
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
@@ -131,6 +132,8 @@ pub fn a_send_whose_answer_is_lost_is_not_repeated_in_silence(venue: impl Venue)
     }
     stage.venue.loses_an_answer();
     stage.say(0, "can you hear me?");
+    // What is said during a turn is acknowledged by a message of its own, and the answer that is lost would be that to it.
+    eventually(REST, || (!stage.answers(0).is_empty()).then_some(())).expect("the first answer is shown");
     stage.say(0, "still there?");
     let said = ["can you hear me?".to_owned(), "still there?".to_owned()];
     stage.expect(0, &said, Repeats::Marked);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// How long the last answers may take after everything has healed.
-const REST: Duration = Duration::from_secs(90);
+pub(super) const REST: Duration = Duration::from_secs(90);
 /// What stands before a text that may have come before, on a platform that cannot tell.
 pub(super) const TWICE: &str = "(possibly sent twice)\n";
 
