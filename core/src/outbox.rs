@@ -321,7 +321,9 @@ impl Gateway {
             Some(DeliveryState::Trying) => {
                 self.write_ahead.withdraw_send(id);
                 self.missed(id);
-                self.try_later(now, id);
+                if !self.takes_back_word_of_cut(id) {
+                    self.try_later(now, id);
+                }
             }
             _ => self.effects.push_back(Effect::Ignored),
         }

@@ -366,6 +366,31 @@ fn what_a_blind_platform_could_not_send_is_not_said_after_the_end() {
     }
 }
 
+/// The disk fails when the end is to be written, and before it takes that, the platform says that the word did not leave.
+#[test]
+fn what_certainly_fails_while_the_end_is_written_is_not_said_after_it() {
+    let mut world = world();
+    world.blind.insert(1);
+    let turn = working(&mut world, 1);
+    cut_short(&mut world, Wish::Restart, turn);
+    world.commit();
+    world.commit();
+    let word = *world.sending.keys().next().expect("it is sent");
+    let close = world.up().drain().expect("an end is under way").deadlines.close;
+    world.wait(close - world.now - Limits::default().journal_retry / 2);
+    world.fail_write();
+    world.elapse();
+    assert!(world.up().drain().is_some_and(|drain| drain.end_recorded) && world.up().journal_failing());
+    world.sending.remove(&word);
+    world.tell(Input::DeliveryFailed { delivery: word });
+    world.elapse();
+    world.commit_all();
+    assert!(world.gateway.is_none());
+    world.start_again();
+    world.heal();
+    assert_eq!((told(&world), world.notices_in(1)), ((1, 0), vec![]));
+}
+
 /// A turn was cut and told so, and its next start waits for the disk.
 fn starting_again(world: &mut World) -> TurnId {
     let turn = working(world, 1);

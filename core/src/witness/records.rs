@@ -27,10 +27,7 @@ impl Witness {
                     life.begun = true;
                 }
             }
-            Record::GenerationEnded { .. } => {
-                self.end_on_disk = true;
-                self.words_kept(checks);
-            }
+            Record::GenerationEnded { .. } => self.end_on_disk = true,
             Record::MessageAccepted { message, session, asked, place, .. } => {
                 self.message_accepted(checks, *message, Message { session: *session, asked: *asked, place: *place });
             }
@@ -158,6 +155,9 @@ impl Witness {
 
     /// A commit is whole: what belongs together came together.
     pub fn committed(&mut self, checks: &mut Checks) {
+        if self.end_on_disk {
+            self.words_kept(checks);
+        }
         if let Some((request, session)) = self.outcomes_due.pop_first() {
             checks.holds(Invariant::Notice, false, || format!("{session} is not told how {request} ended"));
         }
@@ -373,7 +373,7 @@ impl Witness {
         self.cuts_due.insert(id, session);
     }
 
-    /// The end is on disk: what nobody could be told of it before, nobody is told after it.
+    /// The end is on disk, with all that came together with it: what nobody could be told of it before, nobody is told after it.
     fn words_kept(&self, checks: &mut Checks) {
         let Some(life) = &self.life else { return };
         let kept = life.unsaid.iter().flatten().find(|word| self.deliveries.contains_key(word));
