@@ -61,7 +61,8 @@ impl Witness {
             }
             Input::SupervisorStops { .. } => life.told_to_stop = true,
             Input::Limits(limits) => self.limits = (**limits).clone().into(),
-            Input::CandidateUnfit { request } => {
+            // One that was written before that was accepted for another reason, and may be written again.
+            Input::CandidateUnfit { request } if !life.unheard.contains_key(request) => {
                 life.unfit.insert(*request);
             }
             Input::Request { request, wish: Wish::Stop, .. } => {
