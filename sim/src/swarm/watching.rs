@@ -38,7 +38,7 @@ impl World<'_> {
             return;
         }
         self.frozen = Some(what);
-        self.frozen_since = self.now;
+        (self.frozen_since, self.dozed) = (self.now, 0);
         self.queue.push(self.now + ms, Event::Thaw { life: self.life });
         self.begins_to_stare();
         if what == Frozen::Process
@@ -78,7 +78,14 @@ impl World<'_> {
 
     /// How long it has stood still, not counting what the machine slept.
     const fn stood_still(&self) -> Duration {
-        Duration::from_millis(self.now - self.frozen_since)
+        Duration::from_millis(self.now - self.frozen_since + self.dozed)
+    }
+
+    /// The machine has slept. What is no longer than from one look to the next counts, since nobody can tell it from that.
+    pub(super) fn dozes(&mut self, ms: u64) {
+        if ms <= millis(Watchdog::new(Bounds::default(), self.clock()).period()) {
+            self.dozed += ms;
+        }
     }
 }
 

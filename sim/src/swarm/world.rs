@@ -55,6 +55,8 @@ pub struct World<'a> {
     pub(super) frozen: Option<Frozen>,
     /// When that began.
     pub(super) frozen_since: u64,
+    /// How long the machine has dozed since: too shortly each time for a watchdog to tell it from a look that is late.
+    pub(super) dozed: u64,
     /// The watchdog in the process, while there is anything to look at.
     pub(super) stare: Option<Stare>,
     /// Whether this process was sent a signal that tells it to end.
@@ -119,6 +121,7 @@ impl<'a> World<'a> {
             keeper: Keeper::new(contract),
             frozen: None,
             frozen_since: 0,
+            dozed: 0,
             stare: None,
             signalled: false,
             backlog: VecDeque::new(),
@@ -284,6 +287,7 @@ impl World<'_> {
 
     fn sleeps(&mut self, ms: u64) {
         self.skipped += ms;
+        self.dozes(ms);
         if let Some(telling) = &mut self.telling {
             telling.ahead_ms = self.skipped;
         }
