@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use evergate_tests::gateway::{Gateway, free_address};
@@ -204,6 +204,82 @@ fn a_second_supervisor_is_found() {
     let installed = gateway.cli(&["install", "--user", "--manager", "systemd"]);
     assert!(installed.status.success(), "{installed:?}");
     doctor(&gateway, &[]).assert_only("second supervisor", "`evergate supervise`, process");
+    let s6 = installed_for(&gateway, "s6", &[]);
+    let unused = doctor(&gateway, &[]).findings;
+    assert!(unused[0]["what"].as_str().is_some_and(|what| what.starts_with("2 keep a gateway")), "{unused:?}");
+    fs::create_dir(s6[0].with_file_name("supervise")).expect("it stands for what s6 makes there");
+    installed_for(&gateway, "launchd", &[]);
+    doctor(&gateway, &[]).assert_only("second supervisor", "4 keep a gateway on");
+}
+
+/// Whom nobody can ask what it makes of its files, and the files that `install` has written for it.
+fn installed_for(gateway: &Gateway, manager: &str, further: &[&str]) -> Vec<PathBuf> {
+    let scope: &[&str] = if manager == "launchd" { &["--user"] } else { &[] };
+    let output = gateway.cli(&[&["install", "--manager", manager], scope, further].concat());
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.lines().filter_map(|line| line.strip_prefix("wrote ")).map(PathBuf::from).collect()
+}
+
+/// As an older version would have written it.
+fn make_older(file: &Path) {
+    let text = fs::read_to_string(file).expect("it is there");
+    let older = text.replacen(&format!("version {},", env!("CARGO_PKG_VERSION")), "version 0.0.1,", 1);
+    assert_ne!(older, text);
+    fs::write(file, older).expect("it is ours");
+}
+
+#[test]
+fn whatever_an_older_version_wrote_is_found_and_written_anew_for_each_manager() {
+    let gateway = stopped();
+    for manager in ["launchd", "s6", "docker", "kubernetes"] {
+        let files = installed_for(&gateway, manager, &[]);
+        assert!(!files.is_empty(), "{manager}");
+        assert_eq!(doctor(&gateway, &[]).findings, Vec::<Value>::new(), "{manager}");
+        for file in &files {
+            let text = fs::read_to_string(file).expect("it is there");
+            make_older(file);
+            doctor(&gateway, &[]).assert_only("unit", &format!("{} was written by version 0.0.1", file.display()));
+            assert_eq!(doctor(&gateway, &["--fix"]).status, Some(0), "{manager}");
+            assert_eq!(fs::read_to_string(file).ok(), Some(text), "{manager}");
+        }
+    }
+}
+
+#[test]
+fn what_an_older_version_wrote_with_other_options_or_was_edited_is_left_to_a_person() {
+    let gateway = stopped();
+    let config = gateway.state_dir().join("other.toml");
+    fs::write(&config, "").expect("the room is writable");
+    let config = config.display().to_string();
+    let files = installed_for(&gateway, "s6", &["--config", &config]);
+    let run = files.iter().find(|file| file.ends_with("run")).expect("it has one");
+    make_older(run);
+    let text = fs::read_to_string(run).ok();
+    let found = doctor(&gateway, &["--fix"]);
+    found.assert_only("unit", "was written by version 0.0.1");
+    assert!(found.findings[0]["mend"].as_str().is_some_and(|mend| mend.contains(&config)), "{:?}", found.findings);
+    assert_eq!(fs::read_to_string(run).ok(), text);
+    assert_eq!(doctor(&gateway, &["--fix", "--config", &config]).status, Some(0));
+
+    make_older(run);
+    let edited = fs::read_to_string(run).expect("it is there").replace("umask 077", "umask 027");
+    fs::write(run, &edited).expect("it is ours");
+    assert_eq!(doctor(&gateway, &["--fix", "--config", &config]).status, Some(0));
+    assert_eq!(fs::read_to_string(run).ok(), Some(edited));
+}
+
+#[test]
+fn a_kill_limit_that_a_file_tells_is_held_against_the_budgets() {
+    let gateway = stopped();
+    for manager in ["docker", "kubernetes"] {
+        let files = installed_for(&gateway, manager, &[]);
+        configure(&gateway, "[drain]\nbudget = \"10m\"\n");
+        doctor(&gateway, &[]).assert_only("stop limit", &format!("{} has it killed after", files[0].display()));
+        installed_for(&gateway, manager, &[]);
+        assert_eq!(doctor(&gateway, &[]).status, Some(0), "{manager}");
+        configure(&gateway, "");
+    }
 }
 
 #[test]
@@ -239,6 +315,8 @@ fn a_unit_of_an_older_version_is_found_and_written_anew_and_one_that_was_edited_
     let said = |arguments: &[&str]| service.evergate(&[&["doctor", "--config", &config], arguments].concat()).text;
 
     assert!(said(&[]).contains("was written by version 0.0.1"), "{}", said(&[]));
+    let of_another = service.evergate(&["doctor", "--fix"]).text;
+    assert!(of_another.contains(&format!("--config {config}")) && !of_another.contains("mended:"), "{of_another}");
     let mended = said(&["--fix"]);
     assert!(mended.contains("mended:") && mended.contains("was written anew"), "{mended}");
     let text = fs::read_to_string(&unit).expect("it is there");

@@ -59,29 +59,28 @@ pub(super) fn check(patient: &Patient<'_>, life: &Life) -> Vec<Finding> {
             "see `evergate generations` for what they died of, then `evergate breaker reset`".to_owned(),
         ));
     }
-    let keepers = keepers(patient.state_dir);
+    let keepers = keepers(patient);
     if keepers.len() > 1 {
         findings.push(Finding::new(
             "second supervisor",
             format!("{} keep a gateway on {}: {}", keepers.len(), patient.state_dir.display(), keepers.join("; ")),
             "whichever starts second finds the directory taken and parks itself; after a crash they race",
-            "keep one: end the `evergate supervise`, or `systemctl disable --now` the unit, that is not wanted"
+            "keep one: end the `evergate supervise`, or take what is not wanted away with `evergate uninstall`"
                 .to_owned(),
         ));
     }
     findings
 }
 
-/// Who starts a gateway on this directory again: units of ours, and each `evergate supervise`.
-fn keepers(state_dir: &Path) -> Vec<String> {
-    let mut keepers: Vec<String> = super::systemd::unit_files()
-        .into_iter()
-        .filter(|path| {
-            let text = fs::read_to_string(path).unwrap_or_default();
-            ownership_of(&text) != Ownership::Stranger && super::systemd::names_directory(&text, state_dir)
-        })
-        .map(|path| path.display().to_string())
-        .collect();
+/// Who starts a gateway on this directory again: units and the like of ours, and each `evergate supervise`.
+fn keepers(patient: &Patient<'_>) -> Vec<String> {
+    let state_dir = patient.state_dir;
+    let units = super::systemd::unit_files().into_iter().filter(|path| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        ownership_of(&text) != Ownership::Stranger && super::systemd::names_directory(&text, state_dir)
+    });
+    let files = units.chain(super::installed::keepers(patient));
+    let mut keepers: Vec<String> = files.map(|path| path.display().to_string()).collect();
     keepers.extend(supervisors(state_dir).into_iter().map(|pid| format!("`evergate supervise`, process {pid}")));
     keepers
 }

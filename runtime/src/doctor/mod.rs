@@ -4,6 +4,7 @@
 
 mod configuration;
 mod gateway;
+mod installed;
 mod platforms;
 mod state;
 mod systemd;
@@ -110,7 +111,8 @@ pub fn run(global: &Global, arguments: &Arguments) -> ExitCode {
     findings.extend(gateway::check(&patient, &life));
     findings.extend(state::check(&patient, &life));
     findings.extend(platforms::check(&patient, &life));
-    findings.extend(systemd::check(&patient, &life));
+    findings.extend(systemd::check(&patient));
+    findings.extend(installed::check(&patient));
 
     let told: Vec<(Finding, Option<Result<String, String>>)> = findings
         .into_iter()

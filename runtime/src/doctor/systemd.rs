@@ -1,7 +1,7 @@
 //! The unit of systemd against the terms that the table counts on: not what its file says but what systemd makes of it,
 //! drop-ins and all. What comes of each status is worked out as systemd does it, and compared with the table.
 
-use super::gateway::Life;
+use super::installed::options;
 use super::{Finding, Fix, Patient};
 use crate::install::owned::{Ownership, UnitFile, VERSION, ownership_of};
 use crate::install::{self, Manager, Scope};
@@ -35,7 +35,7 @@ pub(super) fn names_directory(text: &str, state_dir: &Path) -> bool {
         .any(|line| line.split_once(&said).is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with(' ')))
 }
 
-pub(super) fn check(patient: &Patient<'_>, _life: &Life) -> Vec<Finding> {
+pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for scope in [Scope::User, Scope::System(None)] {
         let Some(unit) = Unit::ask(&scope) else { continue };
@@ -206,6 +206,7 @@ impl Unit {
     fn file(&self, patient: &Patient<'_>, scope: &Scope) -> Vec<Finding> {
         let path = PathBuf::from(self.get("FragmentPath"));
         let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let again = Manager::Systemd.install_again(scope, options(&text).as_deref());
         let mut findings = Vec::new();
         let program = self.get("ExecStart").split_once("path=").and_then(|(_, rest)| rest.split(" ;").next());
         if let Some(program) = program.filter(|program| !Path::new(program).exists()) {
@@ -213,25 +214,18 @@ impl Unit {
                 "unit",
                 format!("its program {program} is not there"),
                 "the gateway that runs goes on, and can never be started again",
-                format!("put the program back, or: {}", install_again(scope)),
+                format!("put the program back, or: {again}"),
             ));
         }
         if let Ownership::Ours { version } = ownership_of(&text)
             && let Some((age, consequence)) = self.age(&version)
         {
             let what = format!("{} was written by {age}", path.display());
-            let finding = Finding::new("unit", what, consequence, install_again(scope));
+            let finding = Finding::new("unit", what, consequence, again);
             let fix = fresh(patient, scope, &text, path).map_or(Fix::None, Fix::Rewrite);
             findings.push(finding.with_fix(fix));
         }
         findings
-    }
-}
-
-fn install_again(scope: &Scope) -> String {
-    match scope {
-        Scope::User => "evergate install --user".to_owned(),
-        Scope::System(_) => "evergate install --system --run-as USER".to_owned(),
     }
 }
 
@@ -244,8 +238,8 @@ fn fresh(patient: &Patient<'_>, scope: &Scope, text: &str, path: PathBuf) -> Opt
     };
     let service = install::service(patient.global, Manager::Systemd, scope).ok()?;
     let file = Manager::Systemd.product(&service).ok()?.files.into_iter().next()?;
-    // The options of this very call may be for another directory than the unit's.
-    names_directory(&file.text, patient.state_dir).then_some(UnitFile { path, ..file })
+    // The options of this very call may name another directory or configuration than the unit's.
+    (options(&file.text) == options(text)).then_some(UnitFile { path, ..file })
 }
 
 /// Where systemd keeps a file for each user who does.

@@ -178,7 +178,8 @@ impl Manager {
 
 impl Service {
     /// The numbers of the unit that keeps it.
-    fn unit(&self, supervisor: Supervisor) -> Unit {
+    #[must_use]
+    pub fn unit(&self, supervisor: Supervisor) -> Unit {
         Unit::new(supervisor, &self.limits, self.bounds)
     }
 
@@ -303,6 +304,19 @@ impl Manager {
     /// Whether it keeps services of users apart from those of the machine.
     const fn asks_for_scope(self) -> bool {
         matches!(self, Self::Systemd | Self::Launchd)
+    }
+
+    /// The command that writes its files anew, for a gateway with these options.
+    #[must_use]
+    pub fn install_again(self, scope: &Scope, options: Option<&str>) -> String {
+        let scope = match scope {
+            _ if !self.asks_for_scope() => None,
+            Scope::User => Some("--user"),
+            Scope::System(_) => Some("--system --run-as USER"),
+        };
+        let manager = (self != Self::usual()).then(|| format!("--manager {}", self.name()));
+        let words = [Some("evergate install"), manager.as_deref(), scope, options];
+        words.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }
 
