@@ -9,11 +9,13 @@
 //! | crashed: other status, a signal              | start after the pause, revived             | end 0            |
 //! | never started (the program cannot be run)    | start after the pause, revived as before   | end 0            |
 //! | is not running: the pause is on              | start when the pause is over               | end 0            |
+//! | is not running and somebody wants it started ([`Respawn::start_wanted`]) | start at once, not revived | – |
 //! | never served, like so many before it in a row ([`Respawn::giving_up_after`]) | end 78              | end 0            |
 //! | gets on no more: it had been heard, and is not heard for [`Respawn::watching`]'s time | kill it, start at once, revived | kill it, end 0 |
 //!
 //! The pause is 100 ms after the first crash, doubles with each further one up to 30 s, and begins anew at 100 ms
-//! when the child that crashed had lived for 10 s or more. A planned restart (75) neither waits nor counts.
+//! when the child that crashed had lived for 10 s or more, or when somebody wanted the next one started. A planned restart (75)
+//! neither waits nor counts.
 
 use std::time::Duration;
 
@@ -79,6 +81,8 @@ pub enum Reason {
     Silent,
     /// Too many children in a row died before they served.
     NeverServed,
+    /// Somebody does not want to wait until the pause is over.
+    Wanted,
 }
 
 impl Reason {
@@ -93,6 +97,7 @@ impl Reason {
             Self::KilledAtLimit => "a stop was wanted and it was killed at the limit",
             Self::Silent => "it gave no sign of life and was killed",
             Self::NeverServed => "it died before it served, like each before it: no more starts are made",
+            Self::Wanted => "somebody wants it started at once",
         }
     }
 }
@@ -268,6 +273,15 @@ impl Respawn {
             Some(_) => None,
             None => Some(end(0, Reason::StopWanted)),
         }
+    }
+
+    /// Somebody wants the child started at once: the pause is over, and the next one begins anew. `None` when it runs.
+    pub const fn start_wanted(&mut self, now: Instant) -> Option<Decision> {
+        if self.started_at.is_some() {
+            return None;
+        }
+        (self.pause, self.revived) = (FIRST_PAUSE, false);
+        Some(self.start(now, Reason::Wanted))
     }
 
     /// When the child is to be killed as things stand; ask [`Self::kill`] then.

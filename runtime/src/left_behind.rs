@@ -7,6 +7,7 @@ use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
 use crate::last_words::{LastWords, Told};
 use crate::lives;
 use crate::native::journal_disk;
+use crate::supervise::found;
 use crate::systemd::Manager;
 use evergate_core::recovery::Recovered;
 use evergate_core::supervisor::Supervisor;
@@ -132,6 +133,10 @@ fn start(owner: Option<&Owner>, state_dir: &Path) -> String {
         (Some(Supervisor::Systemd), Some(unit)) => format!("systemctl start {}", unit.name),
         (Some(Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit), Some(job)) => {
             format!("launchctl kickstart {}", job.name)
+        }
+        // It only pauses.
+        (Some(Supervisor::Evergate), _) if !found::supervisors(state_dir).is_empty() => {
+            format!("evergate restart --state-dir {}", state_dir.display())
         }
         (Some(Supervisor::Evergate), _) => format!("evergate supervise --state-dir {}", state_dir.display()),
         _ => format!("evergate run --state-dir {}", state_dir.display()),

@@ -7,6 +7,7 @@
 //! | SIGTERM, SIGINT          | gets it                           | waits for its end, then ends with 0              |
 //! | SIGTERM, stray (systemd) | gets it                           | starts it again when it left for a restart       |
 //! | SIGHUP                   | gets it                           | goes on; ignored by both when `nohup` says so    |
+//! | SIGCONT                  | –                                 | starts it at once, if it only pauses             |
 //!
 //! Under systemd a SIGTERM is a stop only if systemd says that it is stopping the unit: a stray `kill` must not leave
 //! a dead service. `NOTIFY_SOCKET` stays with the child, so its `READY=1` is the unit's; a unit with `Type=notify`
@@ -14,6 +15,7 @@
 
 mod caught;
 mod child;
+pub mod found;
 mod keeper;
 #[cfg(test)]
 mod tests;
@@ -42,7 +44,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use self::{
-    caught::{Signals, means_stop},
+    caught::{START, Signals, means_stop},
     child::{Running, end_of, kill_group, pass_on},
     keeper::{Heard, Keeper},
 };
@@ -162,7 +164,7 @@ impl Supervisor {
                 Next::End { status } => return status,
                 Next::Start { at, revived } => match self.pause(at, &mut signal).await {
                     Some(decision) => {
-                        info!(reason = decision.reason.sentence(), "ending between two children");
+                        info!(reason = decision.reason.sentence(), "the pause between two children is over");
                         decision.next
                     }
                     None => self.live(revived, &mut signal).await,
@@ -171,7 +173,7 @@ impl Supervisor {
         }
     }
 
-    /// Waits until `at`; answers the end when a stop is wanted meanwhile.
+    /// Waits until `at`; answers what comes instead when a stop or a start is wanted meanwhile.
     async fn pause(&mut self, at: Instant, signal: &mut impl AsyncFnMut() -> Signal) -> Option<Decision> {
         loop {
             let caught = tokio::select! {
@@ -184,6 +186,9 @@ impl Supervisor {
                     }
                 } => return None,
             };
+            if caught == START {
+                return self.respawn.start_wanted(self.now());
+            }
             if means_stop(caught).await {
                 return self.respawn.stop_wanted(self.now());
             }
@@ -257,12 +262,13 @@ impl Supervisor {
             };
             tokio::select! {
                 biased;
-                caught = signal() => {
+                // One that runs needs no start.
+                caught = signal() => if caught != START {
                     pass_on(running, caught);
                     if means_stop(caught).await {
                         self.respawn.stop_wanted(self.now());
                     }
-                }
+                },
                 status = running.child.wait() => match status {
                     Ok(status) => return end_of(status),
                     Err(error) => {

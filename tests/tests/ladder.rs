@@ -11,7 +11,7 @@ use evergate_tests::{
     PATIENCE,
     container::Container,
     eventually,
-    gateway::free_address,
+    gateway::{Gateway, free_address},
     http::Client,
     process::{binary, is_alive, send_signal, write_program},
     service::{Service, UNIT, was_resumed},
@@ -53,6 +53,32 @@ fn a_unit_that_systemd_has_given_up_is_started_by_a_restart() {
         let events = service.await_only_reply(&session, question);
         assert!(was_resumed(&events, question), "{events:#?}");
     }
+}
+
+/// Its kill is one more death to whoever pauses longer after each.
+#[test]
+fn a_supervise_that_pauses_after_many_deaths_is_told_to_start_at_once() {
+    let gateway = Gateway::builder().supervised(true).start();
+    let dies = || send_signal(gateway.pid(), Signal::SIGKILL);
+    for _ in 0..6 {
+        let before = gateway.generation();
+        dies();
+        gateway.await_generation(before + 1);
+    }
+    let (before, pid) = (gateway.generation(), gateway.pid());
+    // 6.4 s are to pass now, and 12.8 s after the death that a climb brings about.
+    dies();
+    gateway.wait_for("it to be dead", PATIENCE, || (!is_alive(pid)).then_some(()));
+    let status = String::from_utf8_lossy(&gateway.cli(&["status"]).stderr).into_owned();
+    assert!(status.contains("`evergate restart --state-dir "), "{status}");
+    let restarted = gateway.cli(&["restart", "--force"]);
+    assert!(restarted.status.success(), "{restarted:?}");
+    let said = String::from_utf8_lossy(&restarted.stdout);
+    assert!(said.contains("is told to start it at once"), "{restarted:?}");
+    assert!(gateway.generation() > before);
+    let log = gateway.log();
+    assert_eq!(log.matches("somebody wants it started at once").count(), 1, "{log}");
+    assert!(log.contains("6400"), "it would have paused: {log}");
 }
 
 /// What a gateway in a container is started with.

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 
 #[test]
 fn no_two_reasons_read_alike_and_none_is_silent() {
-    use Reason::{Crash, KilledAtLimit, NeverServed, Park, Restart, Silent, Stop, StopWanted};
+    use Reason::{Crash, KilledAtLimit, NeverServed, Park, Restart, Silent, Stop, StopWanted, Wanted};
     let sentences: BTreeSet<&str> =
-        [Restart, Crash, Stop, Park, StopWanted, KilledAtLimit, Silent, NeverServed].map(Reason::sentence).into();
-    assert_eq!(sentences.len(), 8);
+        [Restart, Crash, Stop, Park, StopWanted, KilledAtLimit, Silent, NeverServed, Wanted]
+            .map(Reason::sentence)
+            .into();
+    assert_eq!(sentences.len(), 9);
     assert!(sentences.iter().all(|sentence| sentence.contains(' ')), "{sentences:?}");
 }
 
@@ -208,4 +210,15 @@ fn a_silent_child_that_was_to_stop_is_not_started_again() {
     assert_eq!(respawn.stop_wanted(at(1_000)), None);
     assert_eq!(respawn.kill(at(5_000)), Some(Kill::Silent));
     assert_eq!(respawn.ended(at(5_001), ChildEnd::Signalled(9)), end(0, Reason::StopWanted));
+}
+
+#[test]
+fn a_start_that_somebody_wants_ends_the_pause_and_begins_the_pauses_anew() {
+    let mut respawn = Respawn::new(KILL_LIMIT);
+    assert_eq!(lives(&mut respawn, (0, 1), ChildEnd::Signalled(9)), Next::Start { at: at(101), revived: true });
+    assert_eq!(lives(&mut respawn, (101, 102), ChildEnd::Signalled(9)), Next::Start { at: at(302), revived: true });
+    assert_eq!(respawn.start_wanted(at(110)), Some(start(110, false, Reason::Wanted)));
+    respawn.started(at(110));
+    assert_eq!(respawn.start_wanted(at(111)), None, "it runs");
+    assert_eq!(respawn.ended(at(112), ChildEnd::Signalled(9)), start(212, true, Reason::Crash));
 }

@@ -1,9 +1,11 @@
 //! Why a call to the gateway failed: it owns the sentences for the operator, the exit status each error ends a command
 //! with, and whether the same call is worth another try. It calls nobody.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::exit;
+use crate::trial;
 
 /// Longest pause that a busy gateway can talk us into.
 const BUSY_PAUSE_LIMIT: Duration = Duration::from_secs(10);
@@ -14,12 +16,12 @@ pub const ABSENT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// There is no socket, or nobody listens on it.
-    #[error("no gateway is running on {place}; start it with `evergate run`{last}")]
+    #[error("no gateway is running on {place}{told}")]
     NobodyRuns {
         /// The state directory.
         place: String,
-        /// What became of the last starts there; empty where that is not known.
-        last: String,
+        /// What starts one, and what is known of the last.
+        told: String,
     },
     /// The socket is there and cannot be used.
     #[error("cannot reach the gateway on {place}: {source}; is it another user's?")]
@@ -96,6 +98,12 @@ fn process(pid: Option<i32>) -> String {
 }
 
 impl CallError {
+    /// Nobody listens at the control socket of `state_dir`.
+    pub fn nobody_runs(place: &str, state_dir: &Path) -> Self {
+        let last = trial::last_starts(state_dir);
+        Self::NobodyRuns { place: place.to_owned(), told: format!("; start it with `evergate run`{last}") }
+    }
+
     /// The status that a command ends with because of this error.
     pub fn exit_status(&self) -> u8 {
         match self {
@@ -131,7 +139,7 @@ mod tests {
         assert_eq!(busy.retry_pause(), Some(BUSY_PAUSE_LIMIT));
         assert_eq!(CallError::Refused { status: 400, sentence: String::new() }.retry_pause(), None);
         assert_eq!(
-            CallError::NobodyRuns { place: String::new(), last: String::new() }.retry_pause(),
+            CallError::NobodyRuns { place: String::new(), told: String::new() }.retry_pause(),
             Some(ABSENT_PAUSE)
         );
     }

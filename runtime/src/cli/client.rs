@@ -1,7 +1,6 @@
 //! HTTP over the control socket: it owns the connection of each call, its time limit, and the errors that a person can act
 //! on. It knows no command, and it never keeps a connection between two calls, so a restart in between goes unnoticed.
 
-use crate::trial;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -212,8 +211,7 @@ impl Client {
             };
             match error.kind() {
                 ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory => {
-                    let last = self.socket.parent().map(trial::last_starts).unwrap_or_default();
-                    return Err(CallError::NobodyRuns { place: self.place.clone(), last });
+                    return Err(CallError::nobody_runs(&self.place, self.socket.parent().unwrap_or(&self.socket)));
                 }
                 // The queue of the listener is full: somebody is there and does not accept. The caller's limit ends this.
                 ErrorKind::WouldBlock => tokio::time::sleep(ABSENT_PAUSE).await,

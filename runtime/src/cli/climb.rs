@@ -2,7 +2,7 @@
 //! the reading of what it sees (the socket gone for a while is the restart itself) and decides nothing.
 
 use crate::journal::Owner;
-use crate::trial;
+use crate::supervise::found;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -83,14 +83,14 @@ impl<'a> Climb<'a> {
         let state_dir = client.socket().parent().unwrap_or(client.socket()).to_owned();
         let owner = match presence(&state_dir) {
             Ok(Presence::Process(owner)) => Some(owner),
-            // One that its service manager has given up is started by asking for a restart; any other was never there.
+            // One that its service manager has given up, or that its supervisor pauses about, is started by asking for a restart;
+            // any other was never there.
             Ok(Presence::Nobody(last)) => {
-                let unit = last.filter(|last| last.unit.is_some());
-                let nobody = || {
-                    let last = trial::last_starts(&state_dir);
-                    CallError::NobodyRuns { place: client.place().to_owned(), last }
+                let pauses = |last: &Owner| {
+                    last.supervisor == Some(Supervisor::Evergate) && !found::supervisors(&state_dir).is_empty()
                 };
-                Some(unit.ok_or_else(nobody)?)
+                let kept = last.filter(|last| last.unit.is_some() || pauses(last));
+                Some(kept.ok_or_else(|| CallError::nobody_runs(client.place(), &state_dir))?)
             }
             Ok(Presence::Newcomer) => None,
             Err(source) => return Err(CallError::Unreachable { place: client.place().to_owned(), source }.into()),

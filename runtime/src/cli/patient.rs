@@ -6,6 +6,7 @@ use crate::journal::Owner;
 use crate::kept_socket;
 use crate::last_words::LastWords;
 use crate::process_handle::Handle;
+use crate::supervise::found;
 use crate::systemd::{Manager, Unit};
 use evergate_core::supervisor::Supervisor;
 use nix::fcntl::{Flock, FlockArg};
@@ -113,6 +114,7 @@ impl Patient {
         match (self.owner.supervisor, &self.owner.unit) {
             (Some(Supervisor::Systemd), Some(unit)) => start_unit(unit).await,
             (Some(Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit), Some(job)) => start_job(job).await,
+            (Some(Supervisor::Evergate), _) => found::have_it_started(&self.state_dir),
             (None | Some(Supervisor::Nobody), _) => self.start_alone(),
             (Some(supervisor), _) => Err(format!(
                 "{} has not started it again yet, and only it can; it may be pausing: see its own status and log",

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::table::{count, duration, instant, one_line, table};
 use super::{CommandError, print, print_json};
 use crate::left_behind::LeftBehind;
+use crate::trial;
 
 /// How often `--watch` looks.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
@@ -40,16 +41,17 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
 
 /// Where nobody runs: how the last generation ended, and what it has left to the next one.
 fn with_what_is_left(error: CallError, client: &Client) -> CallError {
-    let CallError::NobodyRuns { place, last } = error else { return error };
+    let CallError::NobodyRuns { place, told } = error else { return error };
     let state_dir = client.socket().parent().unwrap_or(client.socket());
     // What cannot be read here is for `evergate doctor` to say.
-    let Ok(Some(left)) = LeftBehind::of(state_dir) else { return CallError::NobodyRuns { place, last } };
+    let Ok(Some(left)) = LeftBehind::of(state_dir) else { return CallError::NobodyRuns { place, told } };
     let owed = match &left.owed {
         Some(owed) => format!("owed to people until one is started: {owed}"),
         None => "nothing is owed to anybody".to_owned(),
     };
-    let last = format!("{last}; {}; {owed}; `{}` starts it as it was", left.end, left.start);
-    CallError::NobodyRuns { place, last }
+    let last = trial::last_starts(state_dir);
+    let told = format!("{last}; {}; {owed}; `{}` starts it as it was", left.end, left.start);
+    CallError::NobodyRuns { place, told }
 }
 
 async fn watch(client: &Client, json: bool) -> Result<(), CommandError> {

@@ -175,7 +175,7 @@ mod tests {
         let lost = CallError::Lost { place: String::new(), source: "reset".into() };
         assert!(matches!(absence(lost), Ok(Sight::Waiting(_))));
         assert!(matches!(
-            absence(CallError::NobodyRuns { place: String::new(), last: String::new() }),
+            absence(CallError::NobodyRuns { place: String::new(), told: String::new() }),
             Ok(Sight::Gone)
         ));
     }

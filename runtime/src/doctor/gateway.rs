@@ -3,9 +3,9 @@
 use super::{Finding, Patient};
 use crate::cli::{self, Asked};
 use crate::install::owned::{Ownership, ownership_of};
+use crate::supervise::found;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// What is known of the gateway of the state directory.
@@ -81,42 +81,6 @@ fn keepers(patient: &Patient<'_>) -> Vec<String> {
     });
     let files = units.chain(super::installed::keepers(patient));
     let mut keepers: Vec<String> = files.map(|path| path.display().to_string()).collect();
-    keepers.extend(supervisors(state_dir).into_iter().map(|pid| format!("`evergate supervise`, process {pid}")));
+    keepers.extend(found::supervisors(state_dir).into_iter().map(|pid| format!("`evergate supervise`, process {pid}")));
     keepers
-}
-
-/// The processes that are an `evergate supervise` for this directory, by their own command line and environment.
-fn supervisors(state_dir: &Path) -> Vec<u32> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let mut found: Vec<u32> = processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| supervises(*pid, state_dir))
-        .collect();
-    found.sort_unstable();
-    found
-}
-
-fn supervises(pid: u32, state_dir: &Path) -> bool {
-    let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let line = read("cmdline");
-    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    let is_evergate = words.first().is_some_and(|program| program.ends_with(b"evergate"));
-    if !is_evergate || !words.contains(&b"supervise".as_slice()) {
-        return false;
-    }
-    let directory = state_dir.as_os_str().as_bytes();
-    let said = words.iter().position(|word| *word == b"--state-dir").and_then(|at| words.get(at + 1));
-    let joined = words.iter().find_map(|word| word.strip_prefix(b"--state-dir="));
-    if let Some(said) = said.copied().or(joined) {
-        return said == directory;
-    }
-    let environment = read("environ");
-    let variable = |name: &[u8]| environment.split(|byte| *byte == 0).find_map(|text| text.strip_prefix(name));
-    match (variable(b"EVERGATE_STATE_DIR="), variable(b"XDG_STATE_HOME="), variable(b"HOME=")) {
-        (Some(said), ..) => said == directory,
-        (None, Some(home), _) => [home, b"/evergate"].concat() == directory,
-        (None, None, Some(home)) => [home, b"/.local/state/evergate"].concat() == directory,
-        (None, None, None) => false,
-    }
 }

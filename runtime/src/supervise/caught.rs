@@ -6,14 +6,19 @@ use std::{fs, io, time::Duration};
 use tokio::signal::unix::{self, SignalKind};
 use tracing::warn;
 
+/// Says that the child is to be started at once, if the supervisor only pauses. Whoever does not know that does nothing about it,
+/// and goes on if it was stopped.
+pub const START: Signal = Signal::SIGCONT;
+
 /// How long systemd may take to say whether a SIGTERM was a stop of our unit.
 const ASK_SYSTEMD: Duration = Duration::from_secs(5);
 
-/// The signals that are passed on, as they arrive.
+/// The signals as they arrive: those that are passed on, and [`START`].
 pub(super) struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hang_up: Option<unix::Signal>,
+    start: unix::Signal,
 }
 
 impl Signals {
@@ -26,6 +31,7 @@ impl Signals {
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
             hang_up,
+            start: unix::signal(SignalKind::from_raw(START as i32))?,
         })
     }
 
@@ -41,6 +47,7 @@ impl Signals {
             _ = self.terminate.recv() => Signal::SIGTERM,
             _ = self.interrupt.recv() => Signal::SIGINT,
             _ = hang_up => Signal::SIGHUP,
+            _ = self.start.recv() => START,
         }
     }
 }

@@ -4,15 +4,16 @@
 
 use super::config::{Config, Planted};
 use super::marks::{Mark, Marks};
-use super::plan::Planned;
+use super::plan::{Frozen, Planned};
 use super::world::World;
 use crate::panics;
 use crate::story::{Broken, Kind, Lane, Moment};
 use crate::telling::Telling;
-use evergate_core::gateway::{Gateway, Pending};
+use evergate_core::gateway::{Gateway, Pending, Phase};
 use evergate_core::id::SessionId;
 use evergate_core::input::{Asked, Standing};
 use evergate_core::invariant::Invariant;
+use evergate_core::request::Mode;
 use evergate_core::session::Quarantine;
 use std::hash::Hasher;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,8 @@ const SPEAK_MS: u64 = 20_000;
 /// the longest turn takes.
 const REST_MS: u64 = 3_600_000;
 const REST_MS_PER_MESSAGE: u64 = 60_000;
+/// From a forced restart to another generation that serves, where nothing else happens.
+const FORCED_MS: u64 = 10_000;
 /// The longest healing in inputs.
 const REST_INPUTS: u64 = 5_000_000;
 /// What no seed knows of: how many lives with that mistake there have been.
@@ -95,6 +98,20 @@ impl World<'_> {
     fn heals(&mut self) {
         self.now = self.now.max(self.config.safety_ms);
         self.all_faults_stop();
+        self.comes_to_rest();
+        if self.checks.broken().is_none() {
+            self.is_restarted_by_force();
+            self.comes_to_rest();
+        }
+        if self.checks.broken().is_none() {
+            self.checks.holds(Invariant::Finite, true, String::new);
+            self.witness.at_rest(&mut self.checks);
+            self.chats.at_rest(&mut self.checks);
+            self.wishes_at_rest();
+        }
+    }
+
+    fn comes_to_rest(&mut self) {
         let waiting = self.chats.waiting() * (self.config.agent_ms * 4 + REST_MS_PER_MESSAGE);
         let (last, most) = (self.now + REST_MS + waiting, self.inputs + REST_INPUTS);
         let (mut look, mut speak) = (self.now, self.now);
@@ -118,12 +135,30 @@ impl World<'_> {
                 }
             }
         }
-        if self.checks.broken().is_none() {
-            self.checks.holds(Invariant::Finite, true, String::new);
-            self.witness.at_rest(&mut self.checks);
-            self.chats.at_rest(&mut self.checks);
-            self.wishes_at_rest();
+    }
+
+    /// Whatever it has been through, and whether its loop, its process or nothing stands still for good by now: somebody
+    /// restarts it by force, and another generation serves within the bound.
+    fn is_restarted_by_force(&mut self) {
+        let Some(generation) = self.gateway.as_ref().map(Gateway::generation) else { return };
+        let begun = self.now;
+        match self.config.seed % 3 {
+            0 => {}
+            1 => self.freezes(Frozen::Loop, REST_MS),
+            _ => self.freezes(Frozen::Process, REST_MS),
         }
+        self.climbs(Mode::Force);
+        // How long a supervisor pauses before a start is nothing that a restart from outside can change.
+        while self.checks.broken().is_none()
+            && self.somebody_climbs()
+            && self.step(begun + FORCED_MS + self.keeper.pause)
+        {}
+        let serves = self.gateway.as_ref().is_some_and(|gateway| {
+            gateway.generation() > generation && gateway.phase() == Phase::Serving && self.frozen.is_none()
+        });
+        self.checks.holds(Invariant::Force, serves, || {
+            format!("{generation} was to be restarted by force, and {} ms later no other serves", self.now - begun)
+        });
     }
 
     /// Says why not.

@@ -75,6 +75,7 @@ marks! {
     Climbed 700 "an operator with the ladder saw another generation serve",
     ClimberKilled 180 "an operator with the ladder killed it",
     ClimberStarted 180 "an operator with the ladder started it",
+    PauseCutShort 60 "a supervisor that paused was told to start it at once",
     Extended 25 "supervisor told to wait longer",
     SupervisorLate 7 "supervisor answered late or never",
     CandidateUnfit 30 "restart refused, since what would follow could not take over",

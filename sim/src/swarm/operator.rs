@@ -47,6 +47,11 @@ impl World<'_> {
         self.inform(Input::Request { request, wish: Wish::Restart, mode, origin: Origin::Cli });
     }
 
+    /// Whether a climb is under way.
+    pub(super) const fn somebody_climbs(&self) -> bool {
+        !self.operators.is_empty()
+    }
+
     fn sight(&self, operator: &Operator) -> Sight {
         match (&self.gateway, self.frozen) {
             // A generation that dies before its beginning is on disk leaves its number to the next process.
@@ -90,7 +95,7 @@ impl World<'_> {
             Step::Ask | Step::Terminate | Step::Kill => {}
             Step::Start => {
                 self.marks.hit(Mark::ClimberStarted);
-                self.person_starts();
+                self.operator_starts();
             }
         }
         self.queue.push(self.now + LOOK, Event::OperatorLooks { number });

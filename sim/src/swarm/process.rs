@@ -83,7 +83,8 @@ pub struct Keeper {
     restarts: u32,
     starts: VecDeque<u64>,
     last_start: u64,
-    pause: u64,
+    /// How long it pauses before it starts the process again.
+    pub(super) pause: u64,
 }
 
 impl Keeper {
@@ -143,6 +144,16 @@ impl Keeper {
     /// What the process is told about its start: only systemd and our own supervisor say so.
     const fn revived(&self) -> Start {
         if self.restarts > 0 { Start::Revived } else { Start::Wanted }
+    }
+
+    /// Whether it starts the process at once when it is told to while it pauses. An engine, Kubernetes and s6 have nobody who could
+    /// be told.
+    fn starts_when_told(&mut self, now: u64) -> bool {
+        match self.contract.supervisor {
+            Supervisor::Evergate => self.respawn.start_wanted(Instant::from_millis(now)).is_some(),
+            Supervisor::Systemd | Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit => true,
+            Supervisor::Container | Supervisor::Kubernetes | Supervisor::S6 | Supervisor::Nobody => false,
+        }
     }
 
     /// Whether systemd refuses this start: five in ten seconds.
@@ -294,6 +305,15 @@ impl World<'_> {
             self.keeper.anew();
             self.starts(self.now, Start::Wanted);
         }
+    }
+
+    /// Whoever climbs has it started, by its supervisor where that only pauses and can be told.
+    pub(super) fn operator_starts(&mut self) {
+        if self.gateway.is_none() && self.keeper.standing == Standing::Up && self.keeper.starts_when_told(self.now) {
+            self.marks.hit(Mark::PauseCutShort);
+            return self.boots_soon(self.now, Start::Wanted);
+        }
+        self.person_starts();
     }
 
     /// The process has read the journal.
