@@ -2,7 +2,6 @@
 
 use super::Witness;
 use super::account::{About, Blind, Delivery, Process};
-use crate::budget::Deadlines;
 use crate::drain::Drain;
 use crate::effect::{Answer, Effect};
 use crate::gateway::Phase;
@@ -259,12 +258,6 @@ impl Witness {
 
     fn guards(&mut self, checks: &mut Checks, now: Instant, at: Instant, drain: Option<&Drain>) {
         let (Some(life), Some(drain)) = (&mut self.life, drain) else { return };
-        let Deadlines { drain: first, interrupt, close, self_kill } = drain.deadlines;
-        checks.holds(
-            Invariant::Budget,
-            first <= interrupt && interrupt <= close && close < self_kill && self_kill <= at,
-            || format!("the deadlines do not nest below the guard at {at:?}: {:?}", drain.deadlines),
-        );
         let covered = life.extended_to.is_some_and(|kill| at < kill);
         checks.holds(Invariant::Budget, covered || life.guard.is_none_or(|before| at <= before), || {
             format!("the guard moves from {:?} to {at:?}", life.guard)
@@ -274,7 +267,7 @@ impl Witness {
                 format!("the supervisor kills at {:?}, before the guard at {at:?}", since + limit)
             });
         }
-        if drain.mode == Mode::Force && at == self_kill {
+        if drain.mode == Mode::Force && at == drain.deadlines.self_kill {
             let bound = now + Limits::FORCE_INTERRUPT_GRACE + Limits::FORCE_CLOSE_GRACE + Limits::SELF_KILL_MARGIN;
             checks.holds(Invariant::Force, at <= bound, || {
                 format!("a forced end may last until {at:?}, later than {bound:?}")

@@ -2,6 +2,7 @@
 
 use super::account::{Life, Message};
 use super::{View, Witness};
+use crate::budget::Deadlines;
 use crate::drain::Drain;
 use crate::gateway::Phase;
 use crate::id::{DeliveryId, RequestId, SessionId, TurnId};
@@ -42,7 +43,10 @@ impl Witness {
             let admits = matches!(view.phase, Phase::Starting | Phase::Serving);
             return checks.holds(Invariant::Admit, admits, || format!("{} and no end is under way", view.phase.name()));
         };
-        let guard = drain.deadlines.self_kill;
+        let Deadlines { drain: first, interrupt, close, self_kill: guard } = drain.deadlines;
+        checks.holds(Invariant::Budget, first <= interrupt && interrupt <= close && close < guard, || {
+            format!("the deadlines do not nest: {:?}", drain.deadlines)
+        });
         // It may be set more than once in one handling, each time to what was planned by then.
         checks.holds(Invariant::Budget, life.guard == Some(guard), || {
             format!("the guard is set to {:?}, and the plan says {guard:?}", life.guard)
