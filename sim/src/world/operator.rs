@@ -69,7 +69,8 @@ pub struct Operator {
     generation: GenerationId,
     number: Number,
     asked: Asked,
-    /// The next generation got stuck in its turn: how long that takes is no business of this climb.
+    /// Something else stood in the way: the next generation got stuck or died in its turn, or what had to answer was slow.
+    /// How long that takes is no business of this climb.
     hindered: bool,
     /// Decided upon, and not done yet.
     about_to: Option<Step>,
@@ -209,8 +210,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         if self.memory.hands(world.hands).operators.is_empty() {
             return;
         }
+        let lost = world.generation(self.memory);
         self.change_operators(world, |operators| {
             for operator in operators {
+                operator.hindered |= dead && lost.is_some_and(|lost| lost != operator.generation);
                 if let Asked::Waiting(_) = operator.asked {
                     operator.asked = Asked::InVain;
                     operator.ladder.asked_in_vain();
@@ -267,6 +270,12 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             let operator = operator.clone();
             reported(self.checks, &operator, ready, now);
         }
+        if let Step::GiveUp(rung) = step {
+            let Operator { mode, hindered, generation, .. } = *self.operator(world, index);
+            self.checks.holds(Invariant::Force, mode != Mode::Force || hindered, || {
+                format!("a forced restart of {generation} is given up on the rung \"{}\"", rung.name())
+            });
+        }
         self.change_operators(world, |operators| match step {
             Step::Done | Step::GiveUp(_) => _ = operators.remove(index),
             Step::Look => operators[index].ladder = ladder,
@@ -285,7 +294,12 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Process::Up => world.somebody_has_to_answer(self.memory),
             _ => false,
         };
-        world.left.slow -= u8::from(answers && world.left.slow > 0);
+        if answers && world.left.slow > 0 {
+            world.left.slow -= 1;
+            self.change_operators(world, |operators| {
+                operators.iter_mut().for_each(|operator| operator.hindered = true)
+            });
+        }
         self.waits_until(world, at);
         self.operator_looks(world, index);
     }
