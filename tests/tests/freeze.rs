@@ -263,6 +263,25 @@ fn a_stranger_with_the_number_of_a_dead_gateway_is_left_alone() {
     gateway.await_ready();
 }
 
+#[test]
+fn who_sends_to_a_process_that_is_stopped_is_told_so_and_the_message_arrives_when_it_goes_on() {
+    let gateway = Gateway::builder().start();
+    let pid = gateway.pid();
+    process::send_signal(pid, Signal::SIGSTOP);
+    let sent = std::thread::scope(|scope| {
+        let send = scope.spawn(|| gateway.cli(&["send", "hello"]));
+        // Longer than a call waits for its answer.
+        std::thread::sleep(Duration::from_secs(12));
+        process::send_signal(pid, Signal::SIGCONT);
+        send.join().expect("it does not panic")
+    });
+    assert!(sent.status.success(), "{sent:?}");
+    let said = String::from_utf8_lossy(&sent.stderr);
+    assert_eq!(said.matches("does not answer within 5s").count(), 1, "{said}");
+    assert!(said.contains("`evergate restart` brings it back"), "{said}");
+    assert_eq!(String::from_utf8_lossy(&sent.stdout).trim(), "You said: hello");
+}
+
 /// What a restart without force may take of a gateway that gets nowhere, on a machine that does other things besides.
 const CLIMBS: Duration = Duration::from_secs(25);
 

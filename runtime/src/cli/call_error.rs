@@ -92,8 +92,10 @@ pub enum CallError {
 /// Names the process behind the socket and what can be done about it.
 fn process(pid: Option<i32>) -> String {
     match pid {
-        Some(pid) => format!("its process is {pid}: if it stays so, `kill -9 {pid}` loses nothing that was accepted"),
-        None => "its process is unknown: look for `evergate run` with ps".to_owned(),
+        Some(pid) => format!(
+            "its process is {pid}: if it stays so, `evergate restart` brings it back and `kill -9 {pid}` ends it, and nothing that was accepted is lost by either"
+        ),
+        None => "if it stays so, `evergate restart` brings it back".to_owned(),
     }
 }
 

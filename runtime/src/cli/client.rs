@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::call_error::{ABSENT_PAUSE, CallError};
+use crate::logging;
 
 /// How long one call may take unless it says otherwise.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -99,7 +100,8 @@ impl Client {
         }
     }
 
-    /// `call` again and again while the gateway is away or busy; for calls that may be carried out twice.
+    /// `call` again and again while the gateway is away or busy; for calls that may be carried out twice. Of one that is there and
+    /// says nothing a person is told, once.
     pub async fn insist(
         &self,
         method: Method,
@@ -107,6 +109,7 @@ impl Client {
         body: Option<&Value>,
         insistence: Insistence,
     ) -> Result<Answer, CallError> {
+        let mut told = false;
         loop {
             let error = match self.call(method.clone(), path, body).await {
                 Ok(answer) => return Ok(answer),
@@ -115,6 +118,9 @@ impl Client {
             let Some(pause) = error.retry_pause() else {
                 return Err(error);
             };
+            if matches!(error, CallError::TimedOut { .. }) && !std::mem::replace(&mut told, true) {
+                logging::complain(&format_args!("{error}; it is tried again until it does"));
+            }
             let now = Instant::now();
             let absent = matches!(error, CallError::NobodyRuns { .. });
             if absent && insistence.absent_until.is_some_and(|end| now >= end) {
