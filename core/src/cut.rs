@@ -83,7 +83,7 @@ impl Gateway {
     }
 
     /// The end is being written: of the cuts of which nobody could be told nobody is told, since the next generation would say
-    /// it when it is over. Of what is being tried that is not known yet.
+    /// it when it is over. Of what a platform is trying nobody knows yet whether it will leave.
     pub(crate) fn take_back_words_of_cuts(&mut self) {
         let unsaid = self.drain.as_mut().map(|drain| std::mem::take(&mut drain.unsaid)).unwrap_or_default();
         for id in unsaid {
@@ -92,8 +92,13 @@ impl Gateway {
                 DeliveryState::Owed | DeliveryState::Retrying { .. } => true,
                 DeliveryState::Sending => self.write_ahead.withdraw_send(id),
                 DeliveryState::Trying => {
-                    self.drain.iter_mut().for_each(|drain| _ = drain.unsaid.insert(id));
-                    false
+                    let waited = self.write_ahead.withdraw_send(id);
+                    if waited {
+                        self.missed(id);
+                    } else if let Some(drain) = &mut self.drain {
+                        drain.unsaid.insert(id);
+                    }
+                    waited
                 }
             };
             if nobody_has_it {
@@ -102,14 +107,14 @@ impl Gateway {
         }
     }
 
-    /// A word has certainly not arrived: true if it was about a cut by an end that is being written, and is owed no longer.
-    pub(crate) fn takes_back_word_of_cut(&mut self, id: DeliveryId) -> bool {
+    /// A word has certainly not arrived. If it is about a cut by an end that is being written, it is owed no longer: true then.
+    pub(crate) fn unsay_with_the_end(&mut self, id: DeliveryId) -> bool {
         let ending = self.drain.as_mut().filter(|drain| drain.end_recorded);
-        let taken_back = ending.is_some_and(|drain| drain.unsaid.remove(&id));
-        if taken_back {
+        let unsaid = ending.is_some_and(|drain| drain.unsaid.remove(&id));
+        if unsaid {
             self.unsay(id);
         }
-        taken_back
+        unsaid
     }
 
     /// Takes the start of a turn back that waits for the disk; true if it did, so that its agent will not have run. If it was to

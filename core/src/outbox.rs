@@ -288,7 +288,7 @@ impl Gateway {
     }
 
     /// The attempt that is on its way to the disk has certainly not arrived.
-    fn missed(&mut self, id: DeliveryId) {
+    pub(crate) fn missed(&mut self, id: DeliveryId) {
         if let Some(delivery) = self.outbox.get(&id) {
             self.append(Record::DeliveryMissed { delivery: id, uncertain: delivery.uncertain });
         }
@@ -321,7 +321,7 @@ impl Gateway {
             Some(DeliveryState::Trying) => {
                 self.write_ahead.withdraw_send(id);
                 self.missed(id);
-                if !self.takes_back_word_of_cut(id) {
+                if !self.unsay_with_the_end(id) {
                     self.try_later(now, id);
                 }
             }

@@ -96,6 +96,14 @@ pub fn tales() -> Vec<Tale> {
             |s| s.appends(restart(1)),
         ),
         tale(
+            Exit,
+            "request 1 is accepted, and what would follow was found unable to take over",
+            serves,
+            // Accepted for another reason before that was found; its record is written again.
+            |s| s.appends(restart(1)).hears(Input::CandidateUnfit { request: RequestId(1) }).appends(restart(1)),
+            |s| s.hears(Input::CandidateUnfit { request: RequestId(1) }).appends(restart(1)),
+        ),
+        tale(
             Loop,
             "the deaths before this generation are forgotten in request 1, and nobody vouched for it",
             serves,

@@ -148,7 +148,7 @@ impl World<'_> {
             _ => self.freezes(Frozen::Process, REST_MS),
         }
         self.climbs(Mode::Force);
-        // How long a supervisor pauses before a start is nothing that a restart from outside can change.
+        // An engine, Kubernetes and s6 pause before a start, and nobody can tell them not to.
         while self.checks.broken().is_none()
             && self.somebody_climbs()
             && self.step(begun + FORCED_MS + self.keeper.pause)

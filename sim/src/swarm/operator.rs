@@ -17,8 +17,8 @@ use std::time::Duration;
 
 /// From one look to the next.
 const LOOK: u64 = 500;
-/// How long a climb may take in all.
-const WAIT: Duration = Duration::from_secs(300);
+/// How long a climb may take in all: longer than any supervisor pauses.
+const WAIT: Duration = Duration::from_secs(600);
 
 /// One climb.
 #[derive(Debug)]

@@ -146,13 +146,18 @@ impl Keeper {
         if self.restarts > 0 { Start::Revived } else { Start::Wanted }
     }
 
-    /// Whether it starts the process at once when it is told to while it pauses. An engine, Kubernetes and s6 have nobody who could
+    /// How it starts the process when it is told to while it pauses, if it can be told. An engine, Kubernetes and s6 have nobody who could
     /// be told.
-    fn starts_when_told(&mut self, now: u64) -> bool {
+    fn starts_when_told(&mut self, now: u64) -> Option<Start> {
         match self.contract.supervisor {
-            Supervisor::Evergate => self.respawn.start_wanted(Instant::from_millis(now)).is_some(),
-            Supervisor::Systemd | Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit => true,
-            Supervisor::Container | Supervisor::Kubernetes | Supervisor::S6 | Supervisor::Nobody => false,
+            Supervisor::Evergate => match self.respawn.start_wanted(Instant::from_millis(now))?.next {
+                Next::Start { revived, .. } => Some(if revived { Start::Revived } else { Start::Wanted }),
+                Next::End { .. } => None,
+            },
+            Supervisor::Systemd | Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit => {
+                Some(Start::Wanted)
+            }
+            Supervisor::Container | Supervisor::Kubernetes | Supervisor::S6 | Supervisor::Nobody => None,
         }
     }
 
@@ -309,9 +314,12 @@ impl World<'_> {
 
     /// Whoever climbs has it started, by its supervisor where that only pauses and can be told.
     pub(super) fn operator_starts(&mut self) {
-        if self.gateway.is_none() && self.keeper.standing == Standing::Up && self.keeper.starts_when_told(self.now) {
+        if self.gateway.is_none()
+            && self.keeper.standing == Standing::Up
+            && let Some(start) = self.keeper.starts_when_told(self.now)
+        {
             self.marks.hit(Mark::PauseCutShort);
-            return self.boots_soon(self.now, Start::Wanted);
+            return self.boots_soon(self.now, start);
         }
         self.person_starts();
     }

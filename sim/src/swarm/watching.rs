@@ -76,7 +76,7 @@ impl World<'_> {
         }
     }
 
-    /// How long it has stood still, not counting what the machine slept.
+    /// How long it has stood still, not counting what the machine slept, but for dozes.
     const fn stood_still(&self) -> Duration {
         Duration::from_millis(self.now - self.frozen_since + self.dozed)
     }

@@ -69,9 +69,10 @@ pub struct Operator {
     generation: GenerationId,
     number: Number,
     asked: Asked,
-    /// Something else stood in the way: the next generation got stuck or died in its turn, or what had to answer was slow.
-    /// How long that takes is no business of this climb.
+    /// The next generation got stuck or died in its turn: how long that takes is no business of this climb.
     hindered: bool,
+    /// Whether what had to answer was slow meanwhile.
+    delayed: bool,
     /// Decided upon, and not done yet.
     about_to: Option<Step>,
 }
@@ -243,6 +244,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             number: Number::Patient,
             asked: Asked::InVain,
             hindered: false,
+            delayed: false,
             about_to: None,
         };
         if world.process != Process::Up {
@@ -271,8 +273,8 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             reported(self.checks, &operator, ready, now);
         }
         if let Step::GiveUp(rung) = step {
-            let Operator { mode, hindered, generation, .. } = *self.operator(world, index);
-            self.checks.holds(Invariant::Force, mode != Mode::Force || hindered, || {
+            let Operator { mode, hindered, delayed, generation, .. } = *self.operator(world, index);
+            self.checks.holds(Invariant::Force, mode != Mode::Force || hindered || delayed, || {
                 format!("a forced restart of {generation} is given up on the rung \"{}\"", rung.name())
             });
         }
@@ -296,9 +298,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         };
         if answers && world.left.slow > 0 {
             world.left.slow -= 1;
-            self.change_operators(world, |operators| {
-                operators.iter_mut().for_each(|operator| operator.hindered = true)
-            });
+            self.change_operators(world, |operators| operators.iter_mut().for_each(|operator| operator.delayed = true));
         }
         self.waits_until(world, at);
         self.operator_looks(world, index);
