@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -36,6 +37,8 @@ const WITHHELD: [&str; 8] = [
 ];
 /// In the environment of a child of `evergate supervise`: the program that the supervisor starts.
 pub const SUPERVISOR_PROGRAM: &str = "EVERGATE_SUPERVISOR_PROGRAM";
+/// In the environment of a candidate that is asked: where the gateway that asks was told to listen.
+pub const SERVED: &str = "EVERGATE_SERVED_ADDRESS";
 
 /// What would be started next, and with which arguments.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Candidate {
     arguments: Vec<OsString>,
     /// The build that this process runs.
     running: Option<Build>,
+    /// Where this process was told to listen.
+    served: Option<SocketAddr>,
 }
 
 /// The program file that would be started next, beside the one that runs.
@@ -63,7 +68,13 @@ impl Candidate {
     pub fn of_this_process() -> Self {
         let program = std::env::var_os(SUPERVISOR_PROGRAM).map(PathBuf::from).or_else(program_of_this_process);
         let running = build_of(Path::new(RUNNING_PROGRAM));
-        Self { program, arguments: std::env::args_os().skip(1).collect(), running }
+        Self { program, arguments: std::env::args_os().skip(1).collect(), running, served: None }
+    }
+
+    /// The same, of a process that was told to listen there.
+    #[must_use]
+    pub fn serving(self, address: SocketAddr) -> Self {
+        Self { served: Some(address), ..self }
     }
 
     /// Where it is.
@@ -112,6 +123,10 @@ impl Candidate {
         for name in WITHHELD {
             command.env_remove(name);
         }
+        match self.served {
+            Some(address) => command.env(SERVED, address.to_string()),
+            None => command.env_remove(SERVED),
+        };
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         let unstarted = |error| format!("the program {} cannot be started: {error}", program.display());
         let deadline = Instant::now() + PATIENCE;
@@ -213,7 +228,7 @@ mod tests {
         let program = folder.join("candidate");
         fs::write(&program, text).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        Candidate { program: Some(program), arguments: vec!["run".into()], running: None }
+        Candidate { program: Some(program), arguments: vec!["run".into()], running: None, served: None }
     }
 
     #[tokio::test]

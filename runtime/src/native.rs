@@ -97,6 +97,12 @@ impl Native {
     pub fn with_reload(self, reload: Arc<Reload>, hang_ups: Arc<tokio::sync::Notify>) -> Self {
         Self { reload: Some(reload), hang_ups, ..self }
     }
+
+    /// The same, of a gateway that was told to listen there.
+    #[must_use]
+    pub fn serving(self, address: SocketAddr) -> Self {
+        Self { candidate: self.candidate.serving(address), ..self }
+    }
 }
 
 /// Starts a thread that leaves the process's signals to the main one.

@@ -14,7 +14,7 @@ use crate::{doctor, install, last_words, logging, run, signals, supervise, takeo
 use clap::{CommandFactory, Parser, Subcommand};
 use evergate_core::fault::Fault;
 use evergate_core::supervisor::{Contract, Park, Supervisor};
-use evergate_core::verdict::Verdict;
+use evergate_core::verdict::{PARK, Verdict};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -268,7 +268,9 @@ fn answer_for_takeover(global: &Global, listen: Option<String>, schema: Option<u
         Ok((config, _)) => config,
         Err(status) => return status,
     };
-    match takeover::check(&config, std::env::var_os("PATH").as_deref(), schema) {
+    let served = std::env::var(candidate::SERVED).ok().and_then(|address| address.parse().ok());
+    let fit = takeover::check(&config, std::env::var_os("PATH").as_deref(), schema);
+    match fit.and_then(|()| takeover::check_address(config.local.listen, served)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(unfit) => {
             logging::complain(&unfit);
@@ -447,6 +449,13 @@ fn supervise_gateway(global: &Global, child: Vec<OsString>, socket: KeptSocket) 
     };
     logging::start(&config.log);
     let mut arguments = if child.is_empty() { vec!["run".into()] } else { child };
+    if !arguments.iter().any(|argument| argument == "run") {
+        logging::complain(&format_args!(
+            "it is `evergate run` that is supervised: write `evergate supervise -- run {}`",
+            arguments.join(OsStr::new(" ")).display()
+        ));
+        return ExitCode::from(PARK);
+    }
     for (flag, value) in [("--state-dir", &global.state_dir), ("--config", &global.config)] {
         if let Some(value) = value
             && !arguments.iter().any(|argument| argument == flag)

@@ -225,7 +225,7 @@ impl Outside {
         let (ear, heard) = Signals::listen(Arc::clone(&hang_ups)).map_err(system("signals cannot be received"))?;
         let (socket, trial, terms) = (successor.socket.clone(), successor.trial.clone(), successor.terms.clone());
         let exit = Exit { signalled: ear.heard(), successor };
-        let native = Native::new(exit).map_err(system("a thread cannot be started"))?;
+        let native = Native::new(exit).map_err(system("a thread cannot be started"))?.serving(config.local.listen);
         let agent = meaning::agent(config);
         let reload = Arc::new(Reload::new(config.clone(), Arc::clone(&agent), load));
         let environment: Arc<dyn Environment> = Arc::new(native.with_reload(reload, hang_ups));

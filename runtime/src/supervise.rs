@@ -262,18 +262,19 @@ impl Supervisor {
             };
             tokio::select! {
                 biased;
-                // One that runs needs no start.
-                caught = signal() => if caught != START {
-                    pass_on(running, caught);
-                    if means_stop(caught).await {
-                        self.respawn.stop_wanted(self.now());
-                    }
-                },
+                // What is caught beside its end is for the pause.
                 status = running.child.wait() => match status {
                     Ok(status) => return end_of(status),
                     Err(error) => {
                         error!(%error, pid = running.pid.as_raw(), "cannot wait for the child; killing its group");
                         return ChildEnd::Signalled(Signal::SIGKILL as i32);
+                    }
+                },
+                // One that runs needs no start.
+                caught = signal() => if caught != START {
+                    pass_on(running, caught);
+                    if means_stop(caught).await {
+                        self.respawn.stop_wanted(self.now());
                     }
                 },
                 heard = Keeper::heard(&self.keeper) => match heard {

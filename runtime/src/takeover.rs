@@ -1,12 +1,13 @@
 //! What a candidate answers when a running gateway asks whether it could take over (`evergate run --check-takeover`). It
-//! looks at the same configuration as `run` would and at what that needs; it takes no lock, opens no journal, listens
-//! nowhere and writes nothing, since all of that belongs to the gateway that asks.
+//! looks at the same configuration as `run` would and at what that needs; it takes no lock, opens no journal and writes
+//! nothing, since all of that belongs to the gateway that asks. An address that the gateway does not serve it tries for a moment.
 
 use crate::agent::program::program_file;
 use crate::config::{Agent, Config};
 use crate::journal::store::SCHEMA;
 use crate::meaning;
 use std::ffi::OsStr;
+use std::net::{SocketAddr, TcpListener};
 
 /// The status that says that the configuration cannot be used (`EX_CONFIG` of sysexits).
 pub const CONFIGURATION: u8 = evergate_core::verdict::PARK;
@@ -38,6 +39,16 @@ pub enum Unfit {
         /// The setting that names it.
         key: &'static str,
     },
+    /// Somebody else listens where this one is to.
+    #[error(
+        "cannot listen on {address}: {error}; stop whatever listens there, or give another address with --listen or [local] listen"
+    )]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        error: String,
+    },
     /// A model is to be asked, and something is missing for that.
     #[error("no turn would be answered: {0}")]
     NoModel(String),
@@ -49,7 +60,7 @@ impl Unfit {
     pub const fn status(&self) -> u8 {
         match self {
             Self::Schema { .. } => OLDER,
-            Self::NoAgent { .. } | Self::NoModel(_) => CONFIGURATION,
+            Self::NoAgent { .. } | Self::Listen { .. } | Self::NoModel(_) => CONFIGURATION,
         }
     }
 }
@@ -71,10 +82,33 @@ pub fn check(config: &Config, path: Option<&OsStr>, schema: Option<u64>) -> Resu
     Ok(())
 }
 
+/// Whether it could listen where it is to, if the running gateway serves another address than that.
+pub fn check_address(address: SocketAddr, served: Option<SocketAddr>) -> Result<(), Unfit> {
+    if served.is_none_or(|served| served.port() == address.port()) {
+        return Ok(());
+    }
+    let tried = TcpListener::bind(address);
+    tried.map(drop).map_err(|error| Unfit::Listen { address, error: error.to_string() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Sources;
+
+    #[test]
+    fn an_address_that_somebody_else_has_is_found_and_that_of_the_gateway_is_its_own() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, other) = (taken.local_addr().unwrap(), SocketAddr::from(([127, 0, 0, 1], 1)));
+        let unfit = check_address(address, Some(other)).unwrap_err();
+        assert_eq!(unfit.status(), CONFIGURATION);
+        assert!(unfit.to_string().starts_with(&format!("cannot listen on {address}: ")), "{unfit}");
+        for (address, served) in
+            [(address, Some(address)), (address, None), (SocketAddr::new(other.ip(), 0), Some(other))]
+        {
+            assert_eq!(check_address(address, served), Ok(()), "{address}, {served:?}");
+        }
+    }
 
     fn with_agent(program: &str) -> Config {
         let flags = vec![

@@ -376,8 +376,14 @@ pub fn last_starts(state_dir: &Path) -> String {
     match (record.gave_up, record.starts) {
         (Some(why), _) => format!(". The last start, at {at}, gave up: {why}"),
         (None, 1) => format!(". The last start, at {at}, has not come to serve"),
-        (None, starts) => format!(". The last {starts} starts, the latest at {at}, died before they served"),
+        (None, starts) => format!(". The last {starts} starts, the latest at {at}, did not last"),
     }
+}
+
+/// Why the last start there gave up, if it did.
+#[must_use]
+pub fn gave_up(state_dir: &Path) -> Option<String> {
+    read(state_dir).filter(|record| record.starts > 0)?.gave_up
 }
 
 fn read(state_dir: &Path) -> Option<Record> {
@@ -450,7 +456,7 @@ mod tests {
             assert_eq!(begin(room.path()).1, None);
         }
         let told = last_starts(room.path());
-        assert!(told.contains("The last 2 starts") && told.contains("died before they served"), "{told}");
+        assert!(told.contains("The last 2 starts") && told.contains("did not last"), "{told}");
         let (_, in_place) = begin(room.path());
         let in_place = in_place.expect("it has died twice");
         assert_eq!(in_place.program, kept);

@@ -1,16 +1,18 @@
 //! `evergate doctor` over what somebody has broken on purpose: each thing is found, alone, with the command that mends it;
 //! what it may mend by itself it does mend.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use evergate_tests::gateway::{Gateway, free_address};
 use evergate_tests::service::{Service, UNIT};
 use evergate_tests::{PATIENCE, process, skipped};
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
+use nix::sys::stat::Mode;
+use nix::unistd::{geteuid, mkfifo};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde_json::{Value, json};
 
@@ -207,7 +209,12 @@ fn a_second_supervisor_is_found() {
     let s6 = installed_for(&gateway, "s6", &[]);
     let unused = doctor(&gateway, &[]).findings;
     assert!(unused[0]["what"].as_str().is_some_and(|what| what.starts_with("2 keep a gateway")), "{unused:?}");
-    fs::create_dir(s6[0].with_file_name("supervise")).expect("it stands for what s6 makes there");
+    let orders = s6[0].with_file_name("supervise").join("control");
+    fs::create_dir(orders.parent().expect("it is in a folder")).expect("it stands for what s6 makes there");
+    mkfifo(&orders, Mode::S_IRUSR | Mode::S_IWUSR).expect("it stands for what s6 hears");
+    assert_eq!(doctor(&gateway, &[]).findings, unused, "nobody hears it any more");
+    let _heard =
+        OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&orders).expect("it is a pipe");
     installed_for(&gateway, "launchd", &[]);
     doctor(&gateway, &[]).assert_only("second supervisor", "4 keep a gateway on");
 }
@@ -258,9 +265,22 @@ fn what_an_older_version_wrote_with_other_options_or_was_edited_is_left_to_a_per
     let text = fs::read_to_string(run).ok();
     let found = doctor(&gateway, &["--fix"]);
     found.assert_only("unit", "was written by version 0.0.1");
-    assert!(found.findings[0]["mend"].as_str().is_some_and(|mend| mend.contains(&config)), "{:?}", found.findings);
+    let mend = found.findings[0]["mend"].as_str().unwrap_or_default();
+    let directory = gateway.state_dir().display();
+    let again = format!("evergate install --manager s6 --state-dir {directory} --config {config}, and then: ");
+    assert!(mend.starts_with(&again), "{mend}");
     assert_eq!(fs::read_to_string(run).ok(), text);
     assert_eq!(doctor(&gateway, &["--fix", "--config", &config]).status, Some(0));
+
+    // What such a file says of the budgets cannot be seen from a command.
+    configure(&gateway, "[drain]\nbudget = \"10m\"\n");
+    let compose = &installed_for(&gateway, "docker", &[])[0];
+    make_older(compose);
+    let text = fs::read_to_string(compose).ok();
+    configure(&gateway, "");
+    doctor(&gateway, &["--fix"]).assert_only("unit", "compose.yaml was written by version 0.0.1");
+    assert_eq!(fs::read_to_string(compose).ok(), text);
+    installed_for(&gateway, "docker", &[]);
 
     make_older(run);
     let edited = fs::read_to_string(run).expect("it is there").replace("umask 077", "umask 027");
@@ -272,6 +292,13 @@ fn what_an_older_version_wrote_with_other_options_or_was_edited_is_left_to_a_per
 #[test]
 fn a_kill_limit_that_a_file_tells_is_held_against_the_budgets() {
     let gateway = stopped();
+    let launchd = installed_for(&gateway, "launchd", &[]);
+    configure(&gateway, "[drain]\nbudget = \"10m\"\n");
+    let found = doctor(&gateway, &[]);
+    found.assert_only("stop limit", "evergate.gateway.plist has it killed after");
+    assert_eq!(found.findings[0]["mend"], "lower drain.budget", "it grants no more");
+    configure(&gateway, "");
+    fs::remove_file(&launchd[0]).expect("it is ours");
     for manager in ["docker", "kubernetes"] {
         let files = installed_for(&gateway, manager, &[]);
         configure(&gateway, "[drain]\nbudget = \"10m\"\n");

@@ -120,6 +120,18 @@ fn a_configuration_error_parks_run_and_supervise() {
 }
 
 #[test]
+fn supervise_takes_nothing_but_a_run() {
+    for words in [&["--listen", "127.0.0.1:1"][..], &["foo"]] {
+        let mut supervise = std::process::Command::new(process::binary());
+        supervise.args(["supervise", "--"]).args(words).env_clear().env("HOME", "/nonexistent");
+        let output = supervise.output().expect("the binary was just built");
+        assert_eq!(output.status.code(), Some(PARK), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(&format!("evergate supervise -- run {}", words.join(" "))), "{said}");
+    }
+}
+
+#[test]
 fn a_state_directory_with_a_living_owner_parks_the_second_gateway_and_names_the_first() {
     let first = Gateway::builder().start();
     let owner = first.pid();

@@ -42,7 +42,7 @@ fn a_start_that_dies_in_any_stage_is_tried_again_ever_more_seldom_and_comes_to_s
         let status = gateway.cli(&["status"]);
         let said = String::from_utf8_lossy(&status.stderr).into_owned();
         assert_eq!(status.status.code(), Some(69));
-        assert!(said.contains("The last") && said.contains("died before they served"), "{stage}: {said}");
+        assert!(said.contains("The last") && said.contains("did not last"), "{stage}: {said}");
         fs::write(gateway.config(), "").expect("the room is writable");
         gateway.await_ready();
     };
@@ -84,7 +84,7 @@ fn under_systemd_a_start_that_dies_in_any_stage_is_tried_again_and_systemctl_say
         };
         assert!(eventually(PATIENCE, pauses).is_some(), "{stage}");
         let said = service.evergate(&["status"]).text;
-        assert!(said.contains("died before they served"), "{stage}: {said}");
+        assert!(said.contains("did not last"), "{stage}: {said}");
         fs::write(&config, "").expect("it is the test's folder");
         service.await_generation_after(u64::try_from(round).unwrap_or(0));
         service.control("stop");

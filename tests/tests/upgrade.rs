@@ -3,12 +3,14 @@
 //! chat are answered all the time.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use evergate_tests::PATIENCE;
 use evergate_tests::events::Event;
 use evergate_tests::gateway::Gateway;
 use evergate_tests::oracle::Words;
+use evergate_tests::{PATIENCE, process};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -146,6 +148,26 @@ fn the_check_takes_no_lock_and_says_nothing_about_what_is_well() {
     let older = gateway.cli(&["run", "--check-takeover=99"]);
     assert_eq!(older.status.code(), Some(65));
     assert!(String::from_utf8_lossy(&older.stderr).contains("schema 99"));
+}
+
+#[test]
+fn a_restart_onto_an_address_that_somebody_else_has_is_refused() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = taken.local_addr().expect("it is bound");
+    let gateway = Gateway::builder().start();
+    let check = |served: Option<SocketAddr>| {
+        let mut check = Command::new(process::binary());
+        check.args(["run", "--check-takeover=1", "--listen", &address.to_string(), "--state-dir"]);
+        check.arg(gateway.state_dir()).env_clear().env("HOME", gateway.state_dir());
+        check.envs(served.map(|served| ("EVERGATE_SERVED_ADDRESS", served.to_string())));
+        check.output().expect("the binary was just built")
+    };
+    assert_eq!(check(None).status.code(), Some(0), "nobody has said that it is another one");
+    assert_eq!(check(Some(address)).status.code(), Some(0), "it is the gateway's own");
+    let refused = check(Some(gateway.address()));
+    assert_eq!(refused.status.code(), Some(78), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains(&format!("cannot listen on {address}: ")), "{said}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::exit;
+use crate::supervise::found;
 use crate::trial;
 
 /// Longest pause that a busy gateway can talk us into.
@@ -60,7 +61,7 @@ pub enum CallError {
         sentence: String,
     },
     /// The gateway accepted the connection and said nothing in time.
-    #[error("the gateway on {place} does not answer within {}; {}", humantime::format_duration(*.limit), process(*.pid))]
+    #[error("the gateway on {place} does not answer within {}; {}", humantime::format_duration(*.limit), process(place, *.pid))]
     TimedOut {
         /// The state directory.
         place: String,
@@ -90,12 +91,13 @@ pub enum CallError {
 }
 
 /// Names the process behind the socket and what can be done about it.
-fn process(pid: Option<i32>) -> String {
+fn process(place: &str, pid: Option<i32>) -> String {
+    let restart = format!("`evergate restart --state-dir {place}` brings it back");
     match pid {
         Some(pid) => format!(
-            "its process is {pid}: if it stays so, `evergate restart` brings it back and `kill -9 {pid}` ends it, and nothing that was accepted is lost by either"
+            "its process is {pid}: if it stays so, {restart} and `kill -9 {pid}` ends it, and nothing that was accepted is lost by either"
         ),
-        None => "if it stays so, `evergate restart` brings it back".to_owned(),
+        None => format!("if it stays so, {restart}"),
     }
 }
 
@@ -103,7 +105,13 @@ impl CallError {
     /// Nobody listens at the control socket of `state_dir`.
     pub fn nobody_runs(place: &str, state_dir: &Path) -> Self {
         let last = trial::last_starts(state_dir);
-        Self::NobodyRuns { place: place.to_owned(), told: format!("; start it with `evergate run`{last}") }
+        let told = match found::supervisors(state_dir).first() {
+            Some(pid) => format!(
+                "; `evergate supervise`, process {pid}, is about to start it, and `evergate restart --state-dir {place}` has it do so at once{last}"
+            ),
+            None => format!("; start it with `evergate run --state-dir {place}`{last}"),
+        };
+        Self::NobodyRuns { place: place.to_owned(), told }
     }
 
     /// The status that a command ends with because of this error.

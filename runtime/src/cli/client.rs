@@ -118,9 +118,6 @@ impl Client {
             let Some(pause) = error.retry_pause() else {
                 return Err(error);
             };
-            if matches!(error, CallError::TimedOut { .. }) && !std::mem::replace(&mut told, true) {
-                logging::complain(&format_args!("{error}; it is tried again until it does"));
-            }
             let now = Instant::now();
             let absent = matches!(error, CallError::NobodyRuns { .. });
             if absent && insistence.absent_until.is_some_and(|end| now >= end) {
@@ -128,6 +125,9 @@ impl Client {
             }
             if insistence.deadline.is_some_and(|end| now + pause >= end) {
                 return Err(error);
+            }
+            if matches!(error, CallError::TimedOut { .. }) && !std::mem::replace(&mut told, true) {
+                logging::complain(&format_args!("{error}. The call is repeated until the gateway answers"));
             }
             tokio::time::sleep(pause).await;
         }

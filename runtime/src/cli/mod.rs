@@ -19,7 +19,7 @@ mod message;
 mod offline;
 mod owed;
 mod patient;
-mod place;
+pub mod place;
 mod progress;
 mod reload;
 mod request;

@@ -22,8 +22,13 @@ pub enum PlaceError {
 
 /// The state directory; `variable` reads the environment and answers `None` for empty values.
 pub fn state_dir(flag: Option<&Path>, variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, PlaceError> {
+    absolute(said_state_dir(flag, variable)?)
+}
+
+/// The same as it is said: a relative one is meant from the current folder.
+pub fn said_state_dir(flag: Option<&Path>, variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, PlaceError> {
     if let Some(given) = flag.map(Path::to_path_buf).or_else(|| variable("EVERGATE_STATE_DIR").map(PathBuf::from)) {
-        return absolute(given);
+        return Ok(given);
     }
     // The XDG specification tells programs to ignore a relative path here.
     let state_home = variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
@@ -31,7 +36,7 @@ pub fn state_dir(flag: Option<&Path>, variable: impl Fn(&str) -> Option<OsString
         Some(path) => path,
         None => PathBuf::from(variable("HOME").ok_or(PlaceError::NoHome)?).join(".local/state"),
     };
-    absolute(state_home.join("evergate"))
+    Ok(state_home.join("evergate"))
 }
 
 /// The control socket. `EVERGATE_CONTROL` goes before the variable `EVERGATE_STATE_DIR` but not before the flag.

@@ -50,7 +50,7 @@ fn with_what_is_left(error: CallError, client: &Client) -> CallError {
         None => "nothing is owed to anybody".to_owned(),
     };
     let last = trial::last_starts(state_dir);
-    let told = format!("{last}; {}; {owed}; `{}` starts it as it was", left.end, left.start);
+    let told = format!("{last}; {}; {owed}; `{}` starts one", left.end, left.start);
     CallError::NobodyRuns { place, told }
 }
 

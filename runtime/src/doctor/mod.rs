@@ -1,6 +1,6 @@
 //! `evergate doctor`: looks at everything that a gateway needs around it and says what is wrong, what comes of it, and the
 //! command that mends it. One file a group of checks. With `--fix` it mends what can be mended without asking: file
-//! modes, and a unit of ours that an older version wrote and nobody has changed. It never starts or stops anything.
+//! modes, and a file of `evergate install` that an older version wrote and nobody has changed. It never starts or stops anything.
 
 mod configuration;
 mod gateway;
@@ -26,7 +26,7 @@ const FOUND: u8 = 1;
 /// The arguments of `evergate doctor`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// Mend what can be mended safely: file modes, and units that an older version wrote
+    /// Mend what can be mended safely: file modes, and what an older version installed
     #[arg(long)]
     fix: bool,
     /// Print the findings as JSON
@@ -56,8 +56,8 @@ pub enum Fix {
     None,
     /// A file or folder of ours gets these permissions.
     Mode(PathBuf, u32),
-    /// A file of ours is written anew.
-    Rewrite(UnitFile),
+    /// A file of ours is written anew; then it takes this for whoever reads it to know.
+    Rewrite(UnitFile, String),
 }
 
 impl Finding {
@@ -78,9 +78,9 @@ impl Finding {
                     .map(|()| format!("{} has mode {mode:04o} now", path.display()))
                     .map_err(|error| format!("{}: {error}", path.display())),
             ),
-            Fix::Rewrite(file) => Some(
+            Fix::Rewrite(file, then) => Some(
                 file.write()
-                    .map(|()| format!("{} was written anew", file.path.display()))
+                    .map(|()| format!("{} was written anew; next: {then}", file.path.display()))
                     .map_err(|error| error.to_string()),
             ),
         }

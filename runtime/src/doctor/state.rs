@@ -8,6 +8,7 @@ use crate::journal::store::Store;
 use crate::journal::{Journal, StoredGeneration};
 use crate::left_behind::{Ended, LeftBehind};
 use crate::native::journal_disk;
+use crate::trial;
 use nix::sys::statvfs::statvfs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -35,6 +36,14 @@ pub(super) fn check(patient: &Patient<'_>, life: &Life) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     findings.extend(mode(state_dir, folder.mode(), 0o700));
+    if let (Life::Nobody, Some(why)) = (life, trial::gave_up(state_dir)) {
+        findings.push(Finding::new(
+            "start",
+            format!("the last start gave up: {why}"),
+            "so does the next one, as long as that is so",
+            "do what it says, then start it again".to_owned(),
+        ));
+    }
     for file in PRIVATE.map(|name| state_dir.join(name)) {
         let Ok(there) = std::fs::symlink_metadata(&file) else { continue };
         if there.is_symlink() {

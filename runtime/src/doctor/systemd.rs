@@ -1,9 +1,9 @@
 //! The unit of systemd against the terms that the table counts on: not what its file says but what systemd makes of it,
 //! drop-ins and all. What comes of each status is worked out as systemd does it, and compared with the table.
 
-use super::installed::options;
+use super::installed::{command, options};
 use super::{Finding, Fix, Patient};
-use crate::install::owned::{Ownership, UnitFile, VERSION, ownership_of};
+use crate::install::owned::{Ownership, UnitFile, VERSION, is_earlier, ownership_of};
 use crate::install::{self, Manager, Scope};
 use crate::meaning;
 use crate::systemd::StopLimit;
@@ -99,7 +99,7 @@ impl Unit {
 
     /// What is old about a unit of ours that `version` wrote, and what comes of that; `None` if nothing is.
     fn age(&self, version: &str) -> Option<(String, &'static str)> {
-        if version != VERSION {
+        if is_earlier(version) {
             let age = format!("version {version}, this is {VERSION}");
             return Some((age, "it may lack what this version counts on"));
         }
@@ -206,7 +206,7 @@ impl Unit {
     fn file(&self, patient: &Patient<'_>, scope: &Scope) -> Vec<Finding> {
         let path = PathBuf::from(self.get("FragmentPath"));
         let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let again = Manager::Systemd.install_again(scope, options(&text).as_deref());
+        let again = Manager::Systemd.install_again(scope, &options(&text).unwrap_or_default());
         let mut findings = Vec::new();
         let program = self.get("ExecStart").split_once("path=").and_then(|(_, rest)| rest.split(" ;").next());
         if let Some(program) = program.filter(|program| !Path::new(program).exists()) {
@@ -222,7 +222,8 @@ impl Unit {
         {
             let what = format!("{} was written by {age}", path.display());
             let finding = Finding::new("unit", what, consequence, again);
-            let fix = fresh(patient, scope, &text, path).map_or(Fix::None, Fix::Rewrite);
+            let then = format!("{} daemon-reload", self.systemctl);
+            let fix = fresh(patient, scope, &text, path).map_or(Fix::None, |file| Fix::Rewrite(file, then));
             findings.push(finding.with_fix(fix));
         }
         findings
@@ -238,8 +239,8 @@ fn fresh(patient: &Patient<'_>, scope: &Scope, text: &str, path: PathBuf) -> Opt
     };
     let service = install::service(patient.global, Manager::Systemd, scope).ok()?;
     let file = Manager::Systemd.product(&service).ok()?.files.into_iter().next()?;
-    // The options of this very call may name another directory or configuration than the unit's.
-    (options(&file.text) == options(text)).then_some(UnitFile { path, ..file })
+    // This program, and the options of this very call, may be others than the unit's.
+    (command(&file.text) == command(text)).then_some(UnitFile { path, ..file })
 }
 
 /// Where systemd keeps a file for each user who does.

@@ -184,7 +184,8 @@ impl Service {
     }
 
     /// The words after the program's name.
-    fn words(&self) -> Vec<String> {
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
         let mut words = vec!["run".to_owned(), "--state-dir".to_owned(), self.state_dir.display().to_string()];
         if let Some(config) = &self.config {
             words.extend(["--config".to_owned(), config.display().to_string()]);
@@ -308,15 +309,30 @@ impl Manager {
 
     /// The command that writes its files anew, for a gateway with these options.
     #[must_use]
-    pub fn install_again(self, scope: &Scope, options: Option<&str>) -> String {
+    pub fn install_again(self, scope: &Scope, options: &str) -> String {
         let scope = match scope {
             _ if !self.asks_for_scope() => None,
             Scope::User => Some("--user"),
             Scope::System(_) => Some("--system --run-as USER"),
         };
         let manager = (self != Self::usual()).then(|| format!("--manager {}", self.name()));
+        let options = Some(options).filter(|options| !options.is_empty());
         let words = [Some("evergate install"), manager.as_deref(), scope, options];
         words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    /// What makes its new files count for a gateway that it keeps already.
+    #[must_use]
+    pub fn take_effect(self, product: &Product) -> String {
+        let Product { begin, end, .. } = product;
+        let commands = match self {
+            Self::Systemd | Self::S6 => &[][..],
+            Self::Launchd => &[end.first(), begin.first()],
+            Self::Docker => &[begin.first()],
+            Self::Kubernetes => &[begin.get(1)],
+        };
+        let commands: Vec<&str> = commands.iter().flatten().map(|command| command.as_str()).collect();
+        if commands.is_empty() { "evergate restart".to_owned() } else { commands.join("; ") }
     }
 }
 

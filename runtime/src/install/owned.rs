@@ -127,8 +127,12 @@ impl UnitFile {
         fresh.push(".new");
         let fresh = PathBuf::from(fresh);
         let write = || {
-            let mut file =
-                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(self.mode).open(&fresh)?;
+            // What lies there may be a link of somebody who wants another file overwritten.
+            match fs::remove_file(&fresh) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(self.mode).open(&fresh)?;
             // The mode of `open` is subject to the umask, and does nothing to a file that was there.
             file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(self.mode))?;
             file.write_all(self.full_text().as_bytes())?;
@@ -149,6 +153,13 @@ impl UnitFile {
     }
 }
 
+/// Whether this version is a later one. What cannot be compared is not earlier.
+#[must_use]
+pub fn is_earlier(version: &str) -> bool {
+    let numbers = |version: &str| version.split('.').map(|part| part.parse::<u64>().ok()).collect::<Option<Vec<u64>>>();
+    matches!((numbers(version), numbers(VERSION)), (Some(earlier), Some(this)) if earlier < this)
+}
+
 /// Whose a text is.
 #[must_use]
 pub fn ownership_of(text: &str) -> Ownership {
@@ -158,13 +169,22 @@ pub fn ownership_of(text: &str) -> Ownership {
     let said = mark.split_once(MARK).map_or("", |(_, said)| said);
     let (version, rest) = said.split_once(", checksum ").unwrap_or((said, ""));
     let sum = u64::from_str_radix(rest.get(..16).unwrap_or(""), 16).ok();
-    let without_mark: String =
-        text.split_inclusive('\n').enumerate().filter(|(line, _)| *line != at).map(|(_, line)| line).collect();
-    if sum == Some(checksum(&without_mark)) {
+    if sum == Some(checksum(&without_line(text, at))) {
         Ownership::Ours { version: version.to_owned() }
     } else {
         Ownership::Edited
     }
+}
+
+/// The text but for the line that says who wrote it.
+#[must_use]
+pub fn without_mark(text: &str) -> String {
+    let at = text.lines().take(HEAD).position(|line| line.contains(MARK));
+    at.map_or_else(|| text.to_owned(), |at| without_line(text, at))
+}
+
+fn without_line(text: &str, at: usize) -> String {
+    text.split_inclusive('\n').enumerate().filter(|(line, _)| *line != at).map(|(_, line)| line).collect()
 }
 
 /// FNV-1a: it is to notice an editor, not an enemy.
@@ -220,5 +240,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let older = file(folder.path()).full_text().replace(VERSION, "0.0.9");
         assert_eq!(ownership_of(&older), Ownership::Ours { version: "0.0.9".into() });
+        assert!(is_earlier("0.0.9") && !is_earlier(VERSION) && !is_earlier("9.0.0") && !is_earlier("0.0.9-rc1"));
+    }
+
+    #[test]
+    fn a_link_in_the_way_is_replaced_and_what_it_leads_to_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file(folder.path());
+        let other = folder.path().join("other");
+        fs::write(&other, "precious").unwrap();
+        fs::create_dir(folder.path().join("deep")).unwrap();
+        std::os::unix::fs::symlink(&other, folder.path().join("deep/run.new")).unwrap();
+        file.write().unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+        assert_eq!(file.ownership().unwrap(), Ownership::Ours { version: VERSION.into() });
     }
 }

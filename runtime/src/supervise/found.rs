@@ -1,11 +1,13 @@
 //! The processes that are an `evergate supervise`, as `/proc` shows them, found by the state directory that their command
-//! line or environment names.
+//! line or environment names. Where there is no `/proc`, or it shows only one's own, none is found.
 
 use super::caught::START;
+use crate::cli::place;
 use crate::process_handle::Handle;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Those that supervise a gateway on this directory.
@@ -21,9 +23,9 @@ pub fn supervisors(state_dir: &Path) -> Vec<i32> {
     found
 }
 
-/// Has the one that pauses start its child at once; what was done, or why nothing was.
+/// Has whoever pauses start its child at once; what was done, or why nothing was.
 pub fn have_it_started(state_dir: &Path) -> Result<String, String> {
-    let mut trouble = format!("no `evergate supervise` for {} runs any more: start one", state_dir.display());
+    let (mut told, mut trouble) = (Vec::new(), Vec::new());
     for pid in supervisors(state_dir) {
         // Held before it is looked at once more: what is signalled is what was looked at.
         let process = Handle::of(pid);
@@ -31,37 +33,108 @@ pub fn have_it_started(state_dir: &Path) -> Result<String, String> {
             continue;
         }
         match process.signal(START) {
-            Ok(()) => return Ok(format!("`evergate supervise`, process {pid}, is told to start it at once")),
-            Err(errno) => trouble = format!("`evergate supervise`, process {pid}, cannot be told to start it: {errno}"),
+            Ok(()) => told.push(format!("`evergate supervise`, process {pid}, is told to start it at once")),
+            Err(errno) => {
+                trouble.push(format!("`evergate supervise`, process {pid}, cannot be told to start it: {errno}"));
+            }
         }
     }
-    Err(trouble)
+    if !told.is_empty() {
+        return Ok(told.join("; "));
+    }
+    if trouble.is_empty() {
+        trouble.push(format!(
+            "no `evergate supervise` is found among the processes that can be seen from here; if none runs: \
+             evergate supervise --state-dir {}",
+            state_dir.display()
+        ));
+    }
+    Err(trouble.join("; "))
 }
 
 fn supervises(pid: i32, state_dir: &Path) -> bool {
-    let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let line = read("cmdline");
-    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    let is_evergate = words.first().is_some_and(|program| program.ends_with(b"evergate"));
-    if !is_evergate || !words.contains(&b"supervise".as_slice()) {
-        return false;
-    }
-    let below = |folder: &[u8], rest: &str| PathBuf::from(OsStr::from_bytes(folder)).join(rest);
-    let said = words.iter().position(|word| *word == b"--state-dir").and_then(|at| words.get(at + 1)).copied();
-    let said = said.or_else(|| words.iter().find_map(|word| word.strip_prefix(b"--state-dir=")));
-    let environment = read("environ");
-    let variables = environment.split(|byte| *byte == 0);
-    let variable =
-        |name: &[u8]| variables.clone().find_map(|text| text.strip_prefix(name)).filter(|said| !said.is_empty());
-    let directory = said
-        .or_else(|| variable(b"EVERGATE_STATE_DIR="))
-        .map(|said| below(said, ""))
-        .or_else(|| variable(b"XDG_STATE_HOME=").map(|home| below(home, "evergate")))
-        .or_else(|| variable(b"HOME=").map(|home| below(home, ".local/state/evergate")));
-    // A relative one is meant from where that process is.
-    let there = |directory: PathBuf| fs::canonicalize(PathBuf::from(format!("/proc/{pid}/cwd")).join(directory));
-    match (directory.map(there), fs::canonicalize(state_dir)) {
-        (Some(Ok(there)), Ok(here)) => there == here,
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let read = |name: &str| fs::read(process.join(name)).unwrap_or_default();
+    let Some(said) = supervised_directory(&read("cmdline"), &read("environ")) else { return false };
+    // It is meant from where that process is, and from what it takes for the root.
+    let there = match said.strip_prefix("/") {
+        Ok(below) => process.join("root").join(below),
+        Err(_) => process.join("cwd").join(&said),
+    };
+    match (fs::metadata(there), fs::metadata(state_dir), fs::metadata(&process)) {
+        // A process of anybody else may call itself what it likes.
+        (Ok(there), Ok(here), Ok(process)) => {
+            (there.dev(), there.ino()) == (here.dev(), here.ino())
+                && (process.uid() == here.uid() || process.uid() == 0)
+        }
         _ => false,
+    }
+}
+
+/// The state directory of the gateway that the process with this command line and environment supervises, as it says it;
+/// `None` for any other process.
+fn supervised_directory(line: &[u8], environment: &[u8]) -> Option<PathBuf> {
+    let mut words = line.split(|byte| *byte == 0).map(OsStr::from_bytes);
+    Path::new(words.next()?).file_name().filter(|name| name.as_bytes().starts_with(b"evergate"))?;
+    let (mut command, mut flag) = (None, None);
+    while let Some(word) = words.next() {
+        match word.as_bytes() {
+            b"--state-dir" => flag = flag.or(words.next()),
+            b"--config" => _ = words.next(),
+            joined if joined.starts_with(b"--state-dir=") => flag = flag.or(word_behind(word, b"--state-dir=")),
+            option if option.starts_with(b"-") => {}
+            _ => _ = command.get_or_insert(word),
+        }
+    }
+    command.filter(|command| *command == "supervise")?;
+    let variable = |name: &str| -> Option<OsString> {
+        let begins = [name.as_bytes(), b"="].concat();
+        let texts = environment.split(|byte| *byte == 0).map(OsStr::from_bytes);
+        texts.filter_map(|text| word_behind(text, &begins)).find(|value| !value.is_empty()).map(OsStr::to_owned)
+    };
+    place::said_state_dir(flag.map(Path::new), variable).ok()
+}
+
+fn word_behind<'a>(word: &'a OsStr, begins: &[u8]) -> Option<&'a OsStr> {
+    word.as_bytes().strip_prefix(begins).map(OsStr::from_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_supervisor_is_known_by_its_command_and_its_directory_by_flag_variable_or_home() {
+        let directory = |line: &str, environment: &str| {
+            let directory =
+                supervised_directory(line.replace(' ', "\0").as_bytes(), environment.replace(' ', "\0").as_bytes());
+            directory.map(|directory| directory.display().to_string())
+        };
+        for (line, environment, said) in [
+            ("/bin/evergate supervise --state-dir /s", "", Some("/s")),
+            ("evergate --state-dir=/s supervise", "EVERGATE_STATE_DIR=/t", Some("/s")),
+            ("evergate --config /c supervise -- run --state-dir s", "", Some("s")),
+            ("evergate supervise", "EVERGATE_STATE_DIR=/t HOME=/h", Some("/t")),
+            ("evergate supervise", "EVERGATE_STATE_DIR= XDG_STATE_HOME=/x HOME=/h", Some("/x/evergate")),
+            ("evergate-2 supervise", "XDG_STATE_HOME=x HOME=/h", Some("/h/.local/state/evergate")),
+            ("evergate supervise", "", None),
+            ("evergate restart --reason supervise --state-dir /s", "", None),
+            ("evergate run --state-dir /s", "", None),
+            ("evergate send supervise", "HOME=/h", None),
+            ("vi supervise --state-dir /s", "", None),
+            ("", "", None),
+        ] {
+            assert_eq!(directory(line, environment).as_deref(), said, "{line}, {environment}");
+        }
+    }
+
+    #[test]
+    fn this_process_supervises_nothing_and_neither_does_one_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(!supervises(own, folder.path()) && !supervises(0, folder.path()));
+        assert_eq!(supervisors(folder.path()), Vec::<i32>::new());
+        let trouble = have_it_started(folder.path()).unwrap_err();
+        assert!(trouble.contains("evergate supervise --state-dir "), "{trouble}");
     }
 }
