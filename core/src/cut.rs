@@ -132,7 +132,7 @@ impl Gateway {
     }
 
     /// Owes a word no longer that has not arrived.
-    fn unsay(&mut self, id: DeliveryId) {
+    pub(crate) fn unsay(&mut self, id: DeliveryId) {
         let without = self.outbox.get(&id).and_then(|word| Told::without(&word.content));
         self.delivery_settled(id, Fate::Withdrawn);
         if let Some((turn, told)) = without
