@@ -83,7 +83,7 @@ impl Gateway {
     }
 
     /// The end is being written: of the cuts of which nobody could be told nobody is told, since the next generation would say
-    /// it when it is over. Of what a platform is trying nobody knows yet whether it will leave.
+    /// it when it is over. Of what is being tried that is not known yet.
     pub(crate) fn take_back_words_of_cuts(&mut self) {
         let unsaid = self.drain.as_mut().map(|drain| std::mem::take(&mut drain.unsaid)).unwrap_or_default();
         for id in unsaid {
@@ -92,13 +92,10 @@ impl Gateway {
                 DeliveryState::Owed | DeliveryState::Retrying { .. } => true,
                 DeliveryState::Sending => self.write_ahead.withdraw_send(id),
                 DeliveryState::Trying => {
-                    let waited = self.write_ahead.withdraw_send(id);
-                    if waited {
-                        self.missed(id);
-                    } else if let Some(drain) = &mut self.drain {
+                    if let Some(drain) = &mut self.drain {
                         drain.unsaid.insert(id);
                     }
-                    waited
+                    false
                 }
             };
             if nobody_has_it {
@@ -110,11 +107,11 @@ impl Gateway {
     /// A word has certainly not arrived. If it is about a cut by an end that is being written, it is owed no longer: true then.
     pub(crate) fn unsay_with_the_end(&mut self, id: DeliveryId) -> bool {
         let ending = self.drain.as_mut().filter(|drain| drain.end_recorded);
-        let unsaid = ending.is_some_and(|drain| drain.unsaid.remove(&id));
-        if unsaid {
+        let taken_back = ending.is_some_and(|drain| drain.unsaid.remove(&id));
+        if taken_back {
             self.unsay(id);
         }
-        unsaid
+        taken_back
     }
 
     /// Takes the start of a turn back that waits for the disk; true if it did, so that its agent will not have run. If it was to
@@ -132,7 +129,7 @@ impl Gateway {
     }
 
     /// Owes a word no longer that has not arrived.
-    pub(crate) fn unsay(&mut self, id: DeliveryId) {
+    fn unsay(&mut self, id: DeliveryId) {
         let without = self.outbox.get(&id).and_then(|word| Told::without(&word.content));
         self.delivery_settled(id, Fate::Withdrawn);
         if let Some((turn, told)) = without

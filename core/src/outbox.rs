@@ -268,18 +268,11 @@ impl Gateway {
     /// A blind platform is about to send this: it may, once that is on disk.
     pub(crate) fn delivery_intended(&mut self, id: DeliveryId) {
         let ending = self.end_recorded();
-        let Some(delivery) = self.outbox.get_mut(&id).filter(|delivery| delivery.state == DeliveryState::Sending)
+        let Some(delivery) =
+            self.outbox.get_mut(&id).filter(|delivery| delivery.state == DeliveryState::Sending && !ending)
         else {
             return self.effects.push_back(Effect::Ignored);
         };
-        if ending {
-            // It gets no word to send it off any more, and what no platform has had nobody is told after the end.
-            let of_a_cut = matches!(delivery.content, Content::Notice(Notice::TurnCut { .. }));
-            if of_a_cut && delivery.uncertain == 0 && self.phase != Phase::Ended {
-                self.unsay(id);
-            }
-            return self.effects.push_back(Effect::Ignored);
-        }
         delivery.state = DeliveryState::Trying;
         let (session, content, repeat) = (delivery.session, delivery.content.clone(), delivery.repeat());
         let attempt = delivery.uncertain.saturating_add(1);
@@ -295,7 +288,7 @@ impl Gateway {
     }
 
     /// The attempt that is on its way to the disk has certainly not arrived.
-    pub(crate) fn missed(&mut self, id: DeliveryId) {
+    fn missed(&mut self, id: DeliveryId) {
         if let Some(delivery) = self.outbox.get(&id) {
             self.append(Record::DeliveryMissed { delivery: id, uncertain: delivery.uncertain });
         }

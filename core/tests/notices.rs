@@ -8,7 +8,7 @@ use evergate_core::gateway::Phase;
 use evergate_core::id::TurnId;
 use evergate_core::input::{Asked, Input, Partial, TurnEnd};
 use evergate_core::limits::Limits;
-use evergate_core::outbox::{Content, DeliveryState, Notice};
+use evergate_core::outbox::{Content, Notice};
 use evergate_core::record::Record;
 use evergate_core::recovery::Start;
 use evergate_core::request::{Mode, Outcome, Signal, Wish};
@@ -364,25 +364,6 @@ fn what_a_blind_platform_could_not_send_is_not_said_after_the_end() {
         world.heal();
         assert_eq!((certain, world.notices_in(1).len()), (certain, if certain { 0 } else { 2 }));
     }
-}
-
-/// Its attempt still waits for a disk that is slow when the end is to be written.
-#[test]
-fn what_a_blind_platform_is_not_yet_allowed_to_send_is_not_said_after_the_end() {
-    let mut world = world();
-    world.blind.insert(1);
-    let turn = working(&mut world, 1);
-    cut_short(&mut world, Wish::Restart, turn);
-    world.commit();
-    assert!(world.up().outbox().values().any(|word| word.state == DeliveryState::Trying) && world.sending.is_empty());
-    while !world.up().drain().is_some_and(|drain| drain.end_recorded) {
-        world.elapse();
-    }
-    world.commit_all();
-    assert!(world.gateway.is_none());
-    world.start_again();
-    world.heal();
-    assert_eq!((told(&world), world.notices_in(1)), ((1, 0), vec![]));
 }
 
 /// The disk fails when the end is to be written, and before it takes that, the platform says that the word did not leave.

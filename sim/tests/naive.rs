@@ -70,7 +70,7 @@ const ROOMS: [(&str, usize, usize); 21] = [
     ("queued", 3_340, 6_848),
     ("bad-disk", 72, 113),
     ("bad-network", 72, 107),
-    ("blind", 275, 394),
+    ("blind", 273, 392),
     ("redelivered", 216, 403),
     ("asked", 20_500, 39_960),
     ("slow", 540, 789),

@@ -114,13 +114,8 @@ impl Delivery {
 
     /// Whether it certainly has not come to its chat.
     pub(super) fn is_unsaid(&self) -> bool {
-        let heard = (self.sending && !self.waits_for_the_word()) || self.arrived || self.concluded;
+        let heard = self.sending || self.arrived || self.concluded;
         !heard && !self.uncertain && self.blind.unknown == 0
-    }
-
-    /// Whether a platform that cannot tell a repeat has it, and may not send it off yet.
-    pub(super) fn waits_for_the_word(&self) -> bool {
-        self.blind.intended && self.blind.transmitted.is_none()
     }
 
     /// Its platform failed, as it says.
@@ -168,8 +163,6 @@ pub(super) struct Blind {
     pub(super) unknown: u32,
     /// Whether one more is on disk as tried, and nothing that takes that back.
     pub(super) marked: bool,
-    /// Whether such a platform waits for the word to send it off, or has had it.
-    pub(super) intended: bool,
     /// That one has been sent off, so labelled, and nothing was heard of it.
     pub(super) transmitted: Option<Repeat>,
     /// Whether any was sent off by such a platform.
@@ -183,7 +176,6 @@ impl Blind {
     pub(super) fn outlives(&mut self) {
         self.unknown += u32::from(self.marked);
         self.marked = false;
-        self.intended = false;
         self.transmitted = None;
     }
 }

@@ -50,11 +50,6 @@ impl Witness {
                     sent.concluded = true;
                 }
             }
-            Input::DeliveryIntended { delivery } => {
-                if let Some(owed) = self.deliveries.get_mut(delivery) {
-                    owed.blind.intended = owed.sending;
-                }
-            }
             Input::DeliveryFailed { delivery } => drop(self.deliveries.get_mut(delivery).map(Delivery::failed)),
             Input::DeliveryUnknown { delivery } => drop(self.deliveries.get_mut(delivery).map(Delivery::is_unknown)),
             Input::Message { session, .. } => {
@@ -154,10 +149,6 @@ impl Witness {
                 checks.holds(Invariant::Reply, self.deliveries.get(delivery).is_none_or(may_go), || {
                     format!("{delivery} is struck off, and its platform has neither taken nor rejected it")
                 });
-                // A platform that waits for the word to send it off gets none.
-                if let Some(owed) = self.deliveries.get_mut(delivery).filter(|_| *fate == Fate::Withdrawn) {
-                    owed.sending = false;
-                }
             }
             Effect::Append { record: Record::GenerationEnded { .. }, .. } => {
                 let unsaid = |owed: &Delivery| matches!(owed.about, About::Cut(_)) && owed.is_unsaid();
@@ -239,7 +230,6 @@ impl Witness {
             format!("{id} is sent twice at once, or to another chat")
         });
         delivery.sending = true;
-        delivery.blind.intended = false;
         let early = matches!(delivery.about, About::Back(_));
         checks.holds(Invariant::Notice, !early, || format!("{id} says that a turn goes on, which was not started"));
     }

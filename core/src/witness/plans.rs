@@ -1,6 +1,6 @@
 //! What a gateway plans between two inputs, and what is so once everything is at rest.
 
-use super::account::{Delivery, Life, Message};
+use super::account::{Life, Message};
 use super::{View, Witness};
 use crate::budget::Deadlines;
 use crate::drain::Drain;
@@ -34,10 +34,7 @@ impl Witness {
             checks
                 .holds(Invariant::Ledger, listed(Work::Turn(*turn)), || format!("{turn} runs and no drain would know"));
         }
-        // Once its end is being written, no platform that waits for the word to send something off gets it any more.
-        let over = view.drain.is_some_and(|drain| drain.end_recorded);
-        let under_way = |delivery: &Delivery| delivery.sending && !(over && delivery.waits_for_the_word());
-        for (id, _) in self.deliveries.iter().filter(|(_, delivery)| under_way(delivery)) {
+        for (id, _) in self.deliveries.iter().filter(|(_, delivery)| delivery.sending) {
             checks.holds(Invariant::Ledger, listed(Work::Delivery(*id)), || {
                 format!("{id} is being sent and no drain would know")
             });
