@@ -5,7 +5,7 @@ mod world;
 
 use evergate_core::busy::Busy;
 use evergate_core::gateway::Phase;
-use evergate_core::id::TurnId;
+use evergate_core::id::{DeliveryId, TurnId};
 use evergate_core::input::{Asked, Input, Partial, TurnEnd};
 use evergate_core::limits::Limits;
 use evergate_core::outbox::{Content, Notice};
@@ -341,17 +341,23 @@ fn what_waits_for_the_disk_when_the_end_is_written_is_said_neither_before_nor_af
     assert_eq!((told(&world), world.notices_in(1)), ((1, 0), vec![]));
 }
 
+/// A platform that cannot tell a repeat is sending the word that an end cuts a turn.
+fn sending_a_cut() -> (World, DeliveryId) {
+    let mut world = world();
+    world.blind.insert(1);
+    let turn = working(&mut world, 1);
+    cut_short(&mut world, Wish::Restart, turn);
+    world.commit();
+    world.commit();
+    let word = *world.sending.keys().next().expect("it is sent");
+    (world, word)
+}
+
 /// A platform that cannot tell a repeat says of what it was to send whether that certainly did not leave.
 #[test]
 fn what_a_blind_platform_could_not_send_is_not_said_after_the_end() {
     for certain in [true, false] {
-        let mut world = world();
-        world.blind.insert(1);
-        let turn = working(&mut world, 1);
-        cut_short(&mut world, Wish::Restart, turn);
-        world.commit();
-        world.commit();
-        let word = *world.sending.keys().next().expect("it is sent");
+        let (mut world, word) = sending_a_cut();
         if certain {
             world.sending.remove(&word);
             world.tell(Input::DeliveryFailed { delivery: word });
@@ -369,13 +375,7 @@ fn what_a_blind_platform_could_not_send_is_not_said_after_the_end() {
 /// The disk fails when the end is to be written, and before it takes that, the platform says that the word did not leave.
 #[test]
 fn what_certainly_fails_while_the_end_is_written_is_not_said_after_it() {
-    let mut world = world();
-    world.blind.insert(1);
-    let turn = working(&mut world, 1);
-    cut_short(&mut world, Wish::Restart, turn);
-    world.commit();
-    world.commit();
-    let word = *world.sending.keys().next().expect("it is sent");
+    let (mut world, word) = sending_a_cut();
     let close = world.up().drain().expect("an end is under way").deadlines.close;
     world.wait(close - world.now - Limits::default().journal_retry / 2);
     world.fail_write();
