@@ -1,5 +1,5 @@
-//! How a restart is brought about from outside, whatever state the gateway is in: rung by rung, each needing less of the
-//! patient than the one before. Owns the rungs and their patience; it never signals, asks or starts anything and never reads
+//! How a restart or a stop is brought about from outside, whatever state the gateway is in: rung by rung, each needing less
+//! of the patient than the one before. Owns the rungs and their patience; it never signals, asks or starts anything and never reads
 //! a clock: the caller tells it what it sees and does what it is told.
 //!
 //! | rung | what it needs of the old process | it is left when |
@@ -12,8 +12,11 @@
 //!
 //! A gateway that answers and gets on is never climbed upon: its own deadlines end it, once it has been asked. Neither is a start, which its own
 //! watchdog ends, unless the restart is forced. One that refuses ends the climb.
+//!
+//! A climb to a stop is done as soon as nobody owns the state directory, and whoever owns it is the one to end. It never goes
+//! from [`Rung::Ask`] to [`Rung::Kill`] at once: whoever would start the process again is told on [`Rung::Terminate`] not to.
 
-use crate::request::Mode;
+use crate::request::{Mode, Wish};
 use crate::supervisor::StartsAgain;
 use crate::time::Instant;
 use std::time::Duration;
@@ -23,7 +26,7 @@ use std::time::Duration;
 pub enum Rung {
     /// It is asked, over the control socket.
     Ask,
-    /// It is sent SIGTERM.
+    /// It is sent SIGTERM; for a stop, by whoever would start it again.
     Terminate,
     /// It is sent SIGKILL.
     Kill,
@@ -89,6 +92,23 @@ impl Patience {
             _ => patience,
         }
     }
+
+    /// What a restart has where nobody owned the state directory when it began: whoever may start it by himself pauses about
+    /// that, or has given up.
+    #[must_use]
+    pub const fn with_nobody_there(self) -> Self {
+        Self { revive: Duration::ZERO, ..self }
+    }
+
+    /// What a stop has that may take its time, and one that must not.
+    #[must_use]
+    pub const fn to_stop(mode: Mode) -> Self {
+        let (answer, start) = match mode {
+            Mode::Graceful => (Duration::from_secs(5), None),
+            Mode::Force => (Duration::from_secs(2), Some(Duration::from_secs(2))),
+        };
+        Self { answer, start, terminate: answer, kill: Duration::from_secs(10), revive: Duration::ZERO }
+    }
 }
 
 /// What a look shows.
@@ -118,13 +138,13 @@ pub enum Step {
     Look,
     /// Ask it once more: nobody knows what became of the asking, and it gets on again. What it has accepted already, it joins.
     Ask,
-    /// Send SIGTERM, if it is still the same process.
+    /// Send SIGTERM, if it is still the same process; for a stop, have whoever would start it again end it.
     Terminate,
     /// Send SIGKILL, if it is still the same process.
     Kill,
     /// Start it: nobody else did.
     Start,
-    /// Done: another generation is ready.
+    /// Done: another generation is ready, or for a stop, nobody is there.
     Done,
     /// It cannot be brought about; the rung says what was tried last.
     GiveUp(Rung),
@@ -133,6 +153,7 @@ pub enum Step {
 /// One climb.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ladder {
+    wish: Wish,
     patience: Patience,
     rung: Rung,
     /// Since when it stands on this rung, or since when what it sees there is no better.
@@ -145,10 +166,11 @@ pub struct Ladder {
 }
 
 impl Ladder {
-    /// A climb that begins by asking; `wait` is how long it may take in all.
+    /// A climb to a restart that begins by asking; `wait` is how long it may take in all.
     #[must_use]
     pub fn new(patience: Patience, now: Instant, wait: Option<Duration>) -> Self {
         Self {
+            wish: Wish::Restart,
             patience,
             rung: Rung::Ask,
             since: now,
@@ -156,6 +178,12 @@ impl Ladder {
             in_vain: false,
             give_up_at: wait.map(|wait| now + wait),
         }
+    }
+
+    /// A climb to a stop that begins by asking; `wait` is how long it may take in all.
+    #[must_use]
+    pub fn to_stop(mode: Mode, now: Instant, wait: Option<Duration>) -> Self {
+        Self { wish: Wish::Stop, ..Self::new(Patience::to_stop(mode), now, wait) }
     }
 
     /// Where it stands.
@@ -190,6 +218,12 @@ impl Ladder {
 
     /// Somebody looked; what follows.
     pub fn saw(&mut self, now: Instant, sight: Sight) -> Step {
+        let sight = match (self.wish, sight) {
+            (Wish::Stop, Sight::Gone) => return Step::Done,
+            (Wish::Stop, Sight::Next { ready: true }) => Sight::GettingOn,
+            (Wish::Stop, Sight::Next { ready: false }) => Sight::Starting,
+            (_, sight) => sight,
+        };
         match sight {
             Sight::Next { ready: true } => return Step::Done,
             Sight::Next { ready: false } => self.climb(now, Rung::Wait),
@@ -253,7 +287,10 @@ mod tests {
 
     /// Climbs past what `world` shows at each time, and answers what was done when, looks aside.
     fn climb(mode: Mode, wait: Option<Duration>, world: impl Fn(u64, &[Step]) -> Sight) -> Vec<(u64, Step)> {
-        let mut ladder = Ladder::new(patience(mode), Instant::from_millis(0), wait);
+        past(Ladder::new(patience(mode), Instant::from_millis(0), wait), world)
+    }
+
+    fn past(mut ladder: Ladder, world: impl Fn(u64, &[Step]) -> Sight) -> Vec<(u64, Step)> {
         let (mut done, mut steps) = (Vec::new(), Vec::new());
         for ms in (0..600_000).step_by(usize::try_from(LOOK).expect("small")) {
             let step = ladder.saw(Instant::from_millis(ms), world(ms, &steps));
@@ -340,6 +377,61 @@ mod tests {
     #[test]
     fn where_nobody_would_start_it_nobody_is_waited_for() {
         assert_eq!(Patience::of(Mode::Graceful, StartsAgain::Never).revive, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_restart_waits_for_nobody_where_nobody_was_there() {
+        let patience = patience(Mode::Graceful);
+        assert_eq!(patience.with_nobody_there(), Patience { revive: Duration::ZERO, ..patience });
+        let mut ladder = Ladder::new(patience.with_nobody_there(), Instant::from_millis(0), None);
+        assert_eq!(ladder.saw(Instant::from_millis(0), Sight::Gone), Step::Start);
+        assert_eq!(ladder.saw(Instant::from_millis(10), Sight::Gone), Step::Look);
+    }
+
+    /// Climbs to a stop past what `world` shows at each time, and answers what was done when, looks aside.
+    fn stop(mode: Mode, world: impl Fn(u64, &[Step]) -> Sight) -> Vec<(u64, Step)> {
+        let wait = Some(Duration::from_secs(60));
+        past(Ladder::to_stop(mode, Instant::from_millis(0), wait), world)
+    }
+
+    #[test]
+    fn a_stop_is_done_when_nobody_is_there_and_a_gateway_that_gets_on_is_left_to_its_own_deadlines() {
+        assert_eq!(stop(Mode::Graceful, |_, _| Sight::Gone), [(0, Step::Done)]);
+        for mode in [Mode::Graceful, Mode::Force] {
+            let done = stop(mode, |ms, _| if ms < 40_000 { Sight::GettingOn } else { Sight::Gone });
+            assert_eq!(done, [(40_000, Step::Done)]);
+            let given_up = stop(mode, |_, _| Sight::GettingOn);
+            assert_eq!(given_up, [(60_000, Step::GiveUp(Rung::Ask))]);
+        }
+    }
+
+    #[test]
+    fn a_stop_has_a_frozen_gateway_ended_by_whoever_keeps_it_and_kills_it_only_then() {
+        let world = |_: u64, steps: &[Step]| if steps.contains(&Step::Kill) { Sight::Gone } else { Sight::Stuck };
+        let patient = stop(Mode::Graceful, world);
+        assert_eq!(patient, [(5_000, Step::Terminate), (10_000, Step::Kill), (10_100, Step::Done)]);
+        let forced = stop(Mode::Force, world);
+        assert_eq!(forced, [(2_000, Step::Terminate), (4_000, Step::Kill), (4_100, Step::Done)]);
+        let immortal = stop(Mode::Force, |_, _| Sight::Silent);
+        assert_eq!(immortal, [(2_000, Step::Terminate), (4_000, Step::Kill), (14_000, Step::GiveUp(Rung::Kill))]);
+    }
+
+    #[test]
+    fn a_start_in_the_way_of_a_stop_is_left_to_its_own_deadline_unless_it_is_forced() {
+        let world = |_: u64, steps: &[Step]| if steps.is_empty() { Sight::Starting } else { Sight::Gone };
+        assert_eq!(stop(Mode::Graceful, world), [(60_000, Step::GiveUp(Rung::Ask))]);
+        assert_eq!(stop(Mode::Force, world), [(2_000, Step::Terminate), (2_100, Step::Done)]);
+    }
+
+    #[test]
+    fn whoever_comes_instead_of_the_one_that_was_to_stop_is_to_stop() {
+        let mut ladder = Ladder::to_stop(Mode::Graceful, Instant::from_millis(0), None);
+        ladder.asked_in_vain();
+        assert_eq!(ladder.saw(Instant::from_millis(100), Sight::Stuck), Step::Look);
+        assert_eq!(ladder.saw(Instant::from_millis(200), Sight::Next { ready: false }), Step::Look);
+        assert_eq!(ladder.saw(Instant::from_millis(300), Sight::Next { ready: true }), Step::Ask);
+        assert_eq!(ladder.saw(Instant::from_millis(400), Sight::Gone), Step::Done);
+        assert_eq!(ladder.rung(), Rung::Ask);
     }
 
     #[test]

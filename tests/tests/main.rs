@@ -26,6 +26,7 @@ mod model;
 mod requests;
 mod restart;
 mod start;
+mod stop;
 mod systemd;
 mod telegram;
 mod told;

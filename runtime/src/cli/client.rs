@@ -75,6 +75,11 @@ impl Client {
         &self.socket
     }
 
+    /// The state directory.
+    pub fn state_dir(&self) -> &Path {
+        self.socket.parent().unwrap_or(&self.socket)
+    }
+
     /// The state directory, for messages.
     pub fn place(&self) -> &str {
         &self.place

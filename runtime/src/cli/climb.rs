@@ -9,7 +9,7 @@ use std::time::Duration;
 use evergate_core::id::GenerationId;
 use evergate_core::ladder::{Ladder, Patience, Rung, Sight, Step};
 use evergate_core::life::Life;
-use evergate_core::request::Mode;
+use evergate_core::request::{Mode, Wish};
 use evergate_core::supervisor::{Contract, Supervisor};
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
@@ -24,12 +24,12 @@ use super::request::{Seen, look, read_status};
 use super::restart::Ticket;
 
 /// How long a look may take: the control socket tells of a stuck loop after a second.
-const GLANCE: Duration = Duration::from_millis(1_500);
+pub const GLANCE: Duration = Duration::from_millis(1_500);
 
 /// The stage of a gateway that is there and gives no answer.
-const SILENT: &str = "silent";
+pub const SILENT: &str = "silent";
 /// The stage of one that has accepted its end and has closed its control socket, as the last thing but leaving.
-const LEAVING: &str = "leaving";
+pub const LEAVING: &str = "leaving";
 /// How long that takes at most; one that is still there then is silent.
 const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -80,8 +80,10 @@ pub struct Climb<'a> {
 impl<'a> Climb<'a> {
     /// Looks whose turn it is. Fails where there is no gateway and nobody who would start one.
     pub fn new(client: &'a Client, mode: Mode, wait: Option<Duration>) -> Result<Self, CommandError> {
-        let state_dir = client.socket().parent().unwrap_or(client.socket()).to_owned();
-        let owner = match presence(&state_dir) {
+        let state_dir = client.state_dir().to_owned();
+        let there = presence(&state_dir);
+        let nobody_is_there = matches!(there, Ok(Presence::Nobody(_)));
+        let owner = match there {
             Ok(Presence::Process(owner)) => Some(owner),
             // One that its service manager has given up, or that its supervisor pauses about, is started by asking for a restart;
             // any other was never there.
@@ -98,6 +100,7 @@ impl<'a> Climb<'a> {
         let now = evergate_core::time::Instant::from_millis(0);
         let supervisor = owner.as_ref().and_then(|owner| owner.supervisor).unwrap_or(Supervisor::Nobody);
         let patience = Patience::of(mode, Contract::of(supervisor).starts_again);
+        let patience = if nobody_is_there { patience.with_nobody_there() } else { patience };
         Ok(Self {
             client,
             ladder: Ladder::new(patience, now, wait),
@@ -247,7 +250,7 @@ impl<'a> Climb<'a> {
         let Some(patient) = &self.patient else { return Stood::Climbed };
         let waiting_for = vec![format!("process {}", patient.owner().pid)];
         progress.show(Stage { name: name.to_owned(), generation: self.from(), waiting_for, ..Stage::default() });
-        if let Err(trouble) = patient.signal(signal) {
+        if let Err(trouble) = patient.signal(signal, Wish::Restart) {
             progress.say(&trouble);
             self.trouble = Some(trouble);
         }
@@ -298,7 +301,8 @@ enum Look {
     Fails(CommandError),
 }
 
-fn named(name: &str) -> Stage {
+/// A stage of which only the word is known.
+pub fn named(name: &str) -> Stage {
     Stage { name: name.to_owned(), ..Stage::default() }
 }
 

@@ -13,6 +13,7 @@ mod climb;
 pub mod dump;
 mod events;
 mod generations;
+mod halt;
 mod life;
 mod link;
 mod message;

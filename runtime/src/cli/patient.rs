@@ -1,6 +1,6 @@
-//! The process that a restart is about, as the kernel lock on its state directory and `/proc` show it. Owns its identity
+//! The process that a restart or a stop is about, as the kernel lock on its state directory and `/proc` show it. Owns its identity
 //! (boot, process id, start time, generation), so that a signal never reaches a stranger that got its number, and how it is
-//! started again. It talks to nobody over the control socket.
+//! started again, and ended for good. It talks to nobody over the control socket.
 
 use crate::journal::Owner;
 use crate::kept_socket;
@@ -8,6 +8,8 @@ use crate::last_words::LastWords;
 use crate::process_handle::Handle;
 use crate::supervise::found;
 use crate::systemd::{Manager, Unit};
+use crate::unit_state::UnitState;
+use evergate_core::request::Wish;
 use evergate_core::supervisor::Supervisor;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
@@ -75,7 +77,7 @@ impl Patient {
 
     /// Sends it a signal, if it still is the process that owns the state directory. One that only this command could start
     /// again, and would start as another user, is left alone.
-    pub fn signal(&self, signal: Signal) -> Result<(), String> {
+    pub fn signal(&self, signal: Signal, wish: Wish) -> Result<(), String> {
         let belongs_to = std::fs::metadata(format!("/proc/{}", self.owner.pid)).map(|process| process.uid());
         let alone = matches!(self.owner.supervisor, None | Some(Supervisor::Nobody));
         if let Ok(user) = belongs_to
@@ -98,7 +100,8 @@ impl Patient {
         }
         // One that had no number has no place in anybody's history.
         if signal == Signal::SIGKILL && self.owner.generation.0 > 0 {
-            let why = "killed by `evergate restart`: it got nowhere".to_owned();
+            let command = if wish == Wish::Stop { "stop" } else { "restart" };
+            let why = format!("killed by `evergate {command}`: it got nowhere");
             let words = LastWords::now(self.owner.generation, why, None);
             if let Err(error) = words.write(&self.state_dir) {
                 tracing::warn!(%error, "its successor cannot be told why it died");
@@ -107,6 +110,39 @@ impl Patient {
         process
             .signal(signal)
             .map_err(|error| format!("{signal} cannot be sent to process {}: {error}", self.owner.pid))
+    }
+
+    /// Has whoever would start it again end it; where nobody would, it is sent SIGTERM.
+    pub async fn end(&self) -> Result<String, String> {
+        let Owner { pid, supervisor, unit, .. } = &self.owner;
+        let advice = match (supervisor.unwrap_or(Supervisor::Nobody), unit) {
+            (Supervisor::Nobody, _) => {
+                return self.signal(Signal::SIGTERM, Wish::Stop).map(|()| format!("SIGTERM is sent to process {pid}"));
+            }
+            (Supervisor::Evergate, _) => return found::have_it_ended(&self.state_dir),
+            (Supervisor::Systemd, Some(unit)) => return stop_unit(unit).await,
+            (Supervisor::Systemd, None) => "`systemctl stop` with its unit does".to_owned(),
+            (Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit, job) => {
+                let job = job.as_ref().map_or("gui/UID/LABEL", |job| job.name.as_str());
+                format!("`launchctl bootout {job}` does")
+            }
+            (Supervisor::Container, _) => "`docker stop` or `podman stop` does, from outside".to_owned(),
+            (Supervisor::Kubernetes, _) => "`kubectl scale --replicas=0` with its workload does".to_owned(),
+            (Supervisor::S6, _) => "`s6-svc -d` with its service directory does".to_owned(),
+        };
+        let keeper = supervisor.unwrap_or(Supervisor::Nobody).name();
+        Err(format!("{keeper} would start it again, and cannot be told from here not to: {advice}"))
+    }
+
+    /// Where nobody runs: has whoever is about to start it not do so. `None` where that is nobody.
+    pub async fn end_the_pause(&self) -> Option<Result<String, String>> {
+        match (self.owner.supervisor, &self.owner.unit) {
+            (Some(Supervisor::Systemd), Some(unit)) if is_about_to_start(unit).await => Some(stop_unit(unit).await),
+            (Some(Supervisor::Evergate), _) if !found::supervisors(&self.state_dir).is_empty() => {
+                Some(found::have_it_ended(&self.state_dir))
+            }
+            _ => None,
+        }
     }
 
     /// Starts it through whoever supervised it; where nobody did, as it was started before.
@@ -184,6 +220,31 @@ async fn start_unit(unit: &Unit) -> Result<String, String> {
     Ok(named)
 }
 
+/// Has systemd stop a unit.
+async fn stop_unit(unit: &Unit) -> Result<String, String> {
+    let user = match unit.manager {
+        Manager::User => &["--user"][..],
+        Manager::System => &[],
+    };
+    let named = format!("`systemctl stop {}`", unit.name);
+    let words = [user, &["--no-block", "stop", "--", unit.name.as_str()]].concat();
+    order("systemctl", &words).await.map_err(|said| format!("{named} fails: {said}"))?;
+    Ok(named)
+}
+
+/// Whether systemd is about to start a unit, after a pause or at once.
+async fn is_about_to_start(unit: &Unit) -> bool {
+    let mut command = tokio::process::Command::new("systemctl");
+    if unit.manager == Manager::User {
+        command.arg("--user");
+    }
+    command.args(["show", "--property=ActiveState", "--", &unit.name]).stdin(Stdio::null()).kill_on_drop(true);
+    match tokio::time::timeout(MANAGER, command.output()).await {
+        Ok(Ok(output)) => UnitState::parse(&String::from_utf8_lossy(&output.stdout)).get("ActiveState") == "activating",
+        _ => false,
+    }
+}
+
 /// Has launchd start a job, whatever it waits for.
 async fn start_job(job: &Unit) -> Result<String, String> {
     let named = format!("`launchctl kickstart {}`", job.name);
@@ -253,7 +314,7 @@ mod tests {
         claim.record(&owner(0)).unwrap();
         let patient = Patient::new(folder.path(), owner(0));
         claim.record(&owner(4)).unwrap();
-        patient.signal(Signal::SIGKILL).expect("it has its number by now and is the same");
+        patient.signal(Signal::SIGKILL, Wish::Restart).expect("it has its number by now and is the same");
         start.wait().unwrap();
         let began = orphan::started(child);
         for _ in 0..500 {
@@ -279,7 +340,7 @@ mod tests {
             claim.record(&recorded).unwrap();
             assert_eq!(presence(folder.path()).unwrap(), Presence::Newcomer);
             let patient = Patient::new(folder.path(), recorded);
-            assert!(patient.signal(Signal::SIGKILL).is_err());
+            assert!(patient.signal(Signal::SIGKILL, Wish::Restart).is_err());
         }
         assert!(stranger.try_wait().unwrap().is_none(), "it lives");
         stranger.kill().unwrap();

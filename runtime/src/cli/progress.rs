@@ -61,6 +61,7 @@ impl Stage {
             "stuck" => format!("{generation} is stuck"),
             "terminate" => format!("{generation} gets nowhere: SIGTERM is sent"),
             "kill" => format!("{generation} gets nowhere: SIGKILL is sent; nothing that was accepted is lost by that"),
+            "end" => format!("{generation} gets nowhere: whoever would start it again is told to end it"),
             "start" => "nobody has started it again: starting it".to_owned(),
             phase => format!("{generation} is {}", one_line(phase)),
         };

@@ -42,7 +42,7 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
 /// Where nobody runs: how the last generation ended, and what it has left to the next one.
 fn with_what_is_left(error: CallError, client: &Client) -> CallError {
     let CallError::NobodyRuns { place, told } = error else { return error };
-    let state_dir = client.socket().parent().unwrap_or(client.socket());
+    let state_dir = client.state_dir();
     // What cannot be read here is for `evergate doctor` to say.
     let Ok(Some(left)) = LeftBehind::of(state_dir) else { return CallError::NobodyRuns { place, told } };
     let owed = match &left.owed {

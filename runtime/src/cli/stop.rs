@@ -1,16 +1,20 @@
-//! `evergate stop`: asks for a stop and watches from outside until nobody listens on the control socket any more. It ends
-//! no process itself.
+//! `evergate stop`: asks for a stop and sees to it that nobody owns the state directory any more, whatever that takes. It owns
+//! the arguments and the words; how it is brought about is [`Halt`]'s business.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use serde_json::json;
+use evergate_core::request::Mode;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::answers::{Outcome, Request, Status};
+use super::answers::Accepted;
 use super::call_error::CallError;
 use super::client::Client;
+use super::halt::{Halt, Stood};
+use super::patient::{Patient, Presence, presence};
 use super::progress::{Progress, Stage};
-use super::request::{POLL, Seen, ask, look, request_body};
+use super::request::{POLL, ask, request_body};
 use super::table::{duration, one_line};
 use super::{CommandError, environment, exit, place};
 
@@ -29,13 +33,6 @@ pub struct Arguments {
     /// Print one JSON object a stage, and the outcome as the last one
     #[arg(long)]
     json: bool,
-}
-
-/// What one look at the gateway decided.
-enum Sight {
-    Waiting(Stage),
-    Gone,
-    Ended { clause: String, kind: String },
 }
 
 pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandError> {
@@ -61,6 +58,9 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
     }
 }
 
+/// The gateway's answer to the request, once there is one.
+type Asking<'a> = Pin<Box<dyn Future<Output = Result<Accepted, CommandError>> + 'a>>;
+
 async fn carry_out(
     client: &Client,
     arguments: &Arguments,
@@ -68,115 +68,113 @@ async fn carry_out(
     request: &mut Option<u64>,
 ) -> Result<(), CommandError> {
     let deadline = Instant::now().checked_add(arguments.wait);
-    let mode = if arguments.force { "force" } else { "graceful" };
-    let body = request_body(mode, arguments.reason.as_deref(), place::own_turn(client.socket(), environment));
-    let accepted = ask(client, "/v1/stop", &body, deadline).await?;
-    let id = *request.insert(accepted.request);
-    progress.show(Stage { name: "accepted".to_owned(), generation: accepted.generation, ..Stage::default() });
-    if place::within(client.socket(), environment) == place::Within::SomeTurn {
-        let sentence = format!(
-            "stop request {id} is accepted; the gateway stops when the turns in flight have ended, yours among them, so end it"
-        );
-        progress.finish(
-            &sentence,
-            &json!({"request": id, "outcome": "accepted", "generation": accepted.generation, "seconds": progress.seconds(),
-                "detail": "not awaited from inside a turn"}),
-        );
-        return Ok(());
-    }
+    let (mode, word) = if arguments.force { (Mode::Force, "force") } else { (Mode::Graceful, "graceful") };
+    let body = request_body(word, arguments.reason.as_deref(), place::own_turn(client.socket(), environment));
+    let nobody_was_there = match presence(client.state_dir()) {
+        Ok(Presence::Nobody(last)) => Some(last),
+        _ => None,
+    };
+    let mut halt = Halt::new(client, mode, deadline.map(|_| arguments.wait));
+    let mut asking: Option<Asking<'_>> = Some(Box::pin(ask(client, "/v1/stop", &body, deadline)));
+    let mut generation = None;
     loop {
-        let sight = match deadline {
-            Some(end) => tokio::time::timeout_at(end, see(client, id, accepted.generation)).await.ok(),
-            None => Some(see(client, id, accepted.generation).await),
+        let asked = async {
+            match &mut asking {
+                Some(asking) => asking.await,
+                None => std::future::pending().await,
+            }
         };
-        let object = |outcome: &str, detail: Option<&str>| json!({"request": id, "outcome": outcome, "generation": accepted.generation, "seconds": progress.seconds(), "detail": detail});
-        match sight.transpose()? {
-            Some(Sight::Gone) => {
-                progress.finish(&format!("stopped, after {}", duration(progress.elapsed())), &object("stopped", None));
+        tokio::select! {
+            biased;
+            asked = asked => {
+                asking = None;
+                match (asked, &nobody_was_there) {
+                    (Ok(accepted), _) => {
+                        generation = accepted.generation;
+                        let id = *request.insert(accepted.request);
+                        progress.show(Stage { name: "accepted".to_owned(), generation, ..Stage::default() });
+                        if place::within(client.socket(), environment) == place::Within::SomeTurn {
+                            report_accepted(progress, id, generation);
+                            return Ok(());
+                        }
+                        halt.accepted(&accepted);
+                    }
+                    (Err(CommandError::Call(error @ CallError::NobodyRuns { .. })), Some(last)) => {
+                        let Some(last) = last else { return Err(error.into()) };
+                        return end_the_pause(Patient::new(client.state_dir(), last.clone()), error, progress).await;
+                    }
+                    (Err(CommandError::Call(error)), _) if goes_on_without(&error) => halt.asked_in_vain(),
+                    (Err(error), _) => return Err(error),
+                }
+            }
+            () = tokio::time::sleep(POLL) => {}
+        }
+        // Between two generations there is nobody, and that is no stop.
+        if nobody_was_there.is_some() && asking.is_some() {
+            continue;
+        }
+        let object = |outcome: &str, detail: Option<&str>, rung: &str, progress: &Progress| {
+            json!({"request": *request, "outcome": outcome, "generation": generation, "rung": rung,
+                "seconds": progress.seconds(), "detail": detail})
+        };
+        match halt.step(progress).await? {
+            Stood::Looking => {}
+            Stood::Asks => asking = Some(Box::pin(ask(client, "/v1/stop", &body, deadline))),
+            Stood::Climbed => asking = None,
+            Stood::Gone { killed } => {
+                let how = if killed { "; it was killed, and what was under way goes on at the next start" } else { "" };
+                let sentence = format!("stopped, after {}{how}", duration(progress.elapsed()));
+                progress.finish(&sentence, &object("stopped", None, halt.rung().name(), progress));
                 return Ok(());
             }
-            Some(Sight::Ended { clause, kind }) => {
-                progress.finish("", &object(&kind, Some(&clause)));
+            Stood::Ended { clause, kind } => {
+                progress.finish("", &object(&kind, Some(&clause), halt.rung().name(), progress));
+                let id = request.unwrap_or_default();
                 return Err(CommandError::ended(exit::REFUSED, format!("stop request {id} {}", one_line(&clause))));
             }
-            Some(Sight::Waiting(stage)) if deadline.is_none_or(|end| Instant::now() < end) => progress.show(stage),
-            Some(Sight::Waiting(_)) | None => {
-                let last = progress.last_sentence();
-                progress.finish("", &object("pending", Some(&last)));
-                let wait = humantime::format_duration(arguments.wait);
-                let sentence = format!(
-                    "the gateway was not gone within {wait}; last seen: {last}. Stop request {id} stands; look at `evergate status`, or use --force"
-                );
-                return Err(CommandError::ended(exit::TRY_AGAIN, sentence));
+            Stood::GivenUp { why } => {
+                progress.finish("", &object("pending", Some(&why), halt.rung().name(), progress));
+                return Err(CommandError::ended(exit::TRY_AGAIN, given_up(&why, *request, arguments.force)));
             }
         }
-        tokio::time::sleep(POLL).await;
     }
 }
 
-async fn see(client: &Client, id: u64, from: Option<u64>) -> Result<Sight, CommandError> {
-    match look(client, id).await? {
-        Seen::Answered { status, request } => Ok(judge(&status, request, from)),
-        Seen::Absent(error) => absence(error),
-    }
+/// Whether it can be brought about although asking has failed so.
+const fn goes_on_without(error: &CallError) -> bool {
+    matches!(error, CallError::TimedOut { .. } | CallError::Lost { .. } | CallError::NobodyRuns { .. })
 }
 
-/// Reads what was seen while somebody still listens. A stop that was accepted and came to nothing ends the wait, and so does
-/// a generation that came after it.
-fn judge(status: &Status, request: Option<Request>, from: Option<u64>) -> Sight {
-    let generation = status.generation;
-    match request.and_then(|request| request.outcome) {
-        Some(outcome) if outcome.kind != "stopped" => Sight::Ended { clause: outcome.clause(), kind: outcome.kind },
-        Some(Outcome { .. }) if from.is_some_and(|from| from != generation) => Sight::Ended {
-            clause: format!("was carried out, and generation {generation} was started after it"),
-            kind: "stopped".to_owned(),
-        },
-        _ => Sight::Waiting(Stage::of(status)),
-    }
+fn given_up(why: &str, request: Option<u64>, force: bool) -> String {
+    let stands = request.map_or_else(String::new, |request| format!(" Stop request {request} stands;"));
+    let harder = if force { "" } else { ", or use --force" };
+    format!("{why}.{stands} look at `evergate status`{harder}")
 }
 
-/// What a failed call stands for: no listener is the end; a broken connection may be one and is looked at again.
-fn absence(error: CallError) -> Result<Sight, CommandError> {
-    let waiting = |name: &str| Sight::Waiting(Stage { name: name.to_owned(), ..Stage::default() });
-    match error {
-        CallError::NobodyRuns { .. } => Ok(Sight::Gone),
-        CallError::Lost { .. } => Ok(waiting("closing")),
-        CallError::TimedOut { .. } => Ok(waiting("silent")),
-        CallError::Busy { .. } => Ok(waiting("starting")),
-        other => Err(other.into()),
-    }
+/// Inside a turn that cannot be told: the drain waits for this very turn, so this command does not wait for the drain.
+fn report_accepted(progress: &Progress, id: u64, generation: Option<u64>) {
+    let sentence = format!(
+        "stop request {id} is accepted; the gateway stops when the turns in flight have ended, yours among them, so end it"
+    );
+    progress.finish(
+        &sentence,
+        &json!({"request": id, "outcome": "accepted", "generation": generation, "seconds": progress.seconds(),
+            "detail": "not awaited from inside a turn"}),
+    );
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(kind: &str) -> Option<Request> {
-        let outcome = Some(Outcome { kind: kind.to_owned(), ..Outcome::default() });
-        Some(Request { request: 4, outcome, ..Request::default() })
-    }
-
-    #[test]
-    fn as_long_as_somebody_listens_it_is_not_stopped() {
-        let status = Status { generation: 3, phase: "closing".to_owned(), ..Status::default() };
-        assert!(matches!(judge(&status, request("stopped"), Some(3)), Sight::Waiting(_)));
-        assert!(matches!(judge(&status, None, Some(3)), Sight::Waiting(_)));
-    }
-
-    #[test]
-    fn a_cancelled_stop_and_a_revival_end_the_wait() {
-        let status = Status { generation: 4, phase: "serving".to_owned(), ..Status::default() };
-        assert!(matches!(judge(&status, request("cancelled"), Some(4)), Sight::Ended { .. }));
-        assert!(matches!(judge(&status, request("stopped"), Some(3)), Sight::Ended { .. }));
-    }
-
-    #[test]
-    fn a_broken_connection_alone_is_no_end() {
-        let lost = CallError::Lost { place: String::new(), source: "reset".into() };
-        assert!(matches!(absence(lost), Ok(Sight::Waiting(_))));
-        assert!(matches!(
-            absence(CallError::NobodyRuns { place: String::new(), told: String::new() }),
-            Ok(Sight::Gone)
-        ));
+/// Nobody runs. Whoever is about to start the gateway, after a pause, is told not to.
+async fn end_the_pause(last: Patient, nobody: CallError, progress: &mut Progress) -> Result<(), CommandError> {
+    match last.end_the_pause().await {
+        None => Err(nobody.into()),
+        Some(Ok(how)) => {
+            progress.say(&how);
+            let sentence = "stopped: nothing ran, and nothing is started any more".to_owned();
+            let object: Value = json!({"request": null, "outcome": "stopped", "generation": null,
+                "seconds": progress.seconds(), "detail": how});
+            progress.finish(&sentence, &object);
+            Ok(())
+        }
+        Some(Err(why)) => Err(CommandError::ended(exit::TRY_AGAIN, why)),
     }
 }

@@ -1,0 +1,122 @@
+//! `evergate stop` of a gateway that can hear nobody any more: it ends all the same, whoever keeps it, and stays down until
+//! somebody wants it again. What was under way then goes on.
+
+use std::thread;
+use std::time::Duration;
+
+use evergate_tests::gateway::Gateway;
+use evergate_tests::hooks::freeze;
+use evergate_tests::oracle::Words;
+use evergate_tests::process::{is_alive, send_signal};
+use evergate_tests::service::{Service, UNIT, was_resumed};
+use evergate_tests::{PATIENCE, eventually};
+use nix::sys::signal::Signal;
+
+/// Longer than any test lives.
+const FOR_EVER: Duration = Duration::from_secs(600);
+/// No watchdog helps here.
+const UNWATCHED: &str = "[watchdog]\nfreeze = \"1h\"\n[debug]\nhooks = \"on\"";
+/// Longer than `supervise` pauses after one death.
+const A_WHILE: Duration = Duration::from_secs(2);
+
+/// Stops a gateway in the middle of a turn when it gets nowhere; it comes back only when it is started again.
+fn stays_down(supervised: bool, hit: impl Fn(&Gateway), arguments: &[&str]) {
+    let gateway = Gateway::builder().supervised(supervised).config(UNWATCHED).start();
+    let (before, pid) = (gateway.generation(), gateway.pid());
+    let prompt = gateway.send("main", "take 3s to say hello", "hello");
+    gateway.await_running("main");
+    hit(&gateway);
+    let stopped = gateway.cli(arguments);
+    let said = format!("{arguments:?}, supervised: {supervised}: {stopped:?}");
+    assert!(stopped.status.success(), "{said}");
+    assert!(String::from_utf8_lossy(&stopped.stdout).contains("\nstopped, after "), "{said}");
+    assert!(!is_alive(pid), "{said}");
+    gateway.wait_for("whoever was started to end", PATIENCE, || gateway.ended());
+    thread::sleep(A_WHILE);
+    assert_eq!(gateway.try_status(), None, "{said}");
+    gateway.restart_process();
+    assert!(gateway.await_generation(before + 1) > before, "{said}");
+    gateway.await_reply("main", prompt, PATIENCE);
+    gateway.assert_answered_once(&[], Words::Echo);
+}
+
+#[test]
+fn a_stop_ends_a_frozen_loop_under_supervise_and_where_nobody_supervises() {
+    for arguments in [&["stop"][..], &["stop", "--force"]] {
+        for supervised in [true, false] {
+            stays_down(supervised, |gateway| gateway.freeze("loop", FOR_EVER), arguments);
+        }
+    }
+}
+
+#[test]
+fn a_stop_ends_a_process_that_is_stopped_as_a_whole_under_supervise_and_where_nobody_supervises() {
+    for supervised in [true, false] {
+        stays_down(supervised, |gateway| gateway.signal(Signal::SIGSTOP), &["stop", "--force"]);
+    }
+}
+
+/// Its file is all that a command line has of it; without, the process itself is what is left.
+#[test]
+fn a_stop_gets_through_where_the_control_socket_is_gone() {
+    for supervised in [true, false] {
+        let gone = |gateway: &Gateway| {
+            std::fs::remove_file(gateway.state_dir().join("control.sock")).expect("it was there");
+        };
+        stays_down(supervised, gone, &["stop", "--force"]);
+    }
+}
+
+#[test]
+fn a_stop_ends_a_supervise_that_pauses() {
+    let gateway = Gateway::builder().supervised(true).start();
+    let mut generation = gateway.generation();
+    // The next pause lasts 6.4 s.
+    for _ in 0..6 {
+        send_signal(gateway.pid(), Signal::SIGKILL);
+        generation = gateway.await_generation(generation + 1);
+    }
+    let pid = gateway.pid();
+    send_signal(pid, Signal::SIGKILL);
+    gateway.wait_for("it to be dead", PATIENCE, || (!is_alive(pid)).then_some(()));
+    let stopped = gateway.cli(&["stop"]);
+    let said = String::from_utf8_lossy(&stopped.stdout);
+    assert!(stopped.status.success() && said.contains("is told to end it and itself"), "{stopped:?}");
+    assert_eq!(gateway.exit_code(PATIENCE), 0, "{}", gateway.log());
+    assert_eq!(gateway.log().matches("generation begins").count() as u64, generation, "none followed");
+    let again = gateway.cli(&["stop"]);
+    assert_eq!(again.status.code(), Some(69), "{again:?}");
+}
+
+fn await_state(service: &Service, property: &str, wanted: &[&str]) {
+    let there = || wanted.contains(&service.systemd.show(UNIT, property).as_str()).then_some(());
+    eventually(PATIENCE, there).unwrap_or_else(|| panic!("its {property} is never one of {wanted:?}"));
+}
+
+#[test]
+fn a_stop_has_systemd_stop_a_frozen_gateway_and_one_that_it_is_about_to_start() {
+    let further = "Environment=EVERGATE_WATCHDOG_FREEZE=10m EVERGATE_DEBUG_HOOKS=on\nNotifyAccess=main\n\
+                   RestartForceExitStatus=75\nRestartSec=60s\nStartLimitIntervalSec=0";
+    let Some(service) = Service::start("a stop of what gets nowhere under systemd", further) else { return };
+    let generation = service.serving().expect("it serves");
+    let question = service.send("main", "question", "take 3s to say what hit you");
+    service.await_running("main", question);
+    freeze(&service.state, "loop", FOR_EVER);
+    let stopped = service.evergate(&["stop"]);
+    assert!(stopped.status.success() && stopped.text.contains("`systemctl stop evergate.service`"), "{}", stopped.text);
+    await_state(&service, "ActiveState", &["inactive", "failed"]);
+    service.control("start");
+    let generation = service.await_generation_after(generation);
+    let events = service.await_only_reply("main", question);
+    assert!(was_resumed(&events, question), "{events:#?}");
+
+    service.systemd.kill_main(UNIT, "KILL");
+    await_state(&service, "SubState", &["auto-restart"]);
+    let stopped = service.evergate(&["stop"]);
+    assert!(stopped.status.success() && stopped.text.contains("`systemctl stop evergate.service`"), "{}", stopped.text);
+    await_state(&service, "ActiveState", &["inactive", "failed"]);
+    let again = service.evergate(&["stop"]);
+    assert!(again.text.contains("no gateway is running"), "{}", again.text);
+    service.control("start");
+    service.await_generation_after(generation);
+}
