@@ -90,6 +90,11 @@ pub trait Environment: Send + Sync {
     fn sleep_until(&self, at: Instant) -> BoxFuture<()>;
     /// Begins to listen.
     fn listen(&self, address: &Address) -> BoxFuture<io::Result<Box<dyn Listener>>>;
+    /// Whether a control socket can still be found where it was made: somebody may have removed it.
+    fn finds(&self, control: &Path) -> bool {
+        let _nobody_else_is_there = control;
+        true
+    }
     /// Connects to a host, which is a name or an address without brackets. It may take as long as it wants: the caller gives it up.
     fn connect(&self, host: &str, port: u16) -> BoxFuture<io::Result<Box<dyn Stream>>>;
     /// The disk with the journal of a state directory.

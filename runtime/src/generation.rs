@@ -166,7 +166,7 @@ impl Opened {
 }
 
 /// Runs the driver beside its servers, which have threads of their own: what people read of the journal holds up no loop, and a
-/// stuck loop holds up no door. The control socket's is served again if it hangs.
+/// stuck loop holds up no door. The control socket's is served again if it hangs, and made again if somebody has removed it.
 async fn drive(
     driver: Driver,
     local: Local,
@@ -179,8 +179,8 @@ async fn drive(
     let pulse = Arc::clone(&local.handle.pulse);
     let environment = Arc::clone(&local.environment);
     let inside = Local { door: Door::Control, ..local.clone() };
-    let mut gone = serve_apart("control", control, inside.clone(), platforms.clone())?;
-    let mut door = Some(serve_apart("door", listener, local, platforms.clone())?);
+    let mut gone = serve_apart("control", control, inside.clone(), platforms.clone(), Some(control_path))?;
+    let mut door = Some(serve_apart("door", listener, local, platforms.clone(), None)?);
     let mut driving = std::pin::pin!(driver.run());
     let verdict = loop {
         tokio::select! {
@@ -201,7 +201,7 @@ async fn drive(
             () = pulse.starts_again(Part::Control) => {
                 // The thread that hangs is left behind: nobody can end it, and nobody waits for it.
                 match environment.listen(&Address::Control(control_path.to_owned())).await {
-                    Ok(control) => match serve_apart("control", control, inside.clone(), platforms.clone()) {
+                    Ok(control) => match serve_apart("control", control, inside.clone(), platforms.clone(), Some(control_path)) {
                         Ok(fresh) => gone = fresh,
                         Err(error) => tracing::error!(%error, "the control socket cannot be served again"),
                     },
@@ -228,23 +228,28 @@ async fn left(serving: &mut Option<oneshot::Receiver<()>>) -> Result<(), oneshot
     }
 }
 
-/// Serves a door on a thread of its own; that of the control socket counts what it does. The answer comes when the thread is done.
+/// Serves a door on a thread of its own; that of the control socket, which lies there, counts what it does, and leaves when
+/// nobody can find it any more. The answer comes when the thread is done.
 fn serve_apart(
     name: &'static str,
     listener: Box<dyn Listener>,
     local: Local,
     closing: Watcher<Platforms>,
+    control: Option<&Path>,
 ) -> std::io::Result<oneshot::Receiver<()>> {
     let (leave, left) = oneshot::channel();
     let (metrics, pulse) = (Arc::clone(&local.handle.metrics), Arc::clone(&local.handle.pulse));
-    let (environment, door) = (Arc::clone(&local.environment), local.door);
+    let (environment, control) = (Arc::clone(&local.environment), control.map(Path::to_owned));
+    let world = Arc::clone(&environment);
     let serving = move || async move {
         let beats = async {
-            if door == Door::Network {
-                return std::future::pending().await;
-            }
+            let Some(control) = control else { return std::future::pending().await };
             loop {
                 pulse.asked(Part::Control).await;
+                if !world.finds(&control) {
+                    tracing::warn!(socket = %control.display(), "somebody has removed the control socket; it is made again");
+                    return pulse.start_again(Part::Control);
+                }
                 pulse.nap(Part::Control);
                 pulse.done(Part::Control);
             }

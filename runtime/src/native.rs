@@ -161,6 +161,11 @@ impl Environment for Native {
         })
     }
 
+    fn finds(&self, control: &Path) -> bool {
+        let found = std::fs::symlink_metadata(control);
+        !found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
     fn connect(&self, host: &str, port: u16) -> BoxFuture<io::Result<Box<dyn Stream>>> {
         let host = host.to_owned();
         Box::pin(async move {

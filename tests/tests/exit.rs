@@ -144,12 +144,13 @@ fn a_state_directory_with_a_living_owner_parks_the_second_gateway_and_names_the_
     first.assert_answered_once(&[], Words::Echo);
 }
 
-/// Its file is all that a command line has of it; without, the process itself is what is left.
+/// Its file is all that a command line has of it; without, and with nobody who makes it again, the process itself is what is left.
 #[test]
 fn a_restart_gets_through_where_the_control_socket_is_gone() {
-    let gateway = Gateway::builder().start();
+    let gateway = Gateway::builder().config("[watchdog]\nfreeze = \"1h\"\n[debug]\nhooks = \"on\"").start();
     let (before, prompt) = (gateway.generation(), gateway.send("main", "take 3s to say hello", "1"));
     gateway.await_running("main");
+    gateway.freeze("control", Duration::from_secs(600));
     std::fs::remove_file(gateway.state_dir().join("control.sock")).expect("it was there");
     let asked = gateway.cli(&["stop", "--wait", "1s"]);
     assert_ne!(asked.status.code(), Some(0), "nobody was asked: {}", said(&asked));

@@ -167,6 +167,21 @@ fn a_control_socket_that_hangs_is_made_again_while_chats_go_on() {
 }
 
 #[test]
+fn a_control_socket_that_somebody_removes_is_made_again() {
+    let gateway = Gateway::builder().start();
+    let (before, pid) = (gateway.generation(), gateway.pid());
+    for _ in 0..2 {
+        std::fs::remove_file(gateway.state_dir().join("control.sock")).expect("it was there");
+        gateway.wait_for("the control socket to answer", PATIENCE, || {
+            gateway.cli(&["status", "--json"]).status.success().then_some(())
+        });
+    }
+    assert_eq!((gateway.generation(), gateway.pid()), (before, pid));
+    assert_eq!(gateway.log().matches("somebody has removed the control socket").count(), 2, "{}", gateway.log());
+    assert!(gateway.cli(&["stop"]).status.success());
+}
+
+#[test]
 fn a_disk_that_takes_its_time_is_waited_for() {
     let gateway = gateway().start();
     let (before, pid) = (gateway.generation(), gateway.pid());

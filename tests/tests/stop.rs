@@ -56,11 +56,12 @@ fn a_stop_ends_a_process_that_is_stopped_as_a_whole_under_supervise_and_where_no
     }
 }
 
-/// Its file is all that a command line has of it; without, the process itself is what is left.
+/// Its file is all that a command line has of it; without, and with nobody who makes it again, the process itself is what is left.
 #[test]
 fn a_stop_gets_through_where_the_control_socket_is_gone() {
     for supervised in [true, false] {
         let gone = |gateway: &Gateway| {
+            gateway.freeze("control", FOR_EVER);
             std::fs::remove_file(gateway.state_dir().join("control.sock")).expect("it was there");
         };
         stays_down(supervised, gone, &["stop", "--force"]);
