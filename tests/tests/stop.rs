@@ -69,6 +69,27 @@ fn a_stop_gets_through_where_the_control_socket_is_gone() {
 }
 
 #[test]
+fn who_waits_for_an_answer_is_told_of_a_stop_and_has_the_answer_after_the_next_start() {
+    let gateway = Gateway::builder().start();
+    let before = gateway.generation();
+    let sent = thread::scope(|scope| {
+        let send = scope.spawn(|| gateway.cli(&["send", "take 3s to say hello"]));
+        gateway.await_running("main");
+        assert!(gateway.cli(&["stop", "--force"]).status.success());
+        // Longer than from one generation to the next.
+        thread::sleep(Duration::from_secs(4));
+        gateway.restart_process();
+        gateway.await_generation(before + 1);
+        send.join().expect("it does not panic")
+    });
+    assert!(sent.status.success(), "{sent:?}");
+    let said = String::from_utf8_lossy(&sent.stderr);
+    assert_eq!(said.matches("no gateway is running on").count(), 1, "{said}");
+    assert!(said.contains("is stored, and its reply is waited for"), "{said}");
+    assert!(String::from_utf8_lossy(&sent.stdout).contains("hello"), "{sent:?}");
+}
+
+#[test]
 fn a_stop_ends_a_supervise_that_pauses() {
     let gateway = Gateway::builder().supervised(true).start();
     let mut generation = gateway.generation();

@@ -10,8 +10,10 @@ use super::answers::{NoticeEvent, ReplyEvent, Session, SessionEvent, TurnEvent};
 use super::client::{Client, Insistence};
 use super::events::{Heard, Reader};
 use super::message::{Acquaintance, Message, may_be_command};
+use super::request::read_status;
 use super::table::harmless;
 use super::{CommandError, exit, print};
+use crate::logging;
 
 /// How long an absent gateway may be between two generations before "nobody runs" is believed.
 pub const GAP_GRACE: Duration = Duration::from_secs(2);
@@ -49,7 +51,7 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
 
     let mut watch = Watch::new(number, may_be_command(&message.text));
     let mut reader = Reader::new(client, &arguments.session, after);
-    let in_time = follow(&mut reader, &mut watch, deadline).await?;
+    let in_time = follow(client, &mut reader, &mut watch, deadline).await?;
     report(watch, in_time, arguments, &message)
 }
 
@@ -76,25 +78,45 @@ pub async fn last_event(client: &Client, session: &str, insistence: Insistence) 
     Ok(session.last_event)
 }
 
-/// Reads events until the matter is settled; `false` when time was up before anything could be told.
-async fn follow(reader: &mut Reader, watch: &mut Watch, deadline: Option<Instant>) -> Result<bool, CommandError> {
+/// Reads events until the matter is settled; `false` when time was up before anything could be told. A gateway that stays away
+/// for longer than from one generation to the next is told of, once.
+async fn follow(
+    client: &Client,
+    reader: &mut Reader,
+    watch: &mut Watch,
+    deadline: Option<Instant>,
+) -> Result<bool, CommandError> {
     let mut settling_end: Option<Instant> = None;
+    let mut tell_at: Option<Instant> = None;
     loop {
         let end = match watch.progress() {
             Progress::Settled => return Ok(true),
             Progress::Settling => Some(*settling_end.get_or_insert_with(|| Instant::now() + SETTLING_LIMIT)),
             Progress::Waiting => deadline,
         };
-        let heard = match end {
-            Some(end) => match tokio::time::timeout_at(end, reader.next()).await {
-                Ok(heard) => heard?,
-                Err(_) => return Ok(watch.progress() != Progress::Waiting),
+        tokio::select! {
+            biased;
+            heard = reader.next() => match heard? {
+                Heard::Event(event) => watch.take(SessionEvent::read(&event)),
+                Heard::Lost(_) => tell_at = Some(Instant::now() + GAP_GRACE),
+                Heard::Connected => tell_at = None,
             },
-            None => reader.next().await?,
-        };
-        if let Heard::Event(event) = heard {
-            watch.take(SessionEvent::read(&event));
+            () = at(tell_at) => {
+                tell_at = None;
+                if let Err(error) = read_status(client).await {
+                    let message = watch.message;
+                    logging::complain(&format_args!("{error}. Message {message} is stored, and its reply is waited for"));
+                }
+            }
+            () = at(end) => return Ok(watch.progress() != Progress::Waiting),
         }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

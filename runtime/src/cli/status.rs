@@ -117,7 +117,7 @@ fn facts(status: &Status, now_ms: u64) -> Vec<(&'static str, String)> {
         count(status.queued, "message"),
         delivery_count(status.owed),
         count(status.turns.len() as u64, "turn"),
-        count(status.sessions, "session"),
+        count(status.sessions, "busy session"),
     );
     let mut facts = vec![
         ("gateway", format!("{}, generation {}", one_line(&status.phase), status.generation)),
@@ -234,7 +234,7 @@ gateway      draining, generation 3
 process      41, up 1m 1s, since 2023-11-14T22:12:19Z
 version      0.1.0
 supervisor   supervise
-work         1 message queued, 0 deliveries owed, 1 turn in flight, 2 sessions
+work         1 message queued, 0 deliveries owed, 1 turn in flight, 2 busy sessions
 journal      ok
 listens on   http://127.0.0.1:8787/
 platform     matrix up
