@@ -41,6 +41,7 @@ pub mod reload;
 pub mod run;
 pub mod secret;
 pub mod signals;
+pub mod small_file;
 pub mod start_stage;
 pub mod supervise;
 pub mod systemd;

@@ -8,6 +8,7 @@
 use crate::agent::orphan;
 use crate::candidate::{self, SUPERVISOR_PROGRAM};
 use crate::detect;
+use crate::small_file::overwrite;
 use crate::systemd;
 use crate::versions::{FOLDER, GoodCopy, ROLLED_BACK, build_of, rolled_back};
 use evergate_core::fault::Standing;
@@ -20,7 +21,6 @@ use evergate_core::verdict::{PARK, RESTART, STOP, Verdict};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -391,10 +391,10 @@ fn read(state_dir: &Path) -> Option<Record> {
 }
 
 fn write(state_dir: &Path, record: &Record) -> std::io::Result<()> {
-    let fresh = state_dir.join("trial.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(&serde_json::to_vec(record)?)?;
-    fs::rename(&fresh, state_dir.join(FILE))
+    let mut options = OpenOptions::new();
+    // Never through a link.
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+    overwrite(&mut options.open(state_dir.join(FILE))?, serde_json::to_vec(record)?)
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 
 use super::Owner;
 use crate::agent::orphan;
+use crate::small_file::overwrite;
 use evergate_core::id::GenerationId;
 use evergate_core::life::{Life, Process};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,8 +21,6 @@ pub const QUIETLY: Duration = Duration::from_secs(1);
 const READERS: Duration = Duration::from_secs(60);
 /// How long one who reads waits for another.
 const OTHER_READER: Duration = Duration::from_secs(2);
-/// What the disk gives to a small file, in bytes.
-const ONE_BLOCK: usize = 4096;
 
 /// The lock on a state directory. Dropping it lets another process in.
 #[derive(Debug)]
@@ -76,7 +75,7 @@ impl Claim {
             claim => claim?,
         };
         // What stands there is of the last owner, which may well have been this very process.
-        claim.write(Vec::new()).map_err(unusable)?;
+        overwrite(&mut claim.lock, Vec::new()).map_err(unusable)?;
         Ok(claim)
     }
 
@@ -132,19 +131,7 @@ impl Claim {
 
     /// Writes down who owns it now, for people.
     pub fn record(&mut self, owner: &Owner) -> std::io::Result<()> {
-        let text = serde_json::to_vec(owner)?;
-        self.write(text)
-    }
-
-    /// Puts this in the place of what stands there, and blanks behind it: to give the disk back the block of a small file and take it
-    /// again would cost a start more time than everything else that is done here.
-    fn write(&mut self, mut text: Vec<u8>) -> std::io::Result<()> {
-        match usize::try_from(self.lock.metadata()?.len()) {
-            Ok(former) if former <= ONE_BLOCK => text.resize(text.len().max(former), b' '),
-            _ => self.lock.set_len(0)?,
-        }
-        self.lock.rewind()?;
-        self.lock.write_all(&text)
+        overwrite(&mut self.lock, serde_json::to_vec(owner)?)
     }
 }
 
@@ -238,7 +225,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let read = || std::fs::read(folder.path().join("lock")).unwrap();
         let short = Owner::this_process(GenerationId(3), 1_000);
-        for length in [1, 100, ONE_BLOCK] {
+        for length in [1, 100, 4096] {
             let mut claim = Claim::take(folder.path(), Duration::ZERO).unwrap();
             claim.record(&Owner { predecessor_died_of: Some("x".repeat(length)), ..short.clone() }).unwrap();
             claim.record(&short).unwrap();
