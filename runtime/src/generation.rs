@@ -32,6 +32,9 @@ use tokio::task::JoinSet;
 /// How long a start waits for a dying predecessor to let go of the state directory or of the port.
 pub const PREDECESSOR: Duration = Duration::from_secs(5);
 
+/// After how many looks in vain one more control socket is made; the first follows the first.
+const MADE_AGAIN_EVERY: u32 = 10;
+
 /// A generation that has its doors and has read its journal, and has done nothing yet.
 pub struct Opened {
     /// The world.
@@ -228,8 +231,8 @@ async fn left(serving: &mut Option<oneshot::Receiver<()>>) -> Result<(), oneshot
     }
 }
 
-/// Serves a door on a thread of its own; that of the control socket, which lies there, counts what it does, and leaves when
-/// nobody can find it any more. The answer comes when the thread is done.
+/// Serves a door on a thread of its own; that of the control socket, which lies there, counts what it does. One that nobody can
+/// find any more has another one made, and leaves when it is there. The answer comes when the thread is done.
 fn serve_apart(
     name: &'static str,
     listener: Box<dyn Listener>,
@@ -244,14 +247,25 @@ fn serve_apart(
     let serving = move || async move {
         let beats = async {
             let Some(control) = control else { return std::future::pending().await };
+            // How often it was looked for in vain.
+            let mut missed = 0_u32;
             loop {
                 pulse.asked(Part::Control).await;
-                if !world.finds(&control) {
-                    tracing::warn!(socket = %control.display(), "somebody has removed the control socket; it is made again");
-                    return pulse.start_again(Part::Control);
-                }
                 pulse.nap(Part::Control);
-                pulse.done(Part::Control);
+                match (world.finds(&control), missed) {
+                    (true, 0) => pulse.done(Part::Control),
+                    // Another one serves what is there now.
+                    (true, _) => return,
+                    (false, _) => {
+                        if missed == 0 {
+                            tracing::warn!(socket = %control.display(), "somebody has removed the control socket; it is made again");
+                        }
+                        if missed.is_multiple_of(MADE_AGAIN_EVERY) {
+                            pulse.start_again(Part::Control);
+                        }
+                        missed = missed.saturating_add(1);
+                    }
+                }
             }
         };
         tokio::select! {

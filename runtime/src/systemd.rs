@@ -295,6 +295,11 @@ impl Unit {
         Self::parse(&fs::read_to_string("/proc/self/cgroup").ok()?)
     }
 
+    /// The unit that another process runs in.
+    pub fn of(pid: i32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+    }
+
     /// Finds the unit in the text of `/proc/self/cgroup`: the last component that ends in `.service`, so that control
     /// groups below the unit's own do not hide it and a path relative to a control group namespace still names it. A
     /// user's manager runs in `user@UID.service`, its units below.

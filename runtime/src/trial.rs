@@ -391,10 +391,16 @@ fn read(state_dir: &Path) -> Option<Record> {
 }
 
 fn write(state_dir: &Path, record: &Record) -> std::io::Result<()> {
+    let path = state_dir.join(FILE);
     let mut options = OpenOptions::new();
     // Never through a link.
     options.write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
-    overwrite(&mut options.open(state_dir.join(FILE))?, serde_json::to_vec(record)?)
+    let mut file = options.open(&path).or_else(|_| {
+        // It is a link, or another user's: the folder is ours.
+        fs::remove_file(&path)?;
+        options.open(&path)
+    })?;
+    overwrite(&mut file, serde_json::to_vec(record)?)
 }
 
 #[cfg(test)]
@@ -435,6 +441,20 @@ mod tests {
         record.process = Some((1, 1));
         write(room.path(), &record).unwrap();
         assert_eq!(Trial::enter(room.path()).1, Entry::Begin, "nobody supervises, and it is another process");
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_record_is_replaced_and_what_it_leads_to_is_left_alone() {
+        let room = tempfile::tempdir().unwrap();
+        let other = room.path().join("other");
+        fs::write(&other, "precious").unwrap();
+        std::os::unix::fs::symlink(&other, room.path().join(FILE)).unwrap();
+        let record = Record { gave_up: Some("x".repeat(10_000)), starts: 1, ..Record::default() };
+        for record in [record, Record::default()] {
+            write(room.path(), &record).unwrap();
+            assert_eq!(read(room.path()), Some(record));
+        }
+        assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
     }
 
     fn keep_another(state_dir: &Path) -> PathBuf {

@@ -77,7 +77,7 @@ fn who_waits_for_an_answer_is_told_of_a_stop_and_has_the_answer_after_the_next_s
         gateway.await_running("main");
         assert!(gateway.cli(&["stop", "--force"]).status.success());
         // Longer than from one generation to the next.
-        thread::sleep(Duration::from_secs(4));
+        thread::sleep(Duration::from_secs(6));
         gateway.restart_process();
         gateway.await_generation(before + 1);
         send.join().expect("it does not panic")
@@ -93,8 +93,8 @@ fn who_waits_for_an_answer_is_told_of_a_stop_and_has_the_answer_after_the_next_s
 fn a_stop_ends_a_supervise_that_pauses() {
     let gateway = Gateway::builder().supervised(true).start();
     let mut generation = gateway.generation();
-    // The next pause lasts 6.4 s.
-    for _ in 0..6 {
+    // The next pause lasts 12.8 s.
+    for _ in 0..7 {
         send_signal(gateway.pid(), Signal::SIGKILL);
         generation = gateway.await_generation(generation + 1);
     }
@@ -108,6 +108,48 @@ fn a_stop_ends_a_supervise_that_pauses() {
     assert_eq!(gateway.log().matches("generation begins").count() as u64, generation, "none followed");
     let again = gateway.cli(&["stop"]);
     assert_eq!(again.status.code(), Some(69), "{again:?}");
+}
+
+/// One of them comes when the doors are closed already.
+#[test]
+fn of_two_stops_at_once_both_see_the_end() {
+    for supervised in [true, false] {
+        let gateway = Gateway::builder().supervised(supervised).start();
+        let prompt = gateway.send("main", "take 1s to say hello", "hello");
+        gateway.await_running("main");
+        let stops = thread::scope(|scope| {
+            let stops = [0, 900, 1_000, 1_050, 1_100].map(|after| {
+                let gateway = &gateway;
+                scope.spawn(move || {
+                    thread::sleep(Duration::from_millis(after));
+                    gateway.cli(&["stop", "--wait", "60s"])
+                })
+            });
+            stops.map(|stop| stop.join().expect("it does not panic"))
+        });
+        for stop in stops {
+            assert!(matches!(stop.status.code(), Some(0 | 69)), "supervised: {supervised}: {stop:?}");
+        }
+        assert_eq!(gateway.exit_code(PATIENCE), 0, "{}", gateway.log());
+        gateway.restart_process();
+        gateway.await_ready();
+        gateway.await_reply("main", prompt, PATIENCE);
+        gateway.assert_answered_once(&[], Words::Echo);
+    }
+}
+
+/// Who only reads holds the lock, too.
+#[test]
+fn a_stop_where_only_somebody_reads_finds_no_gateway() {
+    let gateway = Gateway::builder().start();
+    assert!(gateway.cli(&["stop"]).status.success());
+    let lock = std::fs::File::open(gateway.state_dir().join("lock")).expect("it is there");
+    lock.lock().expect("nobody else has it");
+    for arguments in [&["stop"][..], &["stop", "--force"]] {
+        let told = gateway.cli(arguments);
+        let said = String::from_utf8_lossy(&told.stderr);
+        assert!(told.status.code() == Some(69) && said.contains("no gateway is running"), "{arguments:?}: {told:?}");
+    }
 }
 
 fn await_state(service: &Service, property: &str, wanted: &[&str]) {
@@ -141,4 +183,35 @@ fn a_stop_has_systemd_stop_a_frozen_gateway_and_one_that_it_is_about_to_start() 
     assert!(again.text.contains("no gateway is running"), "{}", again.text);
     service.control("start");
     service.await_generation_after(generation);
+}
+
+/// A signal to that `supervise` would be a stray one, and its gateway started again.
+#[test]
+fn a_stop_has_systemd_stop_a_supervise_that_is_the_program_of_its_unit() {
+    let Some(service) = Service::boot("a stop of supervise under systemd") else { return };
+    let (program, state) =
+        (evergate_tests::process::binary().display().to_string(), service.state.display().to_string());
+    let (address, flight) = (service.address, service.flight_log().display().to_string());
+    service.write_unit(&format!(
+        "NotifyAccess=all\nStartLimitIntervalSec=0\nEnvironment=EVERGATE_WATCHDOG_FREEZE=10m EVERGATE_DEBUG_HOOKS=on\n\
+         ExecStart=\nExecStart={program} supervise --state-dir {state} -- run --listen {address} --flight-log {flight}"
+    ));
+    let mut generation = 0;
+    let mut starts = || {
+        service.control("start");
+        generation = service.await_generation_after(generation);
+    };
+    let stops = |arguments: &[&str]| {
+        let stopped = service.evergate(arguments);
+        let named = stopped.text.contains("`systemctl stop evergate.service`");
+        assert!(stopped.status.success() && named, "{arguments:?}: {}", stopped.text);
+        await_state(&service, "ActiveState", &["inactive", "failed"]);
+        thread::sleep(A_WHILE);
+        assert_eq!(service.serving(), None, "{arguments:?}: {}", stopped.text);
+    };
+    starts();
+    freeze(&service.state, "loop", FOR_EVER);
+    stops(&["stop", "--force"]);
+    starts();
+    assert!(service.evergate(&["stop"]).status.success(), "asked, it obeys");
 }

@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use evergate_core::ladder::{Ladder, Rung, Sight, Step};
 use evergate_core::request::{Mode, Wish};
-use evergate_core::supervisor::Supervisor;
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
-use super::CommandError;
 use super::answers::{Accepted, Outcome, Request, Status};
 use super::call_error::CallError;
 use super::client::Client;
@@ -18,6 +16,8 @@ use super::climb::{GLANCE, LEAVING, SILENT, named};
 use super::patient::{Patient, Presence, presence};
 use super::progress::{Progress, Stage};
 use super::request::{Seen, look, read_status};
+use super::send::GAP_GRACE;
+use super::{CommandError, keeper};
 use crate::journal::Owner;
 
 /// Where a step has led.
@@ -28,11 +28,13 @@ pub enum Stood {
     Asks,
     /// Up a rung that does without an answer.
     Climbed,
-    /// Nobody is there.
+    /// Nobody is there any more.
     Gone {
         /// Whether it had to be killed.
         killed: bool,
     },
+    /// Nobody was there, and nobody is about to start one.
+    Nobody,
     /// The stop was accepted and came to something else.
     Ended {
         /// What, after "stop request N".
@@ -42,7 +44,7 @@ pub enum Stood {
     },
     /// It cannot be brought about.
     GivenUp {
-        /// What was tried, and what came of it.
+        /// What was tried, what came of it, and what is left to do.
         why: String,
     },
 }
@@ -51,16 +53,23 @@ pub enum Stood {
 pub struct Halt<'a> {
     client: &'a Client,
     state_dir: PathBuf,
+    mode: Mode,
     ladder: Ladder,
     begun: Instant,
     wait: Option<Duration>,
-    /// Who was there last.
+    /// Who was there last, as far as that is written down.
     owner: Option<Owner>,
+    /// Whether anybody was seen alive.
+    seen: bool,
+    /// Since when nobody is there.
+    nobody_since: Option<Instant>,
     /// The request, once it is accepted, and who has accepted it.
     accepted: Option<(u64, Option<u64>)>,
     /// Whether whoever would start it again knows that he is not to.
     told: bool,
     killed: bool,
+    /// What went wrong on the way.
+    trouble: Option<String>,
 }
 
 impl<'a> Halt<'a> {
@@ -70,21 +79,30 @@ impl<'a> Halt<'a> {
         let mut halt = Self {
             client,
             state_dir: client.state_dir().to_owned(),
+            mode,
             ladder: Ladder::to_stop(mode, now, wait),
             begun: Instant::now(),
             wait,
-            owner: None,
+            owner: Owner::recorded(client.state_dir()),
+            seen: false,
+            nobody_since: None,
             accepted: None,
             told: false,
             killed: false,
+            trouble: None,
         };
-        let _seen_again = halt.who_is_there();
+        let _looked_at_again = halt.who_is_there();
         halt
     }
 
     /// How far it has come.
     pub const fn rung(&self) -> Rung {
         self.ladder.rung()
+    }
+
+    /// The request that is accepted, and by which generation.
+    pub const fn request(&self) -> Option<(u64, Option<u64>)> {
+        self.accepted
     }
 
     /// The gateway has the request on disk.
@@ -97,10 +115,28 @@ impl<'a> Halt<'a> {
         self.ladder.asked_in_vain();
     }
 
+    /// Whether it can be brought about although asking has failed so.
+    pub fn goes_on_without(&mut self, error: &CallError) -> bool {
+        match error {
+            CallError::TimedOut { .. } | CallError::Lost { .. } => true,
+            // Whoever only reads the journal holds the lock as well, and is nobody's gateway.
+            CallError::NobodyRuns { .. } => self.seen || matches!(self.who_is_there(), Ok(Presence::Nobody(_))),
+            _ => false,
+        }
+    }
+
     /// Looks, and does what is to be done now.
     pub async fn step(&mut self, progress: &mut Progress) -> Result<Stood, CommandError> {
-        let (sight, stage) = match tokio::time::timeout(GLANCE, self.glance()).await {
+        let look = tokio::time::timeout(GLANCE, self.glance()).await;
+        if !matches!(look, Ok(Look::Nobody)) {
+            self.nobody_since = None;
+        }
+        let (sight, stage) = match look {
             Ok(Look::Shows(sight, stage)) => (sight, stage),
+            Ok(Look::Nobody) => match self.nobody(progress).await {
+                Ok(sight) => (sight, named("gone")),
+                Err(stood) => return Ok(stood),
+            },
             Ok(Look::Ended { clause, kind }) => return Ok(Stood::Ended { clause, kind }),
             Ok(Look::Fails(error)) => return Err(error),
             Err(_) => (Sight::Silent, named(SILENT)),
@@ -116,7 +152,9 @@ impl<'a> Halt<'a> {
             Step::Ask => Ok(Stood::Asks),
             Step::Done => Ok(Stood::Gone { killed: self.killed }),
             Step::Terminate => Ok(self.tell_its_keeper(progress).await),
+            Step::Kill if !self.told && self.accepted.is_none() => Ok(self.tell_its_keeper(progress).await),
             Step::Kill => Ok(self.kill(progress)),
+            Step::GiveUp(_) if !self.seen && self.nobody_since.is_some() => Ok(Stood::Nobody),
             Step::GiveUp(rung) => Ok(Stood::GivenUp { why: self.given_up(rung, &progress.last_sentence()) }),
             Step::Look | Step::Start => Ok(Stood::Looking),
         }
@@ -130,7 +168,10 @@ impl<'a> Halt<'a> {
             }
         };
         match seen {
-            Ok(Seen::Answered { status, request }) => judge(&status, request, self.accepted.and_then(|(_, from)| from)),
+            Ok(Seen::Answered { status, request }) => {
+                self.seen = true;
+                judge(&status, request, self.accepted.and_then(|(_, from)| from))
+            }
             Ok(Seen::Absent(error)) | Err(CommandError::Call(error)) => self.absence(error),
             Err(error) => Look::Fails(error),
         }
@@ -138,19 +179,18 @@ impl<'a> Halt<'a> {
 
     /// What a failed call stands for.
     fn absence(&mut self, error: CallError) -> Look {
+        let leaving = self.accepted.is_some();
         match error {
             CallError::Busy { .. } => Look::Shows(Sight::GettingOn, named("starting")),
             CallError::TimedOut { .. } => Look::Shows(Sight::Silent, named(SILENT)),
             CallError::NobodyRuns { .. } | CallError::Lost { .. } => match self.who_is_there() {
-                // It has died of something else, and whoever keeps it may start it again.
-                Ok(Presence::Nobody(_)) if self.is_kept() && self.accepted.is_none() && !self.told => {
-                    Look::Shows(Sight::Starting, named("gone"))
-                }
-                Ok(Presence::Nobody(_)) => Look::Shows(Sight::Gone, named("gone")),
-                Ok(Presence::Process(_)) if self.accepted.is_some() => Look::Shows(Sight::Silent, named(LEAVING)),
+                Ok(Presence::Nobody(_)) => Look::Nobody,
+                Ok(Presence::Process(_) | Presence::Newcomer) if leaving => Look::Shows(Sight::Silent, named(LEAVING)),
                 Ok(Presence::Process(owner)) if owner.life().generation.is_some() => {
                     Look::Shows(Sight::Silent, named(SILENT))
                 }
+                // It may be somebody who reads: what comes of the asking tells.
+                Ok(Presence::Newcomer) if !self.seen => Look::Shows(Sight::GettingOn, named("starting")),
                 Ok(Presence::Process(_) | Presence::Newcomer) => Look::Shows(Sight::Starting, named("starting")),
                 Err(_) => Look::Shows(Sight::Silent, named(SILENT)),
             },
@@ -158,17 +198,41 @@ impl<'a> Halt<'a> {
         }
     }
 
+    /// Nobody owns the state directory. That is the end of it once whoever may start another one is told not to; a while is left
+    /// him, since between two generations there is nobody either.
+    async fn nobody(&mut self, progress: &Progress) -> Result<Sight, Stood> {
+        let since = *self.nobody_since.get_or_insert_with(Instant::now);
+        if self.accepted.is_some() {
+            return Ok(Sight::Gone);
+        }
+        if self.told {
+            let waits = keeper::is_about_to_start(&self.state_dir, self.owner.as_ref()).await;
+            return Ok(if waits { Sight::Silent } else { Sight::Gone });
+        }
+        if since.elapsed() < GAP_GRACE {
+            return Ok(Sight::Starting);
+        }
+        match keeper::end_the_pause(&self.state_dir, self.owner.as_ref()).await {
+            Some(Ok(how)) => {
+                (self.told, self.seen) = (true, true);
+                progress.say(&how);
+                Ok(Sight::Starting)
+            }
+            Some(Err(why)) => Err(Stood::GivenUp { why }),
+            None if !self.seen => Err(Stood::Nobody),
+            None => match self.owner.as_ref().and_then(keeper::cannot_be_told) {
+                Some(why) => Err(Stood::GivenUp { why }),
+                None => Ok(Sight::Gone),
+            },
+        }
+    }
+
     fn who_is_there(&mut self) -> std::io::Result<Presence> {
         let presence = presence(&self.state_dir)?;
         if let Presence::Process(owner) = &presence {
-            self.owner = Some(owner.clone());
+            (self.owner, self.seen) = (Some(owner.clone()), true);
         }
         Ok(presence)
-    }
-
-    fn is_kept(&self) -> bool {
-        let supervisor = self.owner.as_ref().and_then(|owner| owner.supervisor);
-        supervisor.is_some_and(|supervisor| supervisor != Supervisor::Nobody)
     }
 
     /// The process as it is now: another one may have come in its place.
@@ -186,8 +250,19 @@ impl<'a> Halt<'a> {
                 progress.say(&how);
                 Stood::Climbed
             }
+            // What is accepted is on disk: whoever comes next carries it out. And another one may be there by now.
+            Err(trouble) if self.accepted.is_some() || !self.is_there(&patient) => {
+                progress.say(&trouble);
+                self.trouble = Some(trouble);
+                Stood::Climbed
+            }
             Err(why) => Stood::GivenUp { why },
         }
+    }
+
+    fn is_there(&mut self, patient: &Patient) -> bool {
+        let now = self.who_is_there();
+        now.is_ok_and(|now| matches!(now, Presence::Process(owner) if owner.life() == patient.owner().life()))
     }
 
     fn kill(&mut self, progress: &mut Progress) -> Stood {
@@ -197,21 +272,34 @@ impl<'a> Halt<'a> {
         progress.show(Stage { generation, waiting_for, ..named("kill") });
         match patient.signal(Signal::SIGKILL, Wish::Stop) {
             Ok(()) => self.killed = true,
-            Err(trouble) => progress.say(&trouble),
+            Err(trouble) => {
+                progress.say(&trouble);
+                self.trouble = Some(trouble);
+            }
         }
         Stood::Climbed
     }
 
     fn given_up(&self, rung: Rung, last: &str) -> String {
-        match (rung, self.owner.as_ref().map(|owner| owner.pid)) {
-            (Rung::Kill, Some(1)) => {
+        let pid = self.owner.as_ref().map_or(0, |owner| owner.pid);
+        match rung {
+            Rung::Kill if pid == 1 => {
                 "process 1 of a container cannot be killed from inside it: stop the container".to_owned()
             }
-            (Rung::Kill, Some(pid)) => format!("process {pid} does not die of SIGKILL: is its disk gone?"),
+            Rung::Kill if self.nobody_since.is_some() => {
+                "nothing runs, but whoever starts it has not ended although he was told to; `evergate doctor` names him"
+                    .to_owned()
+            }
+            Rung::Kill if self.killed => format!("process {pid} does not die of SIGKILL: is its disk gone?"),
+            Rung::Kill => {
+                let why = self.trouble.as_deref().unwrap_or("it could not be killed");
+                format!("process {pid} is still there: {why}")
+            }
             _ => {
                 let within =
                     self.wait.map_or_else(String::new, |wait| format!(" within {}", humantime::format_duration(wait)));
-                format!("the gateway was not gone{within}; last seen: {last}")
+                let harder = if self.mode == Mode::Force { "" } else { ", or use --force" };
+                format!("the gateway was not gone{within}; last seen: {last}. Look at `evergate status`{harder}")
             }
         }
     }
@@ -224,6 +312,7 @@ fn unknown() -> String {
 /// What one look at the gateway showed.
 enum Look {
     Shows(Sight, Stage),
+    Nobody,
     Ended { clause: String, kind: String },
     Fails(CommandError),
 }
@@ -248,6 +337,7 @@ mod tests {
     use super::*;
     use crate::journal::claim::Claim;
     use evergate_core::id::GenerationId;
+    use evergate_core::supervisor::Supervisor;
 
     fn request(kind: &str) -> Option<Request> {
         let outcome = Some(Outcome { kind: kind.to_owned(), ..Outcome::default() });
@@ -280,21 +370,36 @@ mod tests {
         CallError::NobodyRuns { place: String::new(), told: String::new() }
     }
 
-    #[test]
-    fn who_has_died_by_himself_is_gone_for_good_only_where_nobody_keeps_him() {
-        for (supervisor, seen) in [
-            (None, Sight::Gone),
-            (Some(Supervisor::Nobody), Sight::Gone),
-            (Some(Supervisor::Evergate), Sight::Starting),
-            (Some(Supervisor::Systemd), Sight::Starting),
+    #[tokio::test]
+    async fn where_nobody_is_there_any_more_it_is_believed_after_a_while_and_of_whom_one_cannot_see_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let client = Client::new(folder.path().join("control.sock")).unwrap();
+        let progress = Progress::new(true);
+        for (supervisor, seen, comes_back) in [
+            (None, true, false),
+            (Some(Supervisor::Nobody), true, false),
+            (Some(Supervisor::Evergate), true, false),
+            (Some(Supervisor::S6), true, true),
+            (Some(Supervisor::S6), false, false),
         ] {
-            let folder = tempfile::tempdir().unwrap();
-            let client = Client::new(folder.path().join("control.sock")).unwrap();
             let mut halt = Halt::new(&client, Mode::Graceful, None);
             halt.owner = Some(Owner { supervisor, ..Owner::this_process(GenerationId(3), 1_000) });
-            assert_eq!(sight(halt.absence(nobody_listens())), Some(seen), "{supervisor:?}");
-            halt.told = true;
-            assert_eq!(sight(halt.absence(nobody_listens())), Some(Sight::Gone), "{supervisor:?}");
+            halt.seen = seen;
+            assert!(
+                matches!(halt.nobody(&progress).await, Ok(Sight::Starting)),
+                "{supervisor:?}: the next may be near"
+            );
+            halt.nobody_since = Instant::now().checked_sub(GAP_GRACE);
+            match halt.nobody(&progress).await {
+                Ok(Sight::Gone) => assert!(seen && !comes_back, "{supervisor:?}"),
+                Err(Stood::Nobody) => assert!(!seen, "{supervisor:?}"),
+                Err(Stood::GivenUp { why }) => {
+                    assert!(comes_back && why.contains("`s6-svc -d`"), "{supervisor:?}: {why}")
+                }
+                _ => panic!("{supervisor:?}: it is one of these"),
+            }
+            halt.accepted = Some((4, Some(3)));
+            assert!(matches!(halt.nobody(&progress).await, Ok(Sight::Gone)), "{supervisor:?}: its end was its answer");
         }
     }
 
@@ -303,13 +408,46 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let client = Client::new(folder.path().join("control.sock")).unwrap();
         let mut claim = Claim::take(folder.path(), Duration::ZERO).unwrap();
-        claim.record(&Owner::this_process(GenerationId(0), 1_000)).unwrap();
         let mut halt = Halt::new(&client, Mode::Graceful, None);
+        assert!(!halt.goes_on_without(&nobody_listens()), "it may be somebody who reads");
+        assert_eq!(sight(halt.absence(nobody_listens())), Some(Sight::GettingOn));
+        claim.record(&Owner::this_process(GenerationId(0), 1_000)).unwrap();
         assert_eq!(sight(halt.absence(nobody_listens())), Some(Sight::Starting));
+        assert!(halt.goes_on_without(&nobody_listens()));
         claim.record(&Owner::this_process(GenerationId(3), 1_000)).unwrap();
         let lost = CallError::Lost { place: String::new(), source: "reset".into() };
         assert_eq!(sight(halt.absence(lost)), Some(Sight::Silent));
         halt.accepted = Some((4, Some(3)));
         assert!(matches!(halt.absence(nobody_listens()), Look::Shows(Sight::Silent, stage) if stage.name == LEAVING));
+    }
+
+    #[test]
+    fn a_stop_that_is_given_up_says_what_stands_in_its_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let client = Client::new(folder.path().join("control.sock")).unwrap();
+        let given_up = |mode, rung, pid, killed, nobody: bool| {
+            let mut halt = Halt::new(&client, mode, Some(Duration::from_secs(60)));
+            halt.owner = Some(Owner { pid, ..Owner::this_process(GenerationId(3), 1_000) });
+            halt.killed = killed;
+            halt.nobody_since = nobody.then(Instant::now);
+            halt.trouble = (!killed).then(|| "SIGKILL cannot be sent to process 7: EPERM".to_owned());
+            halt.given_up(rung, "generation 3 is stuck")
+        };
+        for (said, told) in [
+            (given_up(Mode::Force, Rung::Kill, 1, false, false), "stop the container"),
+            (given_up(Mode::Force, Rung::Kill, 7, true, false), "process 7 does not die of SIGKILL"),
+            (
+                given_up(Mode::Force, Rung::Kill, 7, false, false),
+                "still there: SIGKILL cannot be sent to process 7: EPERM",
+            ),
+            (given_up(Mode::Force, Rung::Kill, 7, true, true), "nothing runs, but whoever starts it"),
+            (
+                given_up(Mode::Graceful, Rung::Ask, 7, true, false),
+                "the gateway was not gone within 1m; last seen: generation 3 is stuck. Look at `evergate status`, or use --force",
+            ),
+        ] {
+            assert!(said.contains(told), "{said}");
+        }
+        assert!(!given_up(Mode::Force, Rung::Ask, 7, true, false).contains("--force"));
     }
 }

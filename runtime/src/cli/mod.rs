@@ -14,6 +14,7 @@ pub mod dump;
 mod events;
 mod generations;
 mod halt;
+mod keeper;
 mod life;
 mod link;
 mod message;

@@ -2,13 +2,13 @@
 //! (boot, process id, start time, generation), so that a signal never reaches a stranger that got its number, and how it is
 //! started again, and ended for good. It talks to nobody over the control socket.
 
+use super::keeper;
 use crate::journal::Owner;
 use crate::kept_socket;
 use crate::last_words::LastWords;
 use crate::process_handle::Handle;
 use crate::supervise::found;
 use crate::systemd::{Manager, Unit};
-use crate::unit_state::UnitState;
 use evergate_core::request::Wish;
 use evergate_core::supervisor::Supervisor;
 use nix::fcntl::{Flock, FlockArg};
@@ -23,7 +23,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// How long a service manager may take to take a job.
-const MANAGER: Duration = Duration::from_secs(10);
+pub const MANAGER: Duration = Duration::from_secs(10);
 /// The first process of a machine, or of a container.
 const FIRST: i32 = 1;
 
@@ -75,13 +75,14 @@ impl Patient {
         &self.owner
     }
 
-    /// Sends it a signal, if it still is the process that owns the state directory. One that only this command could start
-    /// again, and would start as another user, is left alone.
+    /// Sends it a signal, if it still is the process that owns the state directory. One that is to be started again, and only by
+    /// this command, as another user, is left alone.
     pub fn signal(&self, signal: Signal, wish: Wish) -> Result<(), String> {
         let belongs_to = std::fs::metadata(format!("/proc/{}", self.owner.pid)).map(|process| process.uid());
         let alone = matches!(self.owner.supervisor, None | Some(Supervisor::Nobody));
         if let Ok(user) = belongs_to
             && alone
+            && wish == Wish::Restart
             && user != nix::unistd::geteuid().as_raw()
         {
             return Err(format!("the gateway belongs to user {user}, and nobody supervises it: run this as that user"));
@@ -114,34 +115,12 @@ impl Patient {
 
     /// Has whoever would start it again end it; where nobody would, it is sent SIGTERM.
     pub async fn end(&self) -> Result<String, String> {
-        let Owner { pid, supervisor, unit, .. } = &self.owner;
-        let advice = match (supervisor.unwrap_or(Supervisor::Nobody), unit) {
-            (Supervisor::Nobody, _) => {
-                return self.signal(Signal::SIGTERM, Wish::Stop).map(|()| format!("SIGTERM is sent to process {pid}"));
+        match keeper::end(&self.state_dir, &self.owner).await {
+            Some(ended) => ended,
+            None => {
+                self.signal(Signal::SIGTERM, Wish::Stop)?;
+                Ok(format!("SIGTERM is sent to process {}", self.owner.pid))
             }
-            (Supervisor::Evergate, _) => return found::have_it_ended(&self.state_dir),
-            (Supervisor::Systemd, Some(unit)) => return stop_unit(unit).await,
-            (Supervisor::Systemd, None) => "`systemctl stop` with its unit does".to_owned(),
-            (Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit, job) => {
-                let job = job.as_ref().map_or("gui/UID/LABEL", |job| job.name.as_str());
-                format!("`launchctl bootout {job}` does")
-            }
-            (Supervisor::Container, _) => "`docker stop` or `podman stop` does, from outside".to_owned(),
-            (Supervisor::Kubernetes, _) => "`kubectl scale --replicas=0` with its workload does".to_owned(),
-            (Supervisor::S6, _) => "`s6-svc -d` with its service directory does".to_owned(),
-        };
-        let keeper = supervisor.unwrap_or(Supervisor::Nobody).name();
-        Err(format!("{keeper} would start it again, and cannot be told from here not to: {advice}"))
-    }
-
-    /// Where nobody runs: has whoever is about to start it not do so. `None` where that is nobody.
-    pub async fn end_the_pause(&self) -> Option<Result<String, String>> {
-        match (self.owner.supervisor, &self.owner.unit) {
-            (Some(Supervisor::Systemd), Some(unit)) if is_about_to_start(unit).await => Some(stop_unit(unit).await),
-            (Some(Supervisor::Evergate), _) if !found::supervisors(&self.state_dir).is_empty() => {
-                Some(found::have_it_ended(&self.state_dir))
-            }
-            _ => None,
         }
     }
 
@@ -220,31 +199,6 @@ async fn start_unit(unit: &Unit) -> Result<String, String> {
     Ok(named)
 }
 
-/// Has systemd stop a unit.
-async fn stop_unit(unit: &Unit) -> Result<String, String> {
-    let user = match unit.manager {
-        Manager::User => &["--user"][..],
-        Manager::System => &[],
-    };
-    let named = format!("`systemctl stop {}`", unit.name);
-    let words = [user, &["--no-block", "stop", "--", unit.name.as_str()]].concat();
-    order("systemctl", &words).await.map_err(|said| format!("{named} fails: {said}"))?;
-    Ok(named)
-}
-
-/// Whether systemd is about to start a unit, after a pause or at once.
-async fn is_about_to_start(unit: &Unit) -> bool {
-    let mut command = tokio::process::Command::new("systemctl");
-    if unit.manager == Manager::User {
-        command.arg("--user");
-    }
-    command.args(["show", "--property=ActiveState", "--", &unit.name]).stdin(Stdio::null()).kill_on_drop(true);
-    match tokio::time::timeout(MANAGER, command.output()).await {
-        Ok(Ok(output)) => UnitState::parse(&String::from_utf8_lossy(&output.stdout)).get("ActiveState") == "activating",
-        _ => false,
-    }
-}
-
 /// Has launchd start a job, whatever it waits for.
 async fn start_job(job: &Unit) -> Result<String, String> {
     let named = format!("`launchctl kickstart {}`", job.name);
@@ -253,7 +207,7 @@ async fn start_job(job: &Unit) -> Result<String, String> {
 }
 
 /// Gives an order to a service manager; what it says when it refuses.
-async fn order(program: &str, words: &[&str]) -> Result<(), String> {
+pub async fn order(program: &str, words: &[&str]) -> Result<(), String> {
     let mut command = tokio::process::Command::new(program);
     command.args(words).stdin(Stdio::null()).kill_on_drop(true);
     match tokio::time::timeout(MANAGER, command.output()).await {

@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use evergate_core::ladder::Rung;
 use evergate_core::request::Mode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -12,7 +13,6 @@ use super::answers::Accepted;
 use super::call_error::CallError;
 use super::client::Client;
 use super::halt::{Halt, Stood};
-use super::patient::{Patient, Presence, presence};
 use super::progress::{Progress, Stage};
 use super::request::{POLL, ask, request_body};
 use super::table::{duration, one_line};
@@ -37,24 +37,17 @@ pub struct Arguments {
 
 pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandError> {
     let mut progress = Progress::new(arguments.json);
-    let mut request = None;
+    let deadline = Instant::now().checked_add(arguments.wait);
+    let mode = if arguments.force { Mode::Force } else { Mode::Graceful };
+    let mut halt = Halt::new(client, mode, deadline.map(|_| arguments.wait));
     let outcome = tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => None,
-        outcome = carry_out(client, arguments, &mut progress, &mut request) => Some(outcome),
+        outcome = carry_out(client, arguments, deadline, &mut progress, &mut halt) => Some(outcome),
     };
     match outcome {
         Some(outcome) => outcome,
-        None => {
-            progress.finish("", &json!({"request": request, "outcome": "pending", "seconds": progress.seconds(), "detail": "interrupted"}));
-            let sentence = match request {
-                Some(request) => format!("not waiting any longer; stop request {request} stands"),
-                None => {
-                    "interrupted before the gateway answered; `evergate status` tells whether it accepted".to_owned()
-                }
-            };
-            Err(CommandError::ended(exit::INTERRUPTED, sentence))
-        }
+        None => Err(left_alone(&progress, &halt)),
     }
 }
 
@@ -64,19 +57,13 @@ type Asking<'a> = Pin<Box<dyn Future<Output = Result<Accepted, CommandError>> + 
 async fn carry_out(
     client: &Client,
     arguments: &Arguments,
+    deadline: Option<Instant>,
     progress: &mut Progress,
-    request: &mut Option<u64>,
+    halt: &mut Halt<'_>,
 ) -> Result<(), CommandError> {
-    let deadline = Instant::now().checked_add(arguments.wait);
-    let (mode, word) = if arguments.force { (Mode::Force, "force") } else { (Mode::Graceful, "graceful") };
+    let word = if arguments.force { "force" } else { "graceful" };
     let body = request_body(word, arguments.reason.as_deref(), place::own_turn(client.socket(), environment));
-    let nobody_was_there = match presence(client.state_dir()) {
-        Ok(Presence::Nobody(last)) => Some(last),
-        _ => None,
-    };
-    let mut halt = Halt::new(client, mode, deadline.map(|_| arguments.wait));
     let mut asking: Option<Asking<'_>> = Some(Box::pin(ask(client, "/v1/stop", &body, deadline)));
-    let mut generation = None;
     loop {
         let asked = async {
             match &mut asking {
@@ -88,35 +75,25 @@ async fn carry_out(
             biased;
             asked = asked => {
                 asking = None;
-                match (asked, &nobody_was_there) {
-                    (Ok(accepted), _) => {
-                        generation = accepted.generation;
-                        let id = *request.insert(accepted.request);
-                        progress.show(Stage { name: "accepted".to_owned(), generation, ..Stage::default() });
+                match asked {
+                    Ok(accepted) => {
+                        halt.accepted(&accepted);
+                        progress.show(Stage {
+                            name: "accepted".to_owned(),
+                            generation: accepted.generation,
+                            ..Stage::default()
+                        });
                         if place::within(client.socket(), environment) == place::Within::SomeTurn {
-                            report_accepted(progress, id, generation);
+                            report_accepted(progress, halt);
                             return Ok(());
                         }
-                        halt.accepted(&accepted);
                     }
-                    (Err(CommandError::Call(error @ CallError::NobodyRuns { .. })), Some(last)) => {
-                        let Some(last) = last else { return Err(error.into()) };
-                        return end_the_pause(Patient::new(client.state_dir(), last.clone()), error, progress).await;
-                    }
-                    (Err(CommandError::Call(error)), _) if goes_on_without(&error) => halt.asked_in_vain(),
-                    (Err(error), _) => return Err(error),
+                    Err(CommandError::Call(error)) if halt.goes_on_without(&error) => halt.asked_in_vain(),
+                    Err(error) => return Err(error),
                 }
             }
             () = tokio::time::sleep(POLL) => {}
         }
-        // Between two generations there is nobody, and that is no stop.
-        if nobody_was_there.is_some() && asking.is_some() {
-            continue;
-        }
-        let object = |outcome: &str, detail: Option<&str>, rung: &str, progress: &Progress| {
-            json!({"request": *request, "outcome": outcome, "generation": generation, "rung": rung,
-                "seconds": progress.seconds(), "detail": detail})
-        };
         match halt.step(progress).await? {
             Stood::Looking => {}
             Stood::Asks => asking = Some(Box::pin(ask(client, "/v1/stop", &body, deadline))),
@@ -124,57 +101,52 @@ async fn carry_out(
             Stood::Gone { killed } => {
                 let how = if killed { "; it was killed, and what was under way goes on at the next start" } else { "" };
                 let sentence = format!("stopped, after {}{how}", duration(progress.elapsed()));
-                progress.finish(&sentence, &object("stopped", None, halt.rung().name(), progress));
+                progress.finish(&sentence, &last_object(halt, "stopped", None, progress));
                 return Ok(());
             }
+            Stood::Nobody => return Err(CallError::nobody_runs(client.place(), client.state_dir()).into()),
             Stood::Ended { clause, kind } => {
-                progress.finish("", &object(&kind, Some(&clause), halt.rung().name(), progress));
-                let id = request.unwrap_or_default();
+                progress.finish("", &last_object(halt, &kind, Some(&clause), progress));
+                let id = halt.request().map_or(0, |(request, _)| request);
                 return Err(CommandError::ended(exit::REFUSED, format!("stop request {id} {}", one_line(&clause))));
             }
             Stood::GivenUp { why } => {
-                progress.finish("", &object("pending", Some(&why), halt.rung().name(), progress));
-                return Err(CommandError::ended(exit::TRY_AGAIN, given_up(&why, *request, arguments.force)));
+                progress.finish("", &last_object(halt, "pending", Some(&why), progress));
+                let stands =
+                    halt.request().map_or_else(String::new, |(request, _)| format!(". Stop request {request} stands"));
+                return Err(CommandError::ended(exit::TRY_AGAIN, format!("{why}{stands}")));
             }
         }
     }
 }
 
-/// Whether it can be brought about although asking has failed so.
-const fn goes_on_without(error: &CallError) -> bool {
-    matches!(error, CallError::TimedOut { .. } | CallError::Lost { .. } | CallError::NobodyRuns { .. })
-}
-
-fn given_up(why: &str, request: Option<u64>, force: bool) -> String {
-    let stands = request.map_or_else(String::new, |request| format!(" Stop request {request} stands;"));
-    let harder = if force { "" } else { ", or use --force" };
-    format!("{why}.{stands} look at `evergate status`{harder}")
+fn last_object(halt: &Halt<'_>, outcome: &str, detail: Option<&str>, progress: &Progress) -> Value {
+    let request = halt.request();
+    json!({"request": request.map(|(request, _)| request), "outcome": outcome,
+        "generation": request.and_then(|(_, generation)| generation), "rung": halt.rung().name(),
+        "seconds": progress.seconds(), "detail": detail})
 }
 
 /// Inside a turn that cannot be told: the drain waits for this very turn, so this command does not wait for the drain.
-fn report_accepted(progress: &Progress, id: u64, generation: Option<u64>) {
+fn report_accepted(progress: &Progress, halt: &Halt<'_>) {
+    let id = halt.request().map_or(0, |(request, _)| request);
     let sentence = format!(
         "stop request {id} is accepted; the gateway stops when the turns in flight have ended, yours among them, so end it"
     );
-    progress.finish(
-        &sentence,
-        &json!({"request": id, "outcome": "accepted", "generation": generation, "seconds": progress.seconds(),
-            "detail": "not awaited from inside a turn"}),
-    );
+    progress.finish(&sentence, &last_object(halt, "accepted", Some("not awaited from inside a turn"), progress));
 }
 
-/// Nobody runs. Whoever is about to start the gateway, after a pause, is told not to.
-async fn end_the_pause(last: Patient, nobody: CallError, progress: &mut Progress) -> Result<(), CommandError> {
-    match last.end_the_pause().await {
-        None => Err(nobody.into()),
-        Some(Ok(how)) => {
-            progress.say(&how);
-            let sentence = "stopped: nothing ran, and nothing is started any more".to_owned();
-            let object: Value = json!({"request": null, "outcome": "stopped", "generation": null,
-                "seconds": progress.seconds(), "detail": how});
-            progress.finish(&sentence, &object);
-            Ok(())
+fn left_alone(progress: &Progress, halt: &Halt<'_>) -> CommandError {
+    progress.finish("", &last_object(halt, "pending", Some("interrupted"), progress));
+    let sentence = match (halt.request(), halt.rung()) {
+        (Some((request, _)), _) => format!("not waiting any longer; stop request {request} stands"),
+        (None, Rung::Ask) => {
+            "interrupted before the gateway answered; `evergate status` tells whether it accepted".to_owned()
         }
-        Some(Err(why)) => Err(CommandError::ended(exit::TRY_AGAIN, why)),
-    }
+        (None, _) => {
+            "not waiting any longer; it was told to end all the same, and `evergate status` tells whether it has"
+                .to_owned()
+        }
+    };
+    CommandError::ended(exit::INTERRUPTED, sentence)
 }

@@ -4,12 +4,17 @@
 use super::caught::START;
 use crate::cli::place;
 use crate::process_handle::Handle;
+use crate::systemd::Unit;
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// The variable with the number of a unit's main process.
+const EXEC_PID: &str = "SYSTEMD_EXEC_PID";
 
 /// Those that supervise a gateway on this directory.
 #[must_use]
@@ -26,35 +31,41 @@ pub fn supervisors(state_dir: &Path) -> Vec<i32> {
 
 /// Has whoever pauses start its child at once; what was done, or why nothing was.
 pub fn have_it_started(state_dir: &Path) -> Result<String, String> {
-    let start = format!("; if none runs: evergate supervise --state-dir {}", state_dir.display());
-    tell(state_dir, START, "start it at once").unwrap_or_else(|| Err(NOBODY_SEEN.to_owned() + &start))
-}
-
-/// Has whoever supervises end its child, and itself with it; what was done, or why nothing was.
-pub fn have_it_ended(state_dir: &Path) -> Result<String, String> {
-    tell(state_dir, Signal::SIGTERM, "end it and itself").unwrap_or_else(|| Err(NOBODY_SEEN.to_owned()))
-}
-
-const NOBODY_SEEN: &str = "no `evergate supervise` is found among the processes that can be seen from here";
-
-/// Tells each of those that supervise a gateway on this directory; `None` where there is none.
-fn tell(state_dir: &Path, signal: Signal, what: &str) -> Option<Result<String, String>> {
     let (mut told, mut trouble) = (Vec::new(), Vec::new());
     for pid in supervisors(state_dir) {
-        // Held before it is looked at once more: what is signalled is what was looked at.
-        let process = Handle::of(pid);
-        if !supervises(pid, state_dir) {
-            continue;
-        }
-        match process.signal(signal) {
-            Ok(()) => told.push(format!("`evergate supervise`, process {pid}, is told to {what}")),
-            Err(errno) => {
-                trouble.push(format!("`evergate supervise`, process {pid}, cannot be told to {what}: {errno}"))
+        match tell(pid, state_dir, START) {
+            Some(Ok(())) => told.push(format!("`evergate supervise`, process {pid}, is told to start it at once")),
+            Some(Err(errno)) => {
+                trouble.push(format!("`evergate supervise`, process {pid}, cannot be told to start it: {errno}"));
             }
+            None => {}
         }
     }
-    let told = (!told.is_empty()).then(|| Ok(told.join("; ")));
-    told.or_else(|| (!trouble.is_empty()).then(|| Err(trouble.join("; "))))
+    if !told.is_empty() {
+        return Ok(told.join("; "));
+    }
+    if trouble.is_empty() {
+        trouble.push(format!(
+            "no `evergate supervise` is found among the processes that can be seen from here; if none runs: \
+             evergate supervise --state-dir {}",
+            state_dir.display()
+        ));
+    }
+    Err(trouble.join("; "))
+}
+
+/// Sends a signal to one that supervises a gateway on this directory; `None` if it does not, or not any more.
+pub fn tell(pid: i32, state_dir: &Path, signal: Signal) -> Option<Result<(), Errno>> {
+    // Held before it is looked at once more: what is signalled is what was looked at.
+    let process = Handle::of(pid);
+    supervises(pid, state_dir).then(|| process.signal(signal))
+}
+
+/// The unit whose program such a process is; systemd names the process to itself (systemd.exec(5)). `None` where it is none's.
+pub fn unit_of(pid: i32) -> Option<Unit> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let own = format!("{EXEC_PID}={pid}");
+    environment.split(|byte| *byte == 0).any(|text| text == own.as_bytes()).then(|| Unit::of(pid))?
 }
 
 fn supervises(pid: i32, state_dir: &Path) -> bool {
