@@ -5,7 +5,7 @@ use crate::journal::claim::Claim;
 use crate::journal::store::Store;
 use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
 use crate::last_words::{LastWords, Told};
-use crate::lives;
+use crate::lives::{self, Now};
 use crate::native::journal_disk;
 use crate::supervise::found;
 use crate::systemd::Manager;
@@ -63,7 +63,7 @@ impl LeftBehind {
 fn end(journal: &dyn Journal, last: &StoredGeneration, state_dir: &Path) -> Result<(String, Ended), JournalError> {
     let generation = last.generation;
     if let Some(verdict) = last.verdict {
-        let cause = lives::cause(journal, last, None)?;
+        let cause = lives::cause(journal, last, Now::Nobody(state_dir))?;
         let at = last.ended_at_ms.map_or_else(String::new, |at| format!(" at {}", instant(at)));
         return Ok((format!("the last one, {generation}, ended{at}: {verdict}, {cause}"), Ended::InOrder));
     }
@@ -124,7 +124,8 @@ fn owed(recovered: &Recovered) -> Option<String> {
 }
 
 /// The command that starts what the last owner was.
-fn start(owner: Option<&Owner>, state_dir: &Path) -> String {
+#[must_use]
+pub fn start(owner: Option<&Owner>, state_dir: &Path) -> String {
     let supervisor = owner.and_then(|owner| owner.supervisor);
     match (supervisor, owner.and_then(|owner| owner.unit.as_ref())) {
         (Some(Supervisor::Systemd), Some(unit)) if unit.manager == Manager::User => {

@@ -5,15 +5,36 @@ mod life;
 
 use crate::driver::{by, wish};
 use crate::journal::{Journal, JournalError, StoredGeneration};
+use crate::last_words::{LastWords, Told};
 use evergate_core::id::GenerationId;
 use life::Life;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Generations in one list at most.
 const LISTED: usize = 100;
 /// Lines of the history read at once; between two pages others have their turn.
 const PAGE: usize = 500;
+
+/// What the reader of a journal knows beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Now<'a> {
+    /// This generation lives.
+    Alive(GenerationId),
+    /// None does; last words may lie in this state directory.
+    Nobody(&'a Path),
+}
+
+impl Now<'_> {
+    /// What a generation that has not ended yet, as far as the journal knows, died of.
+    fn last_words(self, stored: &StoredGeneration) -> Option<Told> {
+        match self {
+            Self::Nobody(state_dir) if stored.verdict.is_none() => LastWords::peek(stored.generation, state_dir),
+            _ => None,
+        }
+    }
+}
 
 /// Which generation is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +64,8 @@ impl std::str::FromStr for Asked {
     }
 }
 
-/// The last generations, newest first, as `{"generations": […]}`; `alive` is the one that lives.
-pub fn list(journal: &dyn Journal, alive: Option<GenerationId>) -> Result<Value, JournalError> {
+/// The last generations, newest first, as `{"generations": […]}`; `now` is what its reader knows besides.
+pub fn list(journal: &dyn Journal, now: Now<'_>) -> Result<Value, JournalError> {
     let list: Vec<Value> = journal
         .generations(LISTED)?
         .into_iter()
@@ -56,9 +77,9 @@ pub fn list(journal: &dyn Journal, alive: Option<GenerationId>) -> Result<Value,
                 "rolled_back": stored.owner.as_ref().and_then(|owner| owner.rolled_back.as_deref()),
                 "begun_at_ms": stored.begun_at_ms,
                 "ready_at_ms": stored.ready_at_ms,
-                "ended_at_ms": ended(journal, &stored)?.at_ms(),
-                "ended_before_ms": ended(journal, &stored)?.before_ms(),
-                "cause": cause(journal, &stored, alive)?,
+                "ended_at_ms": ended(journal, &stored, now)?.at_ms(),
+                "ended_before_ms": ended(journal, &stored, now)?.before_ms(),
+                "cause": cause(journal, &stored, now)?,
                 "verdict": stored.verdict.map(|verdict| verdict.to_string()),
             }))
         })
@@ -67,20 +88,17 @@ pub fn list(journal: &dyn Journal, alive: Option<GenerationId>) -> Result<Value,
 }
 
 /// Why it ended, in words.
-pub fn cause(
-    journal: &dyn Journal,
-    stored: &StoredGeneration,
-    alive: Option<GenerationId>,
-) -> Result<String, JournalError> {
+pub fn cause(journal: &dyn Journal, stored: &StoredGeneration, now: Now<'_>) -> Result<String, JournalError> {
     let asked = stored.report.iter().flat_map(|report| &report.requests);
     let causes: Vec<String> =
         asked.map(|(id, made)| format!("{} {id} from {}", wish(made.wish), by(journal, made.origin))).collect();
-    Ok(match End::of(stored, alive) {
+    Ok(match End::of(stored, now) {
         _ if !causes.is_empty() => causes.join(", "),
         End::Alive => "still running".into(),
         End::InOrder | End::Died => {
             let next = journal.generation(stored.generation.next())?;
             let told = next.and_then(|next| next.owner?.predecessor_died_of);
+            let told = told.or_else(|| now.last_words(stored)?.why);
             told.unwrap_or_else(|| "died without a word".into())
         }
     })
@@ -113,8 +131,11 @@ impl Ended {
     }
 }
 
-fn ended(journal: &dyn Journal, stored: &StoredGeneration) -> Result<Ended, JournalError> {
-    let Some(written) = stored.ended_at_ms else { return Ok(Ended::NotYet) };
+fn ended(journal: &dyn Journal, stored: &StoredGeneration, now: Now<'_>) -> Result<Ended, JournalError> {
+    let Some(written) = stored.ended_at_ms else {
+        let told = now.last_words(stored).and_then(|told| told.at_ms);
+        return Ok(told.map_or(Ended::NotYet, Ended::At));
+    };
     if stored.verdict.is_some() {
         return Ok(Ended::At(written));
     }
@@ -133,27 +154,23 @@ enum End {
 }
 
 impl End {
-    fn of(stored: &StoredGeneration, alive: Option<GenerationId>) -> Self {
+    fn of(stored: &StoredGeneration, now: Now<'_>) -> Self {
         match (stored.verdict, stored.ended_at_ms) {
             (Some(_), _) => Self::InOrder,
-            (None, None) if alive == Some(stored.generation) => Self::Alive,
+            (None, None) if now == Now::Alive(stored.generation) => Self::Alive,
             (None, _) => Self::Died,
         }
     }
 }
 
 /// One generation in full: who asked for its end and why, its stages, what became of its turns and of its deliveries, and how
-/// long users had nobody; `None` when the journal does not know it. `alive` is the one that lives.
-pub async fn tell(
-    journal: &dyn Journal,
-    asked: Asked,
-    alive: Option<GenerationId>,
-) -> Result<Option<Value>, JournalError> {
+/// long users had nobody; `None` when the journal does not know it. `now` is what its reader knows besides.
+pub async fn tell(journal: &dyn Journal, asked: Asked, now: Now<'_>) -> Result<Option<Value>, JournalError> {
     let stored = match asked {
         Asked::This(generation) => journal.generation(generation)?,
         Asked::Last => {
             let newest = journal.generations(2)?;
-            newest.into_iter().find(|stored| End::of(stored, alive) != End::Alive)
+            newest.into_iter().find(|stored| End::of(stored, now) != End::Alive)
         }
     };
     let Some(stored) = stored else { return Ok(None) };
@@ -172,7 +189,7 @@ pub async fn tell(
     }
     life.name_what_is_open(journal)?;
     let successor = successor(journal, stored.generation)?;
-    life.json(journal, &stored, End::of(&stored, alive), successor.as_ref()).map(Some)
+    life.json(journal, &stored, now, successor.as_ref()).map(Some)
 }
 
 /// The line of the history that begins the first of the generations that may have left this one something to deliver.

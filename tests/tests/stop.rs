@@ -34,6 +34,16 @@ fn stays_down(supervised: bool, hit: impl Fn(&Gateway), arguments: &[&str]) {
     gateway.wait_for("whoever was started to end", PATIENCE, || gateway.ended());
     thread::sleep(A_WHILE);
     assert_eq!(gateway.try_status(), None, "{said}");
+    if said.contains("it was killed") {
+        let told = gateway.cli(&["generations", "show"]);
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        // What hung may have been all that was left of a process that had ended in order.
+        assert!(
+            told.contains("killed by `evergate stop`: it got nowhere") || told.contains("ended in order"),
+            "{told}"
+        );
+        assert!(!told.contains("ended        -"), "{told}");
+    }
     gateway.restart_process();
     assert!(gateway.await_generation(before + 1) > before, "{said}");
     gateway.await_reply("main", prompt, PATIENCE);
@@ -106,8 +116,12 @@ fn a_stop_ends_a_supervise_that_pauses() {
     assert!(stopped.status.success() && said.contains("is told to end it and itself"), "{stopped:?}");
     assert_eq!(gateway.exit_code(PATIENCE), 0, "{}", gateway.log());
     assert_eq!(gateway.log().matches("generation begins").count() as u64, generation, "none followed");
-    let again = gateway.cli(&["stop"]);
+    let again = gateway.cli(&["stop", "--json"]);
     assert_eq!(again.status.code(), Some(69), "{again:?}");
+    let said = String::from_utf8_lossy(&again.stdout).into_owned();
+    let outcome: serde_json::Value =
+        serde_json::from_str(said.lines().last().unwrap_or_default()).expect("the outcome is an object");
+    assert_eq!(outcome["outcome"], "failed", "{outcome}");
 }
 
 /// One of them comes when the doors are closed already.

@@ -5,6 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::exit;
+use super::patient::{Presence, presence};
+use crate::journal::Owner;
+use crate::left_behind;
 use crate::supervise::found;
 use crate::trial;
 
@@ -17,10 +20,12 @@ pub const ABSENT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// There is no socket, or nobody listens on it.
-    #[error("no gateway is running on {place}{told}")]
+    #[error("{}{told}", whom(place, *.pid))]
     NobodyRuns {
         /// The state directory.
         place: String,
+        /// The process that owns it all the same.
+        pid: Option<i32>,
         /// What starts one, and what is known of the last.
         told: String,
     },
@@ -90,6 +95,13 @@ pub enum CallError {
     },
 }
 
+fn whom(place: &str, pid: Option<i32>) -> String {
+    match pid {
+        Some(pid) => format!("the gateway on {place}, process {pid}, has no control socket"),
+        None => format!("no gateway is running on {place}"),
+    }
+}
+
 /// Names the process behind the socket and what can be done about it.
 fn process(place: &str, pid: Option<i32>) -> String {
     let restart = format!("`evergate restart --state-dir {place}` brings it back");
@@ -104,14 +116,22 @@ fn process(place: &str, pid: Option<i32>) -> String {
 impl CallError {
     /// Nobody listens at the control socket of `state_dir`.
     pub fn nobody_runs(place: &str, state_dir: &Path) -> Self {
+        let place = place.to_owned();
+        if let Ok(Presence::Process(owner)) = presence(state_dir) {
+            let told = "; it has one again within seconds, unless it is about to leave".to_owned();
+            return Self::NobodyRuns { place, pid: Some(owner.pid), told };
+        }
         let last = trial::last_starts(state_dir);
         let told = match found::supervisors(state_dir).first() {
             Some(pid) => format!(
                 "; `evergate supervise`, process {pid}, is about to start it, and `evergate restart --state-dir {place}` has it do so at once{last}"
             ),
-            None => format!("; start it with `evergate run --state-dir {place}`{last}"),
+            None => {
+                let start = left_behind::start(Owner::recorded(state_dir).as_ref(), state_dir);
+                format!("; start it with `{start}`{last}")
+            }
         };
-        Self::NobodyRuns { place: place.to_owned(), told }
+        Self::NobodyRuns { place, pid: None, told }
     }
 
     /// The status that a command ends with because of this error.
@@ -149,7 +169,7 @@ mod tests {
         assert_eq!(busy.retry_pause(), Some(BUSY_PAUSE_LIMIT));
         assert_eq!(CallError::Refused { status: 400, sentence: String::new() }.retry_pause(), None);
         assert_eq!(
-            CallError::NobodyRuns { place: String::new(), told: String::new() }.retry_pause(),
+            CallError::NobodyRuns { place: String::new(), pid: None, told: String::new() }.retry_pause(),
             Some(ABSENT_PAUSE)
         );
     }

@@ -7,7 +7,7 @@ use super::client::{Answer, Client};
 use super::offline::{Offline, unusable};
 use super::table::{instant, one_line, table};
 use super::{CommandError, Global, exit, life, print, print_json};
-use crate::lives::{self, Asked};
+use crate::lives::{self, Asked, Now};
 use evergate_core::id::GenerationId;
 use serde_json::Value;
 
@@ -39,9 +39,9 @@ pub async fn run(global: &Global, client: &Client, arguments: &Arguments) -> Res
     match &arguments.command {
         None => {
             let answer = match client.get("/v1/generations").await {
-                Err(CallError::NobodyRuns { .. }) => {
-                    answer(lives::list(&Offline::open(global)?.journal, None).map_err(unusable)?)
-                }
+                Err(CallError::NobodyRuns { .. }) => answer(
+                    lives::list(&Offline::open(global)?.journal, Now::Nobody(client.state_dir())).map_err(unusable)?,
+                ),
                 answer => answer?,
             };
             if arguments.json {
@@ -74,7 +74,7 @@ async fn told(global: &Global, client: &Client, asked: Asked) -> Result<Answer, 
     match client.get(&format!("/v1/generations/{name}")).await {
         Err(CallError::NobodyRuns { .. }) => {
             let offline = Offline::open(global)?;
-            let life = lives::tell(&offline.journal, asked, None).await.map_err(unusable)?;
+            let life = lives::tell(&offline.journal, asked, Now::Nobody(client.state_dir())).await.map_err(unusable)?;
             life.map(answer).ok_or_else(|| missing(asked))
         }
         Err(CallError::Refused { status: 404, .. }) => Err(missing(asked)),

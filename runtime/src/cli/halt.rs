@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use evergate_core::ladder::{Ladder, Rung, Sight, Step};
 use evergate_core::request::{Mode, Wish};
+use evergate_core::supervisor::Supervisor;
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
@@ -209,7 +210,7 @@ impl<'a> Halt<'a> {
             let waits = keeper::is_about_to_start(&self.state_dir, self.owner.as_ref()).await;
             return Ok(if waits { Sight::Silent } else { Sight::Gone });
         }
-        if since.elapsed() < GAP_GRACE {
+        if since.elapsed() < GAP_GRACE && (self.seen || self.may_be_started()) {
             return Ok(Sight::Starting);
         }
         match keeper::end_the_pause(&self.state_dir, self.owner.as_ref()).await {
@@ -225,6 +226,12 @@ impl<'a> Halt<'a> {
                 None => Ok(Sight::Gone),
             },
         }
+    }
+
+    /// Whether anybody starts it by himself, as far as that is known.
+    fn may_be_started(&self) -> bool {
+        let kept = |owner: &Owner| owner.supervisor.is_some_and(|keeper| keeper != Supervisor::Nobody);
+        self.owner.as_ref().is_some_and(kept)
     }
 
     fn who_is_there(&mut self) -> std::io::Result<Presence> {
@@ -243,7 +250,9 @@ impl<'a> Halt<'a> {
 
     async fn tell_its_keeper(&mut self, progress: &mut Progress) -> Stood {
         let Some(patient) = self.patient() else { return Stood::GivenUp { why: unknown() } };
-        progress.show(Stage { generation: Some(patient.owner().generation.0), ..named("end") });
+        let keeper = patient.owner().supervisor.filter(|keeper| *keeper != Supervisor::Nobody);
+        let what = if keeper.is_some() { "end" } else { "terminate" };
+        progress.show(Stage { generation: Some(patient.owner().generation.0), ..named(what) });
         match patient.end().await {
             Ok(how) => {
                 self.told = true;
@@ -337,7 +346,6 @@ mod tests {
     use super::*;
     use crate::journal::claim::Claim;
     use evergate_core::id::GenerationId;
-    use evergate_core::supervisor::Supervisor;
 
     fn request(kind: &str) -> Option<Request> {
         let outcome = Some(Outcome { kind: kind.to_owned(), ..Outcome::default() });
@@ -367,7 +375,7 @@ mod tests {
     }
 
     fn nobody_listens() -> CallError {
-        CallError::NobodyRuns { place: String::new(), told: String::new() }
+        CallError::NobodyRuns { place: String::new(), pid: None, told: String::new() }
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::CommandError;
 use super::answers::Status;
 use super::table::{duration, one_line};
 
@@ -172,6 +173,16 @@ impl Progress {
             Form::Terminal(_) | Form::Lines if sentence.is_empty() => {}
             Form::Terminal(_) | Form::Lines => write_line(sentence),
         }
+    }
+
+    /// The outcome for programs of a call that failed, which ended everything before there was another one.
+    pub fn or_object(&self, outcome: Result<(), CommandError>) -> Result<(), CommandError> {
+        if let Err(CommandError::Call(error)) = &outcome {
+            let object = json!({"request": null, "outcome": "failed", "generation": null, "seconds": self.seconds(),
+                "detail": error.to_string()});
+            self.finish("", &object);
+        }
+        outcome
     }
 
     fn clear(&self) {

@@ -52,15 +52,15 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
     }
     let mut progress = Progress::new(arguments.json);
     let deadline = Instant::now().checked_add(arguments.wait);
-    let mut ticket = None;
+    let (mut ticket, mut told_to_end) = (None, false);
     let outcome = tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => None,
-        outcome = carry_out(client, arguments, deadline, &mut progress, &mut ticket) => Some(outcome),
+        outcome = carry_out(client, arguments, deadline, &mut progress, &mut ticket, &mut told_to_end) => Some(outcome),
     };
     match outcome {
-        Some(outcome) => outcome,
-        None => Err(left_alone(&progress, ticket.as_ref())),
+        Some(outcome) => progress.or_object(outcome),
+        None => Err(left_alone(&progress, ticket.as_ref(), told_to_end)),
     }
 }
 
@@ -73,6 +73,7 @@ async fn carry_out(
     deadline: Option<Instant>,
     progress: &mut Progress,
     ticket: &mut Option<Ticket>,
+    told_to_end: &mut bool,
 ) -> Result<(), CommandError> {
     let turn = place::own_turn(client.socket(), environment);
     if let Some(turn) = turn {
@@ -119,7 +120,7 @@ async fn carry_out(
         match climb.step(progress).await? {
             Stood::Looking => {}
             Stood::Asks => asking = Some(Box::pin(ask_again(client, "/v1/restart", &body, climb.from()))),
-            Stood::Climbed => asking = None,
+            Stood::Climbed => (asking, *told_to_end) = (None, true),
             Stood::Restarted { generation } => {
                 let was = climb.from().map_or_else(String::new, |from| format!(" (was {from})"));
                 let status = read_status(client).await.ok();
@@ -141,9 +142,15 @@ async fn carry_out(
                     &last_object(ticket.as_ref(), &climb, &outcome.kind, Some(generation), detail, progress),
                 );
                 let sentence = format!(
-                    "restart request {} {}; generation {generation} goes on",
+                    "restart request {} {}{}",
                     ticket.as_ref().map_or(0, |ticket| ticket.request),
-                    one_line(&outcome.clause())
+                    one_line(&outcome.clause()),
+                    // What outranks a restart is a stop.
+                    if outcome.kind == "overruled" {
+                        String::new()
+                    } else {
+                        format!("; generation {generation} goes on")
+                    }
                 );
                 return Err(CommandError::ended(exit::REFUSED, sentence));
             }
@@ -211,7 +218,7 @@ fn last_object(
         "from_generation": climb.from(), "rung": climb.rung().name(), "seconds": progress.seconds(), "detail": detail})
 }
 
-fn left_alone(progress: &Progress, ticket: Option<&Ticket>) -> CommandError {
+fn left_alone(progress: &Progress, ticket: Option<&Ticket>, told_to_end: bool) -> CommandError {
     let (request, sentence) = match ticket {
         Some(ticket) => {
             let sentence = format!(
@@ -219,6 +226,10 @@ fn left_alone(progress: &Progress, ticket: Option<&Ticket>) -> CommandError {
                 ticket.request
             );
             (Some(ticket.request), sentence)
+        }
+        None if told_to_end => {
+            let sentence = "not waiting any longer; its process was told to end all the same, and where nobody supervises it nobody starts it again by himself: see `evergate status`";
+            (None, sentence.to_owned())
         }
         None => {
             (None, "interrupted before the gateway answered; `evergate status` tells whether it accepted".to_owned())

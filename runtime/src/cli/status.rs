@@ -41,17 +41,17 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
 
 /// Where nobody runs: how the last generation ended, and what it has left to the next one.
 fn with_what_is_left(error: CallError, client: &Client) -> CallError {
-    let CallError::NobodyRuns { place, told } = error else { return error };
+    let CallError::NobodyRuns { place, pid: None, told } = error else { return error };
     let state_dir = client.state_dir();
     // What cannot be read here is for `evergate doctor` to say.
-    let Ok(Some(left)) = LeftBehind::of(state_dir) else { return CallError::NobodyRuns { place, told } };
+    let Ok(Some(left)) = LeftBehind::of(state_dir) else { return CallError::NobodyRuns { place, pid: None, told } };
     let owed = match &left.owed {
         Some(owed) => format!("owed to people until one is started: {owed}"),
         None => "nothing is owed to anybody".to_owned(),
     };
     let last = trial::last_starts(state_dir);
     let told = format!("{last}; {}; {owed}; `{}` starts one", left.end, left.start);
-    CallError::NobodyRuns { place, told }
+    CallError::NobodyRuns { place, pid: None, told }
 }
 
 async fn watch(client: &Client, json: bool) -> Result<(), CommandError> {

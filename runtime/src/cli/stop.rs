@@ -46,7 +46,7 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
         outcome = carry_out(client, arguments, deadline, &mut progress, &mut halt) => Some(outcome),
     };
     match outcome {
-        Some(outcome) => outcome,
+        Some(outcome) => progress.or_object(outcome),
         None => Err(left_alone(&progress, &halt)),
     }
 }

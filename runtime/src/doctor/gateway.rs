@@ -3,6 +3,7 @@
 use super::{Finding, Patient};
 use crate::cli::{self, Asked};
 use crate::install::owned::{Ownership, ownership_of};
+use crate::journal::Owner;
 use crate::supervise::found;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
@@ -37,11 +38,13 @@ fn is_held(state_dir: &Path) -> bool {
 pub(super) fn check(patient: &Patient<'_>, life: &Life) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Life::Silent(sentence) = life {
-        let owner = fs::read_to_string(patient.state_dir.join("lock")).unwrap_or_default();
-        let owner: serde_json::Value = serde_json::from_str(&owner).unwrap_or_default();
+        let holds = match Owner::recorded(patient.state_dir) {
+            Some(owner) => format!("process {} holds the state directory, but: ", owner.pid),
+            None => String::new(),
+        };
         findings.push(Finding::new(
             "control socket",
-            format!("process {} holds the state directory, but: {sentence}", owner["pid"]),
+            format!("{holds}{sentence}"),
             "nobody can ask it anything, and no other gateway can start",
             format!("evergate restart --force --state-dir {}", patient.state_dir.display()),
         ));

@@ -1,7 +1,7 @@
 //! One life of the gateway, read out of the history line by line: what became of its turns, of its deliveries and of the
 //! requests that it took. What began and ended within it is counted; what crossed its beginning or its end is told one by one.
 
-use super::{End, cause, ended};
+use super::{End, Now, cause, ended};
 use crate::driver::request_json;
 use crate::journal::{Journal, JournalError, Logged, StoredGeneration};
 use evergate_core::drain::{Report, TurnFate};
@@ -195,11 +195,12 @@ impl Life {
         &self,
         journal: &dyn Journal,
         stored: &StoredGeneration,
-        end: End,
+        now: Now<'_>,
         successor: Option<&StoredGeneration>,
     ) -> Result<Value, JournalError> {
+        let end = End::of(stored, now);
         let in_order = stored.report.as_ref().filter(|_| end == End::InOrder);
-        let ended = ended(journal, stored)?;
+        let ended = ended(journal, stored, now)?;
         let ended_at_ms = ended.at_ms();
         let next = successor.map(|next| {
             let ready = next.ready_at_ms.unwrap_or(next.begun_at_ms);
@@ -209,7 +210,7 @@ impl Life {
         Ok(json!({
             "generation": stored.generation,
             "end": end,
-            "cause": cause(journal, stored, (end == End::Alive).then_some(stored.generation))?,
+            "cause": cause(journal, stored, now)?,
             "verdict": stored.verdict.map(|verdict| verdict.to_string()),
             "pid": stored.owner.as_ref().map(|owner| owner.pid),
             "version": stored.owner.as_ref().map(|owner| &owner.version),

@@ -1,7 +1,7 @@
 //! The lives of the gateway, for those who ask over HTTP. What is told of them is made in `lives`.
 
 use super::{Local, answer};
-use crate::lives::{self, Asked};
+use crate::lives::{self, Asked, Now};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -9,7 +9,7 @@ use evergate_core::id::GenerationId;
 
 /// `GET /v1/generations`.
 pub async fn generations(State(local): State<Local>) -> Response {
-    match lives::list(&*local.handle.journal, Some(own(&local))) {
+    match lives::list(&*local.handle.journal, Now::Alive(own(&local))) {
         Ok(list) => axum::Json(list).into_response(),
         Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
@@ -20,7 +20,7 @@ pub async fn generation(State(local): State<Local>, Path(asked): Path<String>) -
     let Ok(asked) = asked.parse::<Asked>() else {
         return answer::error(StatusCode::NOT_FOUND, "there is no such generation: its name is a number, or \"last\"");
     };
-    match lives::tell(&*local.handle.journal, asked, Some(own(&local))).await {
+    match lives::tell(&*local.handle.journal, asked, Now::Alive(own(&local))).await {
         Ok(Some(life)) => axum::Json(life).into_response(),
         Ok(None) => answer::error(StatusCode::NOT_FOUND, &asked.missing()),
         Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
