@@ -1,6 +1,7 @@
 //! Why a process was ended that could not say so itself: a file in the state directory that its successor reads, since a
 //! stuck loop can write nothing into the journal. Nothing relies on it but what people are told.
 
+use crate::journal::Owner;
 use evergate_core::id::GenerationId;
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
@@ -63,6 +64,18 @@ impl LastWords {
         Self { generation, why, diagnosis, at_ms: Some(unix_ms()) }
     }
 
+    /// Leaves them to the generation that the process `pid` was, for whoever saw it end. What it left itself stands, and a start
+    /// that never got a number has no place in anybody's history.
+    pub fn leave(state_dir: &Path, pid: i32, why: &str) -> std::io::Result<()> {
+        let dead = Owner::recorded(state_dir).filter(|last| last.pid == pid && last.generation.0 > 0 && !last.lives());
+        match dead {
+            Some(dead) if Self::peek(dead.generation, state_dir).is_none() => {
+                Self::now(dead.generation, why.to_owned(), None).write(state_dir)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What stands there of `generation`, which is left there.
     #[must_use]
     pub fn peek(generation: GenerationId, state_dir: &Path) -> Option<Told> {
@@ -108,6 +121,27 @@ pub fn unix_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::claim::Claim;
+
+    #[test]
+    fn whoever_saw_a_process_end_speaks_for_it_alone_and_only_where_it_did_not_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut claim = Claim::take(folder.path(), std::time::Duration::ZERO).unwrap();
+        let lives = Owner::this_process(GenerationId(3), 1_000);
+        let dead = Owner { start_time: lives.start_time + 1, ..lives.clone() };
+        let said = |claim: &mut Claim, owner: &Owner, pid: i32| {
+            claim.record(owner).unwrap();
+            LastWords::leave(folder.path(), pid, "SIGKILL").unwrap();
+            LastWords::peek(owner.generation, folder.path()).and_then(|told| told.why)
+        };
+        let unnumbered = Owner { generation: GenerationId(0), ..dead.clone() };
+        for (owner, pid) in [(&lives, lives.pid), (&dead, dead.pid + 1), (&unnumbered, dead.pid)] {
+            assert_eq!(said(&mut claim, owner, pid), None);
+        }
+        assert_eq!(said(&mut claim, &dead, dead.pid), Some("SIGKILL".into()));
+        LastWords::now(GenerationId(3), "it was stuck".into(), None).write(folder.path()).unwrap();
+        assert_eq!(said(&mut claim, &dead, dead.pid), Some("it was stuck".into()));
+    }
 
     #[test]
     fn last_words_are_read_once_and_only_of_the_generation_that_said_them() {

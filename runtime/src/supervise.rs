@@ -50,7 +50,7 @@ use self::{
 };
 use crate::{
     candidate::{self, SUPERVISOR_PROGRAM},
-    last_words::{DEATHS, Death, unix_ms},
+    last_words::{DEATHS, Death, LastWords, unix_ms},
     systemd::{self, KEEPER},
     trial,
     versions::{ROLLED_BACK, Versions},
@@ -336,6 +336,10 @@ impl Supervisor {
         };
         if self.deaths.len() == DEATHS_TOLD {
             self.deaths.remove(0);
+        }
+        // For those who look before there is a next child.
+        if let Some(Err(error)) = why.as_deref().map(|why| LastWords::leave(&self.state_dir, pid, why)) {
+            warn!(%error, "what the child died of cannot be written down");
         }
         self.deaths.push(Death { pid, at_ms: unix_ms(), why });
         match (decision.next, decision.reason) {

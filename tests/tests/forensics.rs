@@ -176,8 +176,12 @@ fn a_restart_that_a_kill_overtakes_is_told_of_the_life_that_was_to_end_by_it() {
     assert_eq!(told, (&json!("http"), &json!("graceful"), &json!("a new agent"), &Value::Null), "{life}");
     gateway.restart_process();
     gateway.await_generation(2);
-    let life = json_of(&gateway.cli(&["generations", "show", "1", "--json"]));
-    assert_eq!(life["requests"][0]["outcome"], json!({"kind": "restarted", "generation": 2}), "{life}");
+    // It is there before it is ready, and only then is anybody told.
+    let outcome = gateway.wait_for("the outcome", PATIENCE, || {
+        let life = json_of(&gateway.cli(&["generations", "show", "1", "--json"]));
+        Some(life["requests"][0]["outcome"].clone()).filter(|outcome| !outcome.is_null())
+    });
+    assert_eq!(outcome, json!({"kind": "restarted", "generation": 2}));
 }
 
 #[test]

@@ -114,6 +114,11 @@ fn a_stop_ends_a_supervise_that_pauses() {
     let stopped = gateway.cli(&["stop"]);
     let said = String::from_utf8_lossy(&stopped.stdout);
     assert!(stopped.status.success() && said.contains("is told to end it and itself"), "{stopped:?}");
+    for command in ["status", "generations"] {
+        let told = gateway.cli(&[command]);
+        let told = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
+        assert!(told.contains("its supervisor saw it end with SIGKILL") && !told.contains("without a word"), "{told}");
+    }
     assert_eq!(gateway.exit_code(PATIENCE), 0, "{}", gateway.log());
     assert_eq!(gateway.log().matches("generation begins").count() as u64, generation, "none followed");
     let again = gateway.cli(&["stop", "--json"]);

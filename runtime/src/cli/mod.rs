@@ -1,6 +1,6 @@
 //! The commands of `evergate` that talk to a running gateway: it owns their arguments, their words and their exit
 //! statuses. They reach the gateway over the control socket alone, and read the journal themselves only where no gateway
-//! runs and under its lock (`offline`); only `restart` signals its process or starts one.
+//! runs and under its lock (`offline`); only `restart` and `stop` signal its process, and only `restart` starts one.
 
 mod answers;
 pub mod audit;
@@ -92,7 +92,9 @@ pub enum ClientCommand {
     Restart(restart::Arguments),
     /// Stop the gateway, and return when it is gone
     ///
-    /// Exit status: 0 it is gone; 1 the request was cancelled or failed; 69 no gateway is running; 75 not gone in time;
+    /// Turns in flight get the drain budget to end; what is cut short is resumed at the next start. A gateway that gets nowhere
+    /// is ended by whoever would start it again, who is told not to, and killed five seconds later (with --force, two);
+    /// nothing that was accepted is lost by that. Exit status: 0 it is gone; 1 the request was cancelled or failed; 69 no gateway is running; 75 not gone in time;
     /// 130 you stopped waiting (the request stands).
     Stop(stop::Arguments),
     /// Have the gateway read its configuration again, without a restart
