@@ -1,6 +1,7 @@
 //! Requests about the life cycle as the commands make and watch them: the body, the asking, and one look at how it goes.
 //! What the look means for a restart or a stop is decided there.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,6 +15,17 @@ use super::send::GAP_GRACE;
 
 /// How often the gateway is looked at.
 pub const POLL: Duration = Duration::from_millis(50);
+
+/// A call that is under way.
+pub type Asking<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// The answer to what is asked; where nothing is, there never is one.
+pub async fn answer_to<T>(asking: &mut Option<Asking<'_, T>>) -> T {
+    match asking {
+        Some(asking) => asking.await,
+        None => std::future::pending().await,
+    }
+}
 
 /// The body of a life-cycle request; `turn` is the turn that it is made from.
 pub fn request_body(mode: &str, reason: Option<&str>, turn: Option<u64>) -> Value {

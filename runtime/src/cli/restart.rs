@@ -1,7 +1,6 @@
 //! `evergate restart`: asks for a restart and sees to it that a different generation serves, whatever that takes. It owns the
 //! arguments and the words; how it is brought about is [`Climb`]'s business.
 
-use std::pin::Pin;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use super::client::Client;
 use super::climb::{Climb, Stood};
 use super::place::Within;
 use super::progress::{Progress, Stage};
-use super::request::{POLL, ask, ask_again, read_status, request_body};
+use super::request::{Asking, POLL, answer_to, ask, ask_again, read_status, request_body};
 use super::table::{duration, one_line};
 use super::{CommandError, cancel, environment, exit, place};
 use evergate_core::request::Mode;
@@ -64,9 +63,6 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
     }
 }
 
-/// The gateway's answer to the request, once there is one; `None` when there will be none.
-type Asking<'a> = Pin<Box<dyn Future<Output = Result<Option<Accepted>, CommandError>> + 'a>>;
-
 async fn carry_out(
     client: &Client,
     arguments: &Arguments,
@@ -86,17 +82,11 @@ async fn carry_out(
     let body = request_body(word, arguments.reason.as_deref(), turn);
     let mut climb = Climb::new(client, mode, deadline.map(|_| arguments.wait))?;
     let first = async { ask(client, "/v1/restart", &body, deadline).await.map(Some) };
-    let mut asking: Option<Asking<'_>> = Some(Box::pin(first));
+    let mut asking: Option<Asking<'_, Result<Option<Accepted>, CommandError>>> = Some(Box::pin(first));
     loop {
-        let asked = async {
-            match &mut asking {
-                Some(asking) => asking.await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
-            asked = asked => {
+            asked = answer_to(&mut asking) => {
                 asking = None;
                 match asked {
                     Ok(Some(accepted)) if accepted.already => return report_already(progress, &accepted),

@@ -1,7 +1,6 @@
 //! `evergate stop`: asks for a stop and sees to it that nobody owns the state directory any more, whatever that takes. It owns
 //! the arguments and the words; how it is brought about is [`Halt`]'s business.
 
-use std::pin::Pin;
 use std::time::Duration;
 
 use evergate_core::ladder::Rung;
@@ -14,7 +13,7 @@ use super::call_error::CallError;
 use super::client::Client;
 use super::halt::{Halt, Stood};
 use super::progress::{Progress, Stage};
-use super::request::{POLL, ask, request_body};
+use super::request::{Asking, POLL, answer_to, ask, request_body};
 use super::table::{duration, one_line};
 use super::{CommandError, environment, exit, place};
 
@@ -51,9 +50,6 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
     }
 }
 
-/// The gateway's answer to the request, once there is one.
-type Asking<'a> = Pin<Box<dyn Future<Output = Result<Accepted, CommandError>> + 'a>>;
-
 async fn carry_out(
     client: &Client,
     arguments: &Arguments,
@@ -63,17 +59,12 @@ async fn carry_out(
 ) -> Result<(), CommandError> {
     let word = if arguments.force { "force" } else { "graceful" };
     let body = request_body(word, arguments.reason.as_deref(), place::own_turn(client.socket(), environment));
-    let mut asking: Option<Asking<'_>> = Some(Box::pin(ask(client, "/v1/stop", &body, deadline)));
+    let mut asking: Option<Asking<'_, Result<Accepted, CommandError>>> =
+        Some(Box::pin(ask(client, "/v1/stop", &body, deadline)));
     loop {
-        let asked = async {
-            match &mut asking {
-                Some(asking) => asking.await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
-            asked = asked => {
+            asked = answer_to(&mut asking) => {
                 asking = None;
                 match asked {
                     Ok(accepted) => {
