@@ -384,6 +384,15 @@ pub fn free_address() -> SocketAddr {
     panic!("no port from {FIRST} on is free");
 }
 
+/// Takes a free address, so that it is nobody else's. What another test starts just now may hold the socket by which it was
+/// found free, until it runs its own program.
+///
+/// # Panics
+/// When somebody else listens there.
+pub fn take(address: SocketAddr) -> TcpListener {
+    eventually(PATIENCE, || TcpListener::bind(address).ok()).expect("it was free a moment ago")
+}
+
 /// Facts in a journal beside the records, by key.
 fn rows(journal: &Path, scope: &str) -> Result<BTreeMap<String, String>, redb::Error> {
     const ROWS: redb::TableDefinition<'_, (&str, &str), &str> = redb::TableDefinition::new("rows");

@@ -1,16 +1,15 @@
 //! How the processes end: the exit status that `run` leaves, what `supervise` makes of it, what the command line says.
 
-use std::net::TcpListener;
 use std::process::Output;
 use std::time::Duration;
 
+use evergate_tests::PATIENCE;
 use evergate_tests::flight::assert_conformant;
 use evergate_tests::flight::assert_kept_conformant;
-use evergate_tests::gateway::{Gateway, free_address};
+use evergate_tests::gateway::{Gateway, free_address, take};
 use evergate_tests::http::{Answer, Client};
 use evergate_tests::oracle::Words;
 use evergate_tests::process;
-use evergate_tests::{PATIENCE, eventually};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -208,8 +207,7 @@ fn as_process_1_of_a_container_a_dead_owner_with_the_same_number_neither_blocks_
 #[test]
 fn a_port_that_stays_taken_parks_run() {
     let address = free_address();
-    // What another test starts just now may hold the socket that was tried, until it runs its own program.
-    let _taken = eventually(PATIENCE, || TcpListener::bind(address).ok()).expect("it was free a moment ago");
+    let _taken = take(address);
     let gateway = Gateway::builder().listen(address).spawn();
     assert_eq!(gateway.exit_code(GIVES_UP), PARK, "{}", gateway.log());
     assert!(gateway.log().contains(&address.to_string()), "the message names the address: {}", gateway.log());

@@ -2,12 +2,11 @@
 //! the place of a terminal. Each is one clear sentence, with what to do about it, and the exit status that the tables name.
 
 use std::io::Write;
-use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use evergate_tests::PATIENCE;
-use evergate_tests::gateway::{Gateway, free_address};
+use evergate_tests::gateway::{Gateway, free_address, take};
 use evergate_tests::oracle::Words;
 use evergate_tests::process;
 use nix::sys::signal::Signal;
@@ -191,7 +190,7 @@ fn a_start_that_has_to_wait_says_for_what_before_it_gives_up() {
     assert!(waits.is_some() && waits < log.find("belongs to a running gateway"), "{log}");
 
     let address = free_address();
-    let _taken = TcpListener::bind(address).expect("it was free a moment ago");
+    let _taken = take(address);
     for supervised in [false, true] {
         let gateway = Gateway::builder().supervised(supervised).listen(address).spawn();
         assert_eq!(gateway.exit_code(Duration::from_secs(60)), 78, "{}", gateway.log());

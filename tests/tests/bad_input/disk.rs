@@ -2,12 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use evergate_tests::gateway::{Gateway, free_address};
+use evergate_tests::gateway::{Gateway, free_address, take};
 use evergate_tests::http::Client;
 use evergate_tests::model::{Fault, Model};
 use evergate_tests::oracle::Words;
@@ -258,7 +257,7 @@ fn what_an_answer_says_while_the_disk_is_full_is_kept_when_there_is_room_again()
 #[test]
 fn a_port_that_a_dying_predecessor_still_holds_is_waited_for() {
     let address = free_address();
-    let predecessor = TcpListener::bind(address).expect("it was free a moment ago");
+    let predecessor = take(address);
     let gateway = Gateway::builder().listen(address).spawn();
     // How long the predecessor takes to die; nothing of the gateway is awaited here.
     std::thread::sleep(Duration::from_millis(500));
