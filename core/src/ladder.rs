@@ -13,8 +13,11 @@
 //! A gateway that answers and gets on is never climbed upon: its own deadlines end it, once it has been asked. Neither is a start, which its own
 //! watchdog ends, unless the restart is forced. One that refuses ends the climb.
 //!
-//! A climb to a stop is done as soon as nobody owns the state directory, and whoever owns it is the one to end. It never goes
-//! from [`Rung::Ask`] to [`Rung::Kill`] at once: whoever would start the process again is told on [`Rung::Terminate`] not to.
+//! A climb to a stop is done when nobody owns the state directory and nobody is about to, and whoever owns it is the one to end:
+//! one that has come after another was ended is asked first.
+//! It kills nobody before whoever would start the process again is told on [`Rung::Terminate`] not to, unless the stop is on
+//! disk: then whoever comes next carries it out. Between two generations nobody is there either, so that where nothing of this is
+//! known nobody is believed to be gone before [`Patience::gap`].
 
 use crate::request::{Mode, Wish};
 use crate::supervisor::StartsAgain;
@@ -63,7 +66,12 @@ pub struct Patience {
     pub kill: Duration,
     /// For whoever supervises it to start it again.
     pub revive: Duration,
+    /// Of a stop that nobody has heard, for the next one to come where nobody is there.
+    pub gap: Duration,
 }
+
+/// From one generation to the next, at most, where nobody pauses.
+const GAP: Duration = Duration::from_secs(2);
 
 impl Patience {
     /// What a restart that may take its time has, and one that must not. Where nobody starts it again by himself nobody is
@@ -77,6 +85,7 @@ impl Patience {
                 terminate: Duration::from_secs(5),
                 kill: Duration::from_secs(10),
                 revive: Duration::from_secs(5),
+                gap: GAP,
             },
             // Asking first costs little, and spares turns that could be interrupted in order a death on their account.
             Mode::Force => Self {
@@ -85,6 +94,7 @@ impl Patience {
                 terminate: Duration::ZERO,
                 kill: Duration::from_secs(5),
                 revive: Duration::from_secs(2),
+                gap: GAP,
             },
         };
         match starts_again {
@@ -93,11 +103,11 @@ impl Patience {
         }
     }
 
-    /// What a restart has where nobody owned the state directory when it began: whoever may start it by himself pauses about
-    /// that, or has given up.
+    /// What is left of it where nobody owned the state directory when the climb began: whoever may start a gateway by himself pauses
+    /// about that, or has given up.
     #[must_use]
     pub const fn with_nobody_there(self) -> Self {
-        Self { revive: Duration::ZERO, ..self }
+        Self { revive: Duration::ZERO, gap: Duration::ZERO, ..self }
     }
 
     /// What a stop has that may take its time, and one that must not.
@@ -107,7 +117,7 @@ impl Patience {
             Mode::Graceful => (Duration::from_secs(5), None),
             Mode::Force => (Duration::from_secs(2), Some(Duration::from_secs(2))),
         };
-        Self { answer, start, terminate: answer, kill: Duration::from_secs(10), revive: Duration::ZERO }
+        Self { answer, start, terminate: answer, kill: Duration::from_secs(10), revive: Duration::ZERO, gap: GAP }
     }
 }
 
@@ -124,6 +134,8 @@ pub enum Sight {
     Starting,
     /// Nobody owns the state directory.
     Gone,
+    /// Nobody owns the state directory, and whoever starts the gateway by himself is about to, as far as can be seen.
+    Paused,
     /// Another life than the one that was asked is there (see [`Life`](crate::life::Life)).
     Next {
         /// Whether it serves.
@@ -162,6 +174,12 @@ pub struct Ladder {
     acted: bool,
     /// Whether asking has come to nothing.
     in_vain: bool,
+    /// Whether the stop is on disk.
+    accepted: bool,
+    /// Whether whoever would start it again is told not to.
+    told: bool,
+    /// Since when nobody is there, of a stop.
+    nobody_since: Option<Instant>,
     give_up_at: Option<Instant>,
 }
 
@@ -176,14 +194,17 @@ impl Ladder {
             since: now,
             acted: false,
             in_vain: false,
+            accepted: false,
+            told: false,
+            nobody_since: None,
             give_up_at: wait.map(|wait| now + wait),
         }
     }
 
     /// A climb to a stop that begins by asking; `wait` is how long it may take in all.
     #[must_use]
-    pub fn to_stop(mode: Mode, now: Instant, wait: Option<Duration>) -> Self {
-        Self { wish: Wish::Stop, ..Self::new(Patience::to_stop(mode), now, wait) }
+    pub fn to_stop(patience: Patience, now: Instant, wait: Option<Duration>) -> Self {
+        Self { wish: Wish::Stop, ..Self::new(patience, now, wait) }
     }
 
     /// Where it stands.
@@ -197,6 +218,16 @@ impl Ladder {
         self.in_vain = true;
     }
 
+    /// What it was asked is on disk: whoever comes next carries it out.
+    pub const fn is_accepted(&mut self) {
+        self.accepted = true;
+    }
+
+    /// Whoever would start it again was told not to, or there is nobody to tell.
+    pub const fn is_told(&mut self) {
+        self.told = true;
+    }
+
     /// When a look that shows the same as before would lead on.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -207,7 +238,8 @@ impl Ladder {
             Rung::Start if !self.acted => self.patience.revive,
             Rung::Start | Rung::Wait => return self.give_up_at,
         };
-        Some(self.give_up_at.map_or(self.since + patience, |at| at.min(self.since + patience)))
+        let missed = self.nobody_since.filter(|_| !self.told).map(|since| since + self.patience.gap);
+        [Some(self.since + patience), missed, self.give_up_at].into_iter().flatten().min()
     }
 
     /// When it is given up, whatever is seen.
@@ -218,19 +250,27 @@ impl Ladder {
 
     /// Somebody looked; what follows.
     pub fn saw(&mut self, now: Instant, sight: Sight) -> Step {
+        if !matches!(sight, Sight::Gone | Sight::Paused) {
+            self.nobody_since = None;
+        }
         let sight = match (self.wish, sight) {
-            (Wish::Stop, Sight::Gone) => return Step::Done,
-            (Wish::Stop, Sight::Next { ready: true }) => Sight::GettingOn,
-            (Wish::Stop, Sight::Next { ready: false }) => Sight::Starting,
+            (Wish::Stop, Sight::Gone | Sight::Paused) => match self.nobody(now, sight == Sight::Paused) {
+                Some(as_if) => as_if,
+                None => return Step::Done,
+            },
+            (Wish::Stop, Sight::Next { ready }) => {
+                self.begin_anew(now);
+                if ready { Sight::GettingOn } else { Sight::Starting }
+            }
             (_, sight) => sight,
         };
         match sight {
             Sight::Next { ready: true } => return Step::Done,
             Sight::Next { ready: false } => self.climb(now, Rung::Wait),
-            Sight::Gone => self.climb(now, Rung::Start),
+            Sight::Gone | Sight::Paused if self.wish == Wish::Restart => self.climb(now, Rung::Start),
             Sight::GettingOn if self.rung <= Rung::Terminate => self.since = now,
             Sight::Starting if self.rung <= Rung::Terminate && self.patience.start.is_none() => self.since = now,
-            Sight::GettingOn | Sight::Stuck | Sight::Silent | Sight::Starting => {}
+            Sight::GettingOn | Sight::Stuck | Sight::Silent | Sight::Starting | Sight::Gone | Sight::Paused => {}
         }
         if self.give_up_at.is_some_and(|at| at <= now) {
             return Step::GiveUp(self.rung);
@@ -241,6 +281,7 @@ impl Ladder {
                 self.in_vain = false;
                 Step::Ask
             }
+            Rung::Ask | Rung::Terminate | Rung::Kill if sight == Sight::Paused => self.tell(now),
             Rung::Ask if overdue(self.patience.answer) => self.next(now),
             Rung::Terminate if overdue(self.patience.terminate) => self.next(now),
             Rung::Kill if overdue(self.patience.kill) => Step::GiveUp(Rung::Kill),
@@ -252,15 +293,44 @@ impl Ladder {
         }
     }
 
+    /// Nobody is there for a stop to end: as what that is to be taken, and `None` where the stop is done.
+    fn nobody(&mut self, now: Instant, paused: bool) -> Option<Sight> {
+        let believed_at = *self.nobody_since.get_or_insert(now) + self.patience.gap;
+        match (paused, self.told) {
+            _ if self.accepted => None,
+            (false, true) => None,
+            (true, true) => Some(Sight::Silent),
+            _ if now < believed_at => {
+                self.since = now;
+                Some(Sight::Starting)
+            }
+            (false, false) => None,
+            (true, false) => Some(Sight::Paused),
+        }
+    }
+
     /// The next rung of those that end the old process.
     fn next(&mut self, now: Instant) -> Step {
-        if self.rung == Rung::Ask && self.patience.terminate > Duration::ZERO {
-            self.climb(now, Rung::Terminate);
-            Step::Terminate
+        let untold = self.wish == Wish::Stop && !self.told && !self.accepted;
+        if untold || self.rung == Rung::Ask && self.patience.terminate > Duration::ZERO {
+            self.tell(now)
         } else {
             self.climb(now, Rung::Kill);
             Step::Kill
         }
+    }
+
+    /// Another one has come for a stop to end, who has heard of nothing.
+    fn begin_anew(&mut self, now: Instant) {
+        (self.rung, self.since, self.in_vain) = (Rung::Ask, now, true);
+        (self.accepted, self.told) = (false, false);
+    }
+
+    /// The mildest that needs no answer.
+    fn tell(&mut self, now: Instant) -> Step {
+        self.climb(now, Rung::Terminate);
+        self.since = now;
+        Step::Terminate
     }
 
     /// Up, never down.
@@ -294,6 +364,9 @@ mod tests {
         let (mut done, mut steps) = (Vec::new(), Vec::new());
         for ms in (0..600_000).step_by(usize::try_from(LOOK).expect("small")) {
             let step = ladder.saw(Instant::from_millis(ms), world(ms, &steps));
+            if step == Step::Terminate {
+                ladder.is_told();
+            }
             if step != Step::Look {
                 steps.push(step);
                 done.push((ms, step));
@@ -382,27 +455,87 @@ mod tests {
     #[test]
     fn a_restart_waits_for_nobody_where_nobody_was_there() {
         let patience = patience(Mode::Graceful);
-        assert_eq!(patience.with_nobody_there(), Patience { revive: Duration::ZERO, ..patience });
+        let at_once = Duration::ZERO;
+        assert_eq!(patience.with_nobody_there(), Patience { revive: at_once, gap: at_once, ..patience });
         let mut ladder = Ladder::new(patience.with_nobody_there(), Instant::from_millis(0), None);
         assert_eq!(ladder.saw(Instant::from_millis(0), Sight::Gone), Step::Start);
         assert_eq!(ladder.saw(Instant::from_millis(10), Sight::Gone), Step::Look);
     }
 
+    fn to_stop(mode: Mode) -> Ladder {
+        Ladder::to_stop(Patience::to_stop(mode), Instant::from_millis(0), Some(Duration::from_secs(60)))
+    }
+
     /// Climbs to a stop past what `world` shows at each time, and answers what was done when, looks aside.
     fn stop(mode: Mode, world: impl Fn(u64, &[Step]) -> Sight) -> Vec<(u64, Step)> {
-        let wait = Some(Duration::from_secs(60));
-        past(Ladder::to_stop(mode, Instant::from_millis(0), wait), world)
+        past(to_stop(mode), world)
     }
 
     #[test]
-    fn a_stop_is_done_when_nobody_is_there_and_a_gateway_that_gets_on_is_left_to_its_own_deadlines() {
-        assert_eq!(stop(Mode::Graceful, |_, _| Sight::Gone), [(0, Step::Done)]);
+    fn a_gateway_that_gets_on_is_left_to_its_own_deadlines_by_a_stop_too() {
         for mode in [Mode::Graceful, Mode::Force] {
-            let done = stop(mode, |ms, _| if ms < 40_000 { Sight::GettingOn } else { Sight::Gone });
+            let mut ladder = to_stop(mode);
+            ladder.is_accepted();
+            let done = past(ladder, |ms, _| if ms < 40_000 { Sight::GettingOn } else { Sight::Gone });
             assert_eq!(done, [(40_000, Step::Done)]);
             let given_up = stop(mode, |_, _| Sight::GettingOn);
             assert_eq!(given_up, [(60_000, Step::GiveUp(Rung::Ask))]);
         }
+    }
+
+    #[test]
+    fn between_two_generations_nobody_is_gone_for_good() {
+        for mode in [Mode::Graceful, Mode::Force] {
+            assert_eq!(stop(mode, |_, _| Sight::Gone), [(2_000, Step::Done)]);
+            let twice = |ms: u64, steps: &[Step]| match ms {
+                0..=1_900 | 2_100..=4_000 if steps.is_empty() => Sight::Gone,
+                _ if steps.is_empty() => Sight::GettingOn,
+                _ => Sight::Gone,
+            };
+            assert_eq!(stop(mode, twice), [(60_000, Step::GiveUp(Rung::Ask))]);
+            let patience = Patience::to_stop(mode).with_nobody_there();
+            let nobody_was_there = Ladder::to_stop(patience, Instant::from_millis(0), None);
+            assert_eq!(past(nobody_was_there, |_, _| Sight::Gone), [(0, Step::Done)]);
+        }
+    }
+
+    #[test]
+    fn whoever_pauses_is_told_not_to_start_it_and_waited_for() {
+        for mode in [Mode::Graceful, Mode::Force] {
+            let ends = stop(mode, |ms, _| if ms < 3_000 { Sight::Paused } else { Sight::Gone });
+            assert_eq!(ends, [(2_000, Step::Terminate), (3_000, Step::Done)]);
+            let mut ladder = to_stop(mode);
+            ladder.is_accepted();
+            assert_eq!(past(ladder, |_, _| Sight::Paused), [(0, Step::Done)], "whoever comes carries it out");
+        }
+        let stays = stop(Mode::Force, |_, _| Sight::Paused);
+        assert_eq!(stays, [(2_000, Step::Terminate), (4_000, Step::Kill), (14_000, Step::GiveUp(Rung::Kill))]);
+    }
+
+    #[test]
+    fn nobody_is_killed_before_whoever_would_start_it_again_is_told() {
+        let begun = Instant::from_millis(0);
+        let steps = |accepted: bool| -> Vec<Step> {
+            let mut ladder = Ladder::to_stop(Patience::to_stop(Mode::Force), begun, None);
+            if accepted {
+                ladder.is_accepted();
+            }
+            let looks = (0..10_000).step_by(100).map(Instant::from_millis);
+            looks.map(|now| ladder.saw(now, Sight::Silent)).filter(|step| *step != Step::Look).collect()
+        };
+        assert_eq!(steps(false), [Step::Terminate; 4]);
+        assert_eq!(steps(true), [Step::Terminate, Step::Kill]);
+    }
+
+    #[test]
+    fn a_stop_says_when_nobody_is_believed_to_be_gone() {
+        let mut ladder = to_stop(Mode::Graceful);
+        let later = Instant::from_millis(3_000);
+        assert_eq!(ladder.saw(later, Sight::Gone), Step::Look);
+        assert_eq!(ladder.poll_timeout(), Some(later + GAP));
+        assert_eq!(ladder.saw(later + GAP, Sight::Paused), Step::Terminate);
+        ladder.is_told();
+        assert_eq!(ladder.poll_timeout(), Some(later + GAP + Patience::to_stop(Mode::Graceful).terminate));
     }
 
     #[test]
@@ -424,14 +557,30 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_instead_of_the_one_that_was_to_stop_is_to_stop() {
-        let mut ladder = Ladder::to_stop(Mode::Graceful, Instant::from_millis(0), None);
-        ladder.asked_in_vain();
-        assert_eq!(ladder.saw(Instant::from_millis(100), Sight::Stuck), Step::Look);
-        assert_eq!(ladder.saw(Instant::from_millis(200), Sight::Next { ready: false }), Step::Look);
-        assert_eq!(ladder.saw(Instant::from_millis(300), Sight::Next { ready: true }), Step::Ask);
-        assert_eq!(ladder.saw(Instant::from_millis(400), Sight::Gone), Step::Done);
-        assert_eq!(ladder.rung(), Rung::Ask);
+    fn whoever_comes_instead_of_the_one_that_was_killed_is_to_stop() {
+        for told in [Sight::Stuck, Sight::Next { ready: true }] {
+            let mut ladder = to_stop(Mode::Force);
+            let mut sees = |ms: u64, sight: Sight| {
+                let step = ladder.saw(Instant::from_millis(ms), sight);
+                if step == Step::Terminate {
+                    ladder.is_told();
+                }
+                step
+            };
+            assert_eq!(sees(2_000, Sight::Stuck), Step::Terminate);
+            assert_eq!(sees(4_000, Sight::Stuck), Step::Kill);
+            assert_eq!(sees(4_100, Sight::Next { ready: false }), Step::Look);
+            if told == Sight::Stuck {
+                assert_eq!(sees(6_000, told), Step::Look);
+                assert_eq!(sees(6_100, told), Step::Terminate);
+                assert_eq!(sees(8_100, told), Step::Kill);
+            } else {
+                assert_eq!(sees(5_000, told), Step::Ask);
+                assert_eq!(sees(5_100, Sight::GettingOn), Step::Look);
+                assert_eq!(sees(30_000, Sight::Gone), Step::Look, "it has not said that it heard");
+                assert_eq!(sees(32_000, Sight::Gone), Step::Done);
+            }
+        }
     }
 
     #[test]

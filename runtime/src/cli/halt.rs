@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use evergate_core::ladder::{Ladder, Rung, Sight, Step};
+use evergate_core::ladder::{Ladder, Patience, Rung, Sight, Step};
+use evergate_core::life::Life;
 use evergate_core::request::{Mode, Wish};
 use evergate_core::supervisor::Supervisor;
 use nix::sys::signal::Signal;
@@ -17,9 +18,11 @@ use super::climb::{GLANCE, LEAVING, SILENT, named};
 use super::patient::{Patient, Presence, presence};
 use super::progress::{Progress, Stage};
 use super::request::{Seen, look, read_status};
-use super::send::GAP_GRACE;
 use super::{CommandError, keeper};
 use crate::journal::Owner;
+
+/// When a climb begins.
+const BEGUN: evergate_core::time::Instant = evergate_core::time::Instant::from_millis(0);
 
 /// Where a step has led.
 pub enum Stood {
@@ -62,12 +65,12 @@ pub struct Halt<'a> {
     owner: Option<Owner>,
     /// Whether anybody was seen alive.
     seen: bool,
-    /// Since when nobody is there.
-    nobody_since: Option<Instant>,
+    /// Whether nobody was there at the last look.
+    nobody: bool,
     /// The request, once it is accepted, and who has accepted it.
     accepted: Option<(u64, Option<u64>)>,
-    /// Whether whoever would start it again knows that he is not to.
-    told: bool,
+    /// Who was told to end, or killed.
+    told: Option<Life>,
     killed: bool,
     /// What went wrong on the way.
     trouble: Option<String>,
@@ -76,23 +79,24 @@ pub struct Halt<'a> {
 impl<'a> Halt<'a> {
     /// Of whoever owns the state directory.
     pub fn new(client: &'a Client, mode: Mode, wait: Option<Duration>) -> Self {
-        let now = evergate_core::time::Instant::from_millis(0);
         let mut halt = Self {
             client,
             state_dir: client.state_dir().to_owned(),
             mode,
-            ladder: Ladder::to_stop(mode, now, wait),
+            ladder: Ladder::to_stop(Patience::to_stop(mode), BEGUN, wait),
             begun: Instant::now(),
             wait,
             owner: Owner::recorded(client.state_dir()),
             seen: false,
-            nobody_since: None,
+            nobody: false,
             accepted: None,
-            told: false,
+            told: None,
             killed: false,
             trouble: None,
         };
-        let _looked_at_again = halt.who_is_there();
+        if matches!(halt.who_is_there(), Ok(Presence::Nobody(_))) && !halt.is_kept() {
+            halt.ladder = Ladder::to_stop(Patience::to_stop(mode).with_nobody_there(), BEGUN, wait);
+        }
         halt
     }
 
@@ -109,6 +113,7 @@ impl<'a> Halt<'a> {
     /// The gateway has the request on disk.
     pub const fn accepted(&mut self, accepted: &Accepted) {
         self.accepted = Some((accepted.request, accepted.generation));
+        self.ladder.is_accepted();
     }
 
     /// No answer will come to what the gateway was asked.
@@ -129,15 +134,10 @@ impl<'a> Halt<'a> {
     /// Looks, and does what is to be done now.
     pub async fn step(&mut self, progress: &mut Progress) -> Result<Stood, CommandError> {
         let look = tokio::time::timeout(GLANCE, self.glance()).await;
-        if !matches!(look, Ok(Look::Nobody)) {
-            self.nobody_since = None;
-        }
+        self.nobody = matches!(look, Ok(Look::Nobody));
         let (sight, stage) = match look {
-            Ok(Look::Shows(sight, stage)) => (sight, stage),
-            Ok(Look::Nobody) => match self.nobody(progress).await {
-                Ok(sight) => (sight, named("gone")),
-                Err(stood) => return Ok(stood),
-            },
+            Ok(Look::Shows(sight, stage)) => (self.of_whom(sight), stage),
+            Ok(Look::Nobody) => (self.whether_for_good().await, named("gone")),
             Ok(Look::Ended { clause, kind }) => return Ok(Stood::Ended { clause, kind }),
             Ok(Look::Fails(error)) => return Err(error),
             Err(_) => (Sight::Silent, named(SILENT)),
@@ -151,14 +151,28 @@ impl<'a> Halt<'a> {
         }
         match step {
             Step::Ask => Ok(Stood::Asks),
+            Step::Done | Step::GiveUp(_) if self.nobody && !self.seen => Ok(Stood::Nobody),
             Step::Done => Ok(Stood::Gone { killed: self.killed }),
+            Step::Terminate if self.nobody => Ok(self.end_the_pause(progress).await),
             Step::Terminate => Ok(self.tell_its_keeper(progress).await),
-            Step::Kill if !self.told && self.accepted.is_none() => Ok(self.tell_its_keeper(progress).await),
             Step::Kill => Ok(self.kill(progress)),
-            Step::GiveUp(_) if !self.seen && self.nobody_since.is_some() => Ok(Stood::Nobody),
             Step::GiveUp(rung) => Ok(Stood::GivenUp { why: self.given_up(rung, &progress.last_sentence()) }),
             Step::Look | Step::Start => Ok(Stood::Looking),
         }
+    }
+
+    /// One that has come after another was told or killed has heard of nothing, and neither has one that somebody started before
+    /// what an earlier one has accepted was carried out.
+    fn of_whom(&mut self, sight: Sight) -> Sight {
+        let another = self.told.is_some_and(|told| {
+            let now = presence(&self.state_dir);
+            matches!(now, Ok(Presence::Process(owner)) if owner.life().is_another_than(told))
+        });
+        let sight = if another { Sight::Next { ready: sight == Sight::GettingOn } } else { sight };
+        if matches!(sight, Sight::Next { .. }) {
+            (self.told, self.accepted) = (None, None);
+        }
+        sight
     }
 
     async fn glance(&mut self) -> Look {
@@ -199,39 +213,38 @@ impl<'a> Halt<'a> {
         }
     }
 
-    /// Nobody owns the state directory. That is the end of it once whoever may start another one is told not to; a while is left
-    /// him, since between two generations there is nobody either.
-    async fn nobody(&mut self, progress: &Progress) -> Result<Sight, Stood> {
-        let since = *self.nobody_since.get_or_insert_with(Instant::now);
-        if self.accepted.is_some() {
-            return Ok(Sight::Gone);
-        }
-        if self.told {
-            let waits = keeper::is_about_to_start(&self.state_dir, self.owner.as_ref()).await;
-            return Ok(if waits { Sight::Silent } else { Sight::Gone });
-        }
-        if since.elapsed() < GAP_GRACE && (self.seen || self.may_be_started()) {
-            return Ok(Sight::Starting);
-        }
-        match keeper::end_the_pause(&self.state_dir, self.owner.as_ref()).await {
-            Some(Ok(how)) => {
-                (self.told, self.seen) = (true, true);
-                progress.say(&how);
-                Ok(Sight::Starting)
-            }
-            Some(Err(why)) => Err(Stood::GivenUp { why }),
-            None if !self.seen => Err(Stood::Nobody),
-            None => match self.owner.as_ref().and_then(keeper::cannot_be_told) {
-                Some(why) => Err(Stood::GivenUp { why }),
-                None => Ok(Sight::Gone),
-            },
+    /// Nobody owns the state directory: whether anybody is about to, as far as can be seen. Of whom nobody here sees and who is
+    /// known to start it by himself that is to be thought.
+    async fn whether_for_good(&self) -> Sight {
+        let out_of_sight = || self.owner.as_ref().and_then(keeper::cannot_be_told).is_some();
+        if keeper::is_about_to_start(&self.state_dir, self.owner.as_ref()).await || self.seen && out_of_sight() {
+            Sight::Paused
+        } else {
+            Sight::Gone
         }
     }
 
     /// Whether anybody starts it by himself, as far as that is known.
-    fn may_be_started(&self) -> bool {
+    fn is_kept(&self) -> bool {
         let kept = |owner: &Owner| owner.supervisor.is_some_and(|keeper| keeper != Supervisor::Nobody);
         self.owner.as_ref().is_some_and(kept)
+    }
+
+    async fn end_the_pause(&mut self, progress: &Progress) -> Stood {
+        match keeper::end_the_pause(&self.state_dir, self.owner.as_ref()).await {
+            Some(Ok(how)) => {
+                self.seen = true;
+                self.ladder.is_told();
+                progress.say(&how);
+                Stood::Climbed
+            }
+            Some(Err(why)) => Stood::GivenUp { why },
+            None => match self.owner.as_ref().and_then(keeper::cannot_be_told) {
+                Some(why) => Stood::GivenUp { why },
+                // He has ended by himself.
+                None => Stood::Looking,
+            },
+        }
     }
 
     fn who_is_there(&mut self) -> std::io::Result<Presence> {
@@ -253,9 +266,10 @@ impl<'a> Halt<'a> {
         let keeper = patient.owner().supervisor.filter(|keeper| *keeper != Supervisor::Nobody);
         let what = if keeper.is_some() { "end" } else { "terminate" };
         progress.show(Stage { generation: Some(patient.owner().generation.0), ..named(what) });
+        self.told = Some(patient.owner().life());
         match patient.end().await {
             Ok(how) => {
-                self.told = true;
+                self.ladder.is_told();
                 progress.say(&how);
                 Stood::Climbed
             }
@@ -279,6 +293,7 @@ impl<'a> Halt<'a> {
         let generation = Some(patient.owner().generation.0);
         let waiting_for = vec![format!("process {}", patient.owner().pid)];
         progress.show(Stage { generation, waiting_for, ..named("kill") });
+        self.told = Some(patient.owner().life());
         match patient.signal(Signal::SIGKILL, Wish::Stop) {
             Ok(()) => self.killed = true,
             Err(trouble) => {
@@ -295,7 +310,7 @@ impl<'a> Halt<'a> {
             Rung::Kill if pid == 1 => {
                 "process 1 of a container cannot be killed from inside it: stop the container".to_owned()
             }
-            Rung::Kill if self.nobody_since.is_some() => {
+            Rung::Kill if self.nobody => {
                 "nothing runs, but whoever starts it has not ended although he was told to; `evergate doctor` names him"
                     .to_owned()
             }
@@ -327,12 +342,14 @@ enum Look {
 }
 
 /// Reads what was seen while somebody still listens. A stop that was accepted and came to nothing ends the wait, and so does
-/// a generation that came after it.
+/// a generation that serves after it. Where one serves before the stop has an outcome, those in a row before it have died.
 fn judge(status: &Status, request: Option<Request>, from: Option<u64>) -> Look {
     let generation = status.generation;
+    let after = status.phase == "serving" && from.is_some_and(|from| from != generation);
     match request.and_then(|request| request.outcome) {
         Some(outcome) if outcome.kind != "stopped" => Look::Ended { clause: outcome.clause(), kind: outcome.kind },
-        Some(Outcome { .. }) if from.is_some_and(|from| from != generation) => Look::Ended {
+        None if after => Look::Shows(Sight::Next { ready: true }, Stage::of(status)),
+        Some(Outcome { .. }) if after => Look::Ended {
             clause: format!("was carried out, and generation {generation} was started after it"),
             kind: "stopped".to_owned(),
         },
@@ -365,6 +382,12 @@ mod tests {
         assert_eq!(sight(judge(&status("closing"), request("stopped"), Some(3))), Some(Sight::GettingOn));
         assert_eq!(sight(judge(&status("closing"), None, Some(3))), Some(Sight::GettingOn));
         assert_eq!(sight(judge(&status("stuck"), None, None)), Some(Sight::Stuck));
+        assert_eq!(
+            sight(judge(&status("closing"), request("stopped"), Some(2))),
+            Some(Sight::GettingOn),
+            "it keeps it"
+        );
+        assert_eq!(sight(judge(&status("serving"), None, Some(2))), Some(Sight::Next { ready: true }), "it holds it");
     }
 
     #[test]
@@ -379,10 +402,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nobody_is_there_any_more_it_is_believed_after_a_while_and_of_whom_one_cannot_see_not_at_all() {
+    async fn nobody_is_taken_to_be_gone_for_good_of_whom_is_known_that_somebody_out_of_sight_starts_it() {
         let folder = tempfile::tempdir().unwrap();
         let client = Client::new(folder.path().join("control.sock")).unwrap();
-        let progress = Progress::new(true);
+        let mut progress = Progress::new(true);
         for (supervisor, seen, comes_back) in [
             (None, true, false),
             (Some(Supervisor::Nobody), true, false),
@@ -393,22 +416,16 @@ mod tests {
             let mut halt = Halt::new(&client, Mode::Graceful, None);
             halt.owner = Some(Owner { supervisor, ..Owner::this_process(GenerationId(3), 1_000) });
             halt.seen = seen;
-            assert!(
-                matches!(halt.nobody(&progress).await, Ok(Sight::Starting)),
-                "{supervisor:?}: the next may be near"
-            );
-            halt.nobody_since = Instant::now().checked_sub(GAP_GRACE);
-            match halt.nobody(&progress).await {
-                Ok(Sight::Gone) => assert!(seen && !comes_back, "{supervisor:?}"),
-                Err(Stood::Nobody) => assert!(!seen, "{supervisor:?}"),
-                Err(Stood::GivenUp { why }) => {
-                    assert!(comes_back && why.contains("`s6-svc -d`"), "{supervisor:?}: {why}")
-                }
-                _ => panic!("{supervisor:?}: it is one of these"),
+            let sight = if comes_back { Sight::Paused } else { Sight::Gone };
+            assert_eq!(halt.whether_for_good().await, sight, "{supervisor:?}");
+            match halt.end_the_pause(&progress).await {
+                Stood::Looking => assert_ne!(supervisor, Some(Supervisor::S6)),
+                Stood::GivenUp { why } => assert!(why.contains("`s6-svc -d`"), "{supervisor:?}: {why}"),
+                _ => panic!("{supervisor:?}: there is nobody to be told"),
             }
-            halt.accepted = Some((4, Some(3)));
-            assert!(matches!(halt.nobody(&progress).await, Ok(Sight::Gone)), "{supervisor:?}: its end was its answer");
         }
+        let mut halt = Halt::new(&client, Mode::Graceful, None);
+        assert!(matches!(halt.step(&mut progress).await, Ok(Stood::Nobody)), "nobody was ever there");
     }
 
     #[test]
@@ -437,7 +454,7 @@ mod tests {
             let mut halt = Halt::new(&client, mode, Some(Duration::from_secs(60)));
             halt.owner = Some(Owner { pid, ..Owner::this_process(GenerationId(3), 1_000) });
             halt.killed = killed;
-            halt.nobody_since = nobody.then(Instant::now);
+            halt.nobody = nobody;
             halt.trouble = (!killed).then(|| "SIGKILL cannot be sent to process 7: EPERM".to_owned());
             halt.given_up(rung, "generation 3 is stuck")
         };

@@ -155,7 +155,7 @@ impl Report {
 }
 
 /// All scopes: those of [`scope::table`], and in `ci` the supervisors that are not as their row of the table says, and the
-/// wishes that are left, and a loop that waits for a disk.
+/// wishes that are left, a loop that waits for a disk, and operators who climb to a stop.
 #[must_use]
 pub fn table() -> Vec<Scope> {
     let mut scopes = scope::table();
@@ -163,6 +163,7 @@ pub fn table() -> Vec<Scope> {
         ci.rooms.extend(variants::rooms());
         ci.rooms.extend(scope::wishes_left());
         ci.rooms.push(scope::disk_waits(Supervisor::Nobody, 2));
+        ci.rooms.extend(scope::stops());
     }
     scopes
 }

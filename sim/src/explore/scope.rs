@@ -64,15 +64,15 @@ const fn shape(states: usize, edges: usize) -> Shape {
 }
 
 /// The rooms of `ci`.
-const CI: [Shape; 80] = [
-    shape(269_916, 570_244),
-    shape(192_306, 398_353),
-    shape(192_306, 398_353),
-    shape(192_306, 398_353),
-    shape(192_306, 398_353),
-    shape(192_306, 398_353),
-    shape(202_740, 423_523),
-    shape(193_030, 399_077),
+const CI: [Shape; 84] = [
+    shape(284_800, 601_556),
+    shape(199_856, 414_170),
+    shape(199_856, 414_170),
+    shape(199_856, 414_170),
+    shape(199_856, 414_170),
+    shape(199_856, 414_170),
+    shape(215_342, 449_816),
+    shape(200_580, 414_894),
     shape(159_214, 281_395),
     shape(145_163, 249_111),
     shape(145_163, 249_111),
@@ -96,10 +96,10 @@ const CI: [Shape; 80] = [
     shape(366_516, 656_777),
     shape(1_072_968, 2_260_730),
     shape(13_018, 23_390),
-    shape(1_631_083, 4_515_433),
-    shape(539_391, 1_083_224),
+    shape(1_615_816, 4_445_601),
+    shape(544_048, 1_083_224),
     shape(21_649, 47_666),
-    shape(801_158, 2_663_094),
+    shape(780_758, 2_614_730),
     shape(2_386_026, 5_894_156),
     shape(68_532, 132_688),
     shape(782_613, 1_590_674),
@@ -109,71 +109,76 @@ const CI: [Shape; 80] = [
     shape(698_252, 2_144_995),
     shape(609_128, 2_156_167),
     shape(955_224, 3_098_830),
-    shape(546_523, 1_447_430),
-    shape(295_257, 748_720),
-    shape(293_701, 744_711),
-    shape(293_701, 744_711),
-    shape(295_257, 748_720),
-    shape(293_701, 744_711),
-    shape(294_489, 745_499),
-    shape(81_069, 137_805),
+    shape(529_686, 1_408_128),
+    shape(295_728, 749_468),
+    shape(294_076, 745_127),
+    shape(294_076, 745_127),
+    shape(295_728, 749_468),
+    shape(294_076, 745_127),
+    shape(294_864, 745_915),
+    shape(81_153, 137_805),
     shape(37_419, 62_005),
-    shape(54_103, 94_462),
+    shape(54_195, 94_462),
     shape(65_916, 107_634),
     shape(135_084, 245_336),
-    shape(1_550_917, 2_763_856),
-    shape(1_734_186, 3_462_954),
-    shape(1_900_418, 3_604_709),
-    shape(169_056, 358_157),
-    shape(1_405_280, 3_164_483),
-    shape(169_056, 358_157),
-    shape(168_993, 358_044),
-    shape(659_255, 1_503_978),
-    shape(683_481, 1_554_090),
-    shape(136_188, 288_117),
-    shape(136_125, 288_117),
-    shape(169_182, 358_343),
-    shape(115_463, 231_373),
-    shape(115_323, 231_099),
-    shape(116_214, 232_762),
-    shape(115_323, 231_099),
-    shape(278_279, 803_683),
-    shape(106_700, 215_001),
+    shape(1_551_186, 2_763_856),
+    shape(1_734_434, 3_462_954),
+    shape(1_900_914, 3_604_709),
+    shape(167_447, 354_678),
+    shape(1_388_387, 3_129_018),
+    shape(167_447, 354_678),
+    shape(167_384, 354_565),
+    shape(652_256, 1_488_606),
+    shape(684_370, 1_554_294),
+    shape(135_967, 287_789),
+    shape(136_217, 288_117),
+    shape(167_609, 354_864),
+    shape(115_576, 231_437),
+    shape(115_436, 231_163),
+    shape(116_412, 233_009),
+    shape(115_436, 231_163),
+    shape(266_368, 776_924),
+    shape(106_824, 215_001),
     shape(35_550, 61_375),
-    shape(154_034, 265_474),
-    shape(1_428_726, 2_538_934),
-    shape(305_915, 530_910),
-    shape(1_467_641, 2_710_979),
+    shape(154_117, 265_474),
+    shape(1_428_959, 2_538_934),
+    shape(307_358, 530_910),
+    shape(1_475_064, 2_710_979),
     shape(165_573, 492_266),
+    shape(26_140, 51_403),
+    shape(1_150_140, 3_062_822),
+    shape(359_711, 1_055_685),
+    shape(8_644, 17_436),
 ];
 /// The rooms of `seed`.
-const SEED: [Shape; 8] = [
-    shape(22_450, 42_433),
-    shape(32_897, 56_735),
+const SEED: [Shape; 9] = [
+    shape(24_199, 45_712),
+    shape(34_576, 59_677),
     shape(2_526, 4_389),
     shape(5_187, 9_228),
     shape(21_324, 37_208),
     shape(15_377, 45_630),
     shape(443, 716),
     shape(5_236, 12_367),
+    shape(7_819, 16_297),
 ];
 /// The rooms of `deep`.
 const DEEP: [Shape; 18] = [
-    shape(7_022_884, 20_633_999),
-    shape(3_141_868, 8_733_892),
-    shape(3_113_431, 8_657_711),
-    shape(3_112_713, 8_655_753),
-    shape(3_141_868, 8_733_892),
-    shape(3_113_431, 8_657_711),
-    shape(15_956_228, 48_034_127),
-    shape(3_121_440, 8_665_720),
+    shape(6_747_687, 19_988_360),
+    shape(3_144_985, 8_739_981),
+    shape(3_115_768, 8_661_068),
+    shape(3_115_050, 8_659_110),
+    shape(3_144_985, 8_739_981),
+    shape(3_115_768, 8_661_068),
+    shape(15_657_358, 47_177_807),
+    shape(3_123_777, 8_669_077),
     shape(3_735_057, 6_600_781),
     shape(14_211_058, 37_075_157),
     shape(2_674_455, 5_202_918),
     shape(22_934_564, 53_236_228),
     shape(16_523_432, 39_095_709),
     shape(1_569_323, 2_974_177),
-    shape(2_231_195, 7_862_454),
+    shape(2_126_638, 7_562_624),
     shape(6_647_434, 18_092_010),
     shape(3_583_222, 9_190_098),
     shape(1_060_020, 2_813_077),
@@ -268,6 +273,9 @@ const UNFIT: [Manner; 6] = [
 /// A platform that cannot tell a repeat, and how the process that sends may be ended.
 const BLIND: [Manner; 4] = [Manner::Restart, Manner::Force, Manner::ChatRestart, Manner::Blind];
 
+/// Operators who climb to a stop, and nobody else who does anything about a loop that is stuck.
+const STOPS: [Manner; 3] = [Manner::ClimbToStop, Manner::ClimbToStopForced, Manner::Unwatched];
+
 /// Agents that ask their chat, which may answer, and how what waits for that may be ended.
 const ASKS: [Manner; 7] = [
     Manner::Questions,
@@ -322,6 +330,24 @@ pub(super) fn disk_waits(supervisor: Supervisor, ladders: u8) -> Room {
     with(room(supervisor, Size(1, 0, 0, 0, 0), &manners), |budget| (budget.ladders, budget.freezes) = (ladders, 1))
 }
 
+/// The rooms of those who climb to a stop, of what becomes of a process that they find stuck or gone, and of somebody who climbs to
+/// a restart meanwhile.
+pub(super) fn stops() -> [Room; 4] {
+    use Manner::{Climb, ClimbToStop, ClimbToStopForced, DiskWaits, Terminate};
+    use Supervisor::{Evergate, Nobody, S6, Systemd};
+    [
+        stopped(room(Nobody, Size(1, 0, 0, 1, 0), &STOPS), 1),
+        stopped(room(Systemd, Size(1, 0, 0, 1, 0), &[&STOPS[..], &[Climb]].concat()), 2),
+        stopped(room(Evergate, Size(1, 1, 1, 0, 0), &[ClimbToStop, ClimbToStopForced, Terminate, DiskWaits]), 1),
+        stopped(room(S6, Size(1, 0, 0, 1, 0), &STOPS), 1),
+    ]
+}
+
+/// The same room, with so many operators who climb, a loop that gets stuck, and somebody who pauses or is late to answer.
+fn stopped(room: Room, ladders: u8) -> Room {
+    with(room, |budget| (budget.ladders, budget.freezes, budget.slow) = (ladders, 1, 1))
+}
+
 /// The same room, with something more that may happen.
 pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
     change(&mut room.budget);
@@ -368,6 +394,7 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 78 | supervise | S × R with a forced restart, a stop and a forced stop over HTTP and of a turn whose child waits; one session is silent |
 /// | 79 | supervise | M × R with the same |
 /// | 80 | nobody | two operators with the ladder and a loop that waits for a disk, which answers meanwhile or does not |
+/// | 81–84 | nobody, systemd, supervise, s6 | one or two operators with the ladder of a stop (in 82 perhaps one of them with that of a restart), K, a stuck loop, whoever starts it pausing (in 83 M, a SIGTERM, and perhaps a loop that waits for a disk) |
 ///
 /// In 9–24, 26, 27, 29, 30, 34, 52–59 and 75–79 people speak to the first generation only ([`Manner::SpeakEarly`]): what they say to
 /// later ones multiplies all else, and is in 1–8, 25, 28, 31–33 and 35 on. A deadline passes while an agent works, however long
@@ -411,6 +438,7 @@ pub fn table() -> Vec<Scope> {
         climbed(room(Evergate, Size(1, 0, 0, 1, 0), &climbs), 1),
         room(Nobody, Size(1, 1, 0, 1, 0), &[Manner::Questions, Manner::Decides]),
         disk_waits(Evergate, 1),
+        stopped(room(Evergate, Size(1, 0, 0, 1, 0), &STOPS), 1),
     ];
     let mut ci: Vec<Room> = supervisors().map(|who| room(who, Size(1, 1, 1, 1, 1), &all())).collect();
     ci.extend(supervisors().map(|who| room(who, Size(3, 3, 1, 0, 0), &[Manner::Terminate, Manner::SpeakEarly])));

@@ -235,6 +235,7 @@ fn head(telling: &mut Telling, now: u64, number: usize, step: &Step) {
         Action::GuardStrikes => (Lane::Gateway, "the guard ends the stuck process".to_owned()),
         Action::WatchdogLooks => (Lane::Gateway, "the watchdog looks at the loop that stands still".to_owned()),
         Action::Climb { mode } => (Lane::People, format!("an operator climbs: {mode:?}")),
+        Action::ClimbToStop { mode } => (Lane::People, format!("an operator climbs to a stop: {mode:?}")),
         Action::ClimbAtLast => (Lane::People, "somebody notices and restarts it".to_owned()),
         Action::OperatorLooks { operator } => (Lane::People, format!("operator {operator} sees something new")),
         Action::OperatorWaits { operator } => (Lane::People, format!("operator {operator} has lost patience")),

@@ -148,6 +148,11 @@ pub enum Action {
     },
     /// The same, because the loop is stuck and nobody else does anything about it.
     ClimbAtLast,
+    /// An operator begins to climb to a stop, and asks for it.
+    ClimbToStop {
+        /// How patiently.
+        mode: Mode,
+    },
     /// An operator looks, and sees something new.
     OperatorLooks {
         /// Which.

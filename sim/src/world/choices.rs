@@ -67,6 +67,8 @@ impl<S: Subject> World<S> {
         actions.extend(memory.setting.manners.iter().filter_map(|manner| match manner {
             Manner::Climb => Some(Action::Climb { mode: Mode::Graceful }),
             Manner::ClimbForced => Some(Action::Climb { mode: Mode::Force }),
+            Manner::ClimbToStop => Some(Action::ClimbToStop { mode: Mode::Graceful }),
+            Manner::ClimbToStopForced => Some(Action::ClimbToStop { mode: Mode::Force }),
             _ => None,
         }));
     }

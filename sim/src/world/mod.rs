@@ -63,7 +63,7 @@ pub struct Budget {
     pub redeliveries: u8,
     /// Loops that stand still, for ever or until their disk answers.
     pub freezes: u8,
-    /// Operators who climb the ladder of `evergate restart`.
+    /// Operators who climb the ladder of `evergate restart` or `evergate stop`.
     #[serde(default)]
     pub ladders: u8,
     /// Strangers who get the number of a dead process.
@@ -160,6 +160,10 @@ pub enum Manner {
     Climb,
     /// An operator climbs, by force.
     ClimbForced,
+    /// An operator climbs to a stop, patiently.
+    ClimbToStop,
+    /// An operator climbs to a stop, by force.
+    ClimbToStopForced,
     /// The watchdogs sleep: only an operator helps a loop that is stuck.
     Unwatched,
     /// A loop that stands still may wait for a disk, which may answer.

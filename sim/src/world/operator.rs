@@ -1,5 +1,5 @@
-//! Operators who climb: each runs the production [`Ladder`] against the gateway of this world, as `evergate restart` runs it
-//! against a real one. They see what the command sees, decide nothing themselves, and what they have decided upon they do a
+//! Operators who climb: each runs the production [`Ladder`] against the gateway of this world, as `evergate restart` and `evergate
+//! stop` run it against a real one. They see what the command sees, decide nothing themselves, and what they have decided upon they do a
 //! while later, when everything may have changed.
 
 use super::action::Action;
@@ -12,9 +12,10 @@ use evergate_core::gateway::Phase;
 use evergate_core::id::{GenerationId, RequestId};
 use evergate_core::input::Input;
 use evergate_core::invariant::{Checks, Invariant};
-use evergate_core::ladder::{Ladder, Patience, Sight, Step};
+use evergate_core::ladder::{Ladder, Patience, Rung, Sight, Step};
 use evergate_core::recovery::Start;
 use evergate_core::request::{Mode, Origin, Outcome, Signal, Wish};
+use evergate_core::supervisor::Supervisor;
 use evergate_core::time::Instant;
 use std::time::Duration;
 
@@ -63,9 +64,10 @@ enum Asked {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Operator {
     ladder: Ladder,
+    wish: Wish,
     mode: Mode,
     begun: Instant,
-    /// The generation that is to be replaced.
+    /// The generation that is to be replaced, or was told to stop last.
     generation: GenerationId,
     number: Number,
     asked: Asked,
@@ -89,6 +91,9 @@ impl<S: Subject> World<S> {
     }
 
     fn sight(&self, memory: &Memory<S>, operator: &Operator) -> Sight {
+        if operator.wish == Wish::Stop {
+            return self.sight_of_a_stop(memory, operator);
+        }
         let other = self.generation(memory).is_some_and(|generation| generation != operator.generation);
         let outcome = match operator.asked {
             Asked::Accepted(request) => !memory.journal(self.durable).requests.contains_key(&request),
@@ -106,11 +111,32 @@ impl<S: Subject> World<S> {
         }
     }
 
+    /// Whoever is there is the one to end.
+    fn sight_of_a_stop(&self, memory: &Memory<S>, operator: &Operator) -> Sight {
+        let another = self.generation(memory).is_some_and(|generation| generation != operator.generation);
+        let serves = self.phase == Phase::Serving && self.process == Process::Up;
+        // Of what an earlier one has accepted it may have no outcome yet, or hold it: generations have died in a row.
+        let knows_nothing = serves && matches!(operator.asked, Asked::Accepted(_));
+        match self.process {
+            Process::Up | Process::Stuck(_) if another && (operator.ladder.rung() > Rung::Ask || knows_nothing) => {
+                Sight::Next { ready: serves }
+            }
+            Process::Up if self.has_begun(memory) => Sight::GettingOn,
+            Process::Up => Sight::Starting,
+            Process::Stuck(_) => Sight::Stuck,
+            Process::Due(_) if operator.number == Number::Patient => Sight::Silent,
+            // Whom another operator has started nobody sees before it owns the state directory.
+            Process::Due(_) if memory.setting.contract.supervisor == Supervisor::Nobody => Sight::Gone,
+            Process::Due(_) => Sight::Paused,
+            Process::Down | Process::Forlorn => Sight::Gone,
+        }
+    }
+
     /// What the operators may do now. A look that shows nothing new is none.
     pub(super) fn what_operators_do(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
         let hasty = S::climber(&memory.setting.subject) == Climber::TakesAnyForNew && self.phase == Phase::Serving;
         for (operator, climb) in memory.hands(self.hands).operators.iter().enumerate() {
-            if climb.number == Number::Nobody && self.left.strangers > 0 {
+            if climb.wish == Wish::Restart && climb.number == Number::Nobody && self.left.strangers > 0 {
                 actions.push(Action::StrangerComes { operator });
             }
             if climb.about_to.is_some() {
@@ -165,7 +191,8 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         &self.memory.hands(world.hands).operators[index]
     }
 
-    /// Everybody who climbs looks often: whoever sees the gateway get on has seen it until now.
+    /// Everybody who climbs looks often: whoever sees the gateway get on has seen it until now, and whoever is to stop it knows since
+    /// when nobody is there.
     pub(super) fn operators_see(&mut self, world: &mut World<S>) {
         let memory = self.memory;
         for (index, operator) in memory.hands(world.hands).operators.iter().enumerate() {
@@ -174,7 +201,8 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
                 self.change_operators(world, |operators| operators[index].hindered = true);
             }
             let mut after = operator.ladder.clone();
-            let waits = sight == Sight::GettingOn && operator.about_to.is_none();
+            let missed = operator.wish == Wish::Stop && matches!(sight, Sight::Gone | Sight::Paused);
+            let waits = (sight == Sight::GettingOn || missed) && operator.about_to.is_none();
             if waits && after.saw(world.now, sight) == Step::Look && after != operator.ladder {
                 self.change_operators(world, |operators| operators[index].ladder = after);
             }
@@ -191,19 +219,24 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Answer::Accepted => {
                 for operator in operators.iter_mut().filter(|operator| waits(operator)) {
                     operator.asked = Asked::Accepted(request);
+                    operator.ladder.is_accepted();
                 }
             }
             _ => operators.retain(|operator| !waits(operator)),
         });
     }
 
-    /// A request has its outcome. Whoever reads that there will be no restart climbs no further.
+    /// A request has its outcome. Whoever reads that it is not what he wants climbs no further.
     pub(super) fn operators_hear(&mut self, world: &mut World<S>, request: RequestId, outcome: Outcome) {
-        let hears = |operator: &Operator| operator.asked == Asked::Accepted(request);
-        let restarted = matches!(outcome, Outcome::Restarted { .. });
-        if !restarted && self.memory.hands(world.hands).operators.iter().any(hears) {
+        let granted = |wish: Wish| match wish {
+            Wish::Restart => matches!(outcome, Outcome::Restarted { .. }),
+            Wish::Stop => outcome == Outcome::Stopped,
+        };
+        let hears = |operator: &Operator| operator.asked == Asked::Accepted(request) && !granted(operator.wish);
+        if self.memory.hands(world.hands).operators.iter().any(hears) {
             self.change_operators(world, |operators| operators.retain(|operator| !hears(operator)));
         }
+        self.operators_see_it_serve(world);
     }
 
     /// The process is there no more: it answers nobody, and its number is free unless it has only replaced itself.
@@ -222,6 +255,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
                 if dead && operator.number == Number::Patient {
                     operator.number = Number::Nobody;
                 }
+                // Whoever comes next is another one, even where a generation leaves its number to it.
+                if operator.wish == Wish::Stop {
+                    operator.generation = GenerationId::default();
+                }
             }
         });
     }
@@ -232,12 +269,46 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         self.change_operators(world, |operators| operators[index].number = Number::Stranger);
     }
 
-    /// Somebody wants a restart, whatever state the gateway is in.
-    pub(super) fn climbs(&mut self, world: &mut World<S>, mode: Mode) {
+    /// Where a generation serves a stop that an earlier one has carried out is over: somebody wants it up, or whoever has started it
+    /// knew of no stop.
+    pub(super) fn operators_see_it_serve(&mut self, world: &mut World<S>) {
+        if world.phase != Phase::Serving {
+            return;
+        }
+        let (serves, journal) = (world.generation(self.memory), self.memory.journal(world.durable));
+        let undone = |operator: &Operator| {
+            let carried_out = match operator.asked {
+                Asked::Accepted(request) => !journal.requests.contains_key(&request),
+                _ => false,
+            };
+            operator.wish == Wish::Stop && carried_out && serves != Some(operator.generation)
+        };
+        if self.memory.hands(world.hands).operators.iter().any(undone) {
+            self.change_operators(world, |operators| operators.retain(|operator| !undone(operator)));
+        }
+    }
+
+    /// Another process is there. What is to stop is whoever is there.
+    pub(super) fn operators_find_another(&mut self, world: &mut World<S>) {
+        let finds = |operator: &Operator| operator.wish == Wish::Stop && operator.number != Number::Patient;
+        if self.memory.hands(world.hands).operators.iter().any(finds) {
+            self.change_operators(world, |operators| {
+                operators.iter_mut().filter(|operator| finds(operator)).for_each(|it| it.number = Number::Patient);
+            });
+        }
+    }
+
+    /// Somebody wants a restart or a stop, whatever state the gateway is in.
+    pub(super) fn climbs(&mut self, world: &mut World<S>, wish: Wish, mode: Mode) {
         let Some(generation) = world.generation(self.memory) else { return };
         let patience = Patience::of(mode, self.memory.setting.contract.starts_again);
+        let ladder = match wish {
+            Wish::Restart => Ladder::new(patience, world.now, Some(WAIT)),
+            Wish::Stop => Ladder::to_stop(Patience::to_stop(mode), world.now, Some(WAIT)),
+        };
         let mut operator = Operator {
-            ladder: Ladder::new(patience, world.now, Some(WAIT)),
+            ladder,
+            wish,
             mode,
             begun: world.now,
             generation,
@@ -254,29 +325,40 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         let request = Self::new_request(world);
         operator.asked = Asked::Waiting(request);
         self.change_operators(world, |operators| operators.push(operator));
-        self.tell(world, Input::Request { request, wish: Wish::Restart, mode, origin: Origin::Cli });
+        self.tell(world, Input::Request { request, wish, mode, origin: Origin::Cli });
     }
 
     /// An operator looks, perhaps when its patience is over.
     pub(super) fn operator_looks(&mut self, world: &mut World<S>, index: usize) {
         let (memory, now) = (self.memory, world.now);
-        let operator = self.operator(world, index);
+        let operator = &memory.hands(world.hands).operators[index];
         let mut ladder = operator.ladder.clone();
-        let mut step = ladder.saw(now, world.sight(memory, operator));
+        let sight = world.sight(memory, operator);
+        let hears_nothing = operator.wish == Wish::Stop && matches!(sight, Sight::Next { .. });
+        let mut step = ladder.saw(now, sight);
         let serves = world.process == Process::Up && world.phase == Phase::Serving;
         if S::climber(&memory.setting.subject) == Climber::TakesAnyForNew && serves {
             step = Step::Done;
         }
-        if step == Step::Done {
-            let ready = world.generation(memory).filter(|_| serves);
-            let operator = operator.clone();
-            reported(self.checks, &operator, ready, now);
+        match (step, operator.wish) {
+            (Step::Done, Wish::Restart) => {
+                let ready = world.generation(memory).filter(|_| serves);
+                reported(self.checks, operator, ready, now);
+            }
+            (Step::Done, Wish::Stop) => {
+                let keeper = memory.setting.contract.supervisor;
+                stopped(self.checks, operator, world.process, keeper);
+            }
+            (Step::GiveUp(rung), wish) => {
+                let Operator { mode, hindered, delayed, generation, .. } = *operator;
+                self.checks.holds(Invariant::Force, mode != Mode::Force || hindered || delayed, || {
+                    format!("a forced {wish:?} of {generation} is given up on the rung \"{}\"", rung.name())
+                });
+            }
+            _ => {}
         }
-        if let Step::GiveUp(rung) = step {
-            let Operator { mode, hindered, delayed, generation, .. } = *self.operator(world, index);
-            self.checks.holds(Invariant::Force, mode != Mode::Force || hindered || delayed, || {
-                format!("a forced restart of {generation} is given up on the rung \"{}\"", rung.name())
-            });
+        if hears_nothing {
+            self.change_operators(world, |operators| operators[index].asked = Asked::InVain);
         }
         self.change_operators(world, |operators| match step {
             Step::Done | Step::GiveUp(_) => _ = operators.remove(index),
@@ -306,14 +388,15 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
 
     /// An operator does what it has decided upon.
     pub(super) fn operator_acts(&mut self, world: &mut World<S>, index: usize) {
-        let Operator { about_to, number, generation, .. } = *self.operator(world, index);
+        let Operator { about_to, number, generation, wish, .. } = *self.operator(world, index);
         let Some(step) = about_to else { return };
         self.change_operators(world, |operators| operators[index].about_to = None);
-        if step == Step::Start {
-            return self.operator_starts(world);
-        }
-        if step == Step::Ask {
-            return self.operator_asks(world, index);
+        match (step, wish) {
+            (Step::Start, _) => return self.operator_starts(world),
+            (Step::Ask, _) => return self.operator_asks(world, index),
+            (Step::Kill, Wish::Stop) => return self.operator_kills_for_good(world),
+            (_, Wish::Stop) => return self.operator_tells_the_keeper(world, index),
+            (_, Wish::Restart) => {}
         }
         let alive = matches!(world.process, Process::Up | Process::Stuck(_));
         let owns = alive && world.generation(self.memory) == Some(generation);
@@ -337,14 +420,56 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
 
     /// It asks again, and only the generation hears that which it has asked before.
     fn operator_asks(&mut self, world: &mut World<S>, index: usize) {
-        let meant = self.operator(world, index).generation;
-        if world.process != Process::Up || world.generation(self.memory) != Some(meant) {
+        let Operator { generation, wish, .. } = *self.operator(world, index);
+        let meant = wish == Wish::Stop || world.generation(self.memory) == Some(generation);
+        if world.process != Process::Up || !meant {
             return self.change_operators(world, |operators| operators[index].ladder.asked_in_vain());
         }
         let request = Self::new_request(world);
         let mode = self.operator(world, index).mode;
-        self.change_operators(world, |operators| operators[index].asked = Asked::Waiting(request));
-        self.tell(world, Input::Request { request, wish: Wish::Restart, mode, origin: Origin::Cli });
+        let asked = world.generation(self.memory).unwrap_or(generation);
+        self.change_operators(world, |operators| {
+            operators[index].asked = Asked::Waiting(request);
+            operators[index].generation = asked;
+        });
+        self.tell(world, Input::Request { request, wish, mode, origin: Origin::Cli });
+    }
+
+    /// Whoever would start it again is told not to, where he can be told; where there is nobody, the process is sent SIGTERM.
+    fn operator_tells_the_keeper(&mut self, world: &mut World<S>, index: usize) {
+        let keeper = self.memory.setting.contract.supervisor;
+        let accepted = matches!(self.operator(world, index).asked, Asked::Accepted(_));
+        let alive = self.operator(world, index).number == Number::Patient;
+        match (keeper, world.process) {
+            (Supervisor::Evergate | Supervisor::Systemd, _) => world.stop_job = true,
+            (Supervisor::Nobody, Process::Up | Process::Stuck(_)) => {}
+            // It is between two lives: he will look again.
+            (Supervisor::Nobody, _) => return,
+            (_, Process::Up | Process::Stuck(_)) if accepted => return,
+            _ => return self.change_operators(world, |operators| _ = operators.remove(index)),
+        }
+        let told = world.generation(self.memory);
+        self.change_operators(world, |operators| {
+            operators[index].ladder.is_told();
+            operators[index].generation = told.unwrap_or(operators[index].generation);
+            operators.iter_mut().filter(|operator| operator.wish == Wish::Restart).for_each(|it| it.hindered = true);
+        });
+        match world.process {
+            Process::Up => self.pass_on(world, Signal::Terminate),
+            Process::Stuck(_) => world.signal_waits = true,
+            Process::Due(_) if !alive => world.process = Process::Down,
+            Process::Due(_) | Process::Down | Process::Forlorn => {}
+        }
+    }
+
+    /// The process that is there is killed, and nobody is to miss it.
+    fn operator_kills_for_good(&mut self, world: &mut World<S>) {
+        if matches!(world.process, Process::Up | Process::Stuck(_)) {
+            self.die(world);
+            if world.process == Process::Forlorn {
+                world.process = Process::Down;
+            }
+        }
     }
 
     /// Where nobody owns the journal another process is started, by whoever supervises it.
@@ -359,6 +484,17 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             world.process = Process::Due(Start::Wanted);
         }
     }
+}
+
+/// An operator is told that the gateway has stopped.
+fn stopped(checks: &mut Checks, operator: &Operator, process: Process, keeper: Supervisor) {
+    let holds = match process {
+        Process::Down | Process::Forlorn => true,
+        // Whoever comes carries it out; or a person has started it, who has a wish of his own.
+        Process::Due(_) => matches!(operator.asked, Asked::Accepted(_)) || keeper == Supervisor::Nobody,
+        Process::Up | Process::Stuck(_) => false,
+    };
+    checks.holds(Invariant::Intent, holds, || format!("a stop is said to be done, and it is {process:?}"));
 }
 
 /// An operator is told that the gateway was restarted: `ready` is the generation that serves.

@@ -238,9 +238,13 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Action::Rescue => self.die(world),
             Action::Climb { mode } => {
                 world.left.ladders -= 1;
-                self.climbs(world, mode);
+                self.climbs(world, Wish::Restart, mode);
             }
-            Action::ClimbAtLast => self.climbs(world, Mode::Graceful),
+            Action::ClimbToStop { mode } => {
+                world.left.ladders -= 1;
+                self.climbs(world, Wish::Stop, mode);
+            }
+            Action::ClimbAtLast => self.climbs(world, Wish::Restart, Mode::Graceful),
             Action::OperatorLooks { operator } => self.operator_looks(world, operator),
             Action::OperatorWaits { operator } => self.operator_waits(world, operator),
             Action::OperatorActs { operator } => self.operator_acts(world, operator),
@@ -255,6 +259,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         };
         world.process = Process::Up;
         world.phase = Phase::Ended;
+        self.operators_find_another(world);
         let highest = self.memory.journal(world.durable).highest;
         world.last_message = highest.message;
         world.last_request = highest.request;
@@ -424,7 +429,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Effect::AskSupervisor { request } => world.supervisor_asked = Some(request),
             Effect::CheckCandidate { request } => world.candidate_checked = Some(request),
             Effect::OpenPlatforms => world.opening = true,
-            Effect::Phase(phase) => world.phase = phase,
+            Effect::Phase(phase) => {
+                world.phase = phase;
+                self.operators_see_it_serve(world);
+            }
             Effect::Guard(guard) => world.guard = guard,
             // What is written goes all at once, when it is known that nothing dies in between.
             Effect::Append { .. }
