@@ -16,8 +16,8 @@
 //! A climb to a stop is done when nobody owns the state directory and nobody is about to, and whoever owns it is the one to end:
 //! one that has come after another was ended is asked first.
 //! It kills nobody before whoever would start the process again is told on [`Rung::Terminate`] not to, unless the stop is on
-//! disk: then whoever comes next carries it out. Between two generations nobody is there either, so that where nothing of this is
-//! known nobody is believed to be gone before [`Patience::gap`].
+//! disk: what is started then carries it out. Between two generations nobody is there either, so that of one that has heard of no
+//! stop nobody is believed to be gone before [`Patience::gap`].
 
 use crate::request::{Mode, Wish};
 use crate::supervisor::StartsAgain;
@@ -134,7 +134,7 @@ pub enum Sight {
     Starting,
     /// Nobody owns the state directory.
     Gone,
-    /// Nobody owns the state directory, and whoever starts the gateway by himself is about to, as far as can be seen.
+    /// Nobody owns the state directory, and whoever starts the gateway by himself is about to, or cannot be seen from here.
     Paused,
     /// Another life than the one that was asked is there (see [`Life`](crate::life::Life)).
     Next {
@@ -218,13 +218,13 @@ impl Ladder {
         self.in_vain = true;
     }
 
-    /// What it was asked is on disk: whoever comes next carries it out.
-    pub const fn is_accepted(&mut self) {
+    /// Its stop is on disk: an end is what was wished, and is believed at once.
+    pub const fn accepted(&mut self) {
         self.accepted = true;
     }
 
-    /// Whoever would start it again was told not to, or there is nobody to tell.
-    pub const fn is_told(&mut self) {
+    /// Whoever would start it again was told not to; where there is nobody to tell, the process was.
+    pub const fn told(&mut self) {
         self.told = true;
     }
 
@@ -297,14 +297,13 @@ impl Ladder {
     fn nobody(&mut self, now: Instant, paused: bool) -> Option<Sight> {
         let believed_at = *self.nobody_since.get_or_insert(now) + self.patience.gap;
         match (paused, self.told) {
-            _ if self.accepted => None,
-            (false, true) => None,
+            (false, told) if told || self.accepted => None,
             (true, true) => Some(Sight::Silent),
             _ if now < believed_at => {
                 self.since = now;
                 Some(Sight::Starting)
             }
-            (false, false) => None,
+            (false, _) => None,
             (true, false) => Some(Sight::Paused),
         }
     }
@@ -365,7 +364,7 @@ mod tests {
         for ms in (0..600_000).step_by(usize::try_from(LOOK).expect("small")) {
             let step = ladder.saw(Instant::from_millis(ms), world(ms, &steps));
             if step == Step::Terminate {
-                ladder.is_told();
+                ladder.told();
             }
             if step != Step::Look {
                 steps.push(step);
@@ -475,7 +474,7 @@ mod tests {
     fn a_gateway_that_gets_on_is_left_to_its_own_deadlines_by_a_stop_too() {
         for mode in [Mode::Graceful, Mode::Force] {
             let mut ladder = to_stop(mode);
-            ladder.is_accepted();
+            ladder.accepted();
             let done = past(ladder, |ms, _| if ms < 40_000 { Sight::GettingOn } else { Sight::Gone });
             assert_eq!(done, [(40_000, Step::Done)]);
             let given_up = stop(mode, |_, _| Sight::GettingOn);
@@ -505,20 +504,21 @@ mod tests {
             let ends = stop(mode, |ms, _| if ms < 3_000 { Sight::Paused } else { Sight::Gone });
             assert_eq!(ends, [(2_000, Step::Terminate), (3_000, Step::Done)]);
             let mut ladder = to_stop(mode);
-            ladder.is_accepted();
-            assert_eq!(past(ladder, |_, _| Sight::Paused), [(0, Step::Done)], "whoever comes carries it out");
+            ladder.accepted();
+            let killed = past(ladder, |ms, _| if ms < 3_000 { Sight::Paused } else { Sight::Gone });
+            assert_eq!(killed, [(2_000, Step::Terminate), (3_000, Step::Done)], "he knows nothing of it");
         }
         let stays = stop(Mode::Force, |_, _| Sight::Paused);
         assert_eq!(stays, [(2_000, Step::Terminate), (4_000, Step::Kill), (14_000, Step::GiveUp(Rung::Kill))]);
     }
 
     #[test]
-    fn nobody_is_killed_before_whoever_would_start_it_again_is_told() {
+    fn nobody_is_killed_before_whoever_would_start_it_again_told() {
         let begun = Instant::from_millis(0);
         let steps = |accepted: bool| -> Vec<Step> {
             let mut ladder = Ladder::to_stop(Patience::to_stop(Mode::Force), begun, None);
             if accepted {
-                ladder.is_accepted();
+                ladder.accepted();
             }
             let looks = (0..10_000).step_by(100).map(Instant::from_millis);
             looks.map(|now| ladder.saw(now, Sight::Silent)).filter(|step| *step != Step::Look).collect()
@@ -534,7 +534,7 @@ mod tests {
         assert_eq!(ladder.saw(later, Sight::Gone), Step::Look);
         assert_eq!(ladder.poll_timeout(), Some(later + GAP));
         assert_eq!(ladder.saw(later + GAP, Sight::Paused), Step::Terminate);
-        ladder.is_told();
+        ladder.told();
         assert_eq!(ladder.poll_timeout(), Some(later + GAP + Patience::to_stop(Mode::Graceful).terminate));
     }
 
@@ -563,7 +563,7 @@ mod tests {
             let mut sees = |ms: u64, sight: Sight| {
                 let step = ladder.saw(Instant::from_millis(ms), sight);
                 if step == Step::Terminate {
-                    ladder.is_told();
+                    ladder.told();
                 }
                 step
             };

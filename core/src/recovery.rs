@@ -25,9 +25,6 @@ pub struct Recovered {
     pub highest: Highest,
     /// Whether the last generation wrote its own end.
     pub last_end: LastEnd,
-    /// The stop that it wrote its end for.
-    #[serde(default)]
-    pub stopped_by: Option<(RequestId, Request)>,
     /// How many generations in a row, the last one included, died before they had proven that they can live.
     pub unproven: u32,
     /// Who started this process.
@@ -81,24 +78,16 @@ impl Recovered {
         recovered
     }
 
-    /// Whether it matters who starts this process: a reviver must not undo the stop that there is.
-    #[must_use]
-    pub fn holds_a_stop(&self) -> bool {
-        self.stopped_by.is_some() || self.requests.values().any(|request| request.wish == Wish::Stop)
-    }
-
     /// Replays one record, of a full history or of the rows that are left of it.
     pub fn apply(&mut self, record: &Record) {
         self.highest.observe(record);
         match record {
             Record::GenerationBegun { unproven, .. } => {
                 self.last_end = LastEnd::Missing;
-                self.stopped_by = None;
                 self.unproven = unproven.saturating_add(1);
             }
-            Record::GenerationEnded { verdict, report, .. } => {
+            Record::GenerationEnded { verdict, .. } => {
                 self.last_end = LastEnd::Recorded;
-                self.stopped_by = report.stop();
                 self.unproven = self.unproven.saturating_sub(u32::from(verdict.is_some()));
             }
             Record::GenerationProven { .. } | Record::BreakerReset { .. } => self.unproven = 0,
@@ -237,7 +226,6 @@ impl Gateway {
         let Recovered {
             highest,
             last_end,
-            stopped_by,
             unproven,
             start,
             sessions,
@@ -285,7 +273,6 @@ impl Gateway {
         gateway.effects.push_back(Effect::Phase(Phase::Starting));
         gateway.effects.push_back(Effect::OpenPlatforms);
         if start == Start::Revived {
-            gateway.kept_stop = stopped_by.map(|(id, made)| (id, gateway.keeping(made)));
             gateway.keep_stops(now);
             gateway.advance(now);
         }
@@ -311,26 +298,19 @@ impl Gateway {
         }
     }
 
-    /// A reviver started us although somebody had asked for a stop: that stop is carried out, and one that was carried out when
-    /// the process died of something else on its way out stays so.
+    /// A reviver started us although somebody had asked for a stop: that stop is carried out.
     fn keep_stops(&mut self, now: Instant) {
         let stops: Vec<RequestId> =
             self.requests.iter().filter(|(_, request)| request.wish == Wish::Stop).map(|(id, _)| *id).collect();
         for id in stops {
-            if let Some(made) = self.requests.remove(&id) {
-                let made = self.keeping(made);
+            if let Some(mut made) = self.requests.remove(&id) {
+                made.generation = self.generation;
+                made.mode = Mode::Graceful;
+                made.verdict = self.contract.stop;
                 self.append(Record::RequestMade { request: id, made });
                 self.request_counts(now, id);
             }
         }
-        if self.kept_stop.is_some() {
-            self.reconsider_end(now);
-        }
-    }
-
-    /// A stop of an earlier generation, as one of this.
-    fn keeping(&self, stop: Request) -> Request {
-        Request { generation: self.generation, mode: Mode::Graceful, verdict: self.contract.stop, ..stop }
     }
 
     /// The beginning is on disk and the platforms are open: from here on the gateway serves.

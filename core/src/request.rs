@@ -269,11 +269,13 @@ impl Gateway {
         }
     }
 
-    /// The requests of this generation that count, by id, after the stop that it keeps.
+    /// The requests of this generation that count, by id.
     pub(crate) fn standing(&self) -> impl Iterator<Item = (RequestId, Request)> + '_ {
         let generation = self.generation;
-        let made = self.requests.iter().filter(move |(_, request)| request.generation == generation);
-        self.kept_stop.into_iter().chain(made.map(|(id, request)| (*id, *request)))
+        self.requests
+            .iter()
+            .filter(move |(_, request)| request.generation == generation)
+            .map(|(id, request)| (*id, *request))
     }
 
     fn standing_stop(&self) -> Option<RequestId> {

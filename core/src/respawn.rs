@@ -9,7 +9,7 @@
 //! | crashed: other status, a signal              | start after the pause, revived             | end 0            |
 //! | never started (the program cannot be run)    | start after the pause, revived as before   | end 0            |
 //! | is not running: the pause is on              | start when the pause is over               | end 0            |
-//! | is not running: the pause is on, and somebody wants it started ([`Respawn::start_wanted`]) | start at once, not revived | – |
+//! | is not running: the pause is on, and somebody wants it started ([`Respawn::start_wanted`]) | start at once, revived as before | – |
 //! | never served, like so many before it in a row ([`Respawn::giving_up_after`]) | end 78              | end 0            |
 //! | gets on no more: it had been heard, and is not heard for [`Respawn::watching`]'s time | kill it, start at once, revived | kill it, end 0 |
 //!
@@ -280,7 +280,7 @@ impl Respawn {
         if self.started_at.is_some() {
             return None;
         }
-        (self.pause, self.revived) = (FIRST_PAUSE, false);
+        self.pause = FIRST_PAUSE;
         Some(self.start(now, Reason::Wanted))
     }
 

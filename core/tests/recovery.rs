@@ -3,8 +3,7 @@
 mod world;
 
 use evergate_core::gateway::Phase;
-use evergate_core::id::RequestId;
-use evergate_core::input::{Asked, Input, Partial};
+use evergate_core::input::{Asked, Partial};
 use evergate_core::limits::Limits;
 use evergate_core::outbox::Notice;
 use evergate_core::record::Record;
@@ -126,52 +125,6 @@ fn a_stop_is_not_undone_by_a_reviver() {
     world.commit_all();
     assert!(world.stays_down());
     assert_eq!(world.settled[&stop], Outcome::Stopped);
-    world.heal();
-}
-
-/// It died of something else when it had only to leave: its end is on disk, and nobody has heard of that.
-fn killed_when_it_had_only_to_leave() -> (World, RequestId) {
-    let mut world = world();
-    let stop = world.ask(Wish::Stop, Mode::Graceful);
-    world.commit();
-    dies_when_synced(&mut world);
-    assert!(world.journal.has(|record| matches!(record, Record::RequestSettled { .. })));
-    (world, stop)
-}
-
-fn dies_when_synced(world: &mut World) {
-    world.dies_after = Some(0);
-    world.commit();
-    assert!(world.gateway.is_none());
-}
-
-#[test]
-fn a_stop_that_was_carried_out_is_not_undone_by_a_reviver() {
-    let (mut world, stop) = killed_when_it_had_only_to_leave();
-    for _ in 0..2 {
-        world.boot(Start::Revived);
-        assert!(world.up().phase() > Phase::Serving);
-        dies_when_synced(&mut world);
-    }
-    world.boot(Start::Revived);
-    world.commit_all();
-    assert!(world.stays_down());
-    let settled = |record: &Record| matches!(record, Record::RequestSettled { request, .. } if *request == stop);
-    assert_eq!(world.journal.count(settled), 1, "it has one outcome");
-    assert_eq!(world.last_report().stop().map(|(id, _)| id), Some(stop), "who asked is still known");
-    world.start_again();
-    assert_eq!(world.up().phase(), Phase::Serving, "a person may start it");
-    world.heal();
-}
-
-#[test]
-fn nobody_can_take_back_a_stop_that_is_kept_nor_have_a_restart_instead() {
-    let (mut world, stop) = killed_when_it_had_only_to_leave();
-    world.boot(Start::Revived);
-    world.ask(Wish::Restart, Mode::Force);
-    world.tell(Input::Cancel { request: stop });
-    world.commit_all();
-    assert!(world.stays_down());
     world.heal();
 }
 

@@ -18,7 +18,7 @@ use crate::watched::Watcher;
 use evergate_core::id::GenerationId;
 use evergate_core::limits::Limits;
 use evergate_core::recovery::{Recovered, Start};
-use evergate_core::request::Signal;
+use evergate_core::request::{Signal, Wish};
 use evergate_core::supervisor::Contract;
 use evergate_core::verdict::Verdict;
 use evergate_core::watchdog::Part;
@@ -116,10 +116,10 @@ impl Opened {
         self.predecessor.as_ref().filter(|last| !last.ended_in_order(self.recovered.turns.keys()))
     }
 
-    /// Whether it matters who started this process.
+    /// Whether it matters that a supervisor started this process by itself: then it must not undo a stop.
     #[must_use]
-    pub fn holds_a_stop(&self) -> bool {
-        self.recovered.holds_a_stop()
+    pub fn stop_is_open(&self) -> bool {
+        self.recovered.requests.values().any(|request| request.wish == Wish::Stop)
     }
 
     /// Lives to the end. The journal is still open then; closing it is the next to last thing that a process does.

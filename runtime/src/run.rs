@@ -284,7 +284,7 @@ async fn generation(
             .map_err(|errno| StartError::System { what: "a signal cannot be passed on", error: errno.into() })?;
     }
     let (journal, control_path) = (Arc::clone(&opened.journal), opened.control_path.clone());
-    let start = if opened.holds_a_stop() { started_by().await } else { Start::Wanted };
+    let start = if opened.stop_is_open() { started_by().await } else { Start::Wanted };
     pulse.metrics.generation.store(opened.number().0, Relaxed);
     let told = opened.predecessor.as_ref().map(|last| {
         let pid = last.owner.as_ref().map(|owner| owner.pid);
@@ -388,7 +388,7 @@ fn watch(
 async fn started_by() -> Start {
     let revived = match detect::supervisor() {
         Supervisor::Evergate => std::env::var_os("EVERGATE_REVIVED").is_some(),
-        Supervisor::Systemd => systemd::revived().await,
+        Supervisor::Systemd => systemd::restarts().await.is_some_and(|restarts| restarts > 0),
         _ => false,
     };
     if revived { Start::Revived } else { Start::Wanted }

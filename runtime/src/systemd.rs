@@ -30,10 +30,7 @@ use std::{
 
 use crate::run::OF_FAULTS;
 use crate::unit_state::{POLICY, UnitState};
-use evergate_core::{
-    supervisor::Death,
-    verdict::{RESTART, STOP},
-};
+use evergate_core::{supervisor::Death, verdict::RESTART};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::{Deserialize, Serialize};
 use tokio::{process::Command, runtime, time};
@@ -191,24 +188,10 @@ pub async fn stop_job_pending(timeout: Duration) -> Option<bool> {
     }
 }
 
-/// How often systemd started our unit again by itself since somebody last started it (`NRestarts`). `None` when systemd
-/// cannot be asked.
+/// How often systemd started our unit again by itself since somebody last started it (`NRestarts`). More than 0 means
+/// that we were revived; it stays so after a re-exec in place. `None` when systemd cannot be asked.
 pub async fn restarts() -> Option<u32> {
-    ask(RESTARTS_TIMEOUT).await.as_ref().and_then(counted_restarts)
-}
-
-/// Whether systemd started our unit again by itself because its process had died; it stays so after a re-exec in place.
-pub async fn revived() -> bool {
-    ask(RESTARTS_TIMEOUT).await.is_some_and(|state| after_a_death(&state))
-}
-
-fn counted_restarts(state: &UnitState) -> Option<u32> {
-    state.get("NRestarts").parse().ok()
-}
-
-/// Of a unit that systemd starts again after a stop as well that cannot be said.
-fn after_a_death(state: &UnitState) -> bool {
-    counted_restarts(state).is_some_and(|restarts| restarts > 0) && !state.revives(Death::Exited(STOP))
+    ask(RESTARTS_TIMEOUT).await?.get("NRestarts").parse().ok()
 }
 
 /// [`restarts`], asked before there is any loop.
@@ -422,18 +405,6 @@ mod tests {
             ("Restart=no\nStartLimitIntervalUSec=0", false),
         ] {
             assert_eq!(surely(lines), Some(expected), "{lines}");
-        }
-    }
-
-    #[test]
-    fn a_start_by_systemd_itself_comes_of_a_death_where_no_stop_would_have_led_to_one() {
-        let after_a_death = |lines: &str| after_a_death(&UnitState::parse(lines));
-        assert!(after_a_death("Restart=on-failure\nNRestarts=1"));
-        assert!(after_a_death("Restart=always\nRestartPreventExitStatus=0\nNRestarts=1"));
-        for unknown in
-            ["Restart=on-failure\nNRestarts=0", "Restart=always\nNRestarts=1", "Restart=on-success\nNRestarts=2", ""]
-        {
-            assert!(!after_a_death(unknown), "{unknown}");
         }
     }
 

@@ -217,7 +217,7 @@ fn a_start_that_somebody_wants_ends_the_pause_and_begins_the_pauses_anew() {
     let mut respawn = Respawn::new(KILL_LIMIT);
     assert_eq!(lives(&mut respawn, (0, 1), ChildEnd::Signalled(9)), Next::Start { at: at(101), revived: true });
     assert_eq!(lives(&mut respawn, (101, 102), ChildEnd::Signalled(9)), Next::Start { at: at(302), revived: true });
-    assert_eq!(respawn.start_wanted(at(110)), Some(start(110, false, Reason::Wanted)));
+    assert_eq!(respawn.start_wanted(at(110)), Some(start(110, true, Reason::Wanted)));
     respawn.started(at(110));
     assert_eq!(respawn.start_wanted(at(111)), None, "it runs");
     assert_eq!(respawn.ended(at(112), ChildEnd::Signalled(9)), start(212, true, Reason::Crash));

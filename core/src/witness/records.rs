@@ -23,9 +23,7 @@ impl Witness {
                 });
                 self.end_on_disk = false;
                 self.generation = *generation;
-                let life = self.life.as_mut().filter(|life| life.generation == *generation);
-                self.stopped &= life.as_ref().is_some_and(|life| life.must_stop);
-                if let Some(life) = life {
+                if let Some(life) = self.life.as_mut().filter(|life| life.generation == *generation) {
                     life.begun = true;
                 }
             }
@@ -454,11 +452,9 @@ impl Witness {
                 });
             }
             (Outcome::Cancelled, Some(life)) => {
-                life.must_stop &= self.stopped || self.requests.values().any(|request| request.wish == Wish::Stop);
+                life.must_stop &= self.requests.values().any(|request| request.wish == Wish::Stop);
             }
-            (Outcome::Stopped, Some(life)) if made.generation == life.generation => {
-                (life.stopped, self.stopped) = (true, true);
-            }
+            (Outcome::Stopped, Some(life)) if made.generation == life.generation => life.stopped = true,
             _ => {}
         }
     }

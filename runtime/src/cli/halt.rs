@@ -69,6 +69,8 @@ pub struct Halt<'a> {
     nobody: bool,
     /// The request, once it is accepted, and who has accepted it.
     accepted: Option<(u64, Option<u64>)>,
+    /// Whom the last look was about.
+    about: Option<Life>,
     /// Who was told to end, or killed.
     told: Option<Life>,
     killed: bool,
@@ -90,6 +92,7 @@ impl<'a> Halt<'a> {
             seen: false,
             nobody: false,
             accepted: None,
+            about: None,
             told: None,
             killed: false,
             trouble: None,
@@ -113,7 +116,8 @@ impl<'a> Halt<'a> {
     /// The gateway has the request on disk.
     pub const fn accepted(&mut self, accepted: &Accepted) {
         self.accepted = Some((accepted.request, accepted.generation));
-        self.ladder.is_accepted();
+        self.seen = true;
+        self.ladder.accepted();
     }
 
     /// No answer will come to what the gateway was asked.
@@ -164,10 +168,11 @@ impl<'a> Halt<'a> {
     /// One that has come after another was told or killed has heard of nothing, and neither has one that somebody started before
     /// what an earlier one has accepted was carried out.
     fn of_whom(&mut self, sight: Sight) -> Sight {
-        let another = self.told.is_some_and(|told| {
-            let now = presence(&self.state_dir);
-            matches!(now, Ok(Presence::Process(owner)) if owner.life().is_another_than(told))
-        });
+        self.about = match self.who_is_there() {
+            Ok(Presence::Process(owner)) => Some(owner.life()),
+            _ => None,
+        };
+        let another = self.told.zip(self.about).is_some_and(|(told, now)| now.is_another_than(told));
         let sight = if another { Sight::Next { ready: sight == Sight::GettingOn } } else { sight };
         if matches!(sight, Sight::Next { .. }) {
             (self.told, self.accepted) = (None, None);
@@ -214,10 +219,12 @@ impl<'a> Halt<'a> {
     }
 
     /// Nobody owns the state directory: whether anybody is about to, as far as can be seen. Of whom nobody here sees and who is
-    /// known to start it by himself that is to be thought.
+    /// known to start it by himself that is to be thought, unless it has left with the status of a stop.
     async fn whether_for_good(&self) -> Sight {
+        let left_by_itself = self.accepted.is_some() && !self.killed;
         let out_of_sight = || self.owner.as_ref().and_then(keeper::cannot_be_told).is_some();
-        if keeper::is_about_to_start(&self.state_dir, self.owner.as_ref()).await || self.seen && out_of_sight() {
+        let may_start = self.seen && !left_by_itself && out_of_sight();
+        if may_start || keeper::is_about_to_start(&self.state_dir, self.owner.as_ref()).await {
             Sight::Paused
         } else {
             Sight::Gone
@@ -234,7 +241,8 @@ impl<'a> Halt<'a> {
         match keeper::end_the_pause(&self.state_dir, self.owner.as_ref()).await {
             Some(Ok(how)) => {
                 self.seen = true;
-                self.ladder.is_told();
+                self.told = self.owner.as_ref().map(Owner::life);
+                self.ladder.told();
                 progress.say(&how);
                 Stood::Climbed
             }
@@ -255,21 +263,29 @@ impl<'a> Halt<'a> {
         Ok(presence)
     }
 
-    /// The process as it is now: another one may have come in its place.
-    fn patient(&mut self) -> Option<Patient> {
+    /// The process, unless another one has come in its place since it was looked at.
+    fn patient(&mut self) -> Result<Patient, Stood> {
         let _the_last_one_then = self.who_is_there();
-        self.owner.clone().map(|owner| Patient::new(&self.state_dir, owner))
+        let Some(owner) = self.owner.clone() else { return Err(Stood::GivenUp { why: unknown() }) };
+        if self.about.is_some_and(|about| owner.life().is_another_than(about)) {
+            self.told = self.about;
+            return Err(Stood::Looking);
+        }
+        Ok(Patient::new(&self.state_dir, owner))
     }
 
     async fn tell_its_keeper(&mut self, progress: &mut Progress) -> Stood {
-        let Some(patient) = self.patient() else { return Stood::GivenUp { why: unknown() } };
+        let patient = match self.patient() {
+            Ok(patient) => patient,
+            Err(stood) => return stood,
+        };
         let keeper = patient.owner().supervisor.filter(|keeper| *keeper != Supervisor::Nobody);
         let what = if keeper.is_some() { "end" } else { "terminate" };
         progress.show(Stage { generation: Some(patient.owner().generation.0), ..named(what) });
         self.told = Some(patient.owner().life());
         match patient.end().await {
             Ok(how) => {
-                self.ladder.is_told();
+                self.ladder.told();
                 progress.say(&how);
                 Stood::Climbed
             }
@@ -289,7 +305,10 @@ impl<'a> Halt<'a> {
     }
 
     fn kill(&mut self, progress: &mut Progress) -> Stood {
-        let Some(patient) = self.patient() else { return Stood::GivenUp { why: unknown() } };
+        let patient = match self.patient() {
+            Ok(patient) => patient,
+            Err(stood) => return stood,
+        };
         let generation = Some(patient.owner().generation.0);
         let waiting_for = vec![format!("process {}", patient.owner().pid)];
         progress.show(Stage { generation, waiting_for, ..named("kill") });
@@ -342,14 +361,17 @@ enum Look {
 }
 
 /// Reads what was seen while somebody still listens. A stop that was accepted and came to nothing ends the wait, and so does
-/// a generation that serves after it. Where one serves before the stop has an outcome, those in a row before it have died.
+/// a generation that came after it. One that serves while generations die in a row holds what those before it have accepted.
 fn judge(status: &Status, request: Option<Request>, from: Option<u64>) -> Look {
     let generation = status.generation;
-    let after = status.phase == "serving" && from.is_some_and(|from| from != generation);
-    match request.and_then(|request| request.outcome) {
-        Some(outcome) if outcome.kind != "stopped" => Look::Ended { clause: outcome.clause(), kind: outcome.kind },
-        None if after => Look::Shows(Sight::Next { ready: true }, Stage::of(status)),
-        Some(Outcome { .. }) if after => Look::Ended {
+    let after = from.is_some_and(|from| from != generation);
+    let holds = after && status.phase == "serving" && status.breaker.is_tripped();
+    match request.map(|request| request.outcome) {
+        Some(Some(outcome)) if outcome.kind != "stopped" => {
+            Look::Ended { clause: outcome.clause(), kind: outcome.kind }
+        }
+        Some(None) if holds => Look::Shows(Sight::Next { ready: true }, Stage::of(status)),
+        Some(Some(Outcome { .. })) if after => Look::Ended {
             clause: format!("was carried out, and generation {generation} was started after it"),
             kind: "stopped".to_owned(),
         },
@@ -382,12 +404,16 @@ mod tests {
         assert_eq!(sight(judge(&status("closing"), request("stopped"), Some(3))), Some(Sight::GettingOn));
         assert_eq!(sight(judge(&status("closing"), None, Some(3))), Some(Sight::GettingOn));
         assert_eq!(sight(judge(&status("stuck"), None, None)), Some(Sight::Stuck));
+        let open = Some(Request { request: 4, ..Request::default() });
         assert_eq!(
-            sight(judge(&status("closing"), request("stopped"), Some(2))),
+            sight(judge(&status("serving"), open.clone(), Some(2))),
             Some(Sight::GettingOn),
-            "it keeps it"
+            "its outcome comes"
         );
-        assert_eq!(sight(judge(&status("serving"), None, Some(2))), Some(Sight::Next { ready: true }), "it holds it");
+        let mut tripped = status("serving");
+        tripped.breaker.state = "tripped".to_owned();
+        assert_eq!(sight(judge(&tripped, open.clone(), Some(2))), Some(Sight::Next { ready: true }), "it holds it");
+        assert_eq!(sight(judge(&tripped, open, Some(3))), Some(Sight::GettingOn), "it is its own");
     }
 
     #[test]

@@ -99,7 +99,7 @@ async fn generation(
         let process = world.process();
         (process.started, process.revived)
     };
-    let start = if opened.holds_a_stop() && revived { Start::Revived } else { Start::Wanted };
+    let start = if opened.stop_is_open() && revived { Start::Revived } else { Start::Wanted };
     world.logbook.note(Lane::Gateway, Kind::Begin, || format!("generation {} begins ({start:?})", number.0));
     let link = Link { environment: Arc::clone(&opened.environment), world: Arc::clone(world) };
     let edge = Edge {

@@ -12,7 +12,7 @@ use evergate_core::gateway::{Gateway, Phase};
 use evergate_core::id::{RequestId, TurnId};
 use evergate_core::input::Input;
 use evergate_core::recovery::{Recovered, Start};
-use evergate_core::request::Signal;
+use evergate_core::request::{Signal, Wish};
 use evergate_core::respawn::{ChildEnd, KILL_LIMIT, Next, Respawn};
 use evergate_core::supervisor::{Contract, Death, Supervisor};
 use evergate_core::time::Instant;
@@ -330,7 +330,7 @@ impl World<'_> {
         self.keeper.last_start = self.now;
         self.keeper.respawn.started(Instant::from_millis(self.now));
         let recovered = Recovered { start, ..Recovered::from_unfinished(&self.disk.rows) };
-        if start == Start::Revived && recovered.holds_a_stop() {
+        if start == Start::Revived && recovered.requests.values().any(|request| request.wish == Wish::Stop) {
             self.marks.hit(Mark::RevivedStop);
         }
         let highest = recovered.highest;

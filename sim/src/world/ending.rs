@@ -87,9 +87,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         } else {
             world.left.starts -= u8::from(limited && world.left.starts < u8::MAX);
             let planned = verdict.is_some() && contract.supervisor == Supervisor::Evergate;
-            // Of a unit that is started again after a stop as well nobody can say that its process had died.
-            let undoes_stops = policy.as_ref().is_some_and(|policy| policy.revives(Death::Exited(STOP)));
-            let knows = matches!(contract.supervisor, Supervisor::Evergate | Supervisor::Systemd) && !undoes_stops;
+            let knows = matches!(contract.supervisor, Supervisor::Evergate | Supervisor::Systemd);
             Process::Due(if knows && !planned { Start::Revived } else { Start::Wanted })
         };
         if policy.is_some() && !world.stop_job && matches!(death, Death::Exited(_)) {

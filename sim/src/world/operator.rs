@@ -75,6 +75,8 @@ pub struct Operator {
     hindered: bool,
     /// Whether what had to answer was slow meanwhile.
     delayed: bool,
+    /// Whether it has killed what was to stop.
+    killed: bool,
     /// Decided upon, and not done yet.
     about_to: Option<Step>,
 }
@@ -126,8 +128,12 @@ impl<S: Subject> World<S> {
             Process::Stuck(_) => Sight::Stuck,
             Process::Due(_) if operator.number == Number::Patient => Sight::Silent,
             // Whom another operator has started nobody sees before it owns the state directory.
-            Process::Due(_) if memory.setting.contract.supervisor == Supervisor::Nobody => Sight::Gone,
-            Process::Due(_) => Sight::Paused,
+            Process::Due(_) => match memory.setting.contract.supervisor {
+                Supervisor::Nobody => Sight::Gone,
+                Supervisor::Evergate | Supervisor::Systemd => Sight::Paused,
+                _ if matches!(operator.asked, Asked::Accepted(_)) && !operator.killed => Sight::Gone,
+                _ => Sight::Paused,
+            },
             Process::Down | Process::Forlorn => Sight::Gone,
         }
     }
@@ -219,7 +225,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Answer::Accepted => {
                 for operator in operators.iter_mut().filter(|operator| waits(operator)) {
                     operator.asked = Asked::Accepted(request);
-                    operator.ladder.is_accepted();
+                    operator.ladder.accepted();
                 }
             }
             _ => operators.retain(|operator| !waits(operator)),
@@ -316,6 +322,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             asked: Asked::InVain,
             hindered: false,
             delayed: false,
+            killed: false,
             about_to: None,
         };
         if world.process != Process::Up {
@@ -394,7 +401,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         match (step, wish) {
             (Step::Start, _) => return self.operator_starts(world),
             (Step::Ask, _) => return self.operator_asks(world, index),
-            (Step::Kill, Wish::Stop) => return self.operator_kills_for_good(world),
+            (Step::Kill, Wish::Stop) => return self.operator_kills_for_good(world, index),
             (_, Wish::Stop) => return self.operator_tells_the_keeper(world, index),
             (_, Wish::Restart) => {}
         }
@@ -450,7 +457,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         }
         let told = world.generation(self.memory);
         self.change_operators(world, |operators| {
-            operators[index].ladder.is_told();
+            operators[index].ladder.told();
             operators[index].generation = told.unwrap_or(operators[index].generation);
             operators.iter_mut().filter(|operator| operator.wish == Wish::Restart).for_each(|it| it.hindered = true);
         });
@@ -462,13 +469,16 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         }
     }
 
-    /// The process that is there is killed, and nobody is to miss it.
-    fn operator_kills_for_good(&mut self, world: &mut World<S>) {
-        if matches!(world.process, Process::Up | Process::Stuck(_)) {
-            self.die(world);
-            if world.process == Process::Forlorn {
-                world.process = Process::Down;
-            }
+    /// The process that was told to end is killed, and nobody is to miss it.
+    fn operator_kills_for_good(&mut self, world: &mut World<S>, index: usize) {
+        let told = Some(self.operator(world, index).generation) == world.generation(self.memory);
+        if !told || !matches!(world.process, Process::Up | Process::Stuck(_)) {
+            return;
+        }
+        self.change_operators(world, |operators| operators[index].killed = true);
+        self.die(world);
+        if world.process == Process::Forlorn {
+            world.process = Process::Down;
         }
     }
 
@@ -486,13 +496,14 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     }
 }
 
-/// An operator is told that the gateway has stopped.
+/// An operator is told that the gateway has stopped. That of who cannot be seen to be about to start one, or is a person, it comes
+/// back nobody can know.
 fn stopped(checks: &mut Checks, operator: &Operator, process: Process, keeper: Supervisor) {
-    let holds = match process {
-        Process::Down | Process::Forlorn => true,
-        // Whoever comes carries it out; or a person has started it, who has a wish of his own.
-        Process::Due(_) => matches!(operator.asked, Asked::Accepted(_)) || keeper == Supervisor::Nobody,
-        Process::Up | Process::Stuck(_) => false,
+    let holds = match (process, keeper) {
+        (Process::Down | Process::Forlorn, _) | (Process::Due(_), Supervisor::Nobody) => true,
+        (Process::Due(_), Supervisor::Evergate | Supervisor::Systemd) => false,
+        (Process::Due(_), _) => !operator.killed && matches!(operator.asked, Asked::Accepted(_)),
+        (Process::Up | Process::Stuck(_), _) => false,
     };
     checks.holds(Invariant::Intent, holds, || format!("a stop is said to be done, and it is {process:?}"));
 }
