@@ -33,6 +33,8 @@ pub struct Native {
     guard: Arc<Guard>,
     /// systemd, and our own supervisor.
     notify: [Notify; 2],
+    /// Whether they were told that it serves.
+    ready: AtomicBool,
     candidate: Candidate,
     reload: Option<Arc<Reload>>,
     hang_ups: Arc<tokio::sync::Notify>,
@@ -86,6 +88,7 @@ impl Native {
             origin: tokio::time::Instant::now(),
             guard,
             notify: ["NOTIFY_SOCKET", KEEPER].map(Notify::from_environment),
+            ready: AtomicBool::new(false),
             candidate: Candidate::of_this_process(),
             reload: None,
             hang_ups: Arc::default(),
@@ -196,8 +199,18 @@ impl Environment for Native {
 
     fn tell_supervisor(&self, told: Told) {
         match told {
-            Told::Ready => self.notify.iter().for_each(Notify::ready),
-            Told::Stopping => self.notify.iter().for_each(Notify::stopping),
+            Told::Ready => {
+                self.ready.store(true, SeqCst);
+                self.notify.iter().for_each(Notify::ready);
+            }
+            Told::Stopping => {
+                // Who leaves a unit that waits to be notified before he was ready has failed, and is started again: a stop that a
+                // reviver's start carries out would be undone by the next.
+                if !self.ready.swap(true, SeqCst) {
+                    self.notify[0].ready();
+                }
+                self.notify.iter().for_each(Notify::stopping);
+            }
             Told::Extend(by) => self.notify.iter().for_each(|notify| notify.extend(by)),
             Told::Status(line) => self.notify.iter().for_each(|notify| notify.status(line)),
             Told::Alive => self.notify.iter().for_each(Notify::alive),

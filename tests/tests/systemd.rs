@@ -10,8 +10,10 @@ use std::{
 use evergate_tests::{
     PATIENCE,
     hooks::{break_loop, freeze},
+    http::Client,
     service::{Service, UNIT, was_resumed},
 };
+use serde_json::json;
 
 /// Longer than systemd's own pause of 100 ms before it starts a unit again, or gives it up.
 const SYSTEMDS_PAUSE: Duration = Duration::from_secs(1);
@@ -282,6 +284,28 @@ fn a_drain_that_outlasts_systemds_watchdog_is_taken_for_no_freeze() {
     service.await_generation_after(generation);
     let events = service.await_only_reply("main", question);
     assert!(!was_resumed(&events, question), "{events:#?}");
+}
+
+/// What systemd starts instead of a process that died on its way to a stop carries the stop out, and was never ready to serve.
+#[test]
+fn a_stop_that_a_kill_overtakes_is_carried_out_in_a_unit_that_waits_to_be_notified() {
+    let further = "Type=notify\nNotifyAccess=main\nEnvironment=EVERGATE_DRAIN_BUDGET=5m";
+    let Some(service) = Service::start("a stop that a kill overtakes, under systemd", further) else { return };
+    let generation = service.serving().expect("it serves");
+    let question = service.send("main", "question", "take 5s to say hello");
+    service.await_running("main", question);
+    let client = Client::new(service.address, Some(service.token()));
+    let accepted = client.post("/v1/stop", &json!({"mode": "graceful"})).expect("it serves");
+    assert_eq!(accepted.status, 202, "{accepted:?}");
+    assert!(service.systemd.systemctl(&["kill", "--kill-whom=main", "--signal=KILL", UNIT]).status.success());
+    service.systemd.wait_for_state(UNIT, "inactive", PATIENCE);
+    thread::sleep(SYSTEMDS_PAUSE);
+    let shown = ["ActiveState", "Result"].map(|property| service.systemd.show(UNIT, property));
+    assert_eq!(shown, ["inactive", "success"].map(str::to_owned));
+    service.control("start");
+    assert_eq!(service.await_generation_after(generation), generation + 2, "the one between has carried it out");
+    let events = service.await_only_reply("main", question);
+    assert!(was_resumed(&events, question), "{events:#?}");
 }
 
 #[test]
