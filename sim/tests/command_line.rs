@@ -34,7 +34,7 @@ fn an_argument_that_makes_no_sense_is_64_and_a_sentence_with_what_would() {
         (&["explore", "--subject", "nope"], &["'nope'", "gateway", "naive"]),
         (&["explore", "--subject", "naiv"], &["'naiv'", "perhaps naive is meant"]),
         (&["explore", "--room", "0"], &["--room", "at least 1"]),
-        (&["explore", "--room", "99"], &["8 rooms", "99"]),
+        (&["explore", "--room", "99"], &["9 rooms", "99"]),
         (&["explore", "--room", "first"], &["'first'", "whole number"]),
         (&["explore", "--threads", "0"], &["from 1 to 1024"]),
         (&["explore", "--subject", "naive", "--flaw", "nope"], &["\"nope\"", "self-wait", "error-uncaught"]),
