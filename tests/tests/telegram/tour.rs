@@ -170,7 +170,7 @@ fn the_readmes_tour_leads_from_a_token_to_the_first_answer() {
         let (command, below) = (home.mine(&command), home.mine(&below));
         let input = match command.as_str() {
             paste if paste.contains("telegram-token") => format!("{TOKEN}\n"),
-            write if write.starts_with("cat >> config.toml") => {
+            write if write.contains("cat >> config.toml") => {
                 format!("{below}api_base = {:?}\n[local]\nlisten = \"{}\"\n", server.api_base(), free_address())
             }
             _ => String::new(),
