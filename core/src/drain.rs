@@ -80,6 +80,14 @@ pub struct Report {
     pub owed: usize,
 }
 
+impl Report {
+    /// The stop that led to it, if one did.
+    #[must_use]
+    pub fn stop(&self) -> Option<(RequestId, Request)> {
+        self.requests.iter().find(|(_, made)| made.wish == Wish::Stop).map(|(id, made)| (*id, *made))
+    }
+}
+
 impl Gateway {
     /// The requests that count have changed: begins, sharpens or takes back the end of this generation.
     pub(crate) fn reconsider_end(&mut self, now: Instant) {

@@ -119,6 +119,8 @@ pub struct Gateway {
     pub(crate) retrying: BTreeSet<(Instant, DeliveryId)>,
     /// Requests that count, of this generation and of earlier ones.
     pub(crate) requests: Shared<BTreeMap<RequestId, Request>>,
+    /// The stop of an earlier generation that a reviver is not to undo, where it has had its outcome.
+    pub(crate) kept_stop: Option<(RequestId, Request)>,
     /// Requests whose record is not on disk yet.
     pub(crate) requests_made: Shared<BTreeMap<RequestId, Request>>,
     /// Restarts that are not accepted yet.
@@ -160,6 +162,7 @@ impl Gateway {
             owed_in: Shared::default(),
             retrying: BTreeSet::new(),
             requests: Shared::default(),
+            kept_stop: None,
             requests_made: Shared::default(),
             checking: None,
             drain: None,

@@ -25,6 +25,9 @@ pub struct Recovered {
     pub highest: Highest,
     /// Whether the last generation wrote its own end.
     pub last_end: LastEnd,
+    /// The stop that it wrote its end for.
+    #[serde(default)]
+    pub stopped_by: Option<(RequestId, Request)>,
     /// How many generations in a row, the last one included, died before they had proven that they can live.
     pub unproven: u32,
     /// Who started this process.
@@ -66,6 +69,19 @@ pub enum Start {
     Revived,
 }
 
+/// What is known of how a process came to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// How many starts in a row, this one included, its supervisor says that it has made by itself.
+    pub revivals: u32,
+    /// How many starts before this one have come to no generation since one has; `None` where nobody has counted them.
+    pub unbegun: Option<u32>,
+    /// Whether the process of the last generation has left in order: then its supervisor has seen how.
+    pub left: bool,
+    /// Whether that was in another boot of the machine.
+    pub rebooted: bool,
+}
+
 impl Recovered {
     /// What a store with these rows has left unfinished.
     #[must_use]
@@ -78,16 +94,40 @@ impl Recovered {
         recovered
     }
 
+    /// Whether it matters who starts this process: a reviver must not undo the stop that there is.
+    #[must_use]
+    pub fn holds_a_stop(&self) -> bool {
+        self.stopped_by.is_some() || self.requests.values().any(|request| request.wish == Wish::Stop)
+    }
+
+    /// Who has started this process.
+    ///
+    /// A start that somebody wants stays so until its generation has begun: which of the processes that a supervisor starts in its
+    /// place gets so far must not matter to a stop that was there before. Each ordinary stop leaves its end on disk, so that of
+    /// one that was carried out nobody is taken for a reviver who is not known to be one; one that has no outcome is kept
+    /// where that is in doubt.
+    #[must_use]
+    pub fn start(&self, Provenance { revivals, unbegun, left, rebooted }: Provenance) -> Start {
+        let by_itself = match (&self.stopped_by, unbegun) {
+            (Some(_), None) => false,
+            (Some(_), Some(unbegun)) => !left && revivals > unbegun,
+            (None, unbegun) => revivals > unbegun.unwrap_or(0),
+        };
+        if self.holds_a_stop() && by_itself && !rebooted { Start::Revived } else { Start::Wanted }
+    }
+
     /// Replays one record, of a full history or of the rows that are left of it.
     pub fn apply(&mut self, record: &Record) {
         self.highest.observe(record);
         match record {
             Record::GenerationBegun { unproven, .. } => {
                 self.last_end = LastEnd::Missing;
+                self.stopped_by = None;
                 self.unproven = unproven.saturating_add(1);
             }
-            Record::GenerationEnded { verdict, .. } => {
+            Record::GenerationEnded { verdict, report, .. } => {
                 self.last_end = LastEnd::Recorded;
+                self.stopped_by = report.stop();
                 self.unproven = self.unproven.saturating_sub(u32::from(verdict.is_some()));
             }
             Record::GenerationProven { .. } | Record::BreakerReset { .. } => self.unproven = 0,
@@ -226,6 +266,7 @@ impl Gateway {
         let Recovered {
             highest,
             last_end,
+            stopped_by,
             unproven,
             start,
             sessions,
@@ -273,6 +314,7 @@ impl Gateway {
         gateway.effects.push_back(Effect::Phase(Phase::Starting));
         gateway.effects.push_back(Effect::OpenPlatforms);
         if start == Start::Revived {
+            gateway.kept_stop = stopped_by.map(|(id, made)| (id, gateway.keeping(made)));
             gateway.keep_stops(now);
             gateway.advance(now);
         }
@@ -298,19 +340,26 @@ impl Gateway {
         }
     }
 
-    /// A reviver started us although somebody had asked for a stop: that stop is carried out.
+    /// A reviver started us although somebody had asked for a stop: that stop is carried out, and one that was carried out when
+    /// the process died of something else on its way out stays so.
     fn keep_stops(&mut self, now: Instant) {
         let stops: Vec<RequestId> =
             self.requests.iter().filter(|(_, request)| request.wish == Wish::Stop).map(|(id, _)| *id).collect();
         for id in stops {
-            if let Some(mut made) = self.requests.remove(&id) {
-                made.generation = self.generation;
-                made.mode = Mode::Graceful;
-                made.verdict = self.contract.stop;
+            if let Some(made) = self.requests.remove(&id) {
+                let made = self.keeping(made);
                 self.append(Record::RequestMade { request: id, made });
                 self.request_counts(now, id);
             }
         }
+        if self.kept_stop.is_some() {
+            self.reconsider_end(now);
+        }
+    }
+
+    /// A stop of an earlier generation, as one of this.
+    fn keeping(&self, stop: Request) -> Request {
+        Request { generation: self.generation, mode: Mode::Graceful, verdict: self.contract.stop, ..stop }
     }
 
     /// The beginning is on disk and the platforms are open: from here on the gateway serves.

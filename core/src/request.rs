@@ -269,13 +269,11 @@ impl Gateway {
         }
     }
 
-    /// The requests of this generation that count, by id.
+    /// The requests of this generation that count, by id, after the stop that it keeps.
     pub(crate) fn standing(&self) -> impl Iterator<Item = (RequestId, Request)> + '_ {
         let generation = self.generation;
-        self.requests
-            .iter()
-            .filter(move |(_, request)| request.generation == generation)
-            .map(|(id, request)| (*id, *request))
+        let made = self.requests.iter().filter(move |(_, request)| request.generation == generation);
+        self.kept_stop.into_iter().chain(made.map(|(id, request)| (*id, *request)))
     }
 
     fn standing_stop(&self) -> Option<RequestId> {

@@ -3,15 +3,15 @@
 //!
 //! | the child …                                  | no stop is wanted                          | a stop is wanted |
 //! |----------------------------------------------|--------------------------------------------|------------------|
-//! | exited 75 (asks to be started again)         | start at once, not revived                 | end 0            |
+//! | exited 75 (asks to be started again)         | start at once, not revived if it has served | end 0           |
 //! | exited 0 (was stopped)                       | end 0                                      | end 0            |
 //! | exited 78 (parks itself)                     | end 78                                     | end 78           |
-//! | crashed: other status, a signal              | start after the pause, revived             | end 0            |
+//! | crashed: other status, a signal              | start after the pause, once more revived   | end 0            |
 //! | never started (the program cannot be run)    | start after the pause, revived as before   | end 0            |
 //! | is not running: the pause is on              | start when the pause is over               | end 0            |
-//! | is not running: the pause is on, and somebody wants it started ([`Respawn::start_wanted`]) | start at once, revived as before | – |
+//! | is not running: the pause is on, and somebody wants it started ([`Respawn::start_wanted`]) | start at once, not revived | – |
 //! | never served, like so many before it in a row ([`Respawn::giving_up_after`]) | end 78              | end 0            |
-//! | gets on no more: it had been heard, and is not heard for [`Respawn::watching`]'s time | kill it, start at once, revived | kill it, end 0 |
+//! | gets on no more: it had been heard, and is not heard for [`Respawn::watching`]'s time | kill it, start at once, once more revived | kill it, end 0 |
 //!
 //! The pause is 100 ms after the first crash, doubles with each further one up to 30 s, and begins anew at 100 ms
 //! when the child that crashed had lived for 10 s or more, or when somebody wanted the next one started. A planned restart (75)
@@ -52,8 +52,8 @@ pub enum Next {
     Start {
         /// When; not later than now means at once.
         at: Instant,
-        /// The child before it died unplanned; the new one is told so (`EVERGATE_REVIVED`).
-        revived: bool,
+        /// How many children in a row before it died unplanned; the new one is told so (`EVERGATE_REVIVED`).
+        revivals: u32,
     },
     /// Leave with this exit status.
     End {
@@ -125,8 +125,8 @@ pub struct Respawn {
     kill_limit: Duration,
     /// When the running child was started; `None` while there is none.
     started_at: Option<Instant>,
-    /// Whether the start that is running or due follows a crash.
-    revived: bool,
+    /// How many starts in a row, the one that is running or due included, follow a crash.
+    revivals: u32,
     /// The pause that the next crash costs.
     pause: Duration,
     stop: Stop,
@@ -174,7 +174,7 @@ impl Respawn {
         Self {
             kill_limit,
             started_at: None,
-            revived: false,
+            revivals: 0,
             pause: FIRST_PAUSE,
             stop: Stop::NotWanted,
             silence: None,
@@ -242,17 +242,21 @@ impl Respawn {
             return end(PARK, Reason::NeverServed);
         }
         if self.watch == Watch::Killed {
-            self.revived = true;
+            self.revivals = self.revivals.saturating_add(1);
             return self.start(now, Reason::Silent);
         }
         match ended {
             ChildEnd::Exited(0) => end(0, Reason::Stop),
             ChildEnd::Exited(RESTART) => {
-                self.revived = false;
+                // Who asks for that before it has served was ended by its own watchdog.
+                self.revivals = match self.served {
+                    Served::Served => 0,
+                    Served::NotYet => self.revivals.saturating_add(1),
+                };
                 self.start(now, Reason::Restart)
             }
             ChildEnd::Exited(_) | ChildEnd::Signalled(_) => {
-                self.revived = true;
+                self.revivals = self.revivals.saturating_add(1);
                 let at = self.after_pause(now, lived);
                 self.start(at, Reason::Crash)
             }
@@ -280,7 +284,7 @@ impl Respawn {
         if self.started_at.is_some() {
             return None;
         }
-        self.pause = FIRST_PAUSE;
+        (self.pause, self.revivals) = (FIRST_PAUSE, 0);
         Some(self.start(now, Reason::Wanted))
     }
 
@@ -329,7 +333,7 @@ impl Respawn {
     }
 
     const fn start(&self, at: Instant, reason: Reason) -> Decision {
-        Decision { next: Next::Start { at, revived: self.revived }, reason }
+        Decision { next: Next::Start { at, revivals: self.revivals }, reason }
     }
 
     /// When a crash at `now` may be followed by a start; makes the next pause longer.

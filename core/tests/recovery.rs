@@ -3,11 +3,12 @@
 mod world;
 
 use evergate_core::gateway::Phase;
-use evergate_core::input::{Asked, Partial};
+use evergate_core::id::RequestId;
+use evergate_core::input::{Asked, Input, Partial};
 use evergate_core::limits::Limits;
 use evergate_core::outbox::Notice;
 use evergate_core::record::Record;
-use evergate_core::recovery::Start;
+use evergate_core::recovery::{Provenance, Recovered, Start};
 use evergate_core::request::{Mode, Outcome, Wish};
 use evergate_core::supervisor::Supervisor;
 use world::World;
@@ -125,6 +126,100 @@ fn a_stop_is_not_undone_by_a_reviver() {
     world.commit_all();
     assert!(world.stays_down());
     assert_eq!(world.settled[&stop], Outcome::Stopped);
+    world.heal();
+}
+
+/// It died of something else when it had only to leave: its end is on disk, and nobody has heard of that.
+fn killed_when_it_had_only_to_leave() -> (World, RequestId) {
+    let mut world = world();
+    let stop = world.ask(Wish::Stop, Mode::Graceful);
+    world.commit();
+    dies_when_synced(&mut world);
+    assert!(world.journal.has(|record| matches!(record, Record::RequestSettled { .. })));
+    (world, stop)
+}
+
+fn dies_when_synced(world: &mut World) {
+    world.dies_after = Some(0);
+    world.commit();
+    assert!(world.gateway.is_none());
+}
+
+#[test]
+fn a_stop_that_was_carried_out_is_not_undone_by_a_reviver() {
+    let (mut world, stop) = killed_when_it_had_only_to_leave();
+    for _ in 0..2 {
+        world.boot(Start::Revived);
+        assert!(world.up().phase() > Phase::Serving);
+        dies_when_synced(&mut world);
+    }
+    world.boot(Start::Revived);
+    world.commit_all();
+    assert!(world.stays_down());
+    let settled = |record: &Record| matches!(record, Record::RequestSettled { request, .. } if *request == stop);
+    assert_eq!(world.journal.count(settled), 1, "it has one outcome");
+    assert_eq!(world.last_report().stop().map(|(id, _)| id), Some(stop), "who asked is still known");
+    world.start_again();
+    assert_eq!(world.up().phase(), Phase::Serving, "a person may start it");
+    world.heal();
+}
+
+#[test]
+fn who_keeps_a_stop_that_was_carried_out_begins_and_ends_on_disk_at_once_whatever_is_under_way() {
+    let mut world = world();
+    world.say(1, Asked::Prompt);
+    world.commit_all();
+    world.ask(Wish::Stop, Mode::Force);
+    world.commit();
+    let ends = |record: &Record| matches!(record, Record::GenerationEnded { .. });
+    while !world.journal.unsynced.iter().any(|(_, batch)| batch.iter().any(ends)) {
+        if world.journal.unsynced.is_empty() { world.elapse() } else { world.commit() }
+    }
+    dies_when_synced(&mut world);
+    assert!(world.journal.has(|record| matches!(record, Record::RequestSettled { .. })));
+    world.boot(Start::Revived);
+    assert!(!world.reclaims.is_empty(), "its turn may have left something");
+    let (_, batch) = world.journal.unsynced.front().expect("it begins");
+    assert!(batch.iter().any(|record| matches!(record, Record::GenerationBegun { .. })) && batch.iter().any(ends));
+    world.commit_all();
+    assert!(world.stays_down());
+    world.start_again();
+    world.heal();
+}
+
+#[test]
+fn a_start_that_somebody_wants_stays_one_until_a_generation_of_it_has_begun() {
+    let (world, _) = killed_when_it_had_only_to_leave();
+    let carried_out = Recovered::from_unfinished(&world.journal.rows);
+    let mut world = self::world();
+    world.ask(Wish::Stop, Mode::Graceful);
+    world.commit();
+    let open = Recovered::from_unfinished(&world.journal.rows);
+    let nothing = Recovered::default();
+    let seen = Provenance { revivals: 1, unbegun: Some(0), left: false, rebooted: false };
+    let starts = |provenance: Provenance| [&carried_out, &open, &nothing].map(|found| found.start(provenance));
+    let (wanted, revived) = (Start::Wanted, Start::Revived);
+    assert_eq!(starts(seen), [revived, revived, wanted]);
+    assert_eq!(starts(Provenance { revivals: 3, unbegun: Some(2), ..seen }), [revived, revived, wanted]);
+    assert_eq!(starts(Provenance { revivals: 0, ..seen }), [wanted; 3], "a person");
+    assert_eq!(starts(Provenance { unbegun: Some(1), ..seen }), [wanted; 3], "in place of one that a person wanted");
+    assert_eq!(
+        starts(Provenance { rebooted: true, ..seen }),
+        [wanted; 3],
+        "in place of one that the machine's start wanted"
+    );
+    assert_eq!(starts(Provenance { left: true, ..seen }), [wanted, revived, wanted], "its stop was seen to");
+    assert_eq!(starts(Provenance { unbegun: None, ..seen }), [wanted, revived, wanted], "nobody has counted");
+}
+
+#[test]
+fn nobody_can_take_back_a_stop_that_is_kept_nor_have_a_restart_instead() {
+    let (mut world, stop) = killed_when_it_had_only_to_leave();
+    world.boot(Start::Revived);
+    world.ask(Wish::Restart, Mode::Force);
+    world.tell(Input::Cancel { request: stop });
+    world.commit_all();
+    assert!(world.stays_down());
     world.heal();
 }
 

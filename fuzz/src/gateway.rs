@@ -74,6 +74,7 @@ impl Gateway {
             session_id: 1,
             generation: highest.generation.next(),
             since_ms: 1,
+            start: 0,
             supervisor: None,
             unit: None,
             predecessor_died_of: None,

@@ -17,8 +17,8 @@ use crate::run::StartError;
 use crate::watched::Watcher;
 use evergate_core::id::GenerationId;
 use evergate_core::limits::Limits;
-use evergate_core::recovery::{Recovered, Start};
-use evergate_core::request::{Signal, Wish};
+use evergate_core::recovery::{Provenance, Recovered, Start};
+use evergate_core::request::Signal;
 use evergate_core::supervisor::Contract;
 use evergate_core::verdict::Verdict;
 use evergate_core::watchdog::Part;
@@ -116,10 +116,19 @@ impl Opened {
         self.predecessor.as_ref().filter(|last| !last.ended_in_order(self.recovered.turns.keys()))
     }
 
-    /// Whether it matters that a supervisor started this process by itself: then it must not undo a stop.
+    /// Who has started this process, which is the `number`th on this directory: of it the supervisor says that it has made so many
+    /// `revivals`, and `left` is the last that has left in order.
     #[must_use]
-    pub fn stop_is_open(&self) -> bool {
-        self.recovered.requests.values().any(|request| request.wish == Wish::Stop)
+    pub fn start(&self, boot_id: &str, (number, left): (u64, u64), revivals: u32) -> Start {
+        let owner = self.predecessor.as_ref().and_then(|last| last.owner.as_ref());
+        let begun = owner.map_or(0, |owner| owner.start);
+        let unbegun = number.checked_sub(begun + 1).filter(|_| begun > 0);
+        self.recovered.start(Provenance {
+            revivals,
+            unbegun: unbegun.map(|unbegun| u32::try_from(unbegun).unwrap_or(u32::MAX)),
+            left: left == begun,
+            rebooted: owner.is_some_and(|owner| owner.boot_id != boot_id),
+        })
     }
 
     /// Lives to the end. The journal is still open then; closing it is the next to last thing that a process does.

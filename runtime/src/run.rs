@@ -8,7 +8,7 @@ use crate::diagnosis;
 use crate::environment::{BoxFuture, Environment};
 use crate::flight::{Recorder, store};
 use crate::generation::{Edge, Opened, PREDECESSOR};
-use crate::journal::claim::{Claim, ClaimError};
+use crate::journal::claim::{Claim, ClaimError, boot_id};
 use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
 use crate::kept_socket::KeptSocket;
 use crate::last_words::LastWords;
@@ -26,7 +26,6 @@ use crate::trial::Trial;
 use crate::watchdog::{self, Watch};
 use evergate_core::fault::Fault;
 use evergate_core::id::GenerationId;
-use evergate_core::recovery::Start;
 use evergate_core::rollback;
 use evergate_core::supervisor::Supervisor;
 use evergate_core::verdict::Verdict;
@@ -216,6 +215,8 @@ struct Outside {
     socket: KeptSocket,
     terms: Effective,
     agent: Arc<dyn Agent>,
+    /// Which start on this directory it is, and which has left in order.
+    start: (u64, u64),
 }
 
 impl Outside {
@@ -224,6 +225,7 @@ impl Outside {
         let hang_ups: Arc<Notify> = Arc::default();
         let (ear, heard) = Signals::listen(Arc::clone(&hang_ups)).map_err(system("signals cannot be received"))?;
         let (socket, trial, terms) = (successor.socket.clone(), successor.trial.clone(), successor.terms.clone());
+        let start = trial.number();
         let exit = Exit { signalled: ear.heard(), successor };
         let native = Native::new(exit).map_err(system("a thread cannot be started"))?.serving(config.local.listen);
         let agent = meaning::agent(config);
@@ -238,7 +240,7 @@ impl Outside {
         // Children inherit the mask of the thread that starts them.
         signals::unblock()
             .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
-        Ok(Self { ear, heard, environment, pulse, socket, terms, agent })
+        Ok(Self { ear, heard, environment, pulse, socket, terms, agent, start })
     }
 }
 
@@ -266,7 +268,7 @@ async fn generation(
     mut claim: Claim,
     faults: Faults,
 ) -> Result<Verdict, StartError> {
-    let Outside { ear, heard, environment, pulse, socket, terms, agent } = outside;
+    let Outside { ear, heard, environment, pulse, socket, terms, agent, start: number } = outside;
     let limits = meaning::limits(config);
     // The supervisor is asked while the journal is read.
     let passed = move |stage| faults.passed(stage);
@@ -284,7 +286,7 @@ async fn generation(
             .map_err(|errno| StartError::System { what: "a signal cannot be passed on", error: errno.into() })?;
     }
     let (journal, control_path) = (Arc::clone(&opened.journal), opened.control_path.clone());
-    let start = if opened.stop_is_open() { started_by().await } else { Start::Wanted };
+    let start = opened.start(&boot_id(), number, revivals(systemd));
     pulse.metrics.generation.store(opened.number().0, Relaxed);
     let told = opened.predecessor.as_ref().map(|last| {
         let pid = last.owner.as_ref().map(|owner| owner.pid);
@@ -292,6 +294,7 @@ async fn generation(
     });
     let told = told.unwrap_or_default();
     let owner = Owner {
+        start: number.0,
         supervisor: Some(contract.supervisor),
         unit: detect::unit(contract.supervisor),
         predecessor_died_of: told.why,
@@ -384,14 +387,12 @@ fn watch(
     environment.isolate("watchdog", Box::new(move || Box::pin(watch.run())))
 }
 
-/// The supervisor knows whether it revived us.
-async fn started_by() -> Start {
-    let revived = match detect::supervisor() {
-        Supervisor::Evergate => std::env::var_os("EVERGATE_REVIVED").is_some(),
-        Supervisor::Systemd => systemd::restarts().await.is_some_and(|restarts| restarts > 0),
-        _ => false,
-    };
-    if revived { Start::Revived } else { Start::Wanted }
+/// How many starts in a row, this one included, the supervisor has made by itself, as far as it says so.
+fn revivals(systemd: Option<systemd::Terms>) -> u32 {
+    match detect::supervisor() {
+        Supervisor::Evergate => std::env::var("EVERGATE_REVIVED").map_or(0, |said| said.parse().unwrap_or(1)),
+        _ => systemd.map_or(0, |said| said.restarts),
+    }
 }
 
 /// Ends what agents of earlier generations left running, if the last of these was on this boot of the machine.

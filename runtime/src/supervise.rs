@@ -158,16 +158,16 @@ impl Supervisor {
 
     /// Starts children until one of them, or somebody, ends it; answers the supervisor's exit status.
     async fn watch(&mut self, mut signal: impl AsyncFnMut() -> Signal) -> u8 {
-        let mut next = Next::Start { at: self.now(), revived: false };
+        let mut next = Next::Start { at: self.now(), revivals: 0 };
         loop {
             next = match next {
                 Next::End { status } => return status,
-                Next::Start { at, revived } => match self.pause(at, &mut signal).await {
+                Next::Start { at, revivals } => match self.pause(at, &mut signal).await {
                     Some(decision) => {
                         info!(reason = decision.reason.sentence(), "the pause between two children is over");
                         decision.next
                     }
-                    None => self.live(revived, &mut signal).await,
+                    None => self.live(revivals, &mut signal).await,
                 },
             };
         }
@@ -196,10 +196,10 @@ impl Supervisor {
     }
 
     /// One life of the child, from its start to what comes after its end.
-    async fn live(&mut self, revived: bool, signal: &mut impl AsyncFnMut() -> Signal) -> Next {
-        match self.start(revived) {
+    async fn live(&mut self, revivals: u32, signal: &mut impl AsyncFnMut() -> Signal) -> Next {
+        match self.start(revivals) {
             Ok(mut running) => {
-                info!(pid = running.pid.as_raw(), revived, "child started");
+                info!(pid = running.pid.as_raw(), revived = revivals > 0, "child started");
                 let ended = self.attend(&mut running, signal).await;
                 kill_group(running.pid);
                 let lived = self.now() - running.started_at;
@@ -220,7 +220,7 @@ impl Supervisor {
         }
     }
 
-    fn start(&mut self, revived: bool) -> io::Result<Running> {
+    fn start(&mut self, revivals: u32) -> io::Result<Running> {
         let choice = self.versions.choose();
         let program = if choice.program.exists() { choice.program.as_path() } else { Path::new(RUNNING_PROGRAM) };
         let mut command = Command::new(program);
@@ -235,9 +235,9 @@ impl Supervisor {
             Some(why) => command.env(ROLLED_BACK, why),
             None => command.env_remove(ROLLED_BACK),
         };
-        match revived {
-            true => command.env("EVERGATE_REVIVED", "1"),
-            false => command.env_remove("EVERGATE_REVIVED"),
+        match revivals {
+            0 => command.env_remove("EVERGATE_REVIVED"),
+            _ => command.env("EVERGATE_REVIVED", revivals.to_string()),
         };
         (self.endow)(command.as_std_mut());
         let child = command.spawn();

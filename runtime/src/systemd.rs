@@ -188,9 +188,9 @@ pub async fn stop_job_pending(timeout: Duration) -> Option<bool> {
     }
 }
 
-/// How often systemd started our unit again by itself since somebody last started it (`NRestarts`). More than 0 means
-/// that we were revived; it stays so after a re-exec in place. `None` when systemd cannot be asked.
-pub async fn restarts() -> Option<u32> {
+/// How often systemd started our unit again by itself since somebody last started it (`NRestarts`). `None` when systemd cannot be
+/// asked.
+async fn restarts() -> Option<u32> {
     ask(RESTARTS_TIMEOUT).await?.get("NRestarts").parse().ok()
 }
 
@@ -231,6 +231,9 @@ pub struct Terms {
     pub starts_again: bool,
     /// Whether it is stopping the unit: a process that took another's place in the middle of a stop never saw the signal.
     pub stopping: bool,
+    /// How often it has started the unit by itself (`NRestarts`): after a death, and after an exit that asked for that. It begins
+    /// anew with the first start after one that it left at its end, not with one in its pause.
+    pub restarts: u32,
 }
 
 impl Terms {
@@ -243,6 +246,7 @@ impl Terms {
             starts_again: OF_FAULTS.into_iter().chain([RESTART]).all(|status| state.revives(Death::Exited(status)))
                 && !state.limits_starts(),
             stopping: state.get("ActiveState") == "deactivating",
+            restarts: state.get("NRestarts").parse().unwrap_or(0),
         })
     }
 }

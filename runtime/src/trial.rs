@@ -53,6 +53,12 @@ struct Record {
     /// The process of the last start.
     #[serde(default)]
     process: Option<(i32, u64)>,
+    /// How many starts there were on this directory; one in place is none.
+    #[serde(default)]
+    made: u64,
+    /// The last of them that lived and left in order.
+    #[serde(default)]
+    left: u64,
 }
 
 /// The start of this process.
@@ -149,6 +155,7 @@ impl Trial {
             record.at_ms = u64::try_from(UNIX_EPOCH.elapsed().unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
             record.gave_up = None;
             record.process = this_process();
+            record.made = record.made.saturating_add(u64::from(!open.in_place));
             record.row.begun();
             if let Some(own) = own {
                 record.rollback.started(NOW, own);
@@ -207,6 +214,9 @@ impl Trial {
             Verdict::StayUp => STOP,
         };
         self.change(|record| {
+            if verdict != Verdict::ReExec {
+                record.left = record.made;
+            }
             record.row.ended();
             record.rollback.ended(ChildEnd::Exited(status))
         });
@@ -235,6 +245,16 @@ impl Trial {
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.0.as_deref().map_or(Standing::Unproven, |open| Standing::of(open.lock().starts, open.in_place))
+    }
+
+    /// Which of all starts on this directory it is, counted from 1, and which was the last that lived and left in order; 0 where
+    /// nobody counts them.
+    #[must_use]
+    pub fn number(&self) -> (u64, u64) {
+        self.0.as_deref().map_or((0, 0), |open| {
+            let record = open.lock();
+            (record.made, record.left)
+        })
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Record) -> T) -> Option<T> {

@@ -211,6 +211,27 @@ fn the_audit_of_a_good_life_is_clean_and_says_what_it_covered_and_what_it_could_
     assert!(stderr(&output).contains("no flight log of evergate"), "{}", stderr(&output));
 }
 
+/// An update must not make every audit of what was before it a finding.
+#[test]
+fn a_flight_log_of_a_version_that_did_not_say_for_whom_the_last_generation_ended_is_no_finding() {
+    let gateway = tried();
+    for _ in 0..2 {
+        gateway.restart_process();
+        gateway.await_ready();
+        gateway.ask("stop", &json!({}));
+        assert_eq!(gateway.exit_code(PATIENCE), 0);
+    }
+    let text = fs::read_to_string(gateway.flight_log()).expect("it recorded");
+    let (before, stop) = text.split_once(r#""stopped_by":["#).expect("the second start has found the first stop");
+    let (_, behind) = stop.split_once("],").expect("it is one request, behind which more is said");
+    let earlier = format!("{before}{behind}").replace(r#""stopped_by":null,"#, "");
+    assert!(!earlier.contains("stopped_by"), "{earlier}");
+    let log = gateway.room().join("earlier.jsonl");
+    fs::write(&log, earlier).expect("the room is writable");
+    let (status, report) = audit(&gateway, Some(&log));
+    assert_eq!((status, &report["broken"]), (Some(0), &json!(0)), "{report}");
+}
+
 #[test]
 fn a_send_that_nobody_owed_is_found_in_a_flight_log() {
     let gateway = tried();

@@ -1,6 +1,7 @@
 //! `evergate stop` of a gateway that can hear nobody any more: it ends all the same, whoever keeps it, and stays down until
 //! somebody wants it again. What was under way then goes on.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use evergate_tests::process::{is_alive, send_signal};
 use evergate_tests::service::{Service, UNIT, was_resumed};
 use evergate_tests::{PATIENCE, eventually};
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 /// Longer than any test lives.
 const FOR_EVER: Duration = Duration::from_secs(600);
@@ -97,6 +99,45 @@ fn who_waits_for_an_answer_is_told_of_a_stop_and_has_the_answer_after_the_next_s
     assert_eq!(said.matches("no gateway is running on").count(), 1, "{said}");
     assert!(said.contains("is stored, and its reply is waited for"), "{said}");
     assert!(String::from_utf8_lossy(&sent.stdout).contains("hello"), "{sent:?}");
+}
+
+/// Between the record of its end and its exit a process can still be killed, by a limit or by whoever is out of memory.
+#[test]
+fn a_stop_that_is_on_disk_is_kept_by_what_is_started_after_a_kill() {
+    let gateway = Gateway::builder().supervised(true).config(UNWATCHED).start();
+    let (before, pid) = (gateway.generation(), gateway.pid());
+    // Whoever leaves waits for it.
+    gateway.freeze("control", FOR_EVER);
+    gateway.ask("stop", &json!({}));
+    gateway.wait_for("its end to be on disk", PATIENCE, || gateway.log().contains(r#""phase":"ended""#).then_some(()));
+    send_signal(pid, Signal::SIGKILL);
+    assert_eq!(gateway.exit_code(PATIENCE), 0, "{}", gateway.log());
+    let log = gateway.log();
+    let kept = log.split(r#""message":"generation begins""#).nth(2).unwrap_or_else(|| panic!("it was revived: {log}"));
+    assert!(!kept.contains(r#""phase":"serving""#), "{kept}");
+    let told = gateway.cli(&["generations", "show", &(before + 1).to_string()]);
+    assert!(String::from_utf8_lossy(&told.stdout).contains("stop 1 from http"), "{told:?}");
+    gateway.restart_process();
+    assert!(gateway.await_generation(before + 2) > before, "a person may start it");
+}
+
+/// Each ordinary stop leaves its end on disk, and whoever wants a start after it may see it die before it has begun.
+#[test]
+fn a_start_that_somebody_wants_after_a_stop_serves_whichever_of_its_processes_gets_so_far() {
+    let gateway = Gateway::builder().supervised(true).start();
+    let before = gateway.generation();
+    assert!(gateway.cli(&["stop"]).status.success());
+    assert_eq!(gateway.exit_code(PATIENCE), 0);
+    fs::write(gateway.config(), "[debug]\nhooks = \"on\"\nstart_fails = \"after-journal\"\n")
+        .expect("the room is writable");
+    gateway.restart_process();
+    let deaths = || gateway.log().matches("the start goes wrong, as was asked for").count();
+    gateway.wait_for("two of its processes to die", PATIENCE, || (deaths() >= 2).then_some(()));
+    fs::write(gateway.config(), "").expect("the room is writable");
+    assert_eq!(gateway.await_generation(before + 1), before + 1);
+    // What it was wanted for has come to be: from here on a reviver's start is one again.
+    gateway.ask("stop", &json!({}));
+    assert_eq!(gateway.exit_code(PATIENCE), 0, "{}", gateway.log());
 }
 
 #[test]

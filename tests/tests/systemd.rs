@@ -3,12 +3,12 @@
 //! says `SKIPPED` and shows nothing.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
 use evergate_tests::{
-    PATIENCE,
+    PATIENCE, eventually,
     hooks::{break_loop, freeze},
     http::Client,
     service::{Service, UNIT, was_resumed},
@@ -17,6 +17,8 @@ use serde_json::json;
 
 /// Longer than systemd's own pause of 100 ms before it starts a unit again, or gives it up.
 const SYSTEMDS_PAUSE: Duration = Duration::from_secs(1);
+/// Longer than any test lives.
+const FOR_EVER: Duration = Duration::from_secs(600);
 
 #[test]
 fn a_restart_from_the_chat_leaves_an_active_unit_and_a_turn_that_is_answered_once() {
@@ -306,6 +308,41 @@ fn a_stop_that_a_kill_overtakes_is_carried_out_in_a_unit_that_waits_to_be_notifi
     assert_eq!(service.await_generation_after(generation), generation + 2, "the one between has carried it out");
     let events = service.await_only_reply("main", question);
     assert!(was_resumed(&events, question), "{events:#?}");
+}
+
+/// Between the record of its end and its exit a process can still be killed; and each ordinary stop leaves its end on disk, so
+/// that whoever wants a start after it may see it die before it has begun.
+#[test]
+fn systemd_undoes_no_stop_that_was_carried_out_and_no_wish_to_have_it_started_after_one() {
+    let Some(service) = Service::boot("a stop that is on disk, under systemd") else { return };
+    let config = service.systemd.folder().join("config.toml");
+    let write = |text: &str| fs::write(&config, text).expect("it is the test's folder");
+    let told = format!("Environment=EVERGATE_CONFIG={}", config.display());
+    write("[watchdog]\nfreeze = \"1h\"\n[debug]\nhooks = \"on\"");
+    service.write_unit(&format!(
+        "Type=notify\nNotifyAccess=main\nRestartSec=100ms\n{told}\n[Unit]\nStartLimitIntervalSec=0"
+    ));
+    service.control("start");
+    let generation = service.await_generation_after(0);
+    // Whoever leaves waits for it.
+    freeze(&service.state, "control", FOR_EVER);
+    let client = Client::new(service.address, Some(service.token()));
+    assert_eq!(client.post("/v1/stop", &json!({})).expect("it serves").status, 202);
+    let log = || fs::read_to_string(service.log()).unwrap_or_default();
+    let ended = || log().contains(r#""phase":"ended""#).then_some(());
+    assert!(eventually(PATIENCE, ended).is_some(), "{}", log());
+    assert!(service.systemd.systemctl(&["kill", "--kill-whom=main", "--signal=KILL", UNIT]).status.success());
+    service.systemd.wait_for_state(UNIT, "inactive", PATIENCE);
+    thread::sleep(SYSTEMDS_PAUSE);
+    let shown = ["ActiveState", "Result"].map(|property| service.systemd.show(UNIT, property));
+    assert_eq!(shown, ["inactive", "success"]);
+    write("[debug]\nhooks = \"on\"\nstart_fails = \"after-journal\"\n");
+    let _dies = service.systemd.systemctl(&["start", "--no-block", UNIT]);
+    let restarts = || service.systemd.show(UNIT, "NRestarts").parse::<u32>().unwrap_or(0);
+    let again = || (restarts() >= 2).then_some(());
+    assert!(eventually(PATIENCE, again).is_some(), "{}", log());
+    write("");
+    assert_eq!(service.await_generation_after(generation + 1), generation + 2, "the one between has kept the stop");
 }
 
 #[test]

@@ -74,18 +74,18 @@ fn one_that_stops_in_order_is_no_death_however_early_and_one_that_was_killed_is_
     assert_eq!(stopped(true), end(PARK, Reason::NeverServed));
 }
 
-fn start(ms: u64, revived: bool, reason: Reason) -> Decision {
-    Decision { next: Next::Start { at: at(ms), revived }, reason }
+fn start(ms: u64, revivals: u32, reason: Reason) -> Decision {
+    Decision { next: Next::Start { at: at(ms), revivals }, reason }
 }
 
 #[test]
 fn each_end_has_its_answer_with_and_without_a_wish_to_stop() {
     use ChildEnd::{Exited, NeverStarted, Signalled};
     use Reason::{Crash, Park, Restart, StopWanted};
-    let crash = start(1100, true, Crash);
+    let crash = start(1100, 1, Crash);
     let table = [
         (Exited(0), end(0, Reason::Stop), end(0, StopWanted)),
-        (Exited(75), start(1000, false, Restart), end(0, StopWanted)),
+        (Exited(75), start(1000, 0, Restart), end(0, StopWanted)),
         (Exited(78), end(78, Park), end(78, Park)),
         (Exited(1), crash, end(0, StopWanted)),
         (Exited(74), crash, end(0, StopWanted)),
@@ -94,11 +94,12 @@ fn each_end_has_its_answer_with_and_without_a_wish_to_stop() {
         (Signalled(9), crash, end(0, StopWanted)),
         (Signalled(15), crash, end(0, StopWanted)),
         (Signalled(75), crash, end(0, StopWanted)),
-        (NeverStarted, start(1100, false, Crash), end(0, StopWanted)),
+        (NeverStarted, start(1100, 0, Crash), end(0, StopWanted)),
     ];
     for (ended, undisturbed, stopping) in table {
         let mut respawn = Respawn::new(KILL_LIMIT);
         respawn.started(at(0));
+        respawn.serves();
         assert_eq!(respawn.ended(at(1000), ended), undisturbed, "{ended:?}");
 
         let mut respawn = Respawn::new(KILL_LIMIT);
@@ -115,7 +116,7 @@ fn pauses_double_to_thirty_seconds_and_begin_anew_after_a_healthy_life() {
     let mut crash_after = |lived_ms: u64| {
         respawn.started(now);
         let ended_at = now + Duration::from_millis(lived_ms);
-        let Next::Start { at, revived: true } = respawn.ended(ended_at, ChildEnd::Signalled(11)).next else {
+        let Next::Start { at, revivals: 1.. } = respawn.ended(ended_at, ChildEnd::Signalled(11)).next else {
             panic!("a crash is revived");
         };
         now = at;
@@ -131,11 +132,15 @@ fn pauses_double_to_thirty_seconds_and_begin_anew_after_a_healthy_life() {
 fn a_planned_restart_waits_for_nothing_and_leaves_the_pauses_alone() {
     let mut respawn = Respawn::new(KILL_LIMIT);
     respawn.started(at(0));
-    assert_eq!(respawn.ended(at(0), ChildEnd::Exited(1)), start(100, true, Reason::Crash));
+    assert_eq!(respawn.ended(at(0), ChildEnd::Exited(1)), start(100, 1, Reason::Crash));
     respawn.started(at(100));
-    assert_eq!(respawn.ended(at(150), ChildEnd::Exited(75)), start(150, false, Reason::Restart));
+    respawn.serves();
+    assert_eq!(respawn.ended(at(150), ChildEnd::Exited(75)), start(150, 0, Reason::Restart));
     respawn.started(at(150));
-    assert_eq!(respawn.ended(at(200), ChildEnd::Exited(1)), start(400, true, Reason::Crash));
+    assert_eq!(respawn.ended(at(200), ChildEnd::Exited(1)), start(400, 1, Reason::Crash));
+    respawn.started(at(400));
+    let watchdog = respawn.ended(at(450), ChildEnd::Exited(75));
+    assert_eq!(watchdog, start(450, 2, Reason::Restart), "nobody wanted that of one that never served");
 }
 
 #[test]
@@ -143,10 +148,11 @@ fn a_start_that_fails_keeps_what_the_start_was_for() {
     let mut respawn = Respawn::new(KILL_LIMIT);
     respawn.started(at(0));
     respawn.ended(at(0), ChildEnd::Exited(1));
-    assert_eq!(respawn.ended(at(100), ChildEnd::NeverStarted), start(300, true, Reason::Crash));
+    assert_eq!(respawn.ended(at(100), ChildEnd::NeverStarted), start(300, 1, Reason::Crash));
     respawn.started(at(300));
+    respawn.serves();
     respawn.ended(at(400), ChildEnd::Exited(75));
-    assert_eq!(respawn.ended(at(400), ChildEnd::NeverStarted), start(800, false, Reason::Crash));
+    assert_eq!(respawn.ended(at(400), ChildEnd::NeverStarted), start(800, 0, Reason::Crash));
 }
 
 #[test]
@@ -187,7 +193,7 @@ fn a_child_that_was_heard_and_is_not_heard_again_is_killed_and_started_at_once()
     assert_eq!(respawn.kill(at(7_000)), Some(Kill::Silent));
     assert_eq!((respawn.kill_at(), respawn.kill(at(7_500))), (None, None), "once");
     respawn.heard(at(7_600));
-    assert_eq!(respawn.ended(at(8_000), ChildEnd::Signalled(9)), start(8_000, true, Reason::Silent));
+    assert_eq!(respawn.ended(at(8_000), ChildEnd::Signalled(9)), start(8_000, 1, Reason::Silent));
     respawn.started(at(8_000));
     assert_eq!(respawn.kill_at(), None, "the next one begins anew");
 }
@@ -215,10 +221,10 @@ fn a_silent_child_that_was_to_stop_is_not_started_again() {
 #[test]
 fn a_start_that_somebody_wants_ends_the_pause_and_begins_the_pauses_anew() {
     let mut respawn = Respawn::new(KILL_LIMIT);
-    assert_eq!(lives(&mut respawn, (0, 1), ChildEnd::Signalled(9)), Next::Start { at: at(101), revived: true });
-    assert_eq!(lives(&mut respawn, (101, 102), ChildEnd::Signalled(9)), Next::Start { at: at(302), revived: true });
-    assert_eq!(respawn.start_wanted(at(110)), Some(start(110, true, Reason::Wanted)));
+    assert_eq!(lives(&mut respawn, (0, 1), ChildEnd::Signalled(9)), Next::Start { at: at(101), revivals: 1 });
+    assert_eq!(lives(&mut respawn, (101, 102), ChildEnd::Signalled(9)), Next::Start { at: at(302), revivals: 2 });
+    assert_eq!(respawn.start_wanted(at(110)), Some(start(110, 0, Reason::Wanted)));
     respawn.started(at(110));
     assert_eq!(respawn.start_wanted(at(111)), None, "it runs");
-    assert_eq!(respawn.ended(at(112), ChildEnd::Signalled(9)), start(212, true, Reason::Crash));
+    assert_eq!(respawn.ended(at(112), ChildEnd::Signalled(9)), start(212, 1, Reason::Crash));
 }

@@ -59,6 +59,8 @@ pub struct Witness {
     generation: GenerationId,
     /// Whether the end of the last generation is on disk.
     end_on_disk: bool,
+    /// Whether a stop was carried out by the last generation, or by those before it and kept since.
+    stopped: bool,
     /// Generations in a row that died unproven.
     unproven: u32,
     /// The same as the journal has it, which knows of no end that did not come to the disk.
@@ -107,6 +109,7 @@ impl Witness {
             life: None,
             generation: GenerationId::default(),
             end_on_disk: true,
+            stopped: false,
             unproven: 0,
             unproven_on_disk: 0,
             messages: Shared::default(),
@@ -180,7 +183,8 @@ impl Witness {
         for delivery in self.deliveries.values_mut() {
             delivery.blind.outlives();
         }
-        let must_stop = start == Start::Revived && self.requests.values().any(|request| request.wish == Wish::Stop);
+        let stop_is_wanted = self.requests.values().any(|request| request.wish == Wish::Stop);
+        let must_stop = start == Start::Revived && (stop_is_wanted || self.stopped);
         let life = Life {
             generation,
             begun: false,

@@ -23,11 +23,19 @@ impl Witness {
                 });
                 self.end_on_disk = false;
                 self.generation = *generation;
-                if let Some(life) = self.life.as_mut().filter(|life| life.generation == *generation) {
+                let life = self.life.as_mut().filter(|life| life.generation == *generation);
+                self.stopped &= life.as_ref().is_some_and(|life| life.must_stop);
+                if let Some(life) = life {
                     life.begun = true;
                 }
             }
-            Record::GenerationEnded { .. } => self.end_on_disk = true,
+            Record::GenerationEnded { report, .. } => {
+                self.end_on_disk = true;
+                // Of a life that nobody has seen its own words are all there is.
+                if self.life.is_none() {
+                    self.stopped = report.stop().is_some();
+                }
+            }
             Record::MessageAccepted { message, session, asked, place, .. } => {
                 self.message_accepted(checks, *message, Message { session: *session, asked: *asked, place: *place });
             }
@@ -452,9 +460,11 @@ impl Witness {
                 });
             }
             (Outcome::Cancelled, Some(life)) => {
-                life.must_stop &= self.requests.values().any(|request| request.wish == Wish::Stop);
+                life.must_stop &= self.stopped || self.requests.values().any(|request| request.wish == Wish::Stop);
             }
-            (Outcome::Stopped, Some(life)) if made.generation == life.generation => life.stopped = true,
+            (Outcome::Stopped, Some(life)) if made.generation == life.generation => {
+                (life.stopped, self.stopped) = (true, true);
+            }
             _ => {}
         }
     }

@@ -151,6 +151,20 @@ pub fn tales() -> Vec<Tale> {
         tale(
             Intent,
             "a revived generation serves although a stop was asked for",
+            |s| s.serves(1).writes(&[stop(1)]).writes(&[settled(1, Outcome::Stopped)]).dies(),
+            |s| s.serves(2).dies().serves_revived(3),
+            |s| s.serves_revived(2),
+        ),
+        tale(
+            Intent,
+            "a revived generation serves although a stop was asked for",
+            |s| s.serves(1).writes(&[stop(1)]).writes(&[settled(1, Outcome::Stopped)]).dies(),
+            |s| s.revives(2).writes(&[died(1), begun(2)]).dies().serves(3),
+            |s| s.revives(2).writes(&[died(1), begun(2)]).dies().serves_revived(3),
+        ),
+        tale(
+            Intent,
+            "a revived generation serves although a stop was asked for",
             serves,
             |s| s.writes(&[restart(1)]).dies().serves_revived(2),
             |s| s.writes(&[restart(1), stop(2)]).dies().serves_revived(2),

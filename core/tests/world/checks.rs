@@ -113,9 +113,13 @@ impl World {
     fn wanted_verdict(&self, generation: GenerationId) -> Verdict {
         let terminate = Origin::Signal(Signal::Terminate);
         let mut terminated = false;
-        let mut standing = BTreeMap::new();
+        let (mut standing, mut kept) = (BTreeMap::new(), None);
         for record in &self.journal.history {
             match record {
+                // Whoever is revived keeps what the one before has ended for.
+                Record::GenerationEnded { generation: before, report, .. } if before.next() == generation => {
+                    kept = report.stop();
+                }
                 Record::RequestMade { request, made } if made.generation == generation => {
                     standing.insert(*request, made.wish);
                     terminated |= made.origin == terminate;
@@ -125,6 +129,10 @@ impl World {
                 }
                 _ => {}
             }
+        }
+        if let (true, Some((request, made))) = (standing.is_empty(), kept) {
+            standing.insert(request, made.wish);
+            terminated |= made.origin == terminate;
         }
         let wish = standing.values().copied().max().expect("it ends because somebody wished that");
         self.contract.verdict(wish, if terminated { terminate } else { Origin::Cli })

@@ -361,11 +361,11 @@ enum Look {
 }
 
 /// Reads what was seen while somebody still listens. A stop that was accepted and came to nothing ends the wait, and so does
-/// a generation that came after it. One that serves while generations die in a row holds what those before it have accepted.
+/// a generation that serves after it. One that serves while generations die in a row holds what those before it have accepted.
 fn judge(status: &Status, request: Option<Request>, from: Option<u64>) -> Look {
     let generation = status.generation;
-    let after = from.is_some_and(|from| from != generation);
-    let holds = after && status.phase == "serving" && status.breaker.is_tripped();
+    let after = status.phase == "serving" && from.is_some_and(|from| from != generation);
+    let holds = after && status.breaker.is_tripped();
     match request.map(|request| request.outcome) {
         Some(Some(outcome)) if outcome.kind != "stopped" => {
             Look::Ended { clause: outcome.clause(), kind: outcome.kind }

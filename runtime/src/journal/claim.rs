@@ -136,7 +136,8 @@ impl Claim {
 }
 
 /// Which boot of the machine this is.
-fn boot_id() -> String {
+#[must_use]
+pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
@@ -195,6 +196,7 @@ impl Owner {
             session_id,
             generation,
             since_ms,
+            start: 0,
             supervisor: None,
             unit: None,
             predecessor_died_of: None,

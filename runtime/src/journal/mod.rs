@@ -117,6 +117,9 @@ pub struct Owner {
     pub generation: GenerationId,
     /// Since when, in milliseconds since 1970.
     pub since_ms: u64,
+    /// Which of all starts on this directory it is, counted from 1; 0 where nobody counts them.
+    #[serde(default)]
+    pub start: u64,
     /// Who starts it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervisor: Option<Supervisor>,

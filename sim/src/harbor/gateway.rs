@@ -13,7 +13,6 @@ use evergate::journal::{Journal, Owner};
 use evergate::local::Access;
 use evergate::platform::Platform;
 use evergate::run::StartError;
-use evergate_core::recovery::Start;
 use evergate_core::supervisor::{Contract, Park, Supervisor};
 use evergate_core::verdict::{STOP, Verdict};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,6 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// The only boot of this machine: a power cut takes nothing away that a death does not.
+const BOOT: &str = "simulated";
 
 /// One life of the process, as `main` has it.
 pub async fn process(world: Arc<World>) -> turmoil::Result {
@@ -95,11 +97,11 @@ async fn generation(
     let opened = Opened::open(environment, Path::new("/simulated"), address, |_| ()).await?;
     let number = opened.number();
     world.logbook.set_generation(number.0);
-    let (started, revived) = {
+    let (started, left, revivals) = {
         let process = world.process();
-        (process.started, process.revived)
+        (process.started, process.left, process.revivals)
     };
-    let start = if opened.stop_is_open() && revived { Start::Revived } else { Start::Wanted };
+    let start = opened.start(BOOT, (started, left), revivals);
     world.logbook.note(Lane::Gateway, Kind::Begin, || format!("generation {} begins ({start:?})", number.0));
     let link = Link { environment: Arc::clone(&opened.environment), world: Arc::clone(world) };
     let edge = Edge {
@@ -111,12 +113,13 @@ async fn generation(
         owner: Owner {
             version: String::new(),
             rolled_back: None,
-            boot_id: "simulated".into(),
+            boot_id: BOOT.into(),
             pid: i32::try_from(started).unwrap_or(i32::MAX),
             start_time: started,
             session_id: 1,
             generation: number,
             since_ms: opened.environment.unix_ms(),
+            start: started,
             supervisor: None,
             unit: None,
             predecessor_died_of: None,
@@ -140,5 +143,8 @@ async fn generation(
     world.opens_journal(&journal);
     let verdict = opened.live(start, edge).await?;
     journal.close();
+    if verdict != Verdict::ReExec {
+        world.process().left = started;
+    }
     Ok(verdict)
 }

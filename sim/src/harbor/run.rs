@@ -45,8 +45,8 @@ struct Run<'a> {
     world: Arc<World>,
     sim: Sim<'a>,
     respawn: Respawn,
-    /// When the gateway is started, and whether that follows a death; `None` while it runs.
-    due: Option<(u64, bool)>,
+    /// When the gateway is started, and how many starts in a row follow a death then; `None` while it runs.
+    due: Option<(u64, u32)>,
     /// The faults that have begun.
     begun: usize,
     /// What ends by itself, and when.
@@ -308,7 +308,7 @@ impl Run<'_> {
             Death::PowerCut => {
                 self.world.books().disturbed.push(now_ms);
                 self.respawn = Respawn::new(KILL_LIMIT);
-                self.due = Some((now_ms + self.world.plan.absence_ms, false));
+                self.due = Some((now_ms + self.world.plan.absence_ms, 0));
             }
         }
     }
@@ -319,9 +319,9 @@ impl Run<'_> {
             let mut process = self.world.process();
             (process.ended.take(), process.guard.filter(|(at_ms, _)| *at_ms <= now_ms))
         };
-        if let Some((at_ms, revived)) = self.due {
+        if let Some((at_ms, revivals)) = self.due {
             if at_ms <= now_ms {
-                self.start(revived);
+                self.start(revivals);
             }
         } else if let Some(status) = ended {
             self.ended(now_ms, ChildEnd::Exited(status));
@@ -343,13 +343,15 @@ impl Run<'_> {
         }
     }
 
-    fn start(&mut self, revived: bool) {
+    fn start(&mut self, revivals: u32) {
         self.due = None;
         {
             let mut process = self.world.process();
-            (process.revived, process.guard, process.ended) = (revived, None, None);
+            (process.revivals, process.guard, process.ended) = (revivals, None, None);
         }
-        self.world.logbook.note(Lane::Supervisor, Kind::Effect, || format!("starts the gateway (revived: {revived})"));
+        self.world
+            .logbook
+            .note(Lane::Supervisor, Kind::Effect, || format!("starts the gateway (revivals: {revivals})"));
         self.respawn.started(self.now());
         self.sim.bounce(GATEWAY);
     }
@@ -363,11 +365,11 @@ impl Run<'_> {
 
     fn decide(&mut self, now_ms: u64, decision: Decision) {
         self.due = Some(match decision.next {
-            Next::Start { at, revived } => {
+            Next::Start { at, revivals } => {
                 if at > self.now() {
                     self.world.logbook.mark(Mark::RespawnPause);
                 }
-                (at.as_millis(), revived)
+                (at.as_millis(), revivals)
             }
             Next::End { .. } => {
                 self.world.logbook.mark(Mark::Stopped);
@@ -376,7 +378,7 @@ impl Run<'_> {
                     self.world.logbook.broken("INTENT", what.into());
                 }
                 self.respawn = Respawn::new(KILL_LIMIT);
-                (now_ms + self.world.plan.absence_ms, false)
+                (now_ms + self.world.plan.absence_ms, 0)
             }
         });
     }

@@ -53,10 +53,12 @@ pub struct World {
 /// The gateway's process, as its supervisor and the kernel see it.
 #[derive(Default)]
 pub struct Process {
-    /// Whether the start that is running or due follows a death.
-    pub revived: bool,
+    /// How many starts in a row, the one that is running or due included, follow a death.
+    pub revivals: u32,
     /// How many were started.
     pub started: u64,
+    /// Which of them was the last to leave in order.
+    pub left: u64,
     /// The phase that it told last.
     pub phase: &'static str,
     /// When it ends itself, in simulated milliseconds, and with which status.

@@ -300,6 +300,11 @@ impl Naive {
             self.request_counts(now, id);
         }
         self.withdraw_sends();
+        if self.has(Flaw::StopForgotten) {
+            let stops: Vec<RequestId> =
+                self.standing().filter(|(_, made)| made.wish == Wish::Stop).map(|(id, _)| id).collect();
+            stops.into_iter().for_each(|id| self.settle(id, Outcome::Stopped));
+        }
         let Some(drain) = &mut self.drain else { return };
         drain.end_recorded = true;
         let verdict = Some(drain.verdict);

@@ -121,6 +121,8 @@ flaws! {
         "Each start tells each chat whose turn it resumes that it is back, whoever missed it.";
     StopUndone "stop-undone" in STOPPED breaks Intent, seen in ["H-19876"],
         "A reviver's start serves although a stop was asked for.";
+    StopForgotten "stop-forgotten" in STOPPED breaks Intent, seen in ["H-19876"],
+        "A stop has its outcome before the process is gone, and a reviver's start knows nothing of it.";
     ForceWaits "force-waits" in FORCED breaks Force, seen in ["H-93711", "H-12438"],
         "A forced end has the deadlines of a patient one.";
     OrphansIgnored "orphans-ignored" in DEADLY breaks Orphan, seen in ["H-37454", "H-8202"],

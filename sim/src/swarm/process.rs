@@ -9,10 +9,10 @@ use super::world::World;
 use crate::story::{Kind, Lane};
 use crate::telling::Telling;
 use evergate_core::gateway::{Gateway, Phase};
-use evergate_core::id::{RequestId, TurnId};
+use evergate_core::id::{GenerationId, RequestId, TurnId};
 use evergate_core::input::Input;
-use evergate_core::recovery::{Recovered, Start};
-use evergate_core::request::{Signal, Wish};
+use evergate_core::recovery::{Provenance, Recovered, Start};
+use evergate_core::request::Signal;
 use evergate_core::respawn::{ChildEnd, KILL_LIMIT, Next, Respawn};
 use evergate_core::supervisor::{Contract, Death, Supervisor};
 use evergate_core::time::Instant;
@@ -83,6 +83,10 @@ pub struct Keeper {
     restarts: u32,
     starts: VecDeque<u64>,
     last_start: u64,
+    /// The generation of the last process, and how many before it have come to none since one has.
+    last: (GenerationId, u32),
+    /// Whether the last process of which a generation has begun has left in order.
+    left: bool,
     /// How long it pauses before it starts the process again.
     pub(super) pause: u64,
 }
@@ -99,18 +103,20 @@ impl Keeper {
             restarts: 0,
             starts: VecDeque::new(),
             last_start: 0,
+            last: (GenerationId(0), 0),
+            left: false,
             pause: 0,
         }
     }
 
     /// A person starts it: everything is as on the first day.
     fn anew(&mut self) {
-        *self = Self::new(self.contract);
+        *self = Self { last: self.last, left: self.left, ..Self::new(self.contract) };
     }
 
-    /// What this supervisor does after such an end, without a job: when it starts it again, if it does, and whether the
-    /// process is told that it was revived.
-    fn after(&mut self, now: u64, death: Death) -> Option<(u64, Start)> {
+    /// What this supervisor does after such an end, without a job: when it starts it again, if it does, and of how many starts in a
+    /// row after a death the process is told.
+    fn after(&mut self, now: u64, death: Death) -> Option<(u64, u32)> {
         let lived = now.saturating_sub(self.last_start);
         if self.contract.supervisor == Supervisor::Evergate {
             let end = match death {
@@ -118,9 +124,7 @@ impl Keeper {
                 Death::Killed => ChildEnd::Signalled(9),
             };
             return match self.respawn.ended(Instant::from_millis(now), end).next {
-                Next::Start { at, revived } => {
-                    Some((at.as_millis(), if revived { Start::Revived } else { Start::Wanted }))
-                }
+                Next::Start { at, revivals } => Some((at.as_millis(), revivals)),
                 Next::End { .. } => None,
             };
         }
@@ -138,25 +142,25 @@ impl Keeper {
             _ => (100, 100, 0),
         };
         self.pause = if lived >= 10_000 { first } else { (self.pause * 2).clamp(first, most) };
-        Some(((now + self.pause).max(self.last_start + throttle), self.revived()))
+        Some(((now + self.pause).max(self.last_start + throttle), self.restarts))
     }
 
-    /// What the process is told about its start: only systemd and our own supervisor say so.
-    const fn revived(&self) -> Start {
-        if self.restarts > 0 { Start::Revived } else { Start::Wanted }
+    /// How the next start comes to be made, where the disk has this generation last.
+    fn starts_behind(&mut self, on_disk: GenerationId, revivals: u32) -> Provenance {
+        let unbegun = if on_disk == self.last.0 { 0 } else { self.last.1 + 1 };
+        self.last = (on_disk.next(), unbegun);
+        Provenance { revivals, unbegun: Some(unbegun), left: self.left, rebooted: false }
     }
 
     /// How it starts the process when it is told to while it pauses, if it can be told. An engine, Kubernetes and s6 have nobody who could
     /// be told.
-    fn starts_when_told(&mut self, now: u64) -> Option<Start> {
+    fn starts_when_told(&mut self, now: u64) -> Option<u32> {
         match self.contract.supervisor {
             Supervisor::Evergate => match self.respawn.start_wanted(Instant::from_millis(now))?.next {
-                Next::Start { revived, .. } => Some(if revived { Start::Revived } else { Start::Wanted }),
+                Next::Start { revivals, .. } => Some(revivals),
                 Next::End { .. } => None,
             },
-            Supervisor::Systemd | Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit => {
-                Some(Start::Wanted)
-            }
+            Supervisor::Systemd | Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit => Some(0),
             Supervisor::Container | Supervisor::Kubernetes | Supervisor::S6 | Supervisor::Nobody => None,
         }
     }
@@ -204,6 +208,9 @@ impl World<'_> {
             ended.tell(telling, self.now);
         }
         self.disk_dies();
+        if self.disk.rows.highest.generation == self.keeper.last.0 {
+            self.keeper.left = matches!(ended, Ended::With(Verdict::Exit(_) | Verdict::StayUp));
+        }
         if let Ended::Guard(verdict) = ended {
             self.marks.hit(Mark::GuardStruck);
             self.witness.struck(&mut self.checks, verdict);
@@ -231,8 +238,7 @@ impl World<'_> {
             }
             Ended::With(Verdict::ReExec) | Ended::Guard(Verdict::ReExec) | Ended::Watchdog(Verdict::ReExec) => {
                 self.marks.hit(Mark::ReExecuted);
-                let start = self.keeper.revived();
-                self.boots_soon(self.now, start);
+                self.boots_soon(self.now, self.keeper.restarts);
             }
             Ended::With(Verdict::Exit(status))
             | Ended::Guard(Verdict::Exit(status))
@@ -265,12 +271,12 @@ impl World<'_> {
             Some((Job::Stop, _)) => return self.stays_down(),
             Some((Job::Restart, _)) => {
                 self.keeper.anew();
-                return self.starts(self.now, Start::Wanted);
+                return self.starts(self.now, 0);
             }
             None => {}
         }
         match self.keeper.after(self.now, death) {
-            Some((at, start)) => self.starts(at, start),
+            Some((at, revivals)) => self.starts(at, revivals),
             None => self.stays_down(),
         }
     }
@@ -289,18 +295,18 @@ impl World<'_> {
 
 /// Starts.
 impl World<'_> {
-    fn starts(&mut self, at: u64, start: Start) {
+    fn starts(&mut self, at: u64, revivals: u32) {
         if self.rate(Fault::StartLimit) > 0 && self.keeper.refuses_start(at) {
             self.marks.hit(Mark::StartLimitReached);
             return self.stays_down();
         }
-        self.boots_soon(at, start);
+        self.boots_soon(at, revivals);
     }
 
-    fn boots_soon(&mut self, at: u64, start: Start) {
+    fn boots_soon(&mut self, at: u64, revivals: u32) {
         self.keeper.standing = Standing::Up;
         let at = at + self.random.spread(20, 400);
-        self.queue.push(at, Event::Boot { life: self.life, start });
+        self.queue.push(at, Event::Boot { life: self.life, revivals });
     }
 
     /// A person starts it, whatever it is or is not doing.
@@ -308,7 +314,7 @@ impl World<'_> {
         if self.gateway.is_none() && self.keeper.standing != Standing::Up {
             self.marks.hit(Mark::PersonStarted);
             self.keeper.anew();
-            self.starts(self.now, Start::Wanted);
+            self.starts(self.now, 0);
         }
     }
 
@@ -316,21 +322,23 @@ impl World<'_> {
     pub(super) fn operator_starts(&mut self) {
         if self.gateway.is_none()
             && self.keeper.standing == Standing::Up
-            && let Some(start) = self.keeper.starts_when_told(self.now)
+            && let Some(revivals) = self.keeper.starts_when_told(self.now)
         {
             self.marks.hit(Mark::PauseCutShort);
-            return self.boots_soon(self.now, start);
+            return self.boots_soon(self.now, revivals);
         }
         self.person_starts();
     }
 
     /// The process has read the journal.
-    pub(super) fn boot(&mut self, start: Start) {
+    pub(super) fn boot(&mut self, revivals: u32) {
         self.keeper.standing = Standing::Up;
         self.keeper.last_start = self.now;
         self.keeper.respawn.started(Instant::from_millis(self.now));
-        let recovered = Recovered { start, ..Recovered::from_unfinished(&self.disk.rows) };
-        if start == Start::Revived && recovered.requests.values().any(|request| request.wish == Wish::Stop) {
+        let recovered = Recovered::from_unfinished(&self.disk.rows);
+        let start = recovered.start(self.keeper.starts_behind(recovered.highest.generation, revivals));
+        let recovered = Recovered { start, ..recovered };
+        if start == Start::Revived {
             self.marks.hit(Mark::RevivedStop);
         }
         let highest = recovered.highest;

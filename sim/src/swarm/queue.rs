@@ -3,7 +3,6 @@
 use evergate_core::id::{DeliveryId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input};
 use evergate_core::outbox::Content;
-use evergate_core::recovery::Start;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
@@ -11,7 +10,7 @@ use std::collections::BinaryHeap;
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A process that the supervisor or a person started reaches the gateway.
-    Boot { life: u32, start: Start },
+    Boot { life: u32, revivals: u32 },
     /// A person sees that the gateway is down.
     PersonStarts { life: u32 },
     /// A commit is done.

@@ -258,7 +258,7 @@ impl World<'_> {
     pub(super) fn happens(&mut self, event: Event) {
         let life = self.life;
         match event {
-            Event::Boot { life: of, start } if of == life && self.gateway.is_none() => self.boot(start),
+            Event::Boot { life: of, revivals } if of == life && self.gateway.is_none() => self.boot(revivals),
             Event::PersonStarts { life: of } if of == life => self.person_starts(),
             Event::Committed { life: of } if of == life => self.commit_is_done(),
             Event::Tell { life: of, input } if of == life => self.inform(input),

@@ -87,8 +87,10 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         } else {
             world.left.starts -= u8::from(limited && world.left.starts < u8::MAX);
             let planned = verdict.is_some() && contract.supervisor == Supervisor::Evergate;
-            let knows = matches!(contract.supervisor, Supervisor::Evergate | Supervisor::Systemd);
-            Process::Due(if knows && !planned { Start::Revived } else { Start::Wanted })
+            // Who has left in order after a stop was seen to: what comes after it is wanted.
+            let honoured = matches!(death, Death::Exited(_)) && self.memory.journal(world.durable).stopped_by.is_some();
+            let revived = self.says_who_starts() && !planned && !world.wanted && !honoured;
+            Process::Due(if revived { Start::Revived } else { Start::Wanted })
         };
         if policy.is_some() && !world.stop_job && matches!(death, Death::Exited(_)) {
             let (told, done) = (contract.revives(death), matches!(next, Process::Due(_)));
@@ -102,6 +104,11 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         }
         self.operators_lose_it(world, true);
         self.forget(world, next);
+    }
+
+    /// Whether the supervisor says of a start that it makes it by itself.
+    pub(super) const fn says_who_starts(&self) -> bool {
+        matches!(self.memory.setting.contract.supervisor, Supervisor::Evergate | Supervisor::Systemd)
     }
 
     fn forget(&mut self, world: &mut World<S>, next: Process) {
@@ -124,6 +131,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         world.candidate_checked = None;
         world.guard = None;
         world.signal_waits = false;
+        world.wanted = false;
         self.change_each_said(
             world,
             |said| (!said.on_disk && said.message != MessageId::default()) || said.offer != Offer::Acked,

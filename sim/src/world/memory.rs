@@ -273,12 +273,12 @@ impl<'m, S: Subject> Desk<'m, S> {
         let Self { memory, encoder, key, timed, .. } = self;
         // All fields by their names, so that none can be forgotten.
         let World { now, process, phase, opening, supervisor_asked, candidate_checked, stop_job, guard, .. } = *world;
-        let World { signal_waits, .. } = *world;
+        let World { signal_waits, wanted, .. } = *world;
         let World {
             subject, witness, durable, flying, gathering, said, hands, last_message, last_request, left, ..
         } = *world;
         let rest = (
-            (process, phase, opening, supervisor_asked, candidate_checked, stop_job, signal_waits),
+            (process, phase, opening, supervisor_asked, candidate_checked, stop_job, signal_waits, wanted),
             (guard, last_message, last_request, left),
         );
         let encoded = encoder.encode(now, &rest);

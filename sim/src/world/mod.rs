@@ -338,6 +338,8 @@ pub struct World<S: Subject> {
     stop_job: bool,
     /// A signal that the stuck loop has not heard.
     signal_waits: bool,
+    /// Somebody wanted this start in spite of a stop, and its generation has not begun.
+    wanted: bool,
     /// The guard outside the loop, and how it ends the process.
     guard: Option<(Instant, Verdict)>,
     last_message: MessageId,
@@ -373,6 +375,7 @@ impl<S: Subject> World<S> {
             candidate_checked: None,
             stop_job: false,
             signal_waits: false,
+            wanted: false,
             guard: None,
             last_message: MessageId::default(),
             last_request: RequestId::default(),

@@ -263,6 +263,8 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         let highest = self.memory.journal(world.durable).highest;
         world.last_message = highest.message;
         world.last_request = highest.request;
+        world.wanted =
+            start == Start::Wanted && self.says_who_starts() && self.memory.journal(world.durable).holds_a_stop();
         self.try_refused_again(world);
         let reaction = self.desk.react(Before::Disk(world.now, world.durable, start));
         self.perform(world, reaction);
@@ -281,6 +283,8 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             }
         }
         world.durable = self.desk.apply(world.durable, world.flying);
+        // The first that a process writes is its beginning.
+        world.wanted = false;
         self.shows(world, Sight::Synced(world.flying));
     }
 
