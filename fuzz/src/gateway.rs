@@ -74,7 +74,7 @@ impl Gateway {
             session_id: 1,
             generation: highest.generation.next(),
             since_ms: 1,
-            start: 0,
+            start: None,
             supervisor: None,
             unit: None,
             predecessor_died_of: None,

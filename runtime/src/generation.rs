@@ -14,6 +14,7 @@ use crate::local::{self, Access, Door, Local, router, serve};
 use crate::platform::{Health, Platform, Switchboard, keep_running};
 use crate::pulse::Pulse;
 use crate::run::StartError;
+use crate::trial::Counted;
 use crate::watched::Watcher;
 use evergate_core::id::GenerationId;
 use evergate_core::limits::Limits;
@@ -116,19 +117,11 @@ impl Opened {
         self.predecessor.as_ref().filter(|last| !last.ended_in_order(self.recovered.turns.keys()))
     }
 
-    /// Who has started this process, which is the `number`th on this directory: of it the supervisor says that it has made so many
-    /// `revivals`, and `left` is the last that has left in order.
+    /// Who has started this process, of which its supervisor says that it has made so many `revivals` in a row.
     #[must_use]
-    pub fn start(&self, boot_id: &str, (number, left): (u64, u64), revivals: u32) -> Start {
-        let owner = self.predecessor.as_ref().and_then(|last| last.owner.as_ref());
-        let begun = owner.map_or(0, |owner| owner.start);
-        let unbegun = number.checked_sub(begun + 1).filter(|_| begun > 0);
-        self.recovered.start(Provenance {
-            revivals,
-            unbegun: unbegun.map(|unbegun| u32::try_from(unbegun).unwrap_or(u32::MAX)),
-            left: left == begun,
-            rebooted: owner.is_some_and(|owner| owner.boot_id != boot_id),
-        })
+    pub fn start(&self, boot_id: &str, counted: Option<Counted>, revivals: u32) -> Start {
+        let last = self.predecessor.as_ref().and_then(|last| last.owner.as_ref());
+        self.recovered.start(provenance(last, boot_id, counted, revivals))
     }
 
     /// Lives to the end. The journal is still open then; closing it is the next to last thing that a process does.
@@ -288,6 +281,18 @@ fn serve_apart(
     Ok(left)
 }
 
+/// What is known of how a process came to be started behind the owner of the last generation.
+fn provenance(last: Option<&Owner>, boot_id: &str, counted: Option<Counted>, revivals: u32) -> Provenance {
+    let both = counted.zip(last.and_then(|owner| owner.start));
+    Provenance {
+        revivals,
+        unbegun: both.and_then(|(counted, begun)| counted.start.between(begun)),
+        left: both
+            .is_some_and(|(counted, begun)| counted.start.since_ms == begun.since_ms && counted.left >= begun.number),
+        rebooted: last.is_some_and(|owner| owner.boot_id != boot_id),
+    }
+}
+
 /// Listens, waiting a while for a dying predecessor to let go of the port.
 async fn listen(environment: &dyn Environment, address: SocketAddr) -> Result<Box<dyn Listener>, StartError> {
     let begun = environment.now();
@@ -306,5 +311,34 @@ async fn listen(environment: &dyn Environment, address: SocketAddr) -> Result<Bo
             }
             Err(error) => return Err(StartError::Listen { address: address.to_string(), error }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::StartNumber;
+
+    #[test]
+    fn what_was_counted_in_one_count_says_who_wanted_a_start_and_nothing_else_does() {
+        let number = |since_ms: u64, number: u64| StartNumber { since_ms, number };
+        let of = |counted: Option<(StartNumber, u64)>, begun: Option<StartNumber>| {
+            let last = Owner { start: begun, boot_id: "this".into(), ..Owner::this_process(GenerationId(3), 1_000) };
+            let counted = counted.map(|(start, left)| Counted { start, left });
+            let Provenance { unbegun, left, rebooted, .. } = provenance(Some(&last), "this", counted, 1);
+            assert!(!rebooted && provenance(Some(&last), "that", counted, 1).rebooted);
+            (unbegun, left)
+        };
+        assert_eq!(of(Some((number(7, 5), 3)), Some(number(7, 4))), (Some(0), false));
+        assert_eq!(of(Some((number(7, 7), 3)), Some(number(7, 4))), (Some(2), false));
+        assert_eq!(of(Some((number(7, 5), 4)), Some(number(7, 4))), (Some(0), true));
+        assert_eq!(of(Some((number(7, 4), 3)), Some(number(7, 4))), (None, false), "in place");
+        assert_eq!(of(Some((number(8, 5), 4)), Some(number(7, 4))), (None, false), "the count has begun anew");
+        assert_eq!(of(Some((number(7, 5), 4)), None), (None, false), "an earlier version has not counted");
+        assert_eq!(of(None, Some(number(7, 4))), (None, false));
+        assert_eq!(
+            provenance(None, "this", None, 0),
+            Provenance { revivals: 0, unbegun: None, left: false, rebooted: false }
+        );
     }
 }

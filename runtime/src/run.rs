@@ -21,8 +21,9 @@ use crate::pulse::Pulse;
 use crate::reload::{Load, Reload};
 use crate::signals::{self, Signals};
 use crate::start_stage::Faults;
+use crate::supervise;
 use crate::systemd;
-use crate::trial::Trial;
+use crate::trial::{Counted, Trial};
 use crate::watchdog::{self, Watch};
 use evergate_core::fault::Fault;
 use evergate_core::id::GenerationId;
@@ -215,8 +216,7 @@ struct Outside {
     socket: KeptSocket,
     terms: Effective,
     agent: Arc<dyn Agent>,
-    /// Which start on this directory it is, and which has left in order.
-    start: (u64, u64),
+    counted: Option<Counted>,
 }
 
 impl Outside {
@@ -225,7 +225,7 @@ impl Outside {
         let hang_ups: Arc<Notify> = Arc::default();
         let (ear, heard) = Signals::listen(Arc::clone(&hang_ups)).map_err(system("signals cannot be received"))?;
         let (socket, trial, terms) = (successor.socket.clone(), successor.trial.clone(), successor.terms.clone());
-        let start = trial.number();
+        let counted = trial.counted();
         let exit = Exit { signalled: ear.heard(), successor };
         let native = Native::new(exit).map_err(system("a thread cannot be started"))?.serving(config.local.listen);
         let agent = meaning::agent(config);
@@ -240,7 +240,7 @@ impl Outside {
         // Children inherit the mask of the thread that starts them.
         signals::unblock()
             .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
-        Ok(Self { ear, heard, environment, pulse, socket, terms, agent, start })
+        Ok(Self { ear, heard, environment, pulse, socket, terms, agent, counted })
     }
 }
 
@@ -268,7 +268,7 @@ async fn generation(
     mut claim: Claim,
     faults: Faults,
 ) -> Result<Verdict, StartError> {
-    let Outside { ear, heard, environment, pulse, socket, terms, agent, start: number } = outside;
+    let Outside { ear, heard, environment, pulse, socket, terms, agent, counted } = outside;
     let limits = meaning::limits(config);
     // The supervisor is asked while the journal is read.
     let passed = move |stage| faults.passed(stage);
@@ -286,7 +286,7 @@ async fn generation(
             .map_err(|errno| StartError::System { what: "a signal cannot be passed on", error: errno.into() })?;
     }
     let (journal, control_path) = (Arc::clone(&opened.journal), opened.control_path.clone());
-    let start = opened.start(&boot_id(), number, revivals(systemd));
+    let start = opened.start(&boot_id(), counted, revivals(systemd));
     pulse.metrics.generation.store(opened.number().0, Relaxed);
     let told = opened.predecessor.as_ref().map(|last| {
         let pid = last.owner.as_ref().map(|owner| owner.pid);
@@ -294,7 +294,7 @@ async fn generation(
     });
     let told = told.unwrap_or_default();
     let owner = Owner {
-        start: number.0,
+        start: counted.map(|counted| counted.start),
         supervisor: Some(contract.supervisor),
         unit: detect::unit(contract.supervisor),
         predecessor_died_of: told.why,
@@ -390,7 +390,7 @@ fn watch(
 /// How many starts in a row, this one included, the supervisor has made by itself, as far as it says so.
 fn revivals(systemd: Option<systemd::Terms>) -> u32 {
     match detect::supervisor() {
-        Supervisor::Evergate => std::env::var("EVERGATE_REVIVED").map_or(0, |said| said.parse().unwrap_or(1)),
+        Supervisor::Evergate => std::env::var("EVERGATE_REVIVED").map_or(0, |said| supervise::revivals(&said)),
         _ => systemd.map_or(0, |said| said.restarts),
     }
 }

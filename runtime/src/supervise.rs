@@ -17,6 +17,13 @@ mod caught;
 mod child;
 pub mod found;
 mod keeper;
+/// How many starts in a row after a death a child is told of. An earlier version says of any that there was one, and nothing of how
+/// many: then it was no wish of anybody's.
+#[must_use]
+pub fn revivals(said: &str) -> u32 {
+    said.strip_suffix(IN_A_ROW).and_then(|count| count.parse().ok()).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +69,8 @@ pub const AFTER_THE_WATCHDOG: Duration = Duration::from_secs(5);
 const DEATHS_TOLD: usize = 8;
 /// The running program itself, which can be executed even after its file was removed (Linux).
 const RUNNING_PROGRAM: &str = "/proc/self/exe";
+/// Behind the number of starts in a row after a death that a child is told of.
+const IN_A_ROW: &str = " in a row";
 /// Signals that are passed on. They wait while no handler stands, so that none kills the supervisor silently.
 const PASSED_ON: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 
@@ -237,7 +246,7 @@ impl Supervisor {
         };
         match revivals {
             0 => command.env_remove("EVERGATE_REVIVED"),
-            _ => command.env("EVERGATE_REVIVED", revivals.to_string()),
+            _ => command.env("EVERGATE_REVIVED", format!("{revivals}{IN_A_ROW}")),
         };
         (self.endow)(command.as_std_mut());
         let child = command.spawn();

@@ -8,6 +8,7 @@
 use crate::agent::orphan;
 use crate::candidate::{self, SUPERVISOR_PROGRAM};
 use crate::detect;
+use crate::journal::StartNumber;
 use crate::small_file::overwrite;
 use crate::systemd;
 use crate::versions::{FOLDER, GoodCopy, ROLLED_BACK, build_of, rolled_back};
@@ -53,7 +54,10 @@ struct Record {
     /// The process of the last start.
     #[serde(default)]
     process: Option<(i32, u64)>,
-    /// How many starts there were on this directory; one in place is none.
+    /// When its starts began to be counted, in milliseconds since 1970.
+    #[serde(default)]
+    since_ms: u64,
+    /// How many there were since; one in place is none.
     #[serde(default)]
     made: u64,
     /// The last of them that lived and left in order.
@@ -73,6 +77,15 @@ struct Open {
     in_place: bool,
     installed: Option<PathBuf>,
     record: Mutex<Record>,
+}
+
+/// A start among all others on its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Which it is.
+    pub start: StartNumber,
+    /// The number of the last that lived and left in order; 0 if none has.
+    pub left: u64,
 }
 
 /// What comes of a start at its entry.
@@ -155,6 +168,9 @@ impl Trial {
             record.at_ms = u64::try_from(UNIX_EPOCH.elapsed().unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
             record.gave_up = None;
             record.process = this_process();
+            if record.made == 0 {
+                record.since_ms = record.at_ms;
+            }
             record.made = record.made.saturating_add(u64::from(!open.in_place));
             record.row.begun();
             if let Some(own) = own {
@@ -247,14 +263,12 @@ impl Trial {
         self.0.as_deref().map_or(Standing::Unproven, |open| Standing::of(open.lock().starts, open.in_place))
     }
 
-    /// Which of all starts on this directory it is, counted from 1, and which was the last that lived and left in order; 0 where
-    /// nobody counts them.
+    /// Which of all starts on this directory it is, and the number of the last that lived and left in order, where they are counted.
     #[must_use]
-    pub fn number(&self) -> (u64, u64) {
-        self.0.as_deref().map_or((0, 0), |open| {
-            let record = open.lock();
-            (record.made, record.left)
-        })
+    pub fn counted(&self) -> Option<Counted> {
+        let record = self.0.as_deref()?.lock();
+        let start = StartNumber { since_ms: record.since_ms, number: record.made };
+        (record.made > 0).then_some(Counted { start, left: record.left })
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Record) -> T) -> Option<T> {

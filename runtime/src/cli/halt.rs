@@ -410,6 +410,8 @@ mod tests {
             Some(Sight::GettingOn),
             "its outcome comes"
         );
+        let keeps = sight(judge(&status("closing"), request("stopped"), Some(2)));
+        assert_eq!(keeps, Some(Sight::GettingOn), "one that was started after it keeps the stop");
         let mut tripped = status("serving");
         tripped.breaker.state = "tripped".to_owned();
         assert_eq!(sight(judge(&tripped, open.clone(), Some(2))), Some(Sight::Next { ready: true }), "it holds it");

@@ -196,7 +196,7 @@ impl Owner {
             session_id,
             generation,
             since_ms,
-            start: 0,
+            start: None,
             supervisor: None,
             unit: None,
             predecessor_died_of: None,

@@ -117,9 +117,9 @@ pub struct Owner {
     pub generation: GenerationId,
     /// Since when, in milliseconds since 1970.
     pub since_ms: u64,
-    /// Which of all starts on this directory it is, counted from 1; 0 where nobody counts them.
+    /// Which of all starts on this directory it is, where somebody counts them.
     #[serde(default)]
-    pub start: u64,
+    pub start: Option<StartNumber>,
     /// Who starts it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervisor: Option<Supervisor>,
@@ -138,6 +138,24 @@ pub struct Owner {
     /// Why it is not the installed program that runs.
     #[serde(default)]
     pub rolled_back: Option<String>,
+}
+
+/// Which of all starts on a state directory one is. Of two counts nothing can be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartNumber {
+    /// When the count began, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Counted from 1.
+    pub number: u64,
+}
+
+impl StartNumber {
+    /// How many starts were made after that one and before this; `None` where that is not known.
+    #[must_use]
+    pub fn between(self, earlier: Self) -> Option<u32> {
+        let between = self.number.checked_sub(earlier.number)?.checked_sub(1)?;
+        (self.since_ms == earlier.since_ms).then(|| u32::try_from(between).unwrap_or(u32::MAX))
+    }
 }
 
 /// A message as it is kept.

@@ -36,8 +36,14 @@ async fn a_restart_a_crash_and_a_stop_each_start_the_next_child_as_it_should_be(
     assert_eq!(status_of(folder.path(), script, KILL_LIMIT, signals).await, 0);
     let lives = fs::read_to_string(folder.path().join("lives")).unwrap();
     // None of them says that it serves, and so none asks to be started again for somebody.
-    let expected = ["planned", "1", "2", "3", "4"].map(|how| format!("supervise {} {how}", process::id()));
+    let expected = ["planned", "1 in a row", "2 in a row", "3 in a row", "4 in a row"]
+        .map(|how| format!("supervise {} {how}", process::id()));
     assert_eq!(lives.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_child_reads_how_many_starts_in_a_row_it_is_told_of_and_that_an_earlier_version_has_not_counted() {
+    assert_eq!(["1 in a row", "12 in a row", "1", ""].map(revivals), [1, 12, u32::MAX, u32::MAX]);
 }
 
 #[tokio::test]

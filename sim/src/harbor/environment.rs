@@ -126,6 +126,9 @@ impl Environment for Simulated {
             // What follows a semicolon is for people.
             self.world.process().phase = phase.split(';').next().unwrap_or(phase);
         }
+        if let Told::Ready = told {
+            self.world.process().served = true;
+        }
         self.world.logbook.note(Lane::Gateway, Kind::Effect, || match told {
             Told::Ready => "ready".into(),
             Told::Stopping => "about to leave".into(),

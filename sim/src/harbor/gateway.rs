@@ -9,10 +9,11 @@ use super::world::World;
 use crate::story::{Kind, Lane};
 use evergate::flight::{Head, Recorder};
 use evergate::generation::{Edge, Opened};
-use evergate::journal::{Journal, Owner};
+use evergate::journal::{Journal, Owner, StartNumber};
 use evergate::local::Access;
 use evergate::platform::Platform;
 use evergate::run::StartError;
+use evergate::trial::Counted;
 use evergate_core::supervisor::{Contract, Park, Supervisor};
 use evergate_core::verdict::{STOP, Verdict};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,7 +33,7 @@ pub async fn process(world: Arc<World>) -> turmoil::Result {
     {
         let mut process = world.process();
         process.started += 1;
-        (process.phase, process.guard, process.ended) = ("starting", None, None);
+        (process.phase, process.guard, process.ended, process.served) = ("starting", None, None, false);
         (process.signals, process.alive) = (Some(signal), Arc::clone(&alive));
     }
     world.platter().take_over(&alive);
@@ -51,6 +52,8 @@ pub async fn process(world: Arc<World>) -> turmoil::Result {
                 ended?;
             }
             world.logbook.note(Lane::Gateway, Kind::End, || format!("ends: {verdict}"));
+            let started = world.process().started;
+            world.process().left = started;
             let stopped = world.process().stop_accepted_in == Some(world.logbook.generation());
             if stopped && verdict != Verdict::Exit(STOP) {
                 world.logbook.broken("EXIT", format!("a stop was accepted, and the process ends with {verdict}"));
@@ -101,7 +104,8 @@ async fn generation(
         let process = world.process();
         (process.started, process.left, process.revivals)
     };
-    let start = opened.start(BOOT, (started, left), revivals);
+    let counted = Counted { start: StartNumber { since_ms: 0, number: started }, left };
+    let start = opened.start(BOOT, Some(counted), revivals);
     world.logbook.note(Lane::Gateway, Kind::Begin, || format!("generation {} begins ({start:?})", number.0));
     let link = Link { environment: Arc::clone(&opened.environment), world: Arc::clone(world) };
     let edge = Edge {
@@ -119,7 +123,7 @@ async fn generation(
             session_id: 1,
             generation: number,
             since_ms: opened.environment.unix_ms(),
-            start: started,
+            start: Some(counted.start),
             supervisor: None,
             unit: None,
             predecessor_died_of: None,
@@ -143,8 +147,5 @@ async fn generation(
     world.opens_journal(&journal);
     let verdict = opened.live(start, edge).await?;
     journal.close();
-    if verdict != Verdict::ReExec {
-        world.process().left = started;
-    }
     Ok(verdict)
 }

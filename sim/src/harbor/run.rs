@@ -358,6 +358,9 @@ impl Run<'_> {
 
     fn ended(&mut self, now_ms: u64, end: ChildEnd) {
         self.world.books().disturbed.push(now_ms);
+        if self.world.process().served {
+            self.respawn.serves();
+        }
         let decision = self.respawn.ended(self.now(), end);
         self.world.logbook.note(Lane::Supervisor, Kind::Input, || format!("{end:?}: {}", decision.reason.sentence()));
         self.decide(now_ms, decision);

@@ -59,6 +59,8 @@ pub struct Process {
     pub started: u64,
     /// Which of them was the last to leave in order.
     pub left: u64,
+    /// Whether the last of them has come to serve.
+    pub served: bool,
     /// The phase that it told last.
     pub phase: &'static str,
     /// When it ends itself, in simulated milliseconds, and with which status.

@@ -179,6 +179,7 @@ impl World<'_> {
                 self.queue.push(self.now + takes, Event::Tell { life: self.life, input: Input::PlatformsOpen });
             }
             Effect::Ready => {
+                self.keeper.respawn.serves();
                 if self.gateway.as_ref().is_some_and(Gateway::is_tripped) {
                     self.marks.hit(Mark::BreakerTripped);
                 }

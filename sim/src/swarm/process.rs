@@ -11,6 +11,7 @@ use crate::telling::Telling;
 use evergate_core::gateway::{Gateway, Phase};
 use evergate_core::id::{GenerationId, RequestId, TurnId};
 use evergate_core::input::Input;
+use evergate_core::invariant::Invariant;
 use evergate_core::recovery::{Provenance, Recovered, Start};
 use evergate_core::request::Signal;
 use evergate_core::respawn::{ChildEnd, KILL_LIMIT, Next, Respawn};
@@ -78,7 +79,7 @@ pub struct Keeper {
     pub(super) standing: Standing,
     /// What the supervisor was told to do, and when it kills.
     pub(super) job: Option<(Job, Option<u64>)>,
-    respawn: Respawn,
+    pub(super) respawn: Respawn,
     /// How often systemd has started it since a person did.
     restarts: u32,
     starts: VecDeque<u64>,
@@ -87,6 +88,8 @@ pub struct Keeper {
     last: (GenerationId, u32),
     /// Whether the last process of which a generation has begun has left in order.
     left: bool,
+    /// Whether somebody wants a start of which none has begun.
+    wanted: bool,
     /// How long it pauses before it starts the process again.
     pub(super) pause: u64,
 }
@@ -105,6 +108,7 @@ impl Keeper {
             last_start: 0,
             last: (GenerationId(0), 0),
             left: false,
+            wanted: false,
             pause: 0,
         }
     }
@@ -147,7 +151,9 @@ impl Keeper {
 
     /// How the next start comes to be made, where the disk has this generation last.
     fn starts_behind(&mut self, on_disk: GenerationId, revivals: u32) -> Provenance {
-        let unbegun = if on_disk == self.last.0 { 0 } else { self.last.1 + 1 };
+        let begun = on_disk == self.last.0;
+        let unbegun = if begun { 0 } else { self.last.1 + 1 };
+        self.wanted = revivals == 0 || self.wanted && !begun;
         self.last = (on_disk.next(), unbegun);
         Provenance { revivals, unbegun: Some(unbegun), left: self.left, rebooted: false }
     }
@@ -337,6 +343,13 @@ impl World<'_> {
         self.keeper.respawn.started(Instant::from_millis(self.now));
         let recovered = Recovered::from_unfinished(&self.disk.rows);
         let start = recovered.start(self.keeper.starts_behind(recovered.highest.generation, revivals));
+        let undone = self.keeper.left && recovered.stopped_by.is_some();
+        let by_itself = !self.keeper.wanted && !undone && recovered.holds_a_stop();
+        self.checks.holds(Invariant::Intent, (start == Start::Revived) == by_itself, || {
+            format!(
+                "what a reviver starts is taken for that, and nothing else is: {start:?}, after {revivals} by itself"
+            )
+        });
         let recovered = Recovered { start, ..recovered };
         if start == Start::Revived {
             self.marks.hit(Mark::RevivedStop);
