@@ -55,6 +55,24 @@ fn a_unit_that_systemd_has_given_up_is_started_by_a_restart() {
     }
 }
 
+/// To systemd the kill of a climb is a death like any other, after which a unit that was written by hand may have it wait for long.
+#[test]
+fn a_systemd_that_pauses_starts_at_once_what_a_restart_wants() {
+    let Some(service) = Service::start("a restart in a pause of systemd", "RestartSec=10min") else { return };
+    for kill in [true, false] {
+        let generation = service.serving().expect("it serves");
+        service.systemd.kill_main(UNIT, if kill { "KILL" } else { "STOP" });
+        if kill {
+            let pauses = || (service.systemd.show(UNIT, "SubState") == "auto-restart").then_some(());
+            eventually(PATIENCE, pauses).expect("it pauses");
+        }
+        let restarted = service.evergate(if kill { &["restart"] } else { &["restart", "--force"] });
+        assert!(restarted.status.success(), "killed: {kill}: {}", restarted.text);
+        assert!(restarted.text.contains("`systemctl restart evergate.service`"), "{}", restarted.text);
+        assert!(service.serving().is_some_and(|later| later > generation), "{}", restarted.text);
+    }
+}
+
 /// A gateway that has died so often in a row that its `supervise` pauses for 6.4 s after one more death.
 fn has_died_often() -> Gateway {
     let gateway = Gateway::builder().supervised(true).start();

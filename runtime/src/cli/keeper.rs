@@ -109,13 +109,20 @@ async fn stop_unit(unit: &Unit) -> Result<String, String> {
 
 /// Whether systemd starts a unit, after a pause or at once.
 async fn is_activating(unit: &Unit) -> bool {
+    shown(unit).await.is_some_and(|state| state.get("ActiveState") == "activating")
+}
+
+/// Whether systemd pauses before it starts a unit again by itself.
+pub async fn pauses(unit: &Unit) -> bool {
+    shown(unit).await.is_some_and(|state| state.get("SubState").starts_with("auto-restart"))
+}
+
+async fn shown(unit: &Unit) -> Option<UnitState> {
     let mut command = tokio::process::Command::new("systemctl");
-    command.args(whose(unit).0).args(["show", "--property=ActiveState", "--", &unit.name]);
+    command.args(whose(unit).0).args(["show", "--property=ActiveState,SubState", "--", &unit.name]);
     command.stdin(Stdio::null()).kill_on_drop(true);
-    match tokio::time::timeout(MANAGER, command.output()).await {
-        Ok(Ok(output)) => UnitState::parse(&String::from_utf8_lossy(&output.stdout)).get("ActiveState") == "activating",
-        _ => false,
-    }
+    let output = tokio::time::timeout(MANAGER, command.output()).await.ok()?.ok()?;
+    Some(UnitState::parse(&String::from_utf8_lossy(&output.stdout)))
 }
 
 #[cfg(test)]

@@ -185,7 +185,7 @@ fn alone(state_dir: &Path) -> Result<Command, String> {
     Ok(command)
 }
 
-/// Has systemd start a unit, even one that it has given up.
+/// Has systemd start a unit, even one that it has given up or that it pauses to start again.
 async fn start_unit(unit: &Unit) -> Result<String, String> {
     let user = match unit.manager {
         Manager::User => &["--user"][..],
@@ -194,8 +194,10 @@ async fn start_unit(unit: &Unit) -> Result<String, String> {
     let verb = |verb: &'static str| ["--no-block", verb, "--", unit.name.as_str()];
     // Not failed is no failure: there was nothing to reset.
     let _nothing_to_reset = order("systemctl", &[user, &verb("reset-failed")].concat()).await;
-    let named = format!("`systemctl start {}`", unit.name);
-    order("systemctl", &[user, &verb("start")].concat()).await.map_err(|said| format!("{named} fails: {said}"))?;
+    // In its pause systemd has a start wait for the end of that, and a restart begins at once.
+    let how = if keeper::pauses(unit).await { "restart" } else { "start" };
+    let named = format!("`systemctl {how} {}`", unit.name);
+    order("systemctl", &[user, &verb(how)].concat()).await.map_err(|said| format!("{named} fails: {said}"))?;
     Ok(named)
 }
 
