@@ -10,7 +10,8 @@ use evergate_core::outbox::Notice;
 use evergate_core::record::Record;
 use evergate_core::recovery::{Provenance, Recovered, Start};
 use evergate_core::request::{Mode, Outcome, Wish};
-use evergate_core::supervisor::Supervisor;
+use evergate_core::supervisor::{Contract, Supervisor};
+use evergate_core::verdict::Verdict;
 use world::World;
 
 fn world() -> World {
@@ -210,6 +211,20 @@ fn a_start_that_somebody_wants_stays_one_until_a_generation_of_it_has_begun() {
     );
     assert_eq!(starts(Provenance { left: true, ..seen }), [wanted, revived, wanted], "its stop was seen to");
     assert_eq!(starts(Provenance { unbegun: None, ..seen }), [wanted, revived, wanted], "nobody has counted");
+}
+
+#[test]
+fn a_stop_that_is_kept_ends_as_whoever_supervises_by_then_wants_it() {
+    let (mut world, _) = killed_when_it_had_only_to_leave();
+    world.contract = Contract::of(Supervisor::LaunchdKeepAlive);
+    assert_eq!(world.contract.stop, Verdict::StayUp);
+    world.boot(Start::Revived);
+    world.commit_all();
+    let ended = world.journal.history.iter().rev().find_map(|record| match record {
+        Record::GenerationEnded { verdict, .. } => Some(*verdict),
+        _ => None,
+    });
+    assert_eq!(ended, Some(Some(Verdict::StayUp)));
 }
 
 #[test]
