@@ -241,26 +241,19 @@ impl Respawn {
         if !stopped && self.gives_up(lived) {
             return end(PARK, Reason::NeverServed);
         }
+        self.revivals = match (ended, self.served) {
+            (ChildEnd::NeverStarted, _) => self.revivals,
+            (ChildEnd::Exited(RESTART), Served::Served) if self.watch != Watch::Killed => 0,
+            // Who asks for a restart before it has served was ended by its own watchdog.
+            _ => self.revivals.saturating_add(1),
+        };
         if self.watch == Watch::Killed {
-            self.revivals = self.revivals.saturating_add(1);
             return self.start(now, Reason::Silent);
         }
         match ended {
             ChildEnd::Exited(0) => end(0, Reason::Stop),
-            ChildEnd::Exited(RESTART) => {
-                // Who asks for that before it has served was ended by its own watchdog.
-                self.revivals = match self.served {
-                    Served::Served => 0,
-                    Served::NotYet => self.revivals.saturating_add(1),
-                };
-                self.start(now, Reason::Restart)
-            }
-            ChildEnd::Exited(_) | ChildEnd::Signalled(_) => {
-                self.revivals = self.revivals.saturating_add(1);
-                let at = self.after_pause(now, lived);
-                self.start(at, Reason::Crash)
-            }
-            ChildEnd::NeverStarted => {
+            ChildEnd::Exited(RESTART) => self.start(now, Reason::Restart),
+            ChildEnd::Exited(_) | ChildEnd::Signalled(_) | ChildEnd::NeverStarted => {
                 let at = self.after_pause(now, lived);
                 self.start(at, Reason::Crash)
             }

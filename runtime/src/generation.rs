@@ -14,7 +14,7 @@ use crate::local::{self, Access, Door, Local, router, serve};
 use crate::platform::{Health, Platform, Switchboard, keep_running};
 use crate::pulse::Pulse;
 use crate::run::StartError;
-use crate::trial::Counted;
+use crate::start_count::Counted;
 use crate::watched::Watcher;
 use evergate_core::id::GenerationId;
 use evergate_core::limits::Limits;
@@ -286,9 +286,8 @@ fn provenance(last: Option<&Owner>, boot_id: &str, counted: Option<Counted>, rev
     let both = counted.zip(last.and_then(|owner| owner.start));
     Provenance {
         revivals,
-        unbegun: both.and_then(|(counted, begun)| counted.start.between(begun)),
-        left: both
-            .is_some_and(|(counted, begun)| counted.start.since_ms == begun.since_ms && counted.left >= begun.number),
+        unbegun: both.and_then(|(counted, begun)| counted.between(begun)),
+        left: both.is_some_and(|(counted, begun)| counted.has_left(begun)),
         rebooted: last.is_some_and(|owner| owner.boot_id != boot_id),
     }
 }
@@ -317,7 +316,7 @@ async fn listen(environment: &dyn Environment, address: SocketAddr) -> Result<Bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::StartNumber;
+    use crate::start_count::StartNumber;
 
     #[test]
     fn what_was_counted_in_one_count_says_who_wanted_a_start_and_nothing_else_does() {

@@ -8,7 +8,7 @@ use crate::diagnosis;
 use crate::environment::{BoxFuture, Environment};
 use crate::flight::{Recorder, store};
 use crate::generation::{Edge, Opened, PREDECESSOR};
-use crate::journal::claim::{Claim, ClaimError, boot_id};
+use crate::journal::claim::{Claim, ClaimError};
 use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
 use crate::kept_socket::KeptSocket;
 use crate::last_words::LastWords;
@@ -20,10 +20,11 @@ use crate::program::Successor;
 use crate::pulse::Pulse;
 use crate::reload::{Load, Reload};
 use crate::signals::{self, Signals};
+use crate::start_count::Counted;
 use crate::start_stage::Faults;
 use crate::supervise;
 use crate::systemd;
-use crate::trial::{Counted, Trial};
+use crate::trial::Trial;
 use crate::watchdog::{self, Watch};
 use evergate_core::fault::Fault;
 use evergate_core::id::GenerationId;
@@ -286,7 +287,6 @@ async fn generation(
             .map_err(|errno| StartError::System { what: "a signal cannot be passed on", error: errno.into() })?;
     }
     let (journal, control_path) = (Arc::clone(&opened.journal), opened.control_path.clone());
-    let start = opened.start(&boot_id(), counted, revivals(systemd));
     pulse.metrics.generation.store(opened.number().0, Relaxed);
     let told = opened.predecessor.as_ref().map(|last| {
         let pid = last.owner.as_ref().map(|owner| owner.pid);
@@ -301,6 +301,7 @@ async fn generation(
         predecessor_died_at_ms: told.at_ms,
         ..Owner::this_process(opened.number(), environment.unix_ms())
     };
+    let start = opened.start(&owner.boot_id, counted, revivals(systemd));
     claim.record(&owner).map_err(|error| ClaimError::Unusable { path: state_dir.to_owned(), error })?;
     let (flight_log, flights) = (flight_log.map(Path::to_owned), state_dir.join(store::FOLDER));
     tracing::info!(

@@ -17,13 +17,6 @@ mod caught;
 mod child;
 pub mod found;
 mod keeper;
-/// How many starts in a row after a death a child is told of. An earlier version says of any that there was one, and nothing of how
-/// many: then it was no wish of anybody's.
-#[must_use]
-pub fn revivals(said: &str) -> u32 {
-    said.strip_suffix(IN_A_ROW).and_then(|count| count.parse().ok()).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -364,4 +357,11 @@ impl Supervisor {
             (Next::End { status: own }, _) => info!(pid, status, lived_ms, reason, "child ended; ending with {own}"),
         }
     }
+}
+
+/// How many starts in a row after a death a child is told of. An earlier version says of any that there was one, and nothing of how
+/// many: then it was no wish of anybody's.
+#[must_use]
+pub fn revivals(said: &str) -> u32 {
+    said.strip_suffix(IN_A_ROW).and_then(|count| count.parse().ok()).unwrap_or(u32::MAX)
 }

@@ -40,9 +40,9 @@ use tracing::{debug, warn};
 pub const KEEPER: &str = "EVERGATE_KEEPER";
 /// How long [`restarts`] waits for an answer.
 const RESTARTS_TIMEOUT: Duration = Duration::from_secs(2);
-/// What is asked of our unit.
+/// What is asked of a unit.
 const PROPERTIES: &str =
-    "ActiveState,MainPID,ExecMainPID,NRestarts,TimeoutStopUSec,WatchdogUSec,FileDescriptorStoreMax";
+    "ActiveState,SubState,MainPID,ExecMainPID,NRestarts,TimeoutStopUSec,WatchdogUSec,FileDescriptorStoreMax";
 /// Pause before asking again when `systemctl` was killed with the rest of our control group.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 

@@ -9,7 +9,6 @@ use crate::unit_state::UnitState;
 use evergate_core::supervisor::Supervisor;
 use nix::sys::signal::Signal;
 use std::path::Path;
-use std::process::Stdio;
 
 /// Has whoever would start this gateway again end it; what was done, or why nothing was. `None` where nobody would.
 pub async fn end(state_dir: &Path, owner: &Owner) -> Option<Result<String, String>> {
@@ -118,11 +117,7 @@ pub async fn pauses(unit: &Unit) -> bool {
 }
 
 async fn shown(unit: &Unit) -> Option<UnitState> {
-    let mut command = tokio::process::Command::new("systemctl");
-    command.args(whose(unit).0).args(["show", "--property=ActiveState,SubState", "--", &unit.name]);
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(MANAGER, command.output()).await.ok()?.ok()?;
-    Some(UnitState::parse(&String::from_utf8_lossy(&output.stdout)))
+    tokio::time::timeout(MANAGER, unit.show()).await.ok()?
 }
 
 #[cfg(test)]

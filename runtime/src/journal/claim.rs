@@ -136,8 +136,7 @@ impl Claim {
 }
 
 /// Which boot of the machine this is.
-#[must_use]
-pub fn boot_id() -> String {
+fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 

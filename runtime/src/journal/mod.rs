@@ -13,6 +13,7 @@ pub use dump::{Cursor, dump};
 pub use event::Event;
 
 use crate::platform::Attachment;
+use crate::start_count::StartNumber;
 use crate::systemd::Unit;
 use evergate_core::drain::TurnFate;
 use evergate_core::effect::Place;
@@ -138,24 +139,6 @@ pub struct Owner {
     /// Why it is not the installed program that runs.
     #[serde(default)]
     pub rolled_back: Option<String>,
-}
-
-/// Which of all starts on a state directory one is. Of two counts nothing can be said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StartNumber {
-    /// When the count began, in milliseconds since 1970.
-    pub since_ms: u64,
-    /// Counted from 1.
-    pub number: u64,
-}
-
-impl StartNumber {
-    /// How many starts were made after that one and before this; `None` where that is not known.
-    #[must_use]
-    pub fn between(self, earlier: Self) -> Option<u32> {
-        let between = self.number.checked_sub(earlier.number)?.checked_sub(1)?;
-        (self.since_ms == earlier.since_ms).then(|| u32::try_from(between).unwrap_or(u32::MAX))
-    }
 }
 
 /// A message as it is kept.
