@@ -7,6 +7,7 @@ use evergate::journal::{Batch, Body, Journal, MessageBody, Write};
 use evergate::native::journal_disk;
 use evergate::run::StartError;
 use evergate_core::cut::Told;
+use evergate_core::drain::Report;
 use evergate_core::effect::Place;
 use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing};
@@ -17,6 +18,7 @@ use evergate_core::turn::Conclusion;
 use evergate_core::verdict::Verdict;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 fn open(folder: &Path) -> Store {
     Store::open(journal_disk(folder)).unwrap()
@@ -153,6 +155,67 @@ fn a_batch_after_close_is_refused_and_nothing_of_it_is_kept() {
     store.close();
     assert!(store.commit(&Batch { writes: vec![message(1)], ..Batch::default() }).is_err());
     assert_eq!(open(folder.path()).known_message(SessionId(1), "n1").unwrap(), None);
+}
+
+#[test]
+fn behind_the_end_of_a_generation_a_close_writes_nothing_and_the_next_start_repairs_nothing() {
+    /// A real disk that notes when it is read anew, as before a repair.
+    struct Noting(Box<dyn Disk>, Arc<AtomicBool>);
+    impl Disk for Noting {
+        fn open(&self) -> std::io::Result<Option<Box<dyn redb::StorageBackend>>> {
+            self.0.open()
+        }
+        fn create(
+            &self,
+            initialise: &mut dyn FnMut(Box<dyn redb::StorageBackend>) -> Result<(), redb::Error>,
+        ) -> Result<(), redb::Error> {
+            self.0.create(initialise)
+        }
+        fn read_anew(&self) -> std::io::Result<()> {
+            self.1.store(true, Relaxed);
+            self.0.read_anew()
+        }
+        fn name(&self) -> String {
+            self.0.name()
+        }
+    }
+    let end = || {
+        let (generation, report) = (GenerationId(1), Report::default());
+        plain(Record::GenerationEnded { generation, verdict: Some(Verdict::ReExec), report })
+    };
+    let life = |writes: Vec<Vec<Write>>, close: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = || std::fs::read(folder.path().join("journal.redb")).unwrap();
+        let store = open(folder.path());
+        let mut model = Unfinished::default();
+        for writes in writes {
+            writes.iter().for_each(|write| model.absorb(&write.record));
+            store.commit(&Batch { writes, ..Batch::default() }).unwrap();
+        }
+        let before = file();
+        if close {
+            store.close();
+        } else {
+            // As it is found behind a process that was killed.
+            let killed = tempfile::tempdir().unwrap();
+            std::fs::copy(folder.path().join("journal.redb"), killed.path().join("journal.redb")).unwrap();
+            drop(store);
+            std::fs::copy(killed.path().join("journal.redb"), folder.path().join("journal.redb")).unwrap();
+        }
+        let wrote = file() != before;
+        let anew = Arc::new(AtomicBool::new(false));
+        let store = Store::open(Box::new(Noting(journal_disk(folder.path()), Arc::clone(&anew)))).unwrap();
+        assert_eq!(store.unfinished().unwrap(), model);
+        // What was sealed goes on like any other.
+        store.commit(&Batch { writes: vec![message(9)], ..Batch::default() }).unwrap();
+        store.close();
+        assert_eq!(open(folder.path()).known_message(SessionId(1), "n9").unwrap(), Some(MessageId(9)));
+        (wrote, anew.load(Relaxed))
+    };
+    assert_eq!(life(vec![vec![message(1)], vec![end()]], true), (false, false));
+    assert_eq!(life(vec![vec![message(1)], vec![end()]], false), (false, false), "killed behind its end");
+    assert_eq!(life(vec![vec![end()], vec![message(1)]], true), (true, false), "its end was not the last");
+    assert_eq!(life(vec![vec![end()], vec![message(1)]], false), (false, true), "killed");
 }
 
 #[test]

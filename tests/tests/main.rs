@@ -25,6 +25,7 @@ mod matrix;
 mod model;
 mod requests;
 mod restart;
+mod rollback;
 mod start;
 mod stop;
 mod systemd;

@@ -259,6 +259,14 @@ pub struct Batch {
     pub at_ms: u64,
 }
 
+impl Batch {
+    /// Whether it holds the last record of a generation.
+    #[must_use]
+    pub fn ends_generation(&self) -> bool {
+        self.writes.iter().any(|write| matches!(write.record, Record::GenerationEnded { .. }))
+    }
+}
+
 /// What went wrong with a journal, to what, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -340,7 +348,8 @@ pub trait Journal: Send + Sync {
     fn rows(&self, scope: &str) -> Result<BTreeMap<String, String>, JournalError>;
     /// The text of a delivery that its platform still has to send.
     fn owed_text(&self, delivery: DeliveryId) -> Result<Option<String>, JournalError>;
-    /// Closes the file in order, so that the next start need not repair it. Nothing can be read or written afterwards.
+    /// Closes the file in order, so that the next start need not repair it. Nothing can be read or written afterwards. Behind the
+    /// end of a generation there is nothing left to write for that.
     fn close(&self);
     /// Kept events of a session above `after`, in order: up to `limit`, fewer if they are long, none only at the end.
     fn events(&self, session: SessionId, after: u64, limit: usize) -> Result<Vec<Event>, JournalError>;

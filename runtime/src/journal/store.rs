@@ -14,7 +14,8 @@ use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use super::rows::SCHEMA;
 
@@ -31,19 +32,26 @@ pub struct Store {
     counters: Mutex<Counters>,
     closed: Mutex<bool>,
     unsettled: Mutex<Option<Unsettled>>,
+    /// Whether the last commit was that of a generation's end, which leaves the file as a close would.
+    sealed: AtomicBool,
+    /// Whether nothing more reaches the file.
+    shut: Arc<AtomicBool>,
 }
 
 impl Store {
     /// Opens the journal on this disk, creating it if there is none. Never panics, whatever is in the file.
     pub fn open(disk: Box<dyn Disk>) -> Result<Self, JournalError> {
         let file = disk.name();
-        let database = guarded(&file, || open_database(&*disk, Missing::Create))?;
+        let shut = Arc::default();
+        let database = guarded(&file, || open_database(&*disk, Missing::Create, &shut))?;
         let store = Self {
             disk,
             database: RwLock::new(Some(database)),
             counters: Mutex::default(),
             closed: Mutex::new(false),
             unsettled: Mutex::new(None),
+            sealed: AtomicBool::new(false),
+            shut,
         };
         guarded(&file, || store.check_schema())?;
         let counters = guarded(&file, || store.read(read_counters))?;
@@ -72,13 +80,18 @@ impl Store {
         body(&transaction).map_err(|error| JournalError::Read(error.to_string()))
     }
 
-    /// Writes a batch. Its events are handed out in any case, since an error does not say whether the batch is on disk.
+    /// Writes a batch. Its events are handed out in any case, since an error does not say whether the batch is on disk. The last
+    /// of a generation takes along what redb writes at a close, while the doors are still open: nobody waits for that then.
     fn try_commit(&self, batch: &Batch, counters: &mut Counters, events: &mut Vec<Event>) -> Result<(), redb::Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or(redb::Error::PreviousIo)?;
-        let transaction = database.begin_write()?;
+        let last = batch.ends_generation();
+        self.sealed.store(false, SeqCst);
+        let mut transaction = database.begin_write()?;
+        transaction.set_quick_repair(last);
         *events = write_batch(&transaction, batch, counters)?;
         transaction.commit()?;
+        self.sealed.store(last, SeqCst);
         Ok(())
     }
 
@@ -89,7 +102,7 @@ impl Store {
             return Err(JournalError::Write("it was closed at the end of this generation".into()));
         }
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
-        let opened = guarded(&self.disk.name(), || open_database(&*self.disk, Missing::Refuse))?;
+        let opened = guarded(&self.disk.name(), || open_database(&*self.disk, Missing::Refuse, &self.shut))?;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         let counters = self.read(read_counters)?;
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
@@ -275,6 +288,7 @@ impl Journal for Store {
 
     fn close(&self) {
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.shut.store(self.sealed.load(SeqCst), SeqCst);
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -305,28 +319,38 @@ fn there_or_not<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, red
     }
 }
 
-/// A disk's backend as one type that redb takes.
+/// A disk's backend as one type that redb takes. Once it is shut, redb meets an error at the first thing that it writes and
+/// leaves the file as it is.
 #[derive(Debug)]
-struct Backend(Box<dyn StorageBackend>);
+struct Backend {
+    file: Box<dyn StorageBackend>,
+    shut: Arc<AtomicBool>,
+}
+
+impl Backend {
+    fn open(&self) -> std::io::Result<&dyn StorageBackend> {
+        if self.shut.load(SeqCst) { Err(std::io::Error::other("the journal is sealed")) } else { Ok(&*self.file) }
+    }
+}
 
 impl StorageBackend for Backend {
     fn len(&self) -> std::io::Result<u64> {
-        self.0.len()
+        self.file.len()
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.0.read(offset, out)
+        self.file.read(offset, out)
     }
     fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.0.set_len(len)
+        self.open()?.set_len(len)
     }
     fn sync_data(&self) -> std::io::Result<()> {
-        self.0.sync_data()
+        self.open()?.sync_data()
     }
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.0.write(offset, data)
+        self.open()?.write(offset, data)
     }
     fn close(&self) -> std::io::Result<()> {
-        self.0.close()
+        self.file.close()
     }
 }
 
@@ -339,7 +363,7 @@ enum Missing {
     Refuse,
 }
 
-fn open_database(disk: &dyn Disk, missing: Missing) -> Result<Database, JournalError> {
+fn open_database(disk: &dyn Disk, missing: Missing, shut: &Arc<AtomicBool>) -> Result<Database, JournalError> {
     let unusable = |error: redb::Error| {
         let (file, why) = (disk.name(), error.to_string());
         match error {
@@ -347,10 +371,11 @@ fn open_database(disk: &dyn Disk, missing: Missing) -> Result<Database, JournalE
             _ => JournalError::Damaged { file, why },
         }
     };
+    let backend = |file| Backend { file, shut: Arc::clone(shut) };
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     let open = |builder: &Builder| match disk.open() {
-        Ok(Some(file)) => builder.create_with_backend(Backend(file)).map(Some).map_err(redb::Error::from),
+        Ok(Some(file)) => builder.create_with_backend(backend(file)).map(Some).map_err(redb::Error::from),
         Ok(None) => Ok(None),
         Err(error) => Err(error.into()),
     };
@@ -358,7 +383,7 @@ fn open_database(disk: &dyn Disk, missing: Missing) -> Result<Database, JournalE
     builder.set_repair_callback(RepairSession::abort);
     let mut opened = open(&builder);
     if matches!(opened, Ok(None)) && missing == Missing::Create {
-        disk.create(&mut |file| create_tables(&builder.create_with_backend(Backend(file))?)).map_err(unusable)?;
+        disk.create(&mut |file| create_tables(&builder.create_with_backend(backend(file))?)).map_err(unusable)?;
         opened = open(&builder);
     }
     if matches!(opened, Err(redb::Error::RepairAborted)) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which door a client came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ fn same(one: &str, other: &str) -> bool {
 }
 
 /// Lets nobody in who was sent by a page from elsewhere, or by a name that some other machine's owner gave to this address.
-pub async fn origin(State(local): State<Local>, request: Request, next: Next) -> Response {
+pub async fn origin(State(local): State<Arc<Local>>, request: Request, next: Next) -> Response {
     if local.door == Door::Network {
         let host = header_text(request.headers(), header::HOST).or_else(|| request.uri().host()).unwrap_or_default();
         if !is_loopback(host) {
@@ -127,7 +127,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// Lets only holders of the token through the network door.
-pub async fn token(State(local): State<Local>, request: Request, next: Next) -> Response {
+pub async fn token(State(local): State<Arc<Local>>, request: Request, next: Next) -> Response {
     if local.door == Door::Network {
         let given = header_text(request.headers(), header::AUTHORIZATION)
             .and_then(|text| text.split_once(' '))
@@ -151,7 +151,7 @@ pub async fn token(State(local): State<Local>, request: Request, next: Next) -> 
 }
 
 /// Gives the token for a one-time code.
-pub async fn login(State(local): State<Local>, body: axum::body::Body) -> Response {
+pub async fn login(State(local): State<Arc<Local>>, body: axum::body::Body) -> Response {
     let code = match super::messages::read_json(body).await {
         Ok(body) => body.get("code").and_then(Value::as_str).map(str::to_owned),
         Err(refused) => return *refused,
@@ -167,7 +167,7 @@ pub async fn login(State(local): State<Local>, body: axum::body::Body) -> Respon
 }
 
 /// Gives a fresh link; only through the control socket.
-pub async fn link(State(local): State<Local>) -> Response {
+pub async fn link(State(local): State<Arc<Local>>) -> Response {
     match local.door {
         Door::Network => answer::error(StatusCode::FORBIDDEN, "links are given out on the control socket only"),
         Door::Control => {

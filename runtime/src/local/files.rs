@@ -9,12 +9,13 @@ use axum::response::{IntoResponse, Response};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Read;
+use std::sync::Arc;
 
 /// How much of a file is read at once.
 const PIECE: usize = 64 * 1024;
 
 /// `GET /v1/files/{turn}/{place}`: a file of the reply of a turn, counted from 0.
-pub async fn file(State(local): State<Local>, Path((turn, place)): Path<(u64, usize)>) -> Response {
+pub async fn file(State(local): State<Arc<Local>>, Path((turn, place)): Path<(u64, usize)>) -> Response {
     let files = match local.handle.journal.row(FILES, &turn.to_string()) {
         Ok(row) => attachments(row.as_deref()),
         Err(error) => return answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),

@@ -6,9 +6,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use evergate_core::id::GenerationId;
+use std::sync::Arc;
 
 /// `GET /v1/generations`.
-pub async fn generations(State(local): State<Local>) -> Response {
+pub async fn generations(State(local): State<Arc<Local>>) -> Response {
     match lives::list(&*local.handle.journal, Now::Alive(own(&local))) {
         Ok(list) => axum::Json(list).into_response(),
         Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -16,7 +17,7 @@ pub async fn generations(State(local): State<Local>) -> Response {
 }
 
 /// `GET /v1/generations/{generation}`; `last` is the last that has ended.
-pub async fn generation(State(local): State<Local>, Path(asked): Path<String>) -> Response {
+pub async fn generation(State(local): State<Arc<Local>>, Path(asked): Path<String>) -> Response {
     let Ok(asked) = asked.parse::<Asked>() else {
         return answer::error(StatusCode::NOT_FOUND, "there is no such generation: its name is a number, or \"last\"");
     };

@@ -14,6 +14,7 @@ use evergate_core::id::RequestId;
 use evergate_core::request::{Mode, Wish};
 use evergate_core::watchdog::Part;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a request may take to reach the disk.
@@ -22,16 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const REASON: usize = 1024;
 
 /// `POST /v1/restart`.
-pub async fn restart(local: State<Local>, body: Body) -> Response {
+pub async fn restart(local: State<Arc<Local>>, body: Body) -> Response {
     ask(local, Wish::Restart, body).await
 }
 
 /// `POST /v1/stop`.
-pub async fn stop(local: State<Local>, body: Body) -> Response {
+pub async fn stop(local: State<Arc<Local>>, body: Body) -> Response {
     ask(local, Wish::Stop, body).await
 }
 
-async fn ask(State(local): State<Local>, wish: Wish, body: Body) -> Response {
+async fn ask(State(local): State<Arc<Local>>, wish: Wish, body: Body) -> Response {
     let generation = local.handle.hub.stage().generation;
     let new = match read(&local, wish, body, generation).await {
         Ok(new) => new,
@@ -90,7 +91,7 @@ fn by(local: &Local, body: &Map<String, Value>) -> Result<By, Box<Response>> {
 }
 
 /// `POST /v1/breaker/reset`.
-pub async fn reset_breaker(State(local): State<Local>, body: Body) -> Response {
+pub async fn reset_breaker(State(local): State<Arc<Local>>, body: Body) -> Response {
     let body = match read_body(body).await {
         Ok(body) => body,
         Err(refused) => return *refused,
@@ -113,7 +114,7 @@ pub async fn reset_breaker(State(local): State<Local>, body: Body) -> Response {
 }
 
 /// `POST /v1/reload`.
-pub async fn reload(State(local): State<Local>) -> Response {
+pub async fn reload(State(local): State<Arc<Local>>) -> Response {
     match local.handle.call(PATIENCE, |answer| Call::Reload { answer }).await {
         Err(unavailable) => answer::unavailable(unavailable),
         Ok(Ok(Changes { effective, at_restart })) => {
@@ -167,7 +168,7 @@ fn answered(local: &Local, answer: &RequestAnswer, generation: u64) -> Response 
 
 /// `POST /v1/debug/freeze`: has a part stand still, or break, or the loop get nowhere although it turns, where the configuration
 /// lets people try that out.
-pub async fn freeze(State(local): State<Local>, body: Body) -> Response {
+pub async fn freeze(State(local): State<Arc<Local>>, body: Body) -> Response {
     if local.door != Door::Control || !local.handle.pulse.has_hooks() {
         return answer::error(
             StatusCode::NOT_FOUND,
@@ -197,7 +198,7 @@ pub async fn freeze(State(local): State<Local>, body: Body) -> Response {
 }
 
 /// `GET /v1/requests/{id}`.
-pub async fn request(State(local): State<Local>, Path(request): Path<String>) -> Response {
+pub async fn request(State(local): State<Arc<Local>>, Path(request): Path<String>) -> Response {
     let Ok(id) = request.parse().map(RequestId) else {
         return answer::error(StatusCode::NOT_FOUND, "there is no such request: its name is a number");
     };
@@ -209,7 +210,7 @@ pub async fn request(State(local): State<Local>, Path(request): Path<String>) ->
 }
 
 /// `DELETE /v1/requests/{id}`.
-pub async fn cancel(State(local): State<Local>, Path(request): Path<String>) -> Response {
+pub async fn cancel(State(local): State<Arc<Local>>, Path(request): Path<String>) -> Response {
     let Ok(id) = request.parse().map(RequestId) else {
         return answer::error(StatusCode::NOT_FOUND, "there is no such request: its name is a number");
     };

@@ -11,6 +11,7 @@ use evergate_core::id::SessionId;
 use evergate_core::input::Standing;
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The largest body that is read.
@@ -23,7 +24,7 @@ const NATIVE: usize = 256;
 const SESSIONS: usize = 10_000;
 
 /// Takes a message: 202 once it is on disk, 200 if it was there before.
-pub async fn post(State(local): State<Local>, Path(session): Path<String>, body: Body) -> Response {
+pub async fn post(State(local): State<Arc<Local>>, Path(session): Path<String>, body: Body) -> Response {
     let new = match read(&local, session, body).await {
         Ok(new) => new,
         Err(refused) => return *refused,
@@ -107,7 +108,7 @@ pub fn may_be_read(name: &str) -> bool {
 }
 
 /// The sessions there are, each with its last event.
-pub async fn sessions(State(local): State<Local>) -> Response {
+pub async fn sessions(State(local): State<Arc<Local>>) -> Response {
     match local.handle.journal.sessions(SessionId(0), SESSIONS) {
         Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         Ok(sessions) => {
@@ -125,7 +126,7 @@ pub async fn sessions(State(local): State<Local>) -> Response {
 }
 
 /// One session; one that nobody has spoken in yet has no events.
-pub async fn session(State(local): State<Local>, Path(name): Path<String>) -> Response {
+pub async fn session(State(local): State<Arc<Local>>, Path(name): Path<String>) -> Response {
     if !may_be_read(&name) {
         return answer::error(
             StatusCode::BAD_REQUEST,

@@ -55,8 +55,9 @@ pub struct Local {
     pub environment: Arc<dyn crate::environment::Environment>,
 }
 
-/// The routes behind one door.
+/// The routes behind one door. Each has what they share, and so has each request.
 pub fn router(local: Local) -> Router {
+    let local = Arc::new(local);
     let guarded = Router::new()
         .route("/v1/sessions", get(messages::sessions))
         .route("/v1/sessions/{session}", get(messages::session))
@@ -75,7 +76,7 @@ pub fn router(local: Local) -> Router {
         .route("/v1/journal", get(journal))
         .route("/v1/link", post(access::link))
         .route("/v1/debug/freeze", post(lifecycle::freeze))
-        .layer(middleware::from_fn_with_state(local.clone(), access::token));
+        .layer(middleware::from_fn_with_state(Arc::clone(&local), access::token));
     Router::new()
         .route("/", get(page))
         .route("/healthz", get(|| async { axum::Json(json!({"alive": true})) }))
@@ -90,7 +91,7 @@ pub fn router(local: Local) -> Router {
             answer::error(StatusCode::METHOD_NOT_ALLOWED, "this path exists, but not with this method")
         })
         .layer(middleware::from_fn(answer::in_json))
-        .layer(middleware::from_fn_with_state(local.clone(), access::origin))
+        .layer(middleware::from_fn_with_state(Arc::clone(&local), access::origin))
         .with_state(local)
 }
 
@@ -107,7 +108,7 @@ async fn page() -> Response {
     response
 }
 
-async fn readyz(State(local): State<Local>) -> Response {
+async fn readyz(State(local): State<Arc<Local>>) -> Response {
     let stage = local.handle.hub.stage();
     // What the phase was when the loop last said so is not what it is: a loop that stands still serves nobody.
     let (status, phase) = match stage.phase {
@@ -123,18 +124,18 @@ async fn readyz(State(local): State<Local>) -> Response {
     (status, axum::Json(body)).into_response()
 }
 
-async fn metrics(State(local): State<Local>) -> Response {
+async fn metrics(State(local): State<Arc<Local>>) -> Response {
     // A driver that does not answer leaves the last ones.
     let _set = local.handle.call(Duration::from_secs(1), |answer| Call::Gauges { answer }).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], local.handle.metrics.text()).into_response()
 }
 
-async fn status(State(local): State<Local>) -> axum::Json<Value> {
+async fn status(State(local): State<Arc<Local>>) -> axum::Json<Value> {
     axum::Json(local.handle.status().await)
 }
 
 /// A page of the journal: JSON lines, and where to go on.
-async fn journal(State(local): State<Local>, Query(query): Query<HashMap<String, String>>) -> Response {
+async fn journal(State(local): State<Arc<Local>>, Query(query): Query<HashMap<String, String>>) -> Response {
     let cursor = match query.get("cursor").map(|cursor| cursor.parse()) {
         None => crate::journal::Cursor::default(),
         Some(Ok(cursor)) => cursor,

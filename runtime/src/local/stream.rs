@@ -26,7 +26,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// `GET /v1/sessions/{session}/events`.
 pub async fn events(
-    State(local): State<Local>,
+    State(local): State<Arc<Local>>,
     Path(session): Path<String>,
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
