@@ -71,7 +71,7 @@ pub struct Patience {
 }
 
 /// From one generation to the next, at most, where nobody pauses.
-const GAP: Duration = Duration::from_secs(2);
+pub const GAP: Duration = Duration::from_secs(2);
 
 impl Patience {
     /// What a restart that may take its time has, and one that must not. Where nobody starts it again by himself nobody is

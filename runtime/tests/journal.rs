@@ -179,10 +179,11 @@ fn behind_the_end_of_a_generation_a_close_writes_nothing_and_the_next_start_repa
             self.0.name()
         }
     }
-    let end = || {
+    let ended = |verdict| {
         let (generation, report) = (GenerationId(1), Report::default());
-        plain(Record::GenerationEnded { generation, verdict: Some(Verdict::ReExec), report })
+        plain(Record::GenerationEnded { generation, verdict, report })
     };
+    let end = || ended(Some(Verdict::ReExec));
     let life = |writes: Vec<Vec<Write>>, close: bool| {
         let folder = tempfile::tempdir().unwrap();
         let file = || std::fs::read(folder.path().join("journal.redb")).unwrap();
@@ -206,16 +207,21 @@ fn behind_the_end_of_a_generation_a_close_writes_nothing_and_the_next_start_repa
         let anew = Arc::new(AtomicBool::new(false));
         let store = Store::open(Box::new(Noting(journal_disk(folder.path()), Arc::clone(&anew)))).unwrap();
         assert_eq!(store.unfinished().unwrap(), model);
-        // What was sealed goes on like any other.
-        store.commit(&Batch { writes: vec![message(9)], ..Batch::default() }).unwrap();
+        // What was sealed goes on like any other, and no page of it is taken for a free one.
+        for id in 10..60 {
+            store.commit(&Batch { writes: vec![message(id)], ..Batch::default() }).unwrap();
+        }
         store.close();
-        assert_eq!(open(folder.path()).known_message(SessionId(1), "n9").unwrap(), Some(MessageId(9)));
+        let file = folder.path().join("journal.redb");
+        assert!(redb::Database::open(&file).unwrap().check_integrity().unwrap(), "a page is lost, or used twice");
+        assert_eq!(open(folder.path()).known_message(SessionId(1), "n59").unwrap(), Some(MessageId(59)));
         (wrote, anew.load(Relaxed))
     };
     assert_eq!(life(vec![vec![message(1)], vec![end()]], true), (false, false));
     assert_eq!(life(vec![vec![message(1)], vec![end()]], false), (false, false), "killed behind its end");
     assert_eq!(life(vec![vec![end()], vec![message(1)]], true), (true, false), "its end was not the last");
     assert_eq!(life(vec![vec![end()], vec![message(1)]], false), (false, true), "killed");
+    assert_eq!(life(vec![vec![message(1)], vec![ended(None)]], true), (true, false), "the end of one that is dead");
 }
 
 #[test]

@@ -45,6 +45,15 @@ fn one_command_clears_a_tripped_loop_breaker_and_what_was_held_goes_on() {
     assert!(told.contains("breaker      tripped after 10 deaths in a row"), "{told}");
     let doctor = gateway.cli(&["doctor", "--json"]);
     assert!(String::from_utf8_lossy(&doctor.stdout).contains("evergate breaker reset"));
+    // Who waits for the reply that is held is told what it waits for.
+    let waits = ["send", "--session", "slow", "--id", "held", "--timeout", "5s", "take 4s to say this"];
+    let waited = gateway.cli(&waits);
+    let told = String::from_utf8_lossy(&waited.stderr).into_owned();
+    assert_eq!(waited.status.code(), Some(75), "{told}");
+    assert!(
+        told.contains("tripped after 10 deaths in a row, holds 1 turn; clear it with `evergate breaker reset`"),
+        "{told}"
+    );
 
     let reset = gateway.cli(&["breaker", "reset"]);
     assert!(reset.status.success(), "{}", String::from_utf8_lossy(&reset.stderr));

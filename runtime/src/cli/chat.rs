@@ -4,6 +4,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use evergate_core::ladder::GAP;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -14,7 +15,7 @@ use super::client::{Client, Insistence};
 use super::events::{Heard, Reader};
 use super::message::Message;
 use super::owed::Owed;
-use super::send::{GAP_GRACE, last_event, session_name};
+use super::send::{last_event, session_name};
 use super::transcript::{Style, Transcript};
 use super::{CommandError, exit, print};
 
@@ -63,7 +64,7 @@ enum Happening {
 }
 
 pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandError> {
-    let insistence = Insistence { deadline: None, absent_until: Instant::now().checked_add(GAP_GRACE) };
+    let insistence = Insistence { deadline: None, absent_until: Instant::now().checked_add(GAP) };
     let last = last_event(client, &arguments.session, insistence).await?;
     // Whoever sends lines through a pipe wants the answers to those.
     let past = if std::io::stdin().is_terminal() { PAST_EVENTS } else { 0 };

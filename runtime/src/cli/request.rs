@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use evergate_core::ladder::GAP;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -11,7 +12,6 @@ use super::CommandError;
 use super::answers::{Accepted, Request, Status};
 use super::call_error::CallError;
 use super::client::Client;
-use super::send::GAP_GRACE;
 
 /// How often the gateway is looked at.
 pub const POLL: Duration = Duration::from_millis(50);
@@ -48,7 +48,7 @@ pub async fn ask(
     deadline: Option<Instant>,
 ) -> Result<Accepted, CommandError> {
     // A gateway that is just being replaced is not absent.
-    let absent_until = Instant::now() + GAP_GRACE;
+    let absent_until = Instant::now() + GAP;
     loop {
         let error = match client.post(path, body).await {
             Ok(answer) => return Ok(answer.read(&format!("POST {path}"))?),

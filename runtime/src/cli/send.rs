@@ -4,6 +4,7 @@
 use std::io::{IsTerminal, Read};
 use std::time::Duration;
 
+use evergate_core::ladder::GAP;
 use tokio::time::Instant;
 
 use super::answers::{NoticeEvent, ReplyEvent, Session, SessionEvent, TurnEvent};
@@ -15,8 +16,6 @@ use super::table::harmless;
 use super::{CommandError, exit, print};
 use crate::logging;
 
-/// How long an absent gateway may be between two generations before "nobody runs" is believed.
-pub const GAP_GRACE: Duration = Duration::from_secs(2);
 /// The events that end a turn come together; how long the later ones are waited for.
 const SETTLING_LIMIT: Duration = Duration::from_secs(1);
 
@@ -40,7 +39,7 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
     let text = if arguments.text == "-" { standard_input()? } else { arguments.text.clone() };
     let now = Instant::now();
     let deadline = now.checked_add(arguments.timeout);
-    let insistence = Insistence { deadline, absent_until: now.checked_add(GAP_GRACE) };
+    let insistence = Insistence { deadline, absent_until: now.checked_add(GAP) };
     let before = last_event(client, &arguments.session, insistence).await?;
 
     let message = Message::new(&arguments.session, arguments.id.clone(), text)?;
@@ -78,8 +77,8 @@ pub async fn last_event(client: &Client, session: &str, insistence: Insistence) 
     Ok(session.last_event)
 }
 
-/// Reads events until the matter is settled; `false` when time was up before anything could be told. A gateway that stays away
-/// for longer than from one generation to the next is told of, once.
+/// Reads events until the matter is settled; `false` when time was up before anything could be told. What a reply may wait for is
+/// told of, once it has been waited for longer than from one generation to the next.
 async fn follow(
     client: &Client,
     reader: &mut Reader,
@@ -87,7 +86,7 @@ async fn follow(
     deadline: Option<Instant>,
 ) -> Result<bool, CommandError> {
     let mut settling_end: Option<Instant> = None;
-    let mut tell_at: Option<Instant> = None;
+    let mut tell_at = Some(Instant::now() + GAP);
     loop {
         let end = match watch.progress() {
             Progress::Settled => return Ok(true),
@@ -98,18 +97,27 @@ async fn follow(
             biased;
             heard = reader.next() => match heard? {
                 Heard::Event(event) => watch.take(SessionEvent::read(&event)),
-                Heard::Lost(_) => tell_at = Some(Instant::now() + GAP_GRACE),
-                Heard::Connected => tell_at = None,
+                Heard::Lost(_) => tell_at = Some(Instant::now() + GAP),
+                Heard::Connected => {}
             },
             () = at(tell_at) => {
                 tell_at = None;
-                if let Err(error) = read_status(client).await {
+                if let Some(why) = obstacle(client).await {
                     let message = watch.message;
-                    logging::complain(&format_args!("{error}. Message {message} is stored, and its reply is waited for"));
+                    logging::complain(&format_args!("{why}. Message {message} is stored, and its reply is waited for"));
                 }
             }
             () = at(end) => return Ok(watch.progress() != Progress::Waiting),
         }
+    }
+}
+
+/// What a reply may wait for: a gateway that is not there, or somebody who clears its loop breaker.
+async fn obstacle(client: &Client) -> Option<String> {
+    match read_status(client).await {
+        Ok(status) if status.breaker.held > 0 => Some(format!("the loop breaker is {}", status.breaker.sentence())),
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
     }
 }
 

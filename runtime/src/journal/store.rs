@@ -328,7 +328,7 @@ struct Backend {
 }
 
 impl Backend {
-    fn open(&self) -> std::io::Result<&dyn StorageBackend> {
+    fn writable(&self) -> std::io::Result<&dyn StorageBackend> {
         if self.shut.load(SeqCst) { Err(std::io::Error::other("the journal is sealed")) } else { Ok(&*self.file) }
     }
 }
@@ -341,13 +341,13 @@ impl StorageBackend for Backend {
         self.file.read(offset, out)
     }
     fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.open()?.set_len(len)
+        self.writable()?.set_len(len)
     }
     fn sync_data(&self) -> std::io::Result<()> {
-        self.open()?.sync_data()
+        self.writable()?.sync_data()
     }
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.open()?.write(offset, data)
+        self.writable()?.write(offset, data)
     }
     fn close(&self) -> std::io::Result<()> {
         self.file.close()
@@ -379,7 +379,8 @@ fn open_database(disk: &dyn Disk, missing: Missing, shut: &Arc<AtomicBool>) -> R
         Ok(None) => Ok(None),
         Err(error) => Err(error.into()),
     };
-    // One that was closed in good order is what was synced; of any other only the disk itself knows.
+    // One that was closed in good order is what was synced, and so is one that is sealed but for its first sector, which opening it
+    // writes and syncs again. Of any other only the disk itself knows.
     builder.set_repair_callback(RepairSession::abort);
     let mut opened = open(&builder);
     if matches!(opened, Ok(None)) && missing == Missing::Create {

@@ -55,7 +55,7 @@ pub struct Local {
     pub environment: Arc<dyn crate::environment::Environment>,
 }
 
-/// The routes behind one door. Each has what they share, and so has each request.
+/// The routes behind one door. Each request gets at what they share.
 pub fn router(local: Local) -> Router {
     let local = Arc::new(local);
     let guarded = Router::new()

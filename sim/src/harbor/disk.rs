@@ -422,6 +422,13 @@ fn place(offset: u64) -> Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evergate::journal::store::Store;
+    use evergate::journal::{Batch, Body, Journal, Write};
+    use evergate_core::drain::Report;
+    use evergate_core::id::{GenerationId, Position};
+    use evergate_core::record::Record;
+    use evergate_core::verdict::Verdict;
+    use std::sync::atomic::AtomicUsize;
 
     fn disk() -> (Arc<Mutex<Platter>>, Arc<Logbook>) {
         let logbook = Arc::new(Logbook::default());
@@ -502,6 +509,99 @@ mod tests {
             locked(&platter).die(Death::PowerCut);
             assert_eq!(contents(&platter), seen, "{honesty:?}");
         }
+    }
+
+    /// A disk one of whose syncs fails, and kills who asked for it.
+    struct Doomed {
+        disk: OpenDisk,
+        /// The syncs until then.
+        syncs: Arc<AtomicUsize>,
+    }
+
+    impl Disk for Doomed {
+        fn open(&self) -> Result<Option<Box<dyn StorageBackend>>> {
+            let OpenDisk { platter, owner } = &self.disk;
+            let (platter, owner, syncs) = (Arc::clone(platter), Arc::clone(owner), Arc::clone(&self.syncs));
+            let doomed = |file| Box::new(DoomedFile { file, platter, owner, syncs }) as Box<dyn StorageBackend>;
+            Ok(self.disk.open()?.map(doomed))
+        }
+        fn create(
+            &self,
+            initialise: &mut dyn FnMut(Box<dyn StorageBackend>) -> std::result::Result<(), redb::Error>,
+        ) -> std::result::Result<(), redb::Error> {
+            self.disk.create(initialise)
+        }
+        fn name(&self) -> String {
+            self.disk.name()
+        }
+    }
+
+    struct DoomedFile {
+        file: Box<dyn StorageBackend>,
+        platter: Arc<Mutex<Platter>>,
+        owner: Alive,
+        syncs: Arc<AtomicUsize>,
+    }
+
+    impl std::fmt::Debug for DoomedFile {
+        fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.file.fmt(formatter)
+        }
+    }
+
+    impl StorageBackend for DoomedFile {
+        fn len(&self) -> Result<u64> {
+            self.file.len()
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+            self.file.read(offset, out)
+        }
+        fn set_len(&self, len: u64) -> Result<()> {
+            self.file.set_len(len)
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
+            self.file.write(offset, data)
+        }
+        fn sync_data(&self) -> Result<()> {
+            if self.syncs.fetch_sub(1, Relaxed) != 1 {
+                return self.file.sync_data();
+            }
+            locked(&self.platter).failing_syncs = 100;
+            let synced = self.file.sync_data();
+            locked(&self.platter).failing_syncs = 0;
+            self.owner.store(false, Relaxed);
+            synced
+        }
+    }
+
+    /// The kernel shows the pages of a sync that failed as if they were on disk. The commit that seals a journal is not repaired
+    /// by who finds it, so nothing has it read anew.
+    #[test]
+    fn what_a_start_finds_behind_a_sync_of_the_seal_that_failed_is_what_a_power_cut_leaves() {
+        let begun = |generation| Record::GenerationBegun { generation: GenerationId(generation), unproven: 0 };
+        let verdict = Some(Verdict::ReExec);
+        let end = || Record::GenerationEnded { generation: GenerationId(1), verdict, report: Report::default() };
+        let batch = |record| {
+            let write = Write { position: Position(1), record, body: Body::None };
+            Batch { writes: vec![write], ..Batch::default() }
+        };
+        let seal = |failing: usize| {
+            let (platter, _) = disk();
+            locked(&platter).honesty = Honesty::Forgets;
+            let syncs = Arc::new(AtomicUsize::new(usize::MAX));
+            let dying = Doomed { disk: owner(&platter), syncs: Arc::clone(&syncs) };
+            let store = Store::open(Box::new(dying)).unwrap();
+            store.commit(&batch(begun(1))).unwrap();
+            syncs.store(failing, Relaxed);
+            let sealed = store.commit(&batch(end())).is_ok();
+            let found = Store::open(Box::new(owner(&platter))).unwrap();
+            let shown = found.unfinished().unwrap();
+            locked(&platter).die(Death::PowerCut);
+            let left = Store::open(Box::new(owner(&platter))).unwrap();
+            assert_eq!(left.unfinished().unwrap(), shown, "sync {failing}");
+            sealed
+        };
+        assert_eq!([1, 2, 3, 4].map(seal), [false, false, false, true], "a seal takes three syncs");
     }
 
     #[test]
