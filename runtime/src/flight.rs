@@ -10,9 +10,9 @@
 //! {"step":1,"at":5,"input":{"synced":{"through":1}},"effects":[…]}
 //! ```
 //!
-//! What was handled is on its way to a thread that writes it before the driver waits again, so a `kill -9` costs the steps of
-//! that moment, or what a slow disk has not taken yet, and may cut the last line. It is not synced: the journal is what survives
-//! a power cut.
+//! The head is written before the core is booted. What was handled is on its way to a thread that writes it before the driver waits
+//! again, so a `kill -9` costs the steps of that moment, or what a slow disk has not taken yet, and may cut the last line. It is
+//! not synced: the journal is what survives a power cut.
 
 mod beside;
 pub mod reader;
@@ -148,7 +148,7 @@ struct Watched {
 
 struct Log {
     name: String,
-    to: BufWriter<Box<dyn Write + Send>>,
+    to: BufWriter<Beside>,
     /// The line that is being written.
     line: Line,
     steps: u64,
@@ -182,26 +182,35 @@ impl Recorder {
     /// and says so once, if that cannot be done.
     #[must_use]
     pub fn open(path: &Path, head: &Head) -> Self {
-        match append_to(path).and_then(Beside::new) {
-            Ok(log) => Self::new(path.display().to_string(), Box::new(log), head),
+        Self::begin(path, append_to(path), head)
+    }
+
+    /// Records a generation in the log that was opened at `path`: its head now, so that who is killed at once has left that, and
+    /// the rest on a thread beside.
+    fn begin(path: &Path, opened: io::Result<impl Write + Send + 'static>, head: &Head) -> Self {
+        let headed = |mut log| -> io::Result<Beside> {
+            let mut line = serde_json::to_vec(head)?;
+            line.push(b'\n');
+            Write::write_all(&mut log, &line)?;
+            Beside::new(log)
+        };
+        let (log, what) = match opened {
+            Ok(log) => (headed(log), "the flight log cannot be written; nothing is recorded"),
+            Err(error) => (Err(error), "the flight log cannot be opened; nothing is recorded"),
+        };
+        match log {
+            Ok(log) => {
+                let log =
+                    Log { name: path.display().to_string(), to: BufWriter::new(log), line: Line::Ended, steps: 0 };
+                let mut recorder = Self { log: Some(log), ..Self::off() };
+                recorder.write(|log| log.begin(head.now, None));
+                recorder
+            }
             Err(error) => {
-                tracing::warn!(%error, log = %path.display(), "the flight log cannot be opened; nothing is recorded");
+                tracing::warn!(%error, log = %path.display(), "{what}");
                 Self::off()
             }
         }
-    }
-
-    /// Records a generation there; `name` is what a warning calls the log.
-    #[must_use]
-    pub fn new(name: String, to: Box<dyn Write + Send>, head: &Head) -> Self {
-        let log = Log { name, to: BufWriter::new(to), line: Line::Ended, steps: 0 };
-        let mut recorder = Self { log: Some(log), ..Self::off() };
-        recorder.write(|log| {
-            serde_json::to_writer(&mut log.to, head)?;
-            log.to.write_all(b"\n")?;
-            log.begin(head.now, None)
-        });
-        recorder
     }
 
     /// Records a generation for whoever watches it in this process, and writes nothing.
@@ -392,12 +401,25 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let mut recorder = Recorder::new("log".into(), Box::new(Full(100, File::create(&path).unwrap())), &head());
+        let room = serde_json::to_vec(&head()).unwrap().len() + 10;
+        let mut recorder = Recorder::begin(&path, File::create(&path).map(|file| Full(room, file)), &head());
+        assert!(recorder.log.is_some(), "there is room for its head");
         recorder.flush();
         recorder.input(Instant::from_millis(9), &Input::PlatformsOpen);
         recorder.flush();
         drop(recorder);
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), 100);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), room as u64);
+        assert!(Recorder::begin(&path, File::create(&path).map(|file| Full(room - 20, file)), &head()).log.is_none());
+    }
+
+    /// Nothing is flushed, as when it is killed in its first moments.
+    #[test]
+    fn the_head_is_there_before_anything_else_happens() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let recorder = Recorder::open(&path, &head());
+        assert_eq!(serde_json::from_str::<Head>(&lines(&path)[0]).unwrap(), head());
+        drop(recorder);
     }
 
     #[test]

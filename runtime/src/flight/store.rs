@@ -1,7 +1,6 @@
 //! The flight logs that a gateway keeps by itself: one file a generation in a folder of the state directory, bounded in
 //! number and size, the oldest removed first. It knows files and names; what is in them is `flight`'s.
 
-use super::beside::Beside;
 use super::{Head, Recorder, append_to};
 use evergate_core::id::GenerationId;
 use std::fs::{self, File};
@@ -20,14 +19,7 @@ const BYTES: u64 = 64 * 1024 * 1024;
 #[must_use]
 pub fn record(folder: &Path, head: &Head) -> Recorder {
     let path = log_of(folder, head.generation);
-    let opened = make_room(folder, BYTES).and_then(|()| Bounded::open(&path, BYTES / 2)).and_then(Beside::new);
-    match opened {
-        Ok(log) => Recorder::new(path.display().to_string(), Box::new(log), head),
-        Err(error) => {
-            tracing::warn!(%error, log = %path.display(), "the flight log cannot be opened; nothing is recorded");
-            Recorder::off()
-        }
-    }
+    Recorder::begin(&path, make_room(folder, BYTES).and_then(|()| Bounded::open(&path, BYTES / 2)), head)
 }
 
 /// The log of this generation.
@@ -139,13 +131,15 @@ mod tests {
     fn a_log_that_has_reached_its_size_ends_the_recording() {
         let state = tempfile::tempdir().unwrap();
         let path = state.path().join("1.jsonl");
-        let log = Bounded::open(&path, 100).unwrap();
-        let mut recorder = Recorder::new("log".into(), Box::new(log), &head(0));
+        let bytes = serde_json::to_vec(&head(0)).unwrap().len() as u64 + 100;
+        let mut recorder = Recorder::begin(&path, Bounded::open(&path, bytes), &head(0));
         for _ in 0..100 {
             recorder.input(Instant::default(), &Input::PlatformsOpen);
             recorder.flush();
         }
-        assert_eq!(fs::metadata(&path).unwrap().len(), 100);
-        assert!(Bounded::open(&path, 100).unwrap().write(b"x").is_err());
+        // Dropped, so that all is written.
+        drop(recorder);
+        assert_eq!(fs::metadata(&path).unwrap().len(), bytes);
+        assert!(Bounded::open(&path, bytes).unwrap().write(b"x").is_err());
     }
 }
