@@ -82,8 +82,10 @@ fn a_reset_lasts_over_the_next_death() {
 #[test]
 fn a_tripped_gateway_answers_messages_and_that_closes_its_breaker_too() {
     let (gateway, held) = tripped();
-    let prompt = gateway.send("other", "hello", "other");
-    gateway.await_reply("other", prompt, PATIENCE);
+    // That one waits for nobody, and is told nothing of what others wait for.
+    let answered = gateway.cli(&["send", "--session", "other", "take 3s to say this"]);
+    let told = String::from_utf8_lossy(&answered.stderr).into_owned();
+    assert!(answered.status.success() && !told.contains("breaker"), "{told}");
     assert_eq!(ready(&gateway), (200, json!("closed")));
     gateway.await_reply("slow", held, PATIENCE);
     gateway.assert_answered_once(&[], Words::Echo);

@@ -50,7 +50,7 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
 
     let mut watch = Watch::new(number, may_be_command(&message.text));
     let mut reader = Reader::new(client, &arguments.session, after);
-    let in_time = follow(client, &mut reader, &mut watch, deadline).await?;
+    let in_time = follow(client, &mut reader, &mut watch, &arguments.session, deadline).await?;
     report(watch, in_time, arguments, &message)
 }
 
@@ -77,16 +77,18 @@ pub async fn last_event(client: &Client, session: &str, insistence: Insistence) 
     Ok(session.last_event)
 }
 
-/// Reads events until the matter is settled; `false` when time was up before anything could be told. What a reply may wait for is
-/// told of, once it has been waited for longer than from one generation to the next.
+/// Reads events until the matter is settled; `false` when time was up before anything could be told. A gateway that stays away
+/// for longer than from one generation to the next is told of, once, and so is one that holds back the turn of this chat.
 async fn follow(
     client: &Client,
     reader: &mut Reader,
     watch: &mut Watch,
+    session: &str,
     deadline: Option<Instant>,
 ) -> Result<bool, CommandError> {
     let mut settling_end: Option<Instant> = None;
-    let mut tell_at = Some(Instant::now() + GAP);
+    let mut tell_at: Option<Instant> = None;
+    let mut look_at = Some(Instant::now() + GAP);
     loop {
         let end = match watch.progress() {
             Progress::Settled => return Ok(true),
@@ -98,26 +100,26 @@ async fn follow(
             heard = reader.next() => match heard? {
                 Heard::Event(event) => watch.take(SessionEvent::read(&event)),
                 Heard::Lost(_) => tell_at = Some(Instant::now() + GAP),
-                Heard::Connected => {}
+                Heard::Connected => tell_at = None,
             },
             () = at(tell_at) => {
                 tell_at = None;
-                if let Some(why) = obstacle(client).await {
+                if let Err(error) = read_status(client).await {
                     let message = watch.message;
-                    logging::complain(&format_args!("{why}. Message {message} is stored, and its reply is waited for"));
+                    logging::complain(&format_args!("{error}. Message {message} is stored, and its reply is waited for"));
+                }
+            }
+            () = at(look_at), if watch.progress() == Progress::Waiting => {
+                look_at = None;
+                if let Ok(Ok(status)) = tokio::time::timeout(SETTLING_LIMIT, read_status(client)).await
+                    && status.turns.iter().any(|turn| turn.state == "held" && turn.session == session)
+                {
+                    let (breaker, message) = (status.breaker.sentence(), watch.message);
+                    logging::complain(&format_args!("the loop breaker is {breaker}. Message {message} waits for that"));
                 }
             }
             () = at(end) => return Ok(watch.progress() != Progress::Waiting),
         }
-    }
-}
-
-/// What a reply may wait for: a gateway that is not there, or somebody who clears its loop breaker.
-async fn obstacle(client: &Client) -> Option<String> {
-    match read_status(client).await {
-        Ok(status) if status.breaker.held > 0 => Some(format!("the loop breaker is {}", status.breaker.sentence())),
-        Ok(_) => None,
-        Err(error) => Some(error.to_string()),
     }
 }
 

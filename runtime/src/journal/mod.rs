@@ -261,8 +261,7 @@ pub struct Batch {
 
 impl Batch {
     /// Whether the generation that writes it ends with it: with the end that a dead one has not written, its successor begins.
-    #[must_use]
-    pub fn ends_generation(&self) -> bool {
+    fn ends_generation(&self) -> bool {
         self.writes.iter().any(|write| matches!(write.record, Record::GenerationEnded { verdict: Some(_), .. }))
     }
 }

@@ -585,23 +585,32 @@ mod tests {
             let write = Write { position: Position(1), record, body: Body::None };
             Batch { writes: vec![write], ..Batch::default() }
         };
-        let seal = |failing: usize| {
+        let seal = |failing: usize, seed| {
             let (platter, _) = disk();
-            locked(&platter).honesty = Honesty::Forgets;
+            (locked(&platter).honesty, locked(&platter).dice) = (Honesty::Forgets, Dice::apart(seed, "disk"));
             let syncs = Arc::new(AtomicUsize::new(usize::MAX));
             let dying = Doomed { disk: owner(&platter), syncs: Arc::clone(&syncs) };
             let store = Store::open(Box::new(dying)).unwrap();
             store.commit(&batch(begun(1))).unwrap();
             syncs.store(failing, Relaxed);
             let sealed = store.commit(&batch(end())).is_ok();
+            let lost = locked(&platter).journal.as_ref().is_some_and(|image| image.cached != image.durable);
             let found = Store::open(Box::new(owner(&platter))).unwrap();
             let shown = found.unfinished().unwrap();
             locked(&platter).die(Death::PowerCut);
             let left = Store::open(Box::new(owner(&platter))).unwrap();
-            assert_eq!(left.unfinished().unwrap(), shown, "sync {failing}");
-            sealed
+            assert_eq!(left.unfinished().unwrap(), shown, "sync {failing}, seed {seed}");
+            (sealed, lost)
         };
-        assert_eq!([1, 2, 3, 4].map(seal), [false, false, false, true], "a seal takes three syncs");
+        let lives = |failing| (1..=10).map(move |seed| (failing, seed));
+        let all = |failing: usize| lives(failing).map(|(failing, seed)| seal(failing, seed)).collect::<Vec<_>>();
+        // The first is of a file that grows: nothing is written yet.
+        assert_eq!(all(1), [(false, false); 10]);
+        for of_its_two_phases in [2, 3] {
+            let found = all(of_its_two_phases);
+            assert!(found.iter().all(|(sealed, _)| !sealed) && found.iter().any(|(_, lost)| *lost), "{found:?}");
+        }
+        assert_eq!(all(4), [(true, false); 10]);
     }
 
     #[test]
