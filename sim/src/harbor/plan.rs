@@ -211,7 +211,7 @@ impl Plan {
         let weather = Weather::draw(&mut dice);
         let heal_at_ms = dice.between(1000, 2500);
         let towns = if weather.partitions { 2 } else { 1 };
-        let tick_ms = dice.one_of(&[10, 10, 20]);
+        let tick_ms = dice.one_of(&[5, 10, 10]);
         let length = |dice: &mut Dice, low, high| Duration::from_millis(dice.between(low, high));
         let mut limits = Limits {
             drain: length(&mut dice, 200, 2000),

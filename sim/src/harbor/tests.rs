@@ -44,7 +44,7 @@ fn these_seeds_break_nothing_and_each_gives_the_same_run_twice() {
 /// Two poisonous messages in a row: the chat is set aside again while the word that brought it back is still on its way.
 #[test]
 fn who_speaks_to_a_chat_that_is_set_aside_does_so_until_it_answers() {
-    let pages = run(Plan { tick_ms: 10, ..Plan::draw(22) });
+    let pages = run(Plan::draw(22));
     assert_eq!(broken(&pages), [""; 0]);
     let told = |what: &str| {
         let places = pages.moments.iter().enumerate().filter(|(_, moment)| moment.lane == Lane::Session(0));
