@@ -61,7 +61,7 @@ impl Gateway {
         if self.is_tripped() { self.resumable.len() + self.suspects.len() } else { 0 }
     }
 
-    /// The requests of earlier generations whose outcome waits for the same.
+    /// The restarts asked for in earlier generations whose outcome waits for the same.
     pub(crate) fn held_requests(&self) -> usize {
         let inherited = |request: &&Request| request.generation != self.generation;
         if self.is_tripped() { self.requests.values().filter(inherited).count() } else { 0 }

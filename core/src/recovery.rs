@@ -390,18 +390,13 @@ impl Gateway {
         }
     }
 
-    /// A different generation serves: whoever asked for that is told, unless generations die in a row.
+    /// A different generation serves: whoever asked for that is told, unless generations die in a row. A stop of an earlier one
+    /// is over even then: somebody wanted this start in spite of it, and none that a reviver makes later may find it.
     pub(crate) fn settle_inherited_requests(&mut self) {
-        if self.is_tripped() {
-            return;
-        }
-        let generation = self.generation;
-        let inherited: Vec<(RequestId, Request)> = self
-            .requests
-            .iter()
-            .filter(|(_, request)| request.generation != generation)
-            .map(|(id, request)| (*id, *request))
-            .collect();
+        let (generation, tripped) = (self.generation, self.is_tripped());
+        let due = |request: &Request| request.generation != generation && (request.wish == Wish::Stop || !tripped);
+        let inherited: Vec<(RequestId, Request)> =
+            self.requests.iter().filter(|(_, request)| due(request)).map(|(id, request)| (*id, *request)).collect();
         for (id, request) in inherited {
             let outcome = match request.wish {
                 Wish::Restart => Outcome::Restarted { generation },

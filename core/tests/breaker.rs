@@ -7,7 +7,8 @@ use evergate_core::effect::Answer;
 use evergate_core::gateway::{Pending, Phase};
 use evergate_core::input::{Asked, Input, TurnEnd};
 use evergate_core::limits::Limits;
-use evergate_core::request::{Mode, Signal, Wish};
+use evergate_core::recovery::Start;
+use evergate_core::request::{Mode, Outcome, Signal, Wish};
 use evergate_core::supervisor::Supervisor;
 use world::World;
 
@@ -97,6 +98,33 @@ fn whoever_asked_for_a_restart_is_told_when_somebody_vouches_and_not_while_anoth
         assert_eq!(world.settled.contains_key(&restart), !ending);
         world.heal();
         assert!(world.settled.contains_key(&restart));
+    }
+}
+
+#[test]
+fn a_stop_that_a_wanted_start_went_against_is_over_however_often_generations_have_died() {
+    for from_turn in [false, true] {
+        let (mut world, held) = tripped();
+        world.say(1, Asked::Prompt);
+        world.commit_all();
+        let stop = match from_turn {
+            true => world.ask_from_turn(world.turn_in(1), Wish::Stop),
+            false => world.ask(Wish::Stop, Mode::Graceful),
+        };
+        world.commit();
+        world.kill();
+        world.boot(Start::Wanted);
+        world.open();
+        world.commit_all();
+        assert!(world.up().is_tripped());
+        assert_eq!(world.settled.get(&stop), Some(&Outcome::Stopped), "asked for by a turn: {from_turn}");
+        world.kill();
+        world.boot(Start::Revived);
+        world.open();
+        world.commit_all();
+        assert_eq!(world.up().phase(), Phase::Serving, "nobody has asked for a stop since");
+        world.heal();
+        assert_eq!(world.replies_to(held), 1);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::gateway::Phase;
 use crate::id::{DeliveryId, RequestId, SessionId, TurnId};
 use crate::input::Asked;
 use crate::invariant::{Checks, Invariant};
-use crate::request::{Origin, Request};
+use crate::request::{Origin, Request, Wish};
 use crate::time::Instant;
 use crate::work::{Item, Work};
 
@@ -98,8 +98,8 @@ impl Witness {
     }
 
     /// The world is healed and at rest but for what the loop breaker holds ([`Pending::Held`](crate::gateway::Pending::Held)):
-    /// turns that were cut, what was said behind them, and requests of earlier generations. All of that waits for a person;
-    /// whatever else was promised has been kept.
+    /// turns that were cut, what was said behind them, and restarts that earlier generations were asked for. All of that waits
+    /// for a person; whatever else was promised has been kept.
     pub fn holds_back(&self, checks: &mut Checks) {
         let unproven = self.life.as_ref().is_some_and(|life| !life.proven);
         checks.holds(Invariant::Loop, unproven && self.unproven_on_disk >= self.limits.unproven, || {
@@ -114,7 +114,8 @@ impl Witness {
         let held_in = |session: SessionId| self.turns.iter().any(|(id, turn)| turn.session == session && held(*id));
         let now = self.life.as_ref().map(|life| life.generation);
         let inherited = |id: RequestId| {
-            rest == Rest::Held && self.requests.get(&id).is_some_and(|made| Some(made.generation) != now)
+            let restart = |made: &Request| made.wish == Wish::Restart && Some(made.generation) != now;
+            rest == Rest::Held && self.requests.get(&id).is_some_and(restart)
         };
         if !self.messages.is_empty() || !self.finished.is_empty() {
             let waits = |message: &Message| message.asked == Asked::Prompt && held_in(message.session);

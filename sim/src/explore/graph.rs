@@ -9,7 +9,7 @@ use crate::world::action::Step;
 use crate::world::memory::{Desk, Memory};
 use crate::world::parts::{shard_of, spread};
 use crate::world::{Setting, World};
-use evergate_core::invariant::{Checks, Invariant};
+use evergate_core::invariant::Checks;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
@@ -288,8 +288,10 @@ impl<S: Subject> Search<'_, S> {
             shard.set_number_at(place, number);
             self.graph.parents.push((parent, ordinal));
             self.graph.rests.push(*rests);
-            for invariant in Invariant::ALL {
-                self.graph.looked[*invariant as usize] += u64::from(looked >> *invariant as u32 & 1);
+            let mut looked = *looked;
+            while looked != 0 {
+                self.graph.looked[looked.trailing_zeros() as usize] += 1;
+                looked &= looked - 1;
             }
             next.push((number, *world));
         }
@@ -310,9 +312,9 @@ impl<S: Subject> Chunk<S> {
         self.ends.clear();
         self.candidates.clear();
         self.bytes.clear();
-        for (number, state) in states {
-            let first = self.edges.len();
-            let expanded = panics::caught(|| {
+        let expanded = panics::caught(|| {
+            for (number, state) in states {
+                let first = self.edges.len();
                 state.steps(desk, |desk, step, world, mut checks| {
                     let rests = world.rests(desk.memory(), &mut checks);
                     if let Some(violation) = checks.broken() {
@@ -321,11 +323,15 @@ impl<S: Subject> Chunk<S> {
                     self.reach(desk, world, &checks, rests);
                     self.edges.push(CANDIDATE | if step.goes_forward() { FORWARD } else { 0 });
                 });
-            });
-            if let Err(what) = expanded {
-                self.finds(*number, first, || Broken::panic(what));
+                self.ends.push(self.edges.len());
             }
-            self.ends.push(self.edges.len());
+        });
+        if let Err(what) = expanded {
+            let first = self.ends.last().copied().unwrap_or_default();
+            let number = states.get(self.ends.len()).map_or(0, |(number, _)| *number);
+            self.finds(number, first, || Broken::panic(what));
+            // Nobody goes on from here: the states behind it keep their places.
+            self.ends.resize(states.len(), self.edges.len());
         }
         self.look_up(shards);
     }

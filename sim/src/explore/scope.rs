@@ -65,14 +65,14 @@ const fn shape(states: usize, edges: usize) -> Shape {
 
 /// The rooms of `ci`.
 const CI: [Shape; 84] = [
-    shape(282_705, 597_031),
-    shape(199_856, 414_170),
-    shape(199_856, 414_170),
-    shape(199_856, 414_170),
-    shape(199_856, 414_170),
-    shape(199_856, 414_170),
-    shape(214_156, 447_089),
-    shape(200_580, 414_894),
+    shape(283_820, 600_868),
+    shape(200_909, 417_667),
+    shape(200_909, 417_667),
+    shape(200_909, 417_667),
+    shape(200_909, 417_667),
+    shape(200_909, 417_667),
+    shape(215_209, 450_586),
+    shape(201_633, 418_391),
     shape(159_214, 281_395),
     shape(145_163, 249_111),
     shape(145_163, 249_111),
@@ -99,7 +99,7 @@ const CI: [Shape; 84] = [
     shape(1_615_816, 4_445_601),
     shape(544_048, 1_083_224),
     shape(21_649, 47_666),
-    shape(780_766, 2_614_746),
+    shape(780_795, 2_614_841),
     shape(2_386_026, 5_894_156),
     shape(68_532, 132_688),
     shape(782_613, 1_590_674),
@@ -110,12 +110,12 @@ const CI: [Shape; 84] = [
     shape(609_128, 2_156_167),
     shape(955_224, 3_098_830),
     shape(529_686, 1_408_128),
-    shape(295_728, 749_468),
-    shape(294_076, 745_127),
-    shape(294_076, 745_127),
-    shape(295_728, 749_468),
-    shape(294_076, 745_127),
-    shape(294_864, 745_915),
+    shape(300_610, 761_956),
+    shape(298_958, 757_615),
+    shape(298_958, 757_615),
+    shape(300_610, 761_956),
+    shape(298_958, 757_615),
+    shape(299_746, 758_403),
     shape(81_153, 137_805),
     shape(37_419, 62_005),
     shape(54_195, 94_462),
@@ -129,7 +129,7 @@ const CI: [Shape; 84] = [
     shape(167_447, 354_678),
     shape(167_384, 354_565),
     shape(652_256, 1_488_606),
-    shape(684_370, 1_554_294),
+    shape(684_538, 1_554_810),
     shape(136_295, 288_117),
     shape(136_217, 288_117),
     shape(167_609, 354_864),
@@ -145,10 +145,10 @@ const CI: [Shape; 84] = [
     shape(307_358, 530_910),
     shape(1_475_064, 2_710_979),
     shape(165_573, 492_266),
-    shape(25_667, 50_462),
-    shape(1_129_111, 3_005_713),
+    shape(31_499, 63_279),
+    shape(1_132_920, 3_017_005),
     shape(365_561, 1_063_579),
-    shape(9_205, 18_471),
+    shape(9_705, 19_592),
 ];
 /// The rooms of `seed`.
 const SEED: [Shape; 9] = [
@@ -160,28 +160,36 @@ const SEED: [Shape; 9] = [
     shape(15_377, 45_630),
     shape(443, 716),
     shape(5_236, 12_367),
-    shape(8_063, 16_739),
+    shape(8_102, 16_839),
 ];
 /// The rooms of `deep`.
-const DEEP: [Shape; 18] = [
+const DEEP: [Shape; 26] = [
     shape(6_747_687, 19_988_360),
-    shape(3_144_985, 8_739_981),
-    shape(3_115_768, 8_661_068),
-    shape(3_115_050, 8_659_110),
-    shape(3_144_985, 8_739_981),
-    shape(3_115_768, 8_661_068),
+    shape(3_206_440, 8_898_564),
+    shape(3_174_387, 8_810_454),
+    shape(3_173_669, 8_808_496),
+    shape(3_206_440, 8_898_564),
+    shape(3_174_387, 8_810_454),
     shape(15_657_358, 47_177_807),
-    shape(3_123_777, 8_669_077),
+    shape(3_182_396, 8_818_463),
     shape(3_735_057, 6_600_781),
     shape(14_211_058, 37_075_157),
     shape(2_674_455, 5_202_918),
     shape(22_934_564, 53_236_228),
     shape(16_523_432, 39_095_709),
     shape(1_569_323, 2_974_177),
-    shape(2_126_701, 7_562_752),
+    shape(2_126_746, 7_563_065),
     shape(6_647_434, 18_092_010),
     shape(3_583_222, 9_190_098),
     shape(1_060_020, 2_813_077),
+    shape(4_779_148, 8_424_396),
+    shape(3_483_999, 6_104_700),
+    shape(3_631_399, 6_656_763),
+    shape(3_509_541, 6_355_211),
+    shape(9_307_103, 16_410_152),
+    shape(7_442_686, 13_115_069),
+    shape(3_436_139, 6_293_872),
+    shape(8_435_171, 15_281_860),
 ];
 
 impl Room {
@@ -382,7 +390,7 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 40, 41 | supervise | M, K, J and R where what is said during a turn takes its place, or shares the next one |
 /// | 42–44 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop (in 44 perhaps one that waits for a disk), a stranger with the number of a dead process |
 /// | 45–51 | each but supervise | R × K |
-/// | 52–56 | supervise | S × R with the other wishes: restart, stop and `/restart`, a turn's restart with a child that waits for it, both signals, the supervisor's stop, a guest's `/restart`, a restart that is taken back; but for the supervisor's stop one session is silent, as in 26 |
+/// | 52–56 | supervise | S × R with the other wishes: restart, stop and `/restart`, a turn's restart with a child that waits for it, both signals, the supervisor's stop, a guest's `/restart`, a restart that is taken back; but for the supervisor's stop one session is silent, as in 26: `deep` has those with three that speak |
 /// | 57–59 | supervise, systemd | M × R with the same |
 /// | 60–63 | systemd | R × K where our unit is found as it is, where it kills after 12 s but grants more (X: turns that get on, a late answer), where it never kills; where a unit by hand kills after 5 s and grants nothing |
 /// | 64–68 | systemd | R × K in units by hand with a start limit: `Restart=` on-failure, no (both with a late answer), always, on-success, on-abnormal |
@@ -413,16 +421,17 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// |---|---|---|
 /// | 1–8 | each | R × K × J, with the wishes that lead to different ends; under supervise each two of the wishes of [`EACH_WISH`] |
 /// | 9 | supervise | S × M × R |
-/// | 10 | supervise | S × R × K, one session is silent |
-/// | 11 | supervise | S × R × J, one session is silent |
+/// | 10 | supervise | S × R × K, one session is silent: with three that speak it is not seen |
+/// | 11 | supervise | S × R × J, likewise |
 /// | 12 | supervise | S × M × K × J |
 /// | 13 | supervise | M × R × K |
 /// | 14 | supervise | M × R × J |
 /// | 15 | systemd | K and everything else that can break |
 /// | 16 | systemd | K × J on a platform that cannot tell a repeat |
 /// | 17, 18 | systemd | two messages with K, and K × J, with agents that ask their chat |
+/// | 19–26 | supervise | S × M × R with the other wishes, of every kind and origin; in 26 taken back |
 ///
-/// In 9–14 people speak to the first generation only; operators with the ladder are in `ci`. What all five come to together nobody has seen: a room of that kind had
+/// In 9–14 and 19–26 people speak to the first generation only; operators with the ladder are in `ci`. What all five come to together nobody has seen: a room of that kind had
 /// 4.4 million states within nine steps, and the ways through those of `ci` are up to five times as long.
 #[must_use]
 pub fn table() -> Vec<Scope> {
@@ -508,28 +517,49 @@ fn each_three() -> Vec<Room> {
         room(Systemd, Size(1, 2, 1, 2, 0), &ASKS),
         room(Systemd, Size(1, 1, 1, 2, 1), &ASKS),
     ]);
+    let sessions = |wishes: &[Manner]| room(Evergate, Size(3, 3, 2, 0, 0), &[wishes, &[SpeakEarly]].concat());
+    let [of_chats, of_waiting_turns, asking_turns, by_force, of_turns_and_http] = AMONG_SESSIONS;
+    // What is in it multiplies with everything else: three of them are seen at a time.
+    let (over_http, of_turns) = of_turns_and_http.split_at(of_turns_and_http.len() / 2);
+    let restarted_or_stopped = [Manner::Restart, Manner::Stop];
+    let each = [&restarted_or_stopped[..], of_chats, of_waiting_turns, asking_turns, by_force, over_http, of_turns];
+    deep.extend(each.map(sessions));
+    deep.push(with(sessions(&[Manner::Restart]), |budget| budget.cancels = 1));
     deep
 }
 
 /// What of wishes the rooms before have not paired: one that is taken back with deaths and with faults of the journal, and among
 /// several sessions and messages a turn that asks by itself, and those that come by force or through something else.
 pub(super) fn wishes_left() -> [Room; 7] {
-    use Manner::{ChatForced, ChatRestart, HttpRestart, Restart, SpeakEarly, Stop, StopForced, TurnRestart, Update};
-    use Manner::{HttpForced, HttpStop, HttpStopForced, TurnForced, TurnStop, TurnStopForced};
+    use Manner::{ChatRestart, Restart, SpeakEarly, Stop};
     use Supervisor::Evergate;
-    let of_turns_and_http = [HttpForced, HttpStop, HttpStopForced, TurnForced, TurnStop, TurnStopForced, SpeakEarly];
+    let early = |size, wishes: &[Manner]| room(Evergate, size, &[wishes, &[SpeakEarly]].concat());
     let taken_back =
         |size| with(room(Evergate, size, &[Restart, ChatRestart, Stop]), |budget: &mut Budget| budget.cancels = 1);
+    let [_, _, asking_turns, by_force, of_turns_and_http] = AMONG_SESSIONS;
     [
         taken_back(Size(1, 1, 2, 2, 0)),
         taken_back(Size(1, 1, 2, 0, 1)),
-        room(Evergate, Size(3, 2, 2, 0, 0), &[TurnRestart, SpeakEarly]),
-        room(Evergate, Size(3, 2, 2, 0, 0), &[StopForced, ChatForced, HttpRestart, Update, SpeakEarly]),
-        room(Evergate, Size(1, 4, 2, 0, 0), &[StopForced, ChatForced, HttpRestart, Update, SpeakEarly]),
-        room(Evergate, Size(3, 2, 2, 0, 0), &of_turns_and_http),
-        room(Evergate, Size(1, 4, 2, 0, 0), &of_turns_and_http),
+        early(Size(3, 2, 2, 0, 0), asking_turns),
+        early(Size(3, 2, 2, 0, 0), by_force),
+        early(Size(1, 4, 2, 0, 0), by_force),
+        early(Size(3, 2, 2, 0, 0), of_turns_and_http),
+        early(Size(1, 4, 2, 0, 0), of_turns_and_http),
     ]
 }
+
+/// Wishes that meet each other while several sessions speak: in `ci` two of them, and in `deep` three.
+const AMONG_SESSIONS: [&[Manner]; 5] = {
+    use Manner::{ChatForced, ChatRestart, HttpForced, HttpRestart, HttpStop, HttpStopForced, Interrupt, StopForced};
+    use Manner::{Terminate, TurnForced, TurnRestart, TurnRestartWaits, TurnStop, TurnStopForced, Update};
+    [
+        &[ChatRestart, Terminate],
+        &[TurnRestartWaits, Interrupt],
+        &[TurnRestart],
+        &[StopForced, ChatForced, HttpRestart, Update],
+        &[HttpForced, HttpStop, HttpStopForced, TurnForced, TurnStop, TurnStopForced],
+    ]
+};
 
 /// The pairs S × R and M × R with wishes of every kind and origin.
 fn wishes_among_many() -> [Room; 8] {
@@ -537,14 +567,15 @@ fn wishes_among_many() -> [Room; 8] {
         ChatRestart, GuestRestart, Interrupt, Restart, SpeakEarly, Stop, SupervisorStop, Terminate, TurnRestart,
         TurnRestartWaits,
     };
+    let [of_chats, of_waiting_turns, ..] = AMONG_SESSIONS;
     use Supervisor::{Evergate, Systemd};
     let sessions = |messages, wishes: &[Manner]| room(Evergate, Size(3, messages, 2, 0, 0), wishes);
     let messages = |who, wishes: &[Manner]| room(who, Size(1, 4, 2, 0, 0), wishes);
     let taken_back = |room| with(room, |budget| budget.cancels = 1);
     [
         sessions(2, &[Restart, Stop, SpeakEarly]),
-        sessions(2, &[ChatRestart, Terminate, SpeakEarly]),
-        sessions(2, &[TurnRestartWaits, Interrupt, SpeakEarly]),
+        sessions(2, &[of_chats, &[SpeakEarly]].concat()),
+        sessions(2, &[of_waiting_turns, &[SpeakEarly]].concat()),
         sessions(3, &[SupervisorStop, GuestRestart, SpeakEarly]),
         taken_back(sessions(2, &[Restart, SpeakEarly])),
         messages(Evergate, &[Restart, Stop, ChatRestart, TurnRestart, SpeakEarly]),

@@ -117,7 +117,7 @@ impl<S: Subject> World<S> {
     fn sight_of_a_stop(&self, memory: &Memory<S>, operator: &Operator) -> Sight {
         let another = self.generation(memory).is_some_and(|generation| generation != operator.generation);
         let serves = self.phase == Phase::Serving && self.process == Process::Up;
-        // Of what an earlier one has accepted it may have no outcome yet, or hold it: generations have died in a row.
+        // Of what an earlier one has accepted it may have no outcome yet.
         let knows_nothing = serves && matches!(operator.asked, Asked::Accepted(_));
         match self.process {
             Process::Up | Process::Stuck(_) if another && (operator.ladder.rung() > Rung::Ask || knows_nothing) => {
