@@ -47,6 +47,7 @@ fn an_argument_that_makes_no_sense_is_64_and_a_sentence_with_what_would() {
         (&["swarm", "--seed", "99999999999999999999"], &["a seed is a whole number from 0 to", &largest]),
         (&["swarm", "--seed"], &["--seed"]),
         (&["swarm", "--runs", "0"], &["at least 1"]),
+        (&["swarm", "--seed", &largest, "--runs", "2"], &["smaller --seed"]),
         (&["swarm", "--plant", "nope"], &["'nope'", "ack-before-sync", "death-loses-turn", "never-rests"]),
         (&["swarm", "--sed", "1"], &["'--sed'", "perhaps --seed is meant"]),
         (&["swarm", "--out", "/nonexistent"], &["--out /nonexistent"]),

@@ -1,7 +1,7 @@
 //! `evergate-sim explore` as it is run by people and scripts.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::{Command, Output, Stdio};
 
 fn explore(words: &[&str]) -> Command {
@@ -37,7 +37,8 @@ fn the_small_scope_is_what_the_table_says_whatever_the_threads() {
 fn what_is_said_of_the_naive_machine_has_the_same_fields() {
     let (said, end) = clean(&["--subject", "naive"]);
     assert!(said.contains("each flaw was found where it is, and none where there is none"), "{said}");
-    assert_eq!(end["subject"], "naive");
+    assert_eq!((&end["scope"], &end["subject"]), (&json!("naive"), &json!("naive")));
+    assert!(end["checked"]["EXIT"].as_u64() > Some(0), "{end}");
     for field in ["states", "edges", "depth", "seconds", "states_per_second"] {
         assert!(end[field].as_f64() > Some(0.0), "{field}: {end}");
     }

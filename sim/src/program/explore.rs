@@ -13,6 +13,7 @@ use crate::trace::Trace;
 use crate::world::action::Step;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -140,10 +141,12 @@ fn naive(threads: usize, arguments: &Explore) -> u8 {
         }
     }
     let (mut states, mut edges, mut depth, mut whole) = (0, 0, 0, true);
+    let mut looked: BTreeMap<&str, u64> = BTreeMap::new();
     let begun_without = Instant::now();
     for (room, explored) in hunt::flawless(threads) {
         (states, edges, whole) = (states + explored.states, edges + explored.edges, whole && explored.cut.is_none());
         depth = depth.max(explored.depth);
+        explored.looked.iter().for_each(|(rule, times)| *looked.entry(rule.name()).or_default() += times);
         if let Some((broken, way)) = explored.found {
             violations.push(leave("naive:", room.name, &room.to_explore(), &broken, &way, arguments));
         }
@@ -163,8 +166,9 @@ fn naive(threads: usize, arguments: &Explore) -> u8 {
         say!(
             "{}",
             json!({
-                "subject": "naive", "states": states, "edges": edges, "depth": depth, "seconds": seconds,
-                "states_per_second": rate.round(), "violations": violations, "flaws": flaws,
+                "scope": "naive", "subject": "naive", "states": states, "edges": edges, "depth": depth,
+                "seconds": seconds, "states_per_second": rate.round(), "violations": violations, "checked": looked,
+                "flaws": flaws,
             })
         );
     }

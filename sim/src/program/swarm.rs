@@ -32,6 +32,9 @@ pub struct Swarm {
 /// Runs the swarm and says what it found.
 pub fn run(Swarm { seed, runs, threads, plant, out, json }: &Swarm) -> Result<u8, Trouble> {
     arguments::directory(out)?;
+    if seed.checked_add(*runs).is_none() {
+        return Err(Trouble::usage("--seed and --runs together go beyond the last seed; give a smaller --seed"));
+    }
     let threads = threads.unwrap_or_else(arguments::cores);
     let began = Instant::now();
     let options = Options { seed: *seed, runs: *runs, threads, planted: *plant, out: out.clone() };

@@ -1,9 +1,9 @@
 //! What a swarm has found, for people and for programs.
 
-use super::Options;
 use super::config::{Config, Planted};
 use super::healing::Lived;
 use super::marks::{Mark, Marks};
+use super::{Options, SHRUNK};
 use crate::story::Broken;
 use evergate_core::invariant::Invariant;
 use serde_json::{Map, Value, json};
@@ -136,14 +136,15 @@ impl fmt::Display for Summary {
         for rule in self.unseen() {
             writeln!(f, "{rule} never had anything to look at: this says nothing about it")?;
         }
-        for Found { seed, broken, trace } in &self.found {
+        for (number, Found { seed, broken, trace }) in self.found.iter().enumerate() {
             let config = Config { planted: self.planted, ..Config::drawn(*seed) }.line();
             let planted = self.planted.map_or_else(String::new, |planted| format!(" --plant {}", planted.name()));
             writeln!(f, "\nseed {seed} breaks {}: {}", broken.invariant, broken.what)?;
             writeln!(f, "  its configuration, which replay takes: {config}")?;
             writeln!(f, "  again: evergate-sim swarm --seed {seed} --runs 1{planted}")?;
             if let Some(trace) = trace {
-                writeln!(f, "  made smaller: evergate-sim replay {}", trace.display())?;
+                let size = if number < SHRUNK { "made smaller" } else { "as it was" };
+                writeln!(f, "  {size}: evergate-sim replay {}", trace.display())?;
             }
         }
         let rules: Vec<&str> = self.rules(true).into_iter().map(Invariant::name).collect();
