@@ -223,6 +223,16 @@ impl Contract {
         }
     }
 
+    /// How the process ends after all when whoever was to start it again is found to be gone, and no signal has told it to leave:
+    /// a restart happens in place, as where there is nobody.
+    #[must_use]
+    pub const fn left_alone_at_last(&self, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Exit(RESTART) => Self::of(Supervisor::Nobody).restart,
+            Verdict::Exit(_) | Verdict::ReExec | Verdict::StayUp => verdict,
+        }
+    }
+
     /// Whether this supervisor, left to itself, starts us again after such an end.
     #[must_use]
     pub fn revives(&self, death: Death) -> bool {

@@ -25,7 +25,7 @@ const WORDS: u64 = 4096;
 /// The running program itself, which can be executed even after its file was removed (Linux).
 const RUNNING_PROGRAM: &str = "/proc/self/exe";
 /// What is said to a process by its supervisor, and to nobody else.
-const WITHHELD: [&str; 8] = [
+const WITHHELD: [&str; 9] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
@@ -34,6 +34,7 @@ const WITHHELD: [&str; 8] = [
     "LISTEN_FDNAMES",
     "EVERGATE_REVIVED",
     crate::systemd::KEEPER,
+    crate::systemd::HEARD,
 ];
 /// In the environment of a child of `evergate supervise`: the program that the supervisor starts.
 pub const SUPERVISOR_PROGRAM: &str = "EVERGATE_SUPERVISOR_PROGRAM";

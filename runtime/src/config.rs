@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use duration::parse as read_duration;
 pub use environment::evergate_environment;
 pub use problem::{ConfigError, Problem};
 pub use schema::{

@@ -6,17 +6,24 @@ use crate::systemd::{self, Notify, StopLimit, Unit};
 use evergate_core::budget::Deadlines;
 use evergate_core::limits::Limits;
 use evergate_core::supervisor::{Contract, Extends, Supervisor};
+use evergate_core::verdict::Verdict;
 use std::os::unix::process::parent_id;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The variable with which a supervisor, or a unit of ours, says whose terms hold.
 pub const SUPERVISOR: &str = "EVERGATE_SUPERVISOR";
+/// The variable with which `evergate supervise` says which process it is, to its child alone.
+pub const SUPERVISOR_PID: &str = "EVERGATE_SUPERVISOR_PID";
 /// The variable with which a unit of ours tells the limit that stands beside it, where the supervisor cannot be asked.
 pub const KILL_AFTER: &str = "EVERGATE_SUPERVISOR_KILL_AFTER";
 
 /// How long a start waits to hear what limit its supervisor really sets.
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// How old an answer of systemd may be for one that takes this process's place to go by it.
+const FRESH: Duration = Duration::from_secs(60);
 
 /// The terms that hold for this process: those of the table until a start has found out what really holds. Clones are one and the
 /// same, so that whoever ends the process from beside its loop goes by what the loop was told.
@@ -24,18 +31,63 @@ const ANSWER: Duration = Duration::from_secs(2);
 pub struct Effective {
     table: Contract,
     found: Arc<OnceLock<Contract>>,
+    heard_again: Arc<Mutex<Option<(systemd::Terms, Instant)>>>,
 }
 
 impl Effective {
     /// Those of the table, for the supervisor of this process.
     #[must_use]
     pub fn of_this_process() -> Self {
-        Self { table: Contract::of(supervisor()), found: Arc::default() }
+        Self { table: Contract::of(supervisor()), found: Arc::default(), heard_again: Arc::default() }
+    }
+
+    /// Asks systemd once more, while the gateway still serves: who takes this process's place for a restart then need not, and
+    /// serves the sooner.
+    pub async fn ask_again(&self) {
+        if self.table.supervisor == Supervisor::Systemd {
+            let said = systemd::terms(ANSWER).await.map(|terms| (terms, Instant::now()));
+            *self.heard_again.lock().unwrap_or_else(PoisonError::into_inner) = said;
+        }
+    }
+
+    /// What was heard may hold no longer: somebody has sent a signal, and only systemd knows what for.
+    pub fn forget(&self) {
+        *self.heard_again.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Tells who takes this process's place what was heard, if that is not long ago.
+    pub fn hand_over(&self, command: &mut Command) {
+        let heard = self.heard_again.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((terms, _)) = heard.as_ref().filter(|(_, at)| at.elapsed() < FRESH) {
+            terms.hand_over(command);
+        }
+    }
+
+    /// How the process ends after all, as things are by then; `signalled` says whether a signal has told it to.
+    #[must_use]
+    pub fn at_last(&self, verdict: Verdict, signalled: bool) -> Verdict {
+        let terms = self.contract();
+        if signalled {
+            terms.signalled_at_last(verdict)
+        } else if self.is_left_alone() {
+            terms.left_alone_at_last(verdict)
+        } else {
+            verdict
+        }
+    }
+
+    /// Whether the `evergate supervise` that started this process is gone: nobody starts it again then, whatever its status.
+    #[must_use]
+    pub fn is_left_alone(&self) -> bool {
+        self.table.supervisor == Supervisor::Evergate && supervisor() != Supervisor::Evergate
     }
 
     /// What holds, as far as it is known by now.
     #[must_use]
     pub fn contract(&self) -> Contract {
+        if self.is_left_alone() {
+            return Contract::of(Supervisor::Nobody);
+        }
         self.found.get().copied().unwrap_or(self.table)
     }
 
@@ -115,6 +167,9 @@ async fn ask_systemd(supervisor: Supervisor) -> Option<systemd::Terms> {
     if supervisor != Supervisor::Systemd {
         return None;
     }
+    if let Some(terms) = systemd::Terms::handed_over() {
+        return Some(terms);
+    }
     let terms = systemd::terms(ANSWER).await;
     if terms.is_none() {
         let counted_on = Contract::of(supervisor).kill_after.map(|limit| humantime::format_duration(limit).to_string());
@@ -145,9 +200,7 @@ pub fn supervisor() -> Supervisor {
     let variable = |name: &str| std::env::var(name).ok();
     let said = variable(SUPERVISOR);
     let says = |supervisor: Supervisor| said.as_deref() == Some(supervisor.name());
-    if says(Supervisor::Evergate)
-        && variable("EVERGATE_SUPERVISOR_PID").and_then(|pid| pid.parse().ok()) == Some(parent_id())
-    {
+    if says(Supervisor::Evergate) && variable(SUPERVISOR_PID).and_then(|pid| pid.parse().ok()) == Some(parent_id()) {
         return Supervisor::Evergate;
     }
     if systemd::is_our_supervisor() {

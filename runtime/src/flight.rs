@@ -106,11 +106,15 @@ enum Moment {
 }
 
 impl Ring {
-    /// Moments that are kept.
+    /// Moments that are kept: a hundred effects at least, since each input among them but the last has one.
     const KEPT: usize = 200;
 
     fn push(&self, moment: Moment) {
         let mut moments = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // An input that nothing came of, such as a word of a long answer, makes room for the next.
+        if matches!((moments.back(), &moment), (Some(Moment::Input(..)), Moment::Input(..))) {
+            moments.pop_back();
+        }
         if moments.len() == Self::KEPT {
             moments.pop_front();
         }
@@ -365,6 +369,21 @@ mod tests {
         ];
         assert_eq!(read, expected);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_diagnosis_has_a_hundred_effects_however_many_words_came_behind_them() {
+        let ring = Ring::default();
+        let mut recorder = Recorder::off().with_ring(ring.clone());
+        let input = |recorder: &mut Recorder, at| recorder.input(Instant::from_millis(at), &Input::PlatformsOpen);
+        for at in 0..150 {
+            input(&mut recorder, at);
+            recorder.effect(&Effect::OpenPlatforms);
+        }
+        (150..1_000).for_each(|at| input(&mut recorder, at));
+        let lines = ring.lines().unwrap();
+        assert_eq!(lines.iter().filter(|line| line.trim() == "OpenPlatforms").count(), 100);
+        assert_eq!(lines.last().unwrap().trim(), "999 ms > PlatformsOpen", "the last is there whatever came of it");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::supervise::found;
 use crate::systemd::Manager;
 use evergate_core::recovery::Recovered;
 use evergate_core::supervisor::Supervisor;
+use evergate_core::verdict::{STOP, Verdict};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -30,8 +31,10 @@ pub struct LeftBehind {
 /// How a generation came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// In order.
+    /// In order, and for good.
     InOrder,
+    /// In order, to be started again.
+    ForAnother,
     /// It died.
     Died,
 }
@@ -65,7 +68,11 @@ fn end(journal: &dyn Journal, last: &StoredGeneration, state_dir: &Path) -> Resu
     if let Some(verdict) = last.verdict {
         let cause = lives::cause(journal, last, Now::Nobody(state_dir))?;
         let at = last.ended_at_ms.map_or_else(String::new, |at| format!(" at {}", instant(at)));
-        return Ok((format!("the last one, {generation}, ended{at}: {verdict}, {cause}"), Ended::InOrder));
+        let ended = match verdict {
+            Verdict::Exit(STOP) | Verdict::StayUp => Ended::InOrder,
+            Verdict::Exit(_) | Verdict::ReExec => Ended::ForAnother,
+        };
+        return Ok((format!("the last one, {generation}, ended{at}: {verdict}, {cause}"), ended));
     }
     let Told { why, at_ms } = LastWords::peek(generation, state_dir).unwrap_or_default();
     let when = match at_ms {

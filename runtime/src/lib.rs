@@ -42,6 +42,7 @@ pub mod run;
 pub mod secret;
 pub mod signals;
 pub mod small_file;
+pub mod start_alarm;
 pub mod start_count;
 pub mod start_stage;
 pub mod supervise;

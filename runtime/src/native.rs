@@ -1,6 +1,7 @@
 //! The real machine behind [`Environment`]: tokio's clock and sockets, threads, the file system, the kernel's randomness.
 
 use crate::candidate::{Candidate, OnDisk};
+use crate::detect::Effective;
 use crate::environment::{Accepting, Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
 use crate::journal::store::SCHEMA;
 use crate::kept_socket;
@@ -36,6 +37,7 @@ pub struct Native {
     /// Whether they were told that it serves.
     ready: AtomicBool,
     candidate: Candidate,
+    terms: Effective,
     reload: Option<Arc<Reload>>,
     hang_ups: Arc<tokio::sync::Notify>,
 }
@@ -59,8 +61,7 @@ impl Exit {
     /// Ends this process, whatever else is stuck.
     fn take(&self, verdict: Verdict) {
         let signalled = self.signalled.load(SeqCst);
-        let terms = self.successor.terms.contract();
-        let verdict = if signalled { terms.signalled_at_last(verdict) } else { verdict };
+        let verdict = self.successor.terms.at_last(verdict, signalled);
         // On a thread of its own, and for a moment only: whoever reads the log may stand still as well.
         let log = move || tracing::error!(%verdict, "the gateway does not end by itself and is ended by its guard");
         if std::thread::Builder::new().spawn(log).is_ok() {
@@ -81,6 +82,7 @@ impl Exit {
 impl Native {
     /// The machine as it is now; time counts from here.
     pub fn new(exit: Exit) -> io::Result<Self> {
+        let terms = exit.successor.terms.clone();
         let guard = Arc::new(Guard { end: Mutex::new(None), changed: Condvar::new(), exit });
         let watched = Arc::clone(&guard);
         thread("guard", move || watched.watch())?;
@@ -90,6 +92,7 @@ impl Native {
             notify: ["NOTIFY_SOCKET", KEEPER].map(Notify::from_environment),
             ready: AtomicBool::new(false),
             candidate: Candidate::of_this_process(),
+            terms,
             reload: None,
             hang_ups: Arc::default(),
         })
@@ -222,8 +225,11 @@ impl Environment for Native {
     }
 
     fn check_candidate(&self) -> BoxFuture<Result<(), String>> {
-        let candidate = self.candidate.clone();
-        Box::pin(async move { candidate.check(SCHEMA).await })
+        let (candidate, terms) = (self.candidate.clone(), self.terms.clone());
+        Box::pin(async move {
+            let (fit, ()) = tokio::join!(biased; candidate.check(SCHEMA), terms.ask_again());
+            fit
+        })
     }
 
     fn program_on_disk(&self) -> OnDisk {

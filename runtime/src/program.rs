@@ -10,7 +10,9 @@ use crate::kept_socket::KeptSocket;
 use crate::run::StartError;
 use crate::trial::{Entry, Trial};
 use crate::versions::ROLLED_BACK;
-use crate::{doctor, install, last_words, logging, run, signals, supervise, takeover, unit_death};
+use crate::{
+    doctor, install, last_words, logging, run, signals, start_alarm, supervise, systemd, takeover, unit_death,
+};
 use clap::{CommandFactory, Parser, Subcommand};
 use evergate_core::fault::Fault;
 use evergate_core::supervisor::{Contract, Park, Supervisor};
@@ -159,6 +161,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => {
             // First of all, since whatever comes next may be what this build does wrong.
             let trial = enter(&arguments.global);
+            start_alarm::set();
             let program = std::env::var_os(candidate::SUPERVISOR_PROGRAM).map(PathBuf::from).or(program);
             let socket = KeptSocket::from_environment();
             match trial {
@@ -169,7 +172,7 @@ pub fn main() -> ExitCode {
                 ),
                 Err(why) => {
                     logging::complain(&why);
-                    crate::systemd::Notify::from_environment("NOTIFY_SOCKET").status(&why);
+                    systemd::Notify::from_environment("NOTIFY_SOCKET").status(&why);
                     park(&socket)
                 }
             }
@@ -207,12 +210,19 @@ pub fn main() -> ExitCode {
             unblock();
             cli::dump::dump(&arguments.global)
         }
-        Command::Config { command } => configuration(&arguments.global, &command),
+        Command::Config { command } => {
+            unblock();
+            configuration(&arguments.global, &command)
+        }
         Command::Completions { shell } => {
+            unblock();
             clap_complete::generate(shell, &mut Arguments::command(), "evergate", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
-        Command::Man => manual(),
+        Command::Man => {
+            unblock();
+            manual()
+        }
     }
 }
 
@@ -298,9 +308,9 @@ fn enter(global: &Global) -> Result<Trial, String> {
         }
         Entry::Pause { pause, why } => {
             logging::complain(&why);
-            let systemd = crate::systemd::Notify::from_environment("NOTIFY_SOCKET");
-            systemd.status(&why);
-            systemd.extend(pause + START_AFTER_PAUSE);
+            let notify = systemd::Notify::from_environment("NOTIFY_SOCKET");
+            notify.status(&why);
+            notify.extend(pause + START_AFTER_PAUSE);
             // Whoever ends it meanwhile is not to wait for that.
             unblock();
             std::thread::sleep(pause);
@@ -353,7 +363,7 @@ fn end(successor: &Successor, verdict: Verdict) -> ExitCode {
     match verdict {
         Verdict::Exit(status) => ExitCode::from(status),
         Verdict::ReExec => {
-            replace_this_process(successor);
+            replace(successor, |command| successor.terms.hand_over(command));
             ExitCode::from(evergate_core::verdict::RESTART)
         }
         Verdict::StayUp => stay_up(
@@ -366,7 +376,7 @@ fn end(successor: &Successor, verdict: Verdict) -> ExitCode {
 /// Ends a start that cannot go on, and has that be known: with a status after which it is tried again, or parked. A build that
 /// gives way to the last good one for that does so at once.
 fn give_up(successor: &Successor, why: &str, try_again: Option<u8>) -> ExitCode {
-    crate::systemd::Notify::from_environment("NOTIFY_SOCKET").status(why);
+    systemd::Notify::from_environment("NOTIFY_SOCKET").status(why);
     if successor.trial.gave_up(why, try_again) {
         replace_this_process(successor);
     }
@@ -406,6 +416,7 @@ fn park(socket: &KeptSocket) -> ExitCode {
 
 /// Does nothing until a signal ends the process.
 fn stay_up(socket: &KeptSocket, why: &str) -> ExitCode {
+    start_alarm::cancel();
     socket.close();
     logging::complain(&why);
     unblock();
@@ -418,9 +429,21 @@ fn stay_up(socket: &KeptSocket, why: &str) -> ExitCode {
 /// before and stay so over the exec, since one that comes before the new image listens would kill it. The listening socket stays open
 /// all the time, so that whoever connects meanwhile waits. Comes back only when that is not possible.
 pub(crate) fn replace_this_process(successor: &Successor) {
+    replace(successor, |_| ());
+}
+
+/// The same, by one who `is_told` something.
+fn replace(successor: &Successor, is_told: impl Fn(&mut std::process::Command)) {
     let itself = Path::new("/proc/self/exe");
     for program in successor.program.as_deref().into_iter().chain([itself]) {
         let mut command = again(program);
+        if successor.terms.is_left_alone() {
+            tracing::warn!(
+                "the `evergate supervise` that started this process is gone: it starts itself again, in place"
+            );
+            supervise::NAMES.iter().for_each(|name| _ = command.env_remove(name));
+        }
+        is_told(&mut command);
         successor.socket.hand_over(&mut command, Some(std::process::id()));
         let error = command.exec();
         tracing::error!(%error, program = %program.display(), "the program cannot be started again in place");
@@ -433,7 +456,7 @@ fn again(program: &Path) -> std::process::Command {
     if let Some(name) = words.next() {
         command.arg0(name);
     }
-    command.args(words).env_remove("EVERGATE_REVIVED").env_remove(last_words::DEATHS);
+    command.args(words).env_remove("EVERGATE_REVIVED").env_remove(last_words::DEATHS).env_remove(systemd::HEARD);
     if crate::detect::supervisor() != Supervisor::Evergate {
         // Said by a start to the build that runs in its place; the next start says it anew.
         command.env_remove(ROLLED_BACK).env_remove(candidate::SUPERVISOR_PROGRAM);
@@ -533,6 +556,8 @@ fn say(text: &str) {
 fn manual() -> ExitCode {
     match clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
+        // A reader who has seen enough (`| head`) is no error.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => complain(&error),
     }
 }

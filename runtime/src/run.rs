@@ -20,6 +20,7 @@ use crate::program::Successor;
 use crate::pulse::Pulse;
 use crate::reload::{Load, Reload};
 use crate::signals::{self, Signals};
+use crate::start_alarm;
 use crate::start_count::Counted;
 use crate::start_stage::Faults;
 use crate::supervise;
@@ -168,11 +169,11 @@ pub fn run(
             trial.ready();
         }
         let why = broke(&*panic, &pulse, &state_dir);
-        let (armed, terms) = (pulse.armed(), terms.contract());
+        let armed = pulse.armed();
         let fault = Fault::Failed { status: MISTAKE, standing: trial.standing() };
-        let verdict = fault.verdict(&terms, armed);
+        let verdict = fault.verdict(&terms.contract(), armed);
         // As the guard does: a signal is not to be outlived by a process that never saw what it was for.
-        let verdict = if signalled.load(SeqCst) { terms.signalled_at_last(verdict) } else { verdict };
+        let verdict = terms.at_last(verdict, signalled.load(SeqCst));
         let broke = StartError::Broke { why, verdict };
         if armed.is_none() {
             return Err(broke);
@@ -235,6 +236,7 @@ impl Outside {
         let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On, meaning::bounds(config)));
         watch(config, state_dir, &terms, (&environment, &pulse), &trial)
             .map_err(system("a thread cannot be started"))?;
+        start_alarm::cancel();
         prove(trial, &environment, &pulse).map_err(system("a thread cannot be started"))?;
         // Its thread has started beside the others.
         ear.await_listening().map_err(system("signals cannot be received"))?;
@@ -309,9 +311,9 @@ async fn generation(
         state_dir = %state_dir.display(), version = env!("CARGO_PKG_VERSION"), "generation begins"
     );
     let base = format!("http://{}", opened.listen);
-    let access = Access::open(state_dir, base, |bytes| environment.random(bytes))
+    let access = Access::open(state_dir, base.clone(), |bytes| environment.random(bytes))
         .map_err(|error| ClaimError::Unusable { path: state_dir.join("token"), error })?;
-    print_link(&access, &*environment);
+    print_link(&access, &base, &*environment);
     let edge = Edge {
         limits,
         contract,
@@ -342,8 +344,11 @@ async fn generation(
         tracing::debug!(%error, "the control socket was gone already");
     }
     drop(claim);
+    if signalled {
+        terms.forget();
+    }
     // One that came behind the last input: a successor in place would never hear of it.
-    Ok(if signalled { contract.signalled_at_last(verdict) } else { verdict })
+    Ok(terms.at_last(verdict, signalled))
 }
 
 /// Sets the watchdog on its thread.
@@ -421,14 +426,21 @@ fn reclaim(left_by: Option<&StoredGeneration>, owner: &Owner, control: PathBuf) 
     })
 }
 
-/// Tells the person who started it how to get in. Under a service manager standard output is a log, which gets no secret.
-fn print_link(access: &Access, environment: &dyn Environment) {
-    use std::io::Write;
-    if matches!(detect::supervisor(), Supervisor::Nobody | Supervisor::Evergate) {
-        let link = access.link(|bytes| environment.random(bytes));
-        let text = format!("\n  Chat page (this link works once; `evergate link` gives another):\n  {link}\n\n");
-        if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
-            tracing::debug!(%error, "the link could not be printed");
+/// Tells the person who started it how to get in. What is no terminal is a log, or becomes one: it gets no secret.
+fn print_link(access: &Access, base: &str, environment: &dyn Environment) {
+    use std::io::{IsTerminal, Write};
+    let mut out = std::io::stdout();
+    let text = match detect::supervisor() {
+        Supervisor::Nobody | Supervisor::Evergate if out.is_terminal() => {
+            let link = access.link(|bytes| environment.random(bytes));
+            format!("\n  Chat page (this link works once; `evergate link` gives another):\n  {link}\n\n")
         }
+        Supervisor::Nobody | Supervisor::Evergate => {
+            format!("\n  Chat page: {base} (`evergate link` gives a link to get in with)\n\n")
+        }
+        _ => return,
+    };
+    if let Err(error) = out.write_all(text.as_bytes()) {
+        tracing::debug!(%error, "the link could not be printed");
     }
 }

@@ -50,6 +50,7 @@ use self::{
 };
 use crate::{
     candidate::{self, SUPERVISOR_PROGRAM},
+    detect::{SUPERVISOR, SUPERVISOR_PID},
     last_words::{DEATHS, Death, LastWords, unix_ms},
     systemd::{self, KEEPER},
     trial,
@@ -58,6 +59,8 @@ use crate::{
 
 /// How much longer than its own watchdog a child is given to say that it gets on.
 pub const AFTER_THE_WATCHDOG: Duration = Duration::from_secs(5);
+/// What a child hears of its supervisor alone, and what is untrue once that is gone.
+pub const NAMES: [&str; 3] = [SUPERVISOR, SUPERVISOR_PID, KEEPER];
 /// How many ends of children a child is told of at most; of those that are longer ago nobody knows any more.
 const DEATHS_TOLD: usize = 8;
 /// The running program itself, which can be executed even after its file was removed (Linux).
@@ -227,7 +230,7 @@ impl Supervisor {
         let program = if choice.program.exists() { choice.program.as_path() } else { Path::new(RUNNING_PROGRAM) };
         let mut command = Command::new(program);
         command.args(&self.arguments).stdin(Stdio::null()).process_group(0);
-        command.env("EVERGATE_SUPERVISOR", "supervise").env("EVERGATE_SUPERVISOR_PID", process::id().to_string());
+        command.env(SUPERVISOR, "supervise").env(SUPERVISOR_PID, process::id().to_string());
         if let Some(keeper) = &self.keeper {
             command.env(KEEPER, &keeper.name);
         }

@@ -201,7 +201,7 @@ pub fn starts_by_itself() -> Option<u32> {
 }
 
 /// How long systemd leaves a unit between SIGTERM and SIGKILL (`TimeoutStopSec=`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StopLimit {
     /// So long.
     After(Duration),
@@ -220,8 +220,11 @@ impl StopLimit {
     }
 }
 
+/// The variable with which a process that is replaced tells the next image what systemd has said, and which process that is for.
+pub const HEARD: &str = "EVERGATE_SYSTEMD_TERMS";
+
 /// What of our unit's terms is systemd's to say, whatever the unit's file says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// When it kills.
     pub stop_limit: StopLimit,
@@ -248,6 +251,19 @@ impl Terms {
             stopping: state.get("ActiveState") == "deactivating",
             restarts: state.get("NRestarts").parse().unwrap_or(0),
         })
+    }
+
+    /// Tells the next image of this very process.
+    pub fn hand_over(&self, command: &mut process::Command) {
+        if let Ok(said) = serde_json::to_string(&(process::id(), self)) {
+            command.env(HEARD, said);
+        }
+    }
+
+    /// What the image before this one has handed over. Whoever is below this process inherits the variable and is not meant.
+    pub fn handed_over() -> Option<Self> {
+        let (pid, terms): (u32, Self) = serde_json::from_str(&std::env::var(HEARD).ok()?).ok()?;
+        (pid == process::id()).then_some(terms)
     }
 }
 

@@ -84,7 +84,7 @@ pub fn check(config: &Config, path: Option<&OsStr>, schema: Option<u64>) -> Resu
 
 /// Whether it could listen where it is to, if the running gateway serves another address than that.
 pub fn check_address(address: SocketAddr, served: Option<SocketAddr>) -> Result<(), Unfit> {
-    if served.is_none_or(|served| served.port() == address.port()) {
+    if served.is_none_or(|served| served == address) {
         return Ok(());
     }
     let tried = TcpListener::bind(address);
@@ -100,9 +100,12 @@ mod tests {
     fn an_address_that_somebody_else_has_is_found_and_that_of_the_gateway_is_its_own() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, other) = (taken.local_addr().unwrap(), SocketAddr::from(([127, 0, 0, 1], 1)));
-        let unfit = check_address(address, Some(other)).unwrap_err();
-        assert_eq!(unfit.status(), CONFIGURATION);
-        assert!(unfit.to_string().starts_with(&format!("cannot listen on {address}: ")), "{unfit}");
+        let elsewhere = SocketAddr::from(([127, 0, 0, 2], address.port()));
+        for served in [other, elsewhere] {
+            let unfit = check_address(address, Some(served)).unwrap_err();
+            assert_eq!(unfit.status(), CONFIGURATION);
+            assert!(unfit.to_string().starts_with(&format!("cannot listen on {address}: ")), "{unfit}");
+        }
         for (address, served) in
             [(address, Some(address)), (address, None), (SocketAddr::new(other.ip(), 0), Some(other))]
         {

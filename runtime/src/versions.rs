@@ -130,6 +130,8 @@ impl Versions {
     /// A child of this choice was started, or could not be.
     pub fn started(&mut self, choice: &Choice, pid: Option<u32>) {
         self.pid = pid;
+        // Not at once: whoever has just been started has nothing to say yet, and the processor to use.
+        self.look_at = time::Instant::now() + GLANCE;
         if let Some(build) = choice.build {
             self.rollback.started(self.now(), build);
         }

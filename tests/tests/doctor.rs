@@ -204,6 +204,27 @@ fn a_gateway_that_does_not_answer_is_found() {
 }
 
 #[test]
+fn a_gateway_that_left_to_be_started_again_and_was_not_is_missed() {
+    let gateway = Gateway::builder().start();
+    gateway.signal(Signal::SIGTERM);
+    gateway.exit_code(PATIENCE);
+    let found = doctor(&gateway, &[]);
+    found.assert_only("no gateway", "exit 75");
+    let consequence = &found.findings[0]["consequence"];
+    assert!(consequence.as_str().is_some_and(|text| text.contains("nobody has started it again")), "{consequence}");
+}
+
+#[test]
+fn a_state_directory_that_is_a_file_is_one_finding() {
+    let gateway = stopped();
+    let file = gateway.room().join("a file");
+    fs::write(&file, "no folder").expect("the room is writable");
+    let file = file.display().to_string();
+    let output = Command::new(process::binary()).args(["doctor", "--json", "--state-dir", &file]).output();
+    Diagnosis::of(&output.expect("the binary was just built")).assert_only("state directory", "is no folder");
+}
+
+#[test]
 fn a_second_supervisor_is_found() {
     let gateway = Gateway::builder().supervised(true).start();
     assert_eq!(doctor(&gateway, &[]).status, Some(0), "one is as it should be");

@@ -102,6 +102,32 @@ fn supervise_starts_again_after_kill_9() {
 }
 
 #[test]
+fn a_gateway_whose_supervise_has_died_restarts_in_place() {
+    let gateway = Gateway::builder().supervised(true).start();
+    let (pid, before) = (gateway.pid(), gateway.generation());
+    gateway.kill();
+    assert!(process::is_alive(pid), "it was the supervisor that was killed");
+    let found = gateway.cli(&["doctor"]);
+    assert!(
+        found.status.code() == Some(1) && said(&found).contains("supervisor: the `evergate supervise`"),
+        "{found:?}"
+    );
+    gateway.send("main", "take 2s to answer", "1");
+    gateway.await_running("main");
+    for mode in [&["restart"][..], &["restart", "--force"]] {
+        let output = gateway.cli(mode);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(gateway.pid(), pid, "nobody else was there to start it");
+        assert_eq!(gateway.status()["supervisor"], "nobody");
+    }
+    assert_eq!(gateway.generation(), before + 2);
+    gateway.assert_answered_once(&[], Words::Echo);
+    let output = gateway.cli(&["stop"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(process::belonging_to(gateway.state_dir()), Vec::<i32>::new(), "nothing of it is left");
+}
+
+#[test]
 fn supervise_ends_with_0_after_a_stop() {
     let gateway = Gateway::builder().supervised(true).start();
     gateway.ask("stop", &json!({}));

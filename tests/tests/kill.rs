@@ -155,6 +155,8 @@ fn a_turn_that_kills_the_gateway_each_time_is_set_aside_and_everybody_else_is_se
     assert_eq!(status["quarantined"], serde_json::json!(["poisoned"]), "nobody else is to blame");
     let shown = String::from_utf8_lossy(&gateway.cli(&["status"]).stdout).into_owned();
     assert!(shown.contains("\nquarantined  poisoned; any message there brings it back\n"), "{shown}");
+    let found = String::from_utf8_lossy(&gateway.cli(&["doctor"]).stdout).into_owned();
+    assert!(found.contains("quarantine: set aside") && found.contains(": poisoned\n"), "{found}");
     gateway.send("watch", "/status", "watch-1");
     let heard = |events: &[Event]| events.last().is_some_and(|event| event.is("notice"));
     let heard = gateway.events("watch", None, "the status", heard);

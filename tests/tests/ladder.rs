@@ -11,6 +11,7 @@ use evergate_tests::{
     PATIENCE,
     container::Container,
     eventually,
+    flight::assert_kept_conformant,
     gateway::{Gateway, free_address},
     http::Client,
     process::{binary, is_alive, send_signal, write_program},
@@ -190,6 +191,7 @@ fn process_1_of_a_container_is_not_killed_from_inside_nor_is_anybody_in_its_plac
     assert!(!words.exists(), "whatever ends it later, it was not this command");
     drop(container);
     let _ = bystander.wait();
+    assert_kept_conformant(Path::new(&room.state_dir), 1);
 }
 
 /// On Linux, with a program of this name that does what `launchctl kickstart` is there for.
@@ -239,4 +241,6 @@ fn a_gateway_that_launchd_keeps_is_started_again_by_launchctl() {
         assert_eq!(called, "kickstart system/evergate.gateway\n".repeat(round + 1), "{signal}");
         room.await_ready(u64::try_from(round).unwrap_or(0) + 2);
     }
+    drop(container);
+    assert_kept_conformant(Path::new(&room.state_dir), 3);
 }

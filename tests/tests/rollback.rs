@@ -55,6 +55,8 @@ fn is_rolled_back(then: &str, why: &str, first: First) {
     let rolled_back = || gateway.try_status().filter(|status| status["rolled_back"].is_string());
     let status = gateway.wait_for("the last good program", Duration::from_secs(100), rolled_back);
     assert!(status["rolled_back"].as_str().is_some_and(|told| told.contains(why)), "{status}");
+    let found = String::from_utf8_lossy(&gateway.cli(&["doctor"]).stdout).into_owned();
+    assert!(found.contains("rolled back: ") && found.contains(why), "{found}");
     assert_eq!(status["on_disk"]["program"], "changed");
     gateway.await_generation(before + 1);
     gateway.await_reply("work", work, PATIENCE);

@@ -4,7 +4,9 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +17,9 @@ use evergate_tests::oracle::Words;
 use evergate_tests::process::{binary, write_program};
 use evergate_tests::service::{Service, UNIT, was_resumed};
 use evergate_tests::{PATIENCE, eventually};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
 const STAGES: [&str; 5] = ["before-lock", "after-lock", "after-binding", "after-journal", "before-ready"];
@@ -64,6 +69,22 @@ fn a_start_that_hangs_in_any_stage_is_ended_by_its_watchdog_and_comes_to_serve_o
         let starts = STAGES.map(|stage| [true, false].map(|supervised| scope.spawn(move || hangs(stage, supervised))));
         starts.map(|both| both.map(|start| start.join().expect("it holds")))
     });
+}
+
+#[test]
+fn a_start_that_hangs_before_its_watchdog_stands_is_ended_by_the_kernel() {
+    let room = tempfile::tempdir().expect("there is room for a folder");
+    let file = room.path().join("config.toml");
+    mkfifo(&file, Mode::S_IRUSR | Mode::S_IWUSR).expect("it stands for a disk that does not answer");
+    let mut start = Command::new(binary());
+    start.arg("run").env("EVERGATE_WATCHDOG_START", "900ms").env("EVERGATE_STATE_DIR", room.path().join("state"));
+    let mut hanging =
+        start.env("EVERGATE_CONFIG", &file).stdin(Stdio::null()).spawn().expect("the binary was just built");
+    let ended = eventually(PATIENCE, || hanging.try_wait().expect("it is our child"));
+    if ended.is_none() {
+        hanging.kill().expect("it is our child");
+    }
+    assert_eq!(ended.expect("it ends").signal(), Some(Signal::SIGALRM as i32));
 }
 
 #[test]

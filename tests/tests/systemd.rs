@@ -288,6 +288,27 @@ fn a_drain_that_outlasts_systemds_watchdog_is_taken_for_no_freeze() {
     assert!(!was_resumed(&events, question), "{events:#?}");
 }
 
+/// It was asked while the gateway still served, so that nobody waits for its answer while none does.
+#[test]
+fn who_takes_a_gateways_place_goes_by_what_systemd_has_just_said_of_its_unit() {
+    let Some(service) = Service::start("what systemd says of a unit", "TimeoutStopSec=50") else { return };
+    let (generation, pid) = (service.serving().expect("it serves"), service.systemd.main_pid(UNIT));
+    let told = || {
+        let environment = fs::read_to_string(format!("/proc/{pid}/environ")).expect("it is our child's child");
+        let told = environment.split('\0').find_map(|line| line.strip_prefix("EVERGATE_SYSTEMD_TERMS="));
+        told.map(str::to_owned)
+    };
+    assert_eq!(told(), None, "the first image has asked for itself");
+    service.write_unit("TimeoutStopSec=7");
+    let restarted = service.evergate(&["restart"]);
+    assert!(restarted.status.success(), "{restarted:?}");
+    assert_eq!((service.serving(), service.systemd.main_pid(UNIT)), (Some(generation + 1), pid), "in place");
+    let told = told().expect("the next one is told");
+    assert!(told.starts_with(&format!("[{pid},")) && told.contains("\"secs\":7,"), "{told}");
+    let log = fs::read_to_string(service.log()).unwrap_or_default();
+    assert!(log.contains("\"limit\":\"7s\""), "the limit that it was told of holds: {log}");
+}
+
 /// What systemd starts instead of a process that died on its way to a stop carries the stop out, and was never ready to serve.
 #[test]
 fn a_stop_that_a_kill_overtakes_is_carried_out_in_a_unit_that_waits_to_be_notified() {

@@ -55,10 +55,8 @@ impl std::str::FromStr for Back {
         if let Ok(number) = text.parse() {
             return Ok(Self::To(GenerationId(number)));
         }
-        let length = humantime::parse_duration(text).map_err(|error| error.to_string());
-        length
-            .map(Self::For)
-            .map_err(|why| format!("{why}; give the number of a generation, or a length of time like 2h"))
+        let length = crate::config::read_duration(text).map(Self::For);
+        length.map_err(|why| format!("{why}; give the number of a generation, or a length of time like 2h"))
     }
 }
 
@@ -161,7 +159,18 @@ fn examine(
             }
         }
     }
-    audit.finish()
+    let report = audit.finish()?;
+    match arguments.since {
+        // They are numbered from 1 without a gap.
+        Some(Back::To(GenerationId(wanted))) if wanted > report.generations => {
+            let known = report.generations;
+            Err(CommandError::ended(
+                exit::BAD_DATA,
+                format!("there is no generation {wanted}: the last one is {known}"),
+            ))
+        }
+        _ => Ok(report),
+    }
 }
 
 /// Weaves in one flight log; the inner error is the log's own.

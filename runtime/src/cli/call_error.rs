@@ -1,7 +1,8 @@
 //! Why a call to the gateway failed: it owns the sentences for the operator, the exit status each error ends a command
 //! with, and whether the same call is worth another try. It calls nobody.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::exit;
@@ -27,7 +28,7 @@ pub enum CallError {
         /// The process that owns it all the same.
         pid: Option<i32>,
         /// What starts one, and what is known of the last.
-        told: String,
+        told: Told,
     },
     /// The socket is there and cannot be used.
     #[error("cannot reach the gateway on {place}: {source}; is it another user's?")]
@@ -95,6 +96,38 @@ pub enum CallError {
     },
 }
 
+/// What is said behind a sentence that nobody runs.
+#[derive(Debug)]
+pub enum Told {
+    /// This.
+    Words(String),
+    /// What the state directory and the processes show to whoever reads the sentence. Most only try again, and looking through
+    /// all processes takes the time of one that is about to start.
+    LookedUp(PathBuf),
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Words(words) => f.write_str(words),
+            Self::LookedUp(state_dir) => f.write_str(&who_starts_one(state_dir)),
+        }
+    }
+}
+
+fn who_starts_one(state_dir: &Path) -> String {
+    let (place, last) = (state_dir.display(), trial::last_starts(state_dir));
+    match found::supervisors(state_dir).first() {
+        Some(pid) => format!(
+            "; `evergate supervise`, process {pid}, is about to start it, and `evergate restart --state-dir {place}` has it do so at once{last}"
+        ),
+        None => {
+            let start = left_behind::start(Owner::recorded(state_dir).as_ref(), state_dir);
+            format!("; start it with `{start}`{last}")
+        }
+    }
+}
+
 fn whom(place: &str, pid: Option<i32>) -> String {
     match pid {
         Some(pid) => format!("the gateway on {place}, process {pid}, has no control socket"),
@@ -119,19 +152,9 @@ impl CallError {
         let place = place.to_owned();
         if let Ok(Presence::Process(owner)) = presence(state_dir) {
             let told = "; it has one again within seconds, unless it is about to leave".to_owned();
-            return Self::NobodyRuns { place, pid: Some(owner.pid), told };
+            return Self::NobodyRuns { place, pid: Some(owner.pid), told: Told::Words(told) };
         }
-        let last = trial::last_starts(state_dir);
-        let told = match found::supervisors(state_dir).first() {
-            Some(pid) => format!(
-                "; `evergate supervise`, process {pid}, is about to start it, and `evergate restart --state-dir {place}` has it do so at once{last}"
-            ),
-            None => {
-                let start = left_behind::start(Owner::recorded(state_dir).as_ref(), state_dir);
-                format!("; start it with `{start}`{last}")
-            }
-        };
-        Self::NobodyRuns { place, pid: None, told }
+        Self::NobodyRuns { place, pid: None, told: Told::LookedUp(state_dir.to_owned()) }
     }
 
     /// The status that a command ends with because of this error.
@@ -169,7 +192,7 @@ mod tests {
         assert_eq!(busy.retry_pause(), Some(BUSY_PAUSE_LIMIT));
         assert_eq!(CallError::Refused { status: 400, sentence: String::new() }.retry_pause(), None);
         assert_eq!(
-            CallError::NobodyRuns { place: String::new(), pid: None, told: String::new() }.retry_pause(),
+            CallError::NobodyRuns { place: String::new(), pid: None, told: Told::Words(String::new()) }.retry_pause(),
             Some(ABSENT_PAUSE)
         );
     }

@@ -34,6 +34,10 @@ pub struct Arguments {
     /// The conversation
     #[arg(value_name = "SESSION", default_value = "main", value_parser = session_name)]
     session: String,
+
+    /// The same, as `send` takes it
+    #[arg(long = "session", value_name = "NAME", hide = true, value_parser = session_name)]
+    named: Option<String>,
 }
 
 /// What the tasks report to the loop.
@@ -65,10 +69,11 @@ enum Happening {
 
 pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandError> {
     let insistence = Insistence { deadline: None, absent_until: Instant::now().checked_add(GAP) };
-    let last = last_event(client, &arguments.session, insistence).await?;
+    let session = arguments.named.as_deref().unwrap_or(&arguments.session);
+    let last = last_event(client, session, insistence).await?;
     // Whoever sends lines through a pipe wants the answers to those.
     let past = if std::io::stdin().is_terminal() { PAST_EVENTS } else { 0 };
-    let mut reader = Reader::new(client, &arguments.session, last.saturating_sub(past));
+    let mut reader = Reader::new(client, session, last.saturating_sub(past));
     // Before anything is sent, so that no piece of its answer goes by unheard.
     reader.next().await?;
 
@@ -76,7 +81,7 @@ pub async fn run(client: &Client, arguments: &Arguments) -> Result<(), CommandEr
     let (lines, lines_to_send) = mpsc::channel(LINES_AHEAD);
     let mut tasks = JoinSet::new();
     tasks.spawn(read_lines(lines, report.clone()));
-    tasks.spawn(send_lines(client.clone(), arguments.session.clone(), lines_to_send, report.clone()));
+    tasks.spawn(send_lines(client.clone(), session.to_owned(), lines_to_send, report.clone()));
     tasks.spawn(hear(reader, report));
 
     let mut conversation = Conversation::new(style(), last);

@@ -426,7 +426,8 @@ mod tests {
     }
 
     fn nobody_listens() -> CallError {
-        CallError::NobodyRuns { place: String::new(), pid: None, told: String::new() }
+        use super::super::call_error::Told;
+        CallError::NobodyRuns { place: String::new(), pid: None, told: Told::Words(String::new()) }
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// How long to wait for the new generation, e.g. 90s or 5m
-    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = super::length_of_time)]
     wait: Duration,
     /// Print one JSON object a stage, and the outcome as the last one
     #[arg(long)]

@@ -29,7 +29,7 @@ pub struct Arguments {
     #[arg(long, value_name = "ID")]
     id: Option<String>,
     /// How long to wait for the reply, e.g. 90s or 5m
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = super::length_of_time)]
     timeout: Duration,
     /// The message; `-` reads it from standard input
     text: String,

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 
 use super::answers::{Asked, Request, Status, Turn};
-use super::call_error::CallError;
+use super::call_error::{CallError, Told};
 use super::client::Client;
 use super::table::{count, duration, instant, one_line, table};
 use super::{CommandError, print, print_json};
@@ -50,7 +50,7 @@ fn with_what_is_left(error: CallError, client: &Client) -> CallError {
         None => "nothing is owed to anybody".to_owned(),
     };
     let last = trial::last_starts(state_dir);
-    let told = format!("{last}; {}; {owed}; `{}` starts one", left.end, left.start);
+    let told = Told::Words(format!("{last}; {}; {owed}; `{}` starts one", left.end, left.start));
     CallError::NobodyRuns { place, pid: None, told }
 }
 

@@ -16,7 +16,7 @@ const UNITS: [(u128, &str); 5] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, 
 ///
 /// # Errors
 /// What is wrong with the text, without saying what would be right.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub fn parse(text: &str) -> Result<Duration, String> {
     if text.trim().is_empty() {
         return Err("the duration is empty".to_owned());
     }

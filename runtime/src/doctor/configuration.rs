@@ -1,14 +1,13 @@
 //! Whether the configuration is valid, and whether the agent that it names can be started.
 
 use super::Finding;
+use super::knock::knock;
 use crate::cli::Global;
 use crate::config::{Agent, Config, FileSource, Sources, evergate_environment};
 use crate::http::Base;
 use crate::meaning;
 use nix::unistd::{AccessFlags, access};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The configuration as the next start would see it, and what is wrong with it.
 pub(super) fn check(global: &Global, state_dir: &Path) -> (Option<Config>, Vec<Finding>) {
@@ -33,9 +32,6 @@ pub(super) fn check(global: &Global, state_dir: &Path) -> (Option<Config>, Vec<F
     }
 }
 
-/// How long a model's endpoint may take to let somebody in.
-const KNOCK: Duration = Duration::from_secs(3);
-
 /// Whether the model's key is there and its endpoint can be reached. It is not asked anything: that may cost money.
 fn model(config: &Config) -> Option<Finding> {
     let Agent::OpenAi(model) = &config.agent else { return None };
@@ -44,17 +40,7 @@ fn model(config: &Config) -> Option<Finding> {
         return Some(Finding::new("agent", why, "every turn fails", mend));
     }
     let base: Base = model.base_url.parse().ok()?;
-    let knock = || {
-        let mut refused = std::io::Error::other("the host has no address");
-        for address in base.peer().to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, KNOCK) {
-                Ok(_) => return Ok(()),
-                Err(error) => refused = error,
-            }
-        }
-        Err(refused)
-    };
-    let error = knock().err()?;
+    let error = knock(&base).err()?;
     Some(Finding::new(
         "agent",
         format!("the model's endpoint {base} cannot be reached: {error}"),

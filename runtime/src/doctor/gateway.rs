@@ -5,6 +5,7 @@ use crate::cli::{self, Asked};
 use crate::install::owned::{Ownership, ownership_of};
 use crate::journal::Owner;
 use crate::supervise::found;
+use evergate_core::supervisor::Supervisor;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::path::Path;
@@ -49,18 +50,8 @@ pub(super) fn check(patient: &Patient<'_>, life: &Life) -> Vec<Finding> {
             format!("evergate restart --force --state-dir {}", patient.state_dir.display()),
         ));
     }
-    if let Life::Answers(status) = life
-        && status["breaker"]["state"] == "tripped"
-    {
-        findings.push(Finding::new(
-            "loop breaker",
-            format!(
-                "tripped after {} deaths in a row, and holds {}",
-                status["breaker"]["deaths"], status["breaker"]["held"]
-            ),
-            "what was cut is not resumed by itself, and no restart is reported, until a turn comes to its end",
-            "see `evergate generations` for what they died of, then `evergate breaker reset`".to_owned(),
-        ));
+    if let Life::Answers(status) = life {
+        findings.extend(of_itself(patient, status));
     }
     let keepers = keepers(patient);
     if keepers.len() > 1 {
@@ -73,6 +64,63 @@ pub(super) fn check(patient: &Patient<'_>, life: &Life) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// What a gateway that answers says of itself and nobody may have seen.
+fn of_itself(patient: &Patient<'_>, status: &serde_json::Value) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if status["breaker"]["state"] == "tripped" {
+        findings.push(Finding::new(
+            "loop breaker",
+            format!(
+                "tripped after {} deaths in a row; answers that were cut and are held: {}",
+                status["breaker"]["deaths"], status["breaker"]["held"]
+            ),
+            "what was cut is not resumed by itself, and no restart is reported, until a turn comes to its end",
+            "see `evergate generations` for what they died of, then `evergate breaker reset`".to_owned(),
+        ));
+    }
+    if let Some(why) = status["rolled_back"].as_str() {
+        findings.push(Finding::new(
+            "rolled back",
+            why.to_owned(),
+            "the last good build runs in its place, also after the next restart",
+            "install another build and `evergate restart`; the log has what that one died of".to_owned(),
+        ));
+    }
+    let aside = status["quarantined"].as_array().into_iter().flatten();
+    let aside: Vec<&str> = aside.filter_map(serde_json::Value::as_str).collect();
+    if !aside.is_empty() {
+        findings.push(Finding::new(
+            "quarantine",
+            format!("set aside, since what they asked for kept killing the gateway: {}", aside.join(", ")),
+            "nothing is answered there until somebody writes there again",
+            "see the log for what it died of; then write there, if that is mended".to_owned(),
+        ));
+    }
+    if status["supervisor"] == Supervisor::Evergate.name() && supervise_is_gone(patient) {
+        findings.push(Finding::new(
+            "supervisor",
+            "the `evergate supervise` that started this gateway is gone".to_owned(),
+            "a restart happens in place; after a crash nobody starts it again",
+            format!(
+                "evergate stop --state-dir {0}, then evergate supervise --state-dir {0}",
+                patient.state_dir.display()
+            ),
+        ));
+    }
+    findings
+}
+
+/// Whether the parent of the process that owns the directory is another than its supervisor was, as far as `/proc` shows it.
+fn supervise_is_gone(patient: &Patient<'_>) -> bool {
+    let parent = || {
+        let owner = Owner::recorded(patient.state_dir)?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", owner.pid)).ok()?;
+        // Behind the name, which may hold anything: the state, then the parent.
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<i32>().ok()
+    };
+    parent().is_some_and(|parent| !found::supervisors(patient.state_dir).contains(&parent))
 }
 
 /// Who starts a gateway on this directory again: units and the like of ours, and each `evergate supervise`.

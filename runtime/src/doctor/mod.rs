@@ -5,6 +5,7 @@
 mod configuration;
 mod gateway;
 mod installed;
+mod knock;
 mod platforms;
 mod state;
 mod systemd;
@@ -105,15 +106,10 @@ pub fn run(global: &Global, arguments: &Arguments) -> ExitCode {
             return ExitCode::from(evergate_core::verdict::PARK);
         }
     };
-    let (config, mut findings) = configuration::check(global, &state_dir);
-    let patient = Patient { global, state_dir: &state_dir, config };
-    let life = gateway::ask(&patient);
-    findings.extend(gateway::check(&patient, &life));
-    findings.extend(state::check(&patient, &life));
-    findings.extend(platforms::check(&patient, &life));
-    findings.extend(systemd::check(&patient));
-    findings.extend(installed::check(&patient));
-
+    let (life, findings) = match state::closed(&state_dir) {
+        Some(finding) => (Life::Nobody, vec![finding]),
+        None => examine(global, &state_dir),
+    };
     let told: Vec<(Finding, Option<Result<String, String>>)> = findings
         .into_iter()
         .map(|finding| {
@@ -126,6 +122,18 @@ pub fn run(global: &Global, arguments: &Arguments) -> ExitCode {
     let _unread = std::io::stdout().write_all(text.as_bytes());
     let standing = told.iter().any(|(_, mended)| !matches!(mended, Some(Ok(_))));
     if standing { ExitCode::from(FOUND) } else { ExitCode::SUCCESS }
+}
+
+fn examine(global: &Global, state_dir: &Path) -> (Life, Vec<Finding>) {
+    let (config, mut findings) = configuration::check(global, state_dir);
+    let patient = Patient { global, state_dir, config };
+    let life = gateway::ask(&patient);
+    findings.extend(gateway::check(&patient, &life));
+    findings.extend(state::check(&patient, &life));
+    findings.extend(platforms::check(&patient, &life));
+    findings.extend(systemd::check(&patient));
+    findings.extend(installed::check(&patient));
+    (life, findings)
 }
 
 type Told = (Finding, Option<Result<String, String>>);

@@ -2,16 +2,12 @@
 //! runs, it is asked how they are; otherwise the servers' addresses are tried. No token is sent anywhere.
 
 use super::gateway::Life;
+use super::knock::knock;
 use super::{Finding, Fix, Patient};
 use crate::config::Config;
 use crate::http::Base;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
-
-/// How long a server may take to be reached.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn check(patient: &Patient<'_>, life: &Life) -> Vec<Finding> {
     let Some(config) = &patient.config else { return Vec::new() };
@@ -94,11 +90,7 @@ fn state(platform: &serde_json::Value) -> Option<Finding> {
 /// Whether a server can be reached.
 fn reach(platform: &str, address: &str) -> Option<Finding> {
     let base: Base = address.parse().ok()?;
-    let tried = base.peer().to_socket_addrs().and_then(|mut addresses| {
-        let address = addresses.next().ok_or_else(|| std::io::Error::other("its name has no address"))?;
-        TcpStream::connect_timeout(&address, PATIENCE)
-    });
-    tried.err().map(|error| {
+    knock(&base).err().map(|error| {
         Finding::new(
             "platform",
             format!("{platform}: {base} cannot be reached: {error}"),

@@ -10,6 +10,7 @@ use crate::left_behind::{Ended, LeftBehind};
 use crate::native::journal_disk;
 use crate::trial;
 use nix::sys::statvfs::statvfs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -20,6 +21,27 @@ const PRIVATE: [&str; 5] = ["journal.redb", "token", "lock", "control.sock", "co
 const ROOM_BYTES: u64 = 128 * 1024 * 1024;
 /// How far a clock may be behind the journal without a word: clocks are set by small steps all the time.
 const CLOCK_SLACK: Duration = Duration::from_secs(2);
+
+/// Why nothing at all can be told of a folder: it is closed to this user, or no folder.
+pub(super) fn closed(state_dir: &Path) -> Option<Finding> {
+    let error = std::fs::read_dir(state_dir).err()?;
+    let (what, mend) = match error.kind() {
+        ErrorKind::PermissionDenied => {
+            let owner = std::fs::metadata(state_dir).map(|folder| format!("user {}", folder.uid()));
+            let owner = owner.unwrap_or_else(|_| "another user".to_owned());
+            (
+                format!("{} is closed to this user: it is {owner}'s", state_dir.display()),
+                "ask as its owner, or as root; or name your own folder with --state-dir".to_owned(),
+            )
+        }
+        ErrorKind::NotADirectory => (
+            format!("{} is no folder", state_dir.display()),
+            "name the folder with --state-dir (or EVERGATE_STATE_DIR)".to_owned(),
+        ),
+        _ => return None,
+    };
+    Some(Finding::new("state directory", what, "nothing can be told of a gateway there", mend))
+}
 
 pub(super) fn check(patient: &Patient<'_>, life: &Life) -> Vec<Finding> {
     let state_dir = patient.state_dir;
@@ -132,6 +154,7 @@ fn nobody(left: LeftBehind) -> Option<Finding> {
     let consequence = match (&left.owed, left.ended) {
         (Some(owed), _) => format!("nobody is answered; owed to people until one is started: {owed}"),
         (None, Ended::Died) => "nobody is answered; nothing is owed from before".to_owned(),
+        (None, Ended::ForAnother) => "nobody has started it again, and nobody is answered".to_owned(),
         (None, Ended::InOrder) => return None,
     };
     Some(Finding::new("no gateway", format!("no gateway runs: {}", left.end), &consequence, left.start))

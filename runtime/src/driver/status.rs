@@ -41,9 +41,10 @@ impl Driver {
                 })
             })
             .collect();
-        let quarantined: Vec<SessionId> = self
-            .core
-            .sessions()
+        let sessions = self.core.sessions();
+        // What is only remembered of a session, such as the number of its conversation, keeps nobody busy.
+        let busy = sessions.values().filter(|session| session.turn.is_some() || !session.queue.is_empty()).count();
+        let quarantined: Vec<SessionId> = sessions
             .iter()
             .filter(|(_, session)| session.standing == Quarantine::SetAside)
             .map(|(id, _)| *id)
@@ -69,7 +70,7 @@ impl Driver {
             "turns": turns,
             "turns_open": self.core.turns().len(),
             "queued": self.core.queued(),
-            "sessions": self.core.sessions().len(),
+            "sessions": busy,
             "owed": self.core.owed(),
             "quarantined": quarantined,
             "requests": requests,

@@ -57,7 +57,7 @@ services:
     # The gateway must be the first process: it is the one that the engine starts again.
     init: false
     stop_signal: SIGTERM
-    # The budgets of an end ({room} s with their margins) must fit below this; the engine does not tell, so change both.
+    # The budgets of an end ({room} s with their margins) must fit into this; the engine does not tell, so change both.
     stop_grace_period: {limit}s
     environment:
       {KILL_AFTER}: {limit}s

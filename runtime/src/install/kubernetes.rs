@@ -48,7 +48,7 @@ spec:
     metadata:
       labels: {{app: evergate}}
     spec:
-      # The budgets of an end ({room} s with their margins) must fit below this; the variable below tells the gateway, so change both.
+      # The budgets of an end ({room} s with their margins) must fit into this; the variable below tells the gateway, so change both.
       terminationGracePeriodSeconds: {limit}
       securityContext:
         runAsNonRoot: true

@@ -93,7 +93,7 @@ RestartForceExitStatus={RESTART}
 SuccessExitStatus={RESTART}
 {park}# SIGTERM goes to the gateway alone; its agents live through the drain, and what is left at the end is killed.
 KillMode=mixed
-# The budgets of an end ({room} s with their margins) must fit below this.
+# The budgets of an end ({room} s with their margins) must fit into this.
 TimeoutStopSec={kill_after}
 # Both are behind the gateway's own watchdog, which knows what is stuck and writes it down. A process that stands still
 # as a whole takes no other signal.

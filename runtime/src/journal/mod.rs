@@ -1,6 +1,7 @@
 //! The durable store behind the core's records: what is written, in which batches, and what can be read back. The
 //! trait is all that the driver and the platforms know; [`store`] keeps it on redb.
 
+mod backend;
 pub mod claim;
 mod dump;
 mod event;

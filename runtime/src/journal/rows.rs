@@ -97,7 +97,8 @@ pub fn write_batch(
         write_nouns(transaction, write, batch.at_ms, counters.log)?;
     }
     if let Some((generation, ready_at_ms)) = batch.ready {
-        change_generation(transaction, generation, |stored| stored.ready_at_ms = Some(ready_at_ms))?;
+        // It is ready again when its end is taken back: how long it took to be so is told by the first time.
+        change_generation(transaction, generation, |stored| _ = stored.ready_at_ms.get_or_insert(ready_at_ms))?;
     }
     let mut meta = transaction.open_table(META)?;
     meta.insert("highest", to_json(&counters.highest).as_slice())?;

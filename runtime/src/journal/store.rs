@@ -2,6 +2,7 @@
 //! it keeps the rows of unfinished business as `evergate_core::record` defines them, so that a start reads what is open
 //! and never what is long answered.
 
+use super::backend::Backend;
 use super::rows::{
     Counters, EVENTS, GENERATIONS, LOG, MESSAGES, META, NATIVES, OWED, REQUESTS, ROWS, SESSION_NAMES, SESSIONS,
     UNFINISHED, create_tables, from_json, get_json, read_counters, read_logged, slot_of, write_batch,
@@ -10,7 +11,7 @@ use super::{Batch, Event, Journal, JournalError, Logged, StoredGeneration, Store
 use crate::environment::Disk;
 use evergate_core::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId};
 use evergate_core::record::Unfinished;
-use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, RepairSession, StorageBackend};
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, RepairSession};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -319,41 +320,6 @@ fn there_or_not<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, red
     }
 }
 
-/// A disk's backend as one type that redb takes. Once it is shut, redb meets an error at the first thing that it writes and
-/// leaves the file as it is.
-#[derive(Debug)]
-struct Backend {
-    file: Box<dyn StorageBackend>,
-    shut: Arc<AtomicBool>,
-}
-
-impl Backend {
-    fn writable(&self) -> std::io::Result<&dyn StorageBackend> {
-        if self.shut.load(SeqCst) { Err(std::io::Error::other("the journal is sealed")) } else { Ok(&*self.file) }
-    }
-}
-
-impl StorageBackend for Backend {
-    fn len(&self) -> std::io::Result<u64> {
-        self.file.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.file.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.writable()?.set_len(len)
-    }
-    fn sync_data(&self) -> std::io::Result<()> {
-        self.writable()?.sync_data()
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.writable()?.write(offset, data)
-    }
-    fn close(&self) -> std::io::Result<()> {
-        self.file.close()
-    }
-}
-
 /// What a missing file means.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Missing {
@@ -371,7 +337,7 @@ fn open_database(disk: &dyn Disk, missing: Missing, shut: &Arc<AtomicBool>) -> R
             _ => JournalError::Damaged { file, why },
         }
     };
-    let backend = |file| Backend { file, shut: Arc::clone(shut) };
+    let backend = |file| Backend::new(file, Arc::clone(shut));
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     let open = |builder: &Builder| match disk.open() {
@@ -380,7 +346,7 @@ fn open_database(disk: &dyn Disk, missing: Missing, shut: &Arc<AtomicBool>) -> R
         Err(error) => Err(error.into()),
     };
     // One that was closed in good order is what was synced, and so is one that is sealed but for its first sector, which opening it
-    // writes and syncs again. Of any other only the disk itself knows.
+    // writes and syncs once more. Of any other only the disk itself knows.
     builder.set_repair_callback(RepairSession::abort);
     let mut opened = open(&builder);
     if matches!(opened, Ok(None)) && missing == Missing::Create {

@@ -161,7 +161,7 @@ pub async fn login(State(local): State<Arc<Local>>, body: axum::body::Body) -> R
         Some(code) if local.access.use_code(&code) => axum::Json(json!({"token": local.access.token})).into_response(),
         Some(_) => answer::error(
             StatusCode::FORBIDDEN,
-            "this link was used before or replaced by newer ones; get a fresh one with `evergate link`",
+            "This link was used before, or replaced by newer ones: a link works once. `evergate link` prints a fresh one.",
         ),
     }
 }
