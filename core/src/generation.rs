@@ -2,7 +2,7 @@
 //! time: a gateway that dies every two minutes is in a loop as much as one that dies every second.
 //!
 //! A generation is *proven* once it has brought a turn to its end. When too many in a row died unproven the next one
-//! is *tripped*: it accepts and answers messages, but resumes nothing and settles nothing that it inherited, until a
+//! is *tripped*: it accepts and answers messages, but resumes nothing and tells nobody of a restart, until a
 //! turn's end proves it after all. A message in a session whose turn is held sets that turn going: a person wants it. And a
 //! person may vouch for the whole generation: then the deaths before it count no more, as if it had proven itself.
 

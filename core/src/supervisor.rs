@@ -223,13 +223,14 @@ impl Contract {
         }
     }
 
-    /// How the process ends after all when whoever was to start it again is found to be gone, and no signal has told it to leave:
-    /// a restart happens in place, as where there is nobody.
+    /// How the process ends after all, whatever was decided before: a signal is heeded first. Where none has come and whoever was to
+    /// start it again is gone, which makes it `left_alone`, a restart happens in place, as where there is nobody.
     #[must_use]
-    pub const fn left_alone_at_last(&self, verdict: Verdict) -> Verdict {
-        match verdict {
-            Verdict::Exit(RESTART) => Self::of(Supervisor::Nobody).restart,
-            Verdict::Exit(_) | Verdict::ReExec | Verdict::StayUp => verdict,
+    pub const fn at_last(&self, verdict: Verdict, signalled: bool, left_alone: bool) -> Verdict {
+        match (verdict, signalled, left_alone) {
+            (_, true, _) => self.signalled_at_last(verdict),
+            (Verdict::Exit(RESTART), false, true) => Self::of(Supervisor::Nobody).restart,
+            (_, false, _) => verdict,
         }
     }
 
@@ -311,6 +312,24 @@ mod tests {
             let effective = table.with_kill_after(limit);
             assert_eq!(effective.kill_after, limit);
             assert_eq!(effective.with_kill_after(table.kill_after), table);
+        }
+    }
+
+    #[test]
+    fn who_is_left_alone_restarts_in_place_and_ends_otherwise_as_it_was_to_end() {
+        let supervise = Contract::of(Supervisor::Evergate);
+        let of = |wish| supervise.at_last(supervise.verdict(wish, Origin::Cli), false, true);
+        assert_eq!((of(Wish::Restart), of(Wish::Stop)), (Verdict::ReExec, Verdict::Exit(STOP)));
+        for verdict in [Verdict::ReExec, Verdict::StayUp, Verdict::Exit(PARK), Verdict::Exit(70)] {
+            assert_eq!(supervise.at_last(verdict, false, true), verdict);
+        }
+        for (contract, alone) in Contract::TABLE.into_iter().flat_map(|contract| [(contract, true), (contract, false)])
+        {
+            for verdict in [Verdict::ReExec, Verdict::StayUp, Verdict::Exit(RESTART), Verdict::Exit(STOP)] {
+                let signalled = contract.signalled_at_last(verdict);
+                assert_eq!(contract.at_last(verdict, true, alone), signalled, "a signal is heeded first");
+                assert!(alone || contract.at_last(verdict, false, false) == verdict);
+            }
         }
     }
 

@@ -23,7 +23,7 @@ pub const KILL_AFTER: &str = "EVERGATE_SUPERVISOR_KILL_AFTER";
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// How old an answer of systemd may be for one that takes this process's place to go by it.
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_secs(5);
 
 /// The terms that hold for this process: those of the table until a start has found out what really holds. Clones are one and the
 /// same, so that whoever ends the process from beside its loop goes by what the loop was told.
@@ -51,7 +51,7 @@ impl Effective {
     }
 
     /// What was heard may hold no longer: somebody has sent a signal, and only systemd knows what for.
-    pub fn forget(&self) {
+    fn forget(&self) {
         *self.heard_again.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -66,14 +66,10 @@ impl Effective {
     /// How the process ends after all, as things are by then; `signalled` says whether a signal has told it to.
     #[must_use]
     pub fn at_last(&self, verdict: Verdict, signalled: bool) -> Verdict {
-        let terms = self.contract();
         if signalled {
-            terms.signalled_at_last(verdict)
-        } else if self.is_left_alone() {
-            terms.left_alone_at_last(verdict)
-        } else {
-            verdict
+            self.forget();
         }
+        self.contract().at_last(verdict, signalled, self.is_left_alone())
     }
 
     /// Whether the `evergate supervise` that started this process is gone: nobody starts it again then, whatever its status.
@@ -202,6 +198,9 @@ pub fn supervisor() -> Supervisor {
     let says = |supervisor: Supervisor| said.as_deref() == Some(supervisor.name());
     if says(Supervisor::Evergate) && variable(SUPERVISOR_PID).and_then(|pid| pid.parse().ok()) == Some(parent_id()) {
         return Supervisor::Evergate;
+    }
+    if says(Supervisor::Nobody) {
+        return Supervisor::Nobody;
     }
     if systemd::is_our_supervisor() {
         return Supervisor::Systemd;

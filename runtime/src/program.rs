@@ -4,15 +4,14 @@
 use crate::candidate;
 use crate::cli::{self, ClientCommand, Global};
 use crate::config::{Config, FileSource, Sources, evergate_environment};
-use crate::detect::Effective;
+use crate::detect::{self, Effective};
 use crate::journal::claim::ClaimError;
 use crate::kept_socket::KeptSocket;
 use crate::run::StartError;
+use crate::start_deadline::StartDeadline;
 use crate::trial::{Entry, Trial};
 use crate::versions::ROLLED_BACK;
-use crate::{
-    doctor, install, last_words, logging, run, signals, start_alarm, supervise, systemd, takeover, unit_death,
-};
+use crate::{doctor, install, last_words, logging, run, signals, supervise, systemd, takeover, unit_death};
 use clap::{CommandFactory, Parser, Subcommand};
 use evergate_core::fault::Fault;
 use evergate_core::supervisor::{Contract, Park, Supervisor};
@@ -135,6 +134,8 @@ pub struct Successor {
     pub trial: Trial,
     /// The terms of whoever supervises it.
     pub terms: Effective,
+    /// Until when its watchdog is to stand.
+    pub deadline: StartDeadline,
 }
 
 /// The exit status for a command line that makes no sense (`EX_USAGE` of sysexits).
@@ -159,21 +160,23 @@ pub fn main() -> ExitCode {
             answer_for_takeover(&arguments.global, listen, schema)
         }
         Command::Run(run) => {
-            // First of all, since whatever comes next may be what this build does wrong.
-            let trial = enter(&arguments.global);
-            start_alarm::set();
             let program = std::env::var_os(candidate::SUPERVISOR_PROGRAM).map(PathBuf::from).or(program);
             let socket = KeptSocket::from_environment();
-            match trial {
-                Ok(trial) => gateway(
-                    &arguments.global,
-                    run,
-                    &Successor { program, socket, trial, terms: Effective::of_this_process() },
-                ),
+            let (terms, deadline) = (Effective::of_this_process(), StartDeadline::default());
+            let mut successor = Successor { program, socket, trial: Trial::none(), terms, deadline };
+            let hanging = successor.clone();
+            match StartDeadline::begin(move |limit| gets_nowhere(limit, &hanging)) {
+                Ok(deadline) => successor.deadline = deadline,
+                Err(error) => logging::complain(&format_args!("a start that hangs will not be ended: {error}")),
+            }
+            // Before anything else, since whatever comes next may be what this build does wrong.
+            match enter(&arguments.global, &successor) {
+                Ok(trial) => gateway(&arguments.global, run, &Successor { trial, ..successor }),
                 Err(why) => {
+                    successor.deadline.is_over();
                     logging::complain(&why);
                     systemd::Notify::from_environment("NOTIFY_SOCKET").status(&why);
-                    park(&socket)
+                    park(&successor.socket)
                 }
             }
         }
@@ -294,7 +297,7 @@ fn answer_for_takeover(global: &Global, listen: Option<String>, schema: Option<u
 const START_AFTER_PAUSE: Duration = Duration::from_secs(310);
 
 /// Puts this start on trial. Comes back when it is this build that is to run, or with why no start is made.
-fn enter(global: &Global) -> Result<Trial, String> {
+fn enter(global: &Global, Successor { socket, deadline, .. }: &Successor) -> Result<Trial, String> {
     let Ok(state_dir) = global.state_dir() else { return Ok(Trial::none()) };
     let (trial, entry) = Trial::enter(&state_dir);
     match entry {
@@ -303,6 +306,7 @@ fn enter(global: &Global) -> Result<Trial, String> {
             logging::complain(&in_place.why);
             let mut command = again(&in_place.program);
             in_place.tell(&mut command);
+            socket.hand_over(&mut command, Some(std::process::id()));
             let error = command.exec();
             logging::complain(&format_args!("{} cannot be started: {error}", in_place.program.display()));
         }
@@ -311,6 +315,7 @@ fn enter(global: &Global) -> Result<Trial, String> {
             let notify = systemd::Notify::from_environment("NOTIFY_SOCKET");
             notify.status(&why);
             notify.extend(pause + START_AFTER_PAUSE);
+            deadline.put_off(pause);
             // Whoever ends it meanwhile is not to wait for that.
             unblock();
             std::thread::sleep(pause);
@@ -321,6 +326,23 @@ fn enter(global: &Global) -> Result<Trial, String> {
     Ok(trial)
 }
 
+/// Ends a start whose watchdog does not stand in time, as one that stands still.
+fn gets_nowhere(limit: Duration, successor: &Successor) {
+    let limit = humantime::format_duration(limit);
+    logging::complain(&format_args!(
+        "the start gets nowhere: {limit} after it began it has not read its configuration and set its watchdog, and is ended; look after the disks that it reads from"
+    ));
+    let verdict = Fault::StandsStill.verdict(&successor.terms.contract(), None);
+    std::process::exit(i32::from(match verdict {
+        Verdict::Exit(status) => status,
+        Verdict::StayUp => evergate_core::verdict::STOP,
+        Verdict::ReExec => {
+            replace_this_process(successor);
+            evergate_core::verdict::RESTART
+        }
+    }));
+}
+
 /// The pause of a process that follows itself, so that one which breaks again and again leaves room for others.
 const FOLLOWS_AFTER: Duration = Duration::from_secs(1);
 
@@ -328,6 +350,7 @@ fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> E
     let (config, state_dir) = match read(global, arguments.listen.clone()) {
         Ok(loaded) => loaded,
         Err(error) => {
+            successor.deadline.is_over();
             logging::complain(&error);
             return give_up(successor, &error, None);
         }
@@ -335,7 +358,9 @@ fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> E
     logging::start(&config.log);
     let again = sources(global, arguments.listen, &state_dir);
     let load = Box::new(move || Config::load(again.clone()));
-    match run::run(&config, load, &state_dir, arguments.flight_log.as_deref(), successor.clone()) {
+    let ended = run::run(&config, load, &state_dir, arguments.flight_log.as_deref(), successor.clone());
+    successor.deadline.is_over();
+    match ended {
         Ok(verdict) => end(successor, verdict),
         Err(error) => {
             if tracing::enabled!(tracing::Level::ERROR) {
@@ -416,7 +441,6 @@ fn park(socket: &KeptSocket) -> ExitCode {
 
 /// Does nothing until a signal ends the process.
 fn stay_up(socket: &KeptSocket, why: &str) -> ExitCode {
-    start_alarm::cancel();
     socket.close();
     logging::complain(&why);
     unblock();
@@ -435,13 +459,16 @@ pub(crate) fn replace_this_process(successor: &Successor) {
 /// The same, by one who `is_told` something.
 fn replace(successor: &Successor, is_told: impl Fn(&mut std::process::Command)) {
     let itself = Path::new("/proc/self/exe");
+    let left_alone = successor.terms.is_left_alone();
+    if left_alone {
+        tracing::warn!("the `evergate supervise` that started this process is gone: it starts itself again, in place");
+    }
     for program in successor.program.as_deref().into_iter().chain([itself]) {
         let mut command = again(program);
-        if successor.terms.is_left_alone() {
-            tracing::warn!(
-                "the `evergate supervise` that started this process is gone: it starts itself again, in place"
-            );
+        if left_alone {
             supervise::NAMES.iter().for_each(|name| _ = command.env_remove(name));
+            // Whose child it is by now says nothing of who keeps it.
+            command.env(detect::SUPERVISOR, Supervisor::Nobody.name());
         }
         is_told(&mut command);
         successor.socket.hand_over(&mut command, Some(std::process::id()));

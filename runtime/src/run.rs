@@ -20,7 +20,6 @@ use crate::program::Successor;
 use crate::pulse::Pulse;
 use crate::reload::{Load, Reload};
 use crate::signals::{self, Signals};
-use crate::start_alarm;
 use crate::start_count::Counted;
 use crate::start_stage::Faults;
 use crate::supervise;
@@ -228,6 +227,7 @@ impl Outside {
         let (ear, heard) = Signals::listen(Arc::clone(&hang_ups)).map_err(system("signals cannot be received"))?;
         let (socket, trial, terms) = (successor.socket.clone(), successor.trial.clone(), successor.terms.clone());
         let counted = trial.counted();
+        let deadline = successor.deadline.clone();
         let exit = Exit { signalled: ear.heard(), successor };
         let native = Native::new(exit).map_err(system("a thread cannot be started"))?.serving(config.local.listen);
         let agent = meaning::agent(config);
@@ -236,7 +236,7 @@ impl Outside {
         let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On, meaning::bounds(config)));
         watch(config, state_dir, &terms, (&environment, &pulse), &trial)
             .map_err(system("a thread cannot be started"))?;
-        start_alarm::cancel();
+        deadline.is_over();
         prove(trial, &environment, &pulse).map_err(system("a thread cannot be started"))?;
         // Its thread has started beside the others.
         ear.await_listening().map_err(system("signals cannot be received"))?;
@@ -344,9 +344,6 @@ async fn generation(
         tracing::debug!(%error, "the control socket was gone already");
     }
     drop(claim);
-    if signalled {
-        terms.forget();
-    }
     // One that came behind the last input: a successor in place would never hear of it.
     Ok(terms.at_last(verdict, signalled))
 }

@@ -128,6 +128,19 @@ fn a_gateway_whose_supervise_has_died_restarts_in_place() {
 }
 
 #[test]
+fn a_gateway_that_is_stopped_as_a_whole_and_whose_supervise_has_died_is_started_again_by_the_command() {
+    let gateway = Gateway::builder().supervised(true).start();
+    let (pid, before) = (gateway.pid(), gateway.generation());
+    gateway.kill();
+    process::send_signal(pid, Signal::SIGSTOP);
+    let output = gateway.cli(&["restart", "--force"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(!process::is_alive(pid) && gateway.generation() == before + 1, "{}", said(&output));
+    let output = gateway.cli(&["stop"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+#[test]
 fn supervise_ends_with_0_after_a_stop() {
     let gateway = Gateway::builder().supervised(true).start();
     gateway.ask("stop", &json!({}));

@@ -294,8 +294,9 @@ fn who_takes_a_gateways_place_goes_by_what_systemd_has_just_said_of_its_unit() {
     let Some(service) = Service::start("what systemd says of a unit", "TimeoutStopSec=50") else { return };
     let (generation, pid) = (service.serving().expect("it serves"), service.systemd.main_pid(UNIT));
     let told = || {
-        let environment = fs::read_to_string(format!("/proc/{pid}/environ")).expect("it is our child's child");
-        let told = environment.split('\0').find_map(|line| line.strip_prefix("EVERGATE_SYSTEMD_TERMS="));
+        let shown = service.systemd.inside(&["sh", "-c", &format!("tr '\\0' '\\n' < /proc/{pid}/environ")]);
+        assert!(shown.status.success(), "{}", shown.text);
+        let told = shown.text.lines().find_map(|line| line.strip_prefix("EVERGATE_SYSTEMD_TERMS="));
         told.map(str::to_owned)
     };
     assert_eq!(told(), None, "the first image has asked for itself");

@@ -55,8 +55,8 @@ impl std::str::FromStr for Back {
         if let Ok(number) = text.parse() {
             return Ok(Self::To(GenerationId(number)));
         }
-        let length = crate::config::read_duration(text).map(Self::For);
-        length.map_err(|why| format!("{why}; give the number of a generation, or a length of time like 2h"))
+        let length = humantime::parse_duration(text).map(Self::For);
+        length.map_err(|_| "give the number of a generation, or a length of time like 2h or 90d".to_owned())
     }
 }
 
@@ -164,10 +164,7 @@ fn examine(
         // They are numbered from 1 without a gap.
         Some(Back::To(GenerationId(wanted))) if wanted > report.generations => {
             let known = report.generations;
-            Err(CommandError::ended(
-                exit::BAD_DATA,
-                format!("there is no generation {wanted}: the last one is {known}"),
-            ))
+            Err(CommandError::ended(exit::USAGE, format!("there is no generation {wanted}: the last one is {known}")))
         }
         _ => Ok(report),
     }

@@ -36,7 +36,7 @@ pub struct Arguments {
     session: String,
 
     /// The same, as `send` takes it
-    #[arg(long = "session", value_name = "NAME", hide = true, value_parser = session_name)]
+    #[arg(long = "session", value_name = "NAME", hide = true, value_parser = session_name, conflicts_with = "session")]
     named: Option<String>,
 }
 

@@ -71,12 +71,12 @@ impl Global {
     }
 }
 
-/// Reads one variable of the process; an empty one counts as unset.
 /// A length of time, as arguments name one.
 fn length_of_time(text: &str) -> Result<std::time::Duration, String> {
     crate::config::read_duration(text).map_err(|why| format!("{why}; give a length of time such as 30s or 2m"))
 }
 
+/// Reads one variable of the process; an empty one counts as unset.
 fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }

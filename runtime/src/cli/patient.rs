@@ -129,6 +129,8 @@ impl Patient {
         match (self.owner.supervisor, &self.owner.unit) {
             (Some(Supervisor::Systemd), Some(unit)) => start_unit(unit).await,
             (Some(Supervisor::LaunchdKeepAlive | Supervisor::LaunchdSuccessfulExit), Some(job)) => start_job(job).await,
+            // One whose own is gone is nobody's any more.
+            (Some(Supervisor::Evergate), _) if found::supervisors(&self.state_dir).is_empty() => self.start_alone(),
             (Some(Supervisor::Evergate), _) => found::have_it_started(&self.state_dir),
             (None | Some(Supervisor::Nobody), _) => self.start_alone(),
             (Some(supervisor), _) => Err(format!(

@@ -115,7 +115,8 @@ fn of_itself(patient: &Patient<'_>, status: &serde_json::Value) -> Vec<Finding> 
 /// Whether the parent of the process that owns the directory is another than its supervisor was, as far as `/proc` shows it.
 fn supervise_is_gone(patient: &Patient<'_>) -> bool {
     let parent = || {
-        let owner = Owner::recorded(patient.state_dir)?;
+        // Seen from elsewhere its number may be a stranger's.
+        let owner = Owner::recorded(patient.state_dir).filter(Owner::lives)?;
         let stat = fs::read_to_string(format!("/proc/{}/stat", owner.pid)).ok()?;
         // Behind the name, which may hold anything: the state, then the parent.
         stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<i32>().ok()

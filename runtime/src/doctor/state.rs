@@ -154,7 +154,9 @@ fn nobody(left: LeftBehind) -> Option<Finding> {
     let consequence = match (&left.owed, left.ended) {
         (Some(owed), _) => format!("nobody is answered; owed to people until one is started: {owed}"),
         (None, Ended::Died) => "nobody is answered; nothing is owed from before".to_owned(),
-        (None, Ended::ForAnother) => "nobody has started it again, and nobody is answered".to_owned(),
+        (None, Ended::ForAnother) => {
+            "nobody has started it again, so nobody is answered; if that is as it should be, all is well".to_owned()
+        }
         (None, Ended::InOrder) => return None,
     };
     Some(Finding::new("no gateway", format!("no gateway runs: {}", left.end), &consequence, left.start))

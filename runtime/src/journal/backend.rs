@@ -26,8 +26,19 @@ pub struct Backend {
 struct Told {
     /// The last write, if it was short and well.
     last: Option<(u64, Vec<u8>)>,
-    /// Whether all that was written is synced.
-    synced: bool,
+    /// How many things were written.
+    writes: u64,
+    /// How many of them are synced, once any sync was made.
+    synced: Option<u64>,
+}
+
+impl Told {
+    /// Something is about to be written; gives its number.
+    fn next(&mut self) -> u64 {
+        self.last = None;
+        self.writes += 1;
+        self.writes
+    }
 }
 
 impl Backend {
@@ -40,7 +51,11 @@ impl Backend {
         if self.shut.load(SeqCst) {
             return Err(io::Error::other("the journal is sealed"));
         }
-        Ok((&*self.file, self.told.lock().unwrap_or_else(PoisonError::into_inner)))
+        Ok((&*self.file, self.told()))
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -55,20 +70,25 @@ impl StorageBackend for Backend {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let (file, mut told) = self.writable()?;
-        *told = Told::default();
+        told.next();
+        drop(told);
         file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let (file, mut told) = self.writable()?;
-        if told.synced {
+        let (file, told) = self.writable()?;
+        let writes = told.writes;
+        if told.synced == Some(writes) {
             return Ok(());
         }
+        // Whoever writes meanwhile does not wait for the disk.
+        drop(told);
         let synced = file.sync_data();
+        let mut told = self.told();
         match synced {
-            Ok(()) => told.synced = true,
+            Ok(()) => told.synced = told.synced.max(Some(writes)),
             // What became of what was written is not known.
-            Err(_) => *told = Told::default(),
+            Err(_) => (told.last, told.synced) = (None, None),
         }
         synced
     }
@@ -78,9 +98,13 @@ impl StorageBackend for Backend {
         if told.last.as_ref().is_some_and(|(at, last)| *at == offset && last == data) {
             return Ok(());
         }
-        *told = Told::default();
+        let number = told.next();
+        drop(told);
         file.write(offset, data)?;
-        told.last = (data.len() <= REMEMBERED).then(|| (offset, data.to_vec()));
+        let mut told = self.told();
+        if told.writes == number && data.len() <= REMEMBERED {
+            told.last = Some((offset, data.to_vec()));
+        }
         Ok(())
     }
 
