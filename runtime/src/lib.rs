@@ -43,7 +43,6 @@ pub mod secret;
 pub mod signals;
 pub mod small_file;
 pub mod start_count;
-pub mod start_deadline;
 pub mod start_stage;
 pub mod supervise;
 pub mod systemd;

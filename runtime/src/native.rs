@@ -1,6 +1,7 @@
 //! The real machine behind [`Environment`]: tokio's clock and sockets, threads, the file system, the kernel's randomness.
 
 use crate::candidate::{Candidate, OnDisk};
+use crate::config::{KEYS, read_duration};
 use crate::detect::Effective;
 use crate::environment::{Accepting, Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
 use crate::journal::store::SCHEMA;
@@ -8,6 +9,7 @@ use crate::kept_socket;
 use crate::program::{self, Successor};
 use crate::reload::{Reload, Reloaded};
 use crate::systemd::{self, KEEPER, Notify};
+use evergate_core::fault::Fault;
 use evergate_core::time::Instant;
 use evergate_core::verdict::{RESTART, STOP, Verdict};
 use redb::StorageBackend;
@@ -42,28 +44,62 @@ pub struct Native {
     hang_ups: Arc<tokio::sync::Notify>,
 }
 
-/// The thread that ends a process whose driver is stuck.
-struct Guard {
+/// The thread that ends a process whose driver is stuck, or whose start does not come so far as to have a watchdog.
+pub struct Guard {
     end: Mutex<Option<(std::time::Instant, Verdict)>>,
     changed: Condvar,
-    exit: Exit,
-}
-
-/// What a guard needs to know to end the process.
-pub struct Exit {
     /// Whether a signal has told the process to end.
     pub signalled: Arc<AtomicBool>,
     /// What replaces this process.
     pub successor: Successor,
 }
 
-impl Exit {
+/// The setting that says how long a start may take. The file that may say otherwise is not read yet when that begins to count; the
+/// environment is there.
+const START: &str = "watchdog.start";
+
+/// How long a start may take, as far as that is known before its configuration is.
+fn start_within() -> Duration {
+    let key = KEYS.iter().find(|key| key.name == START).expect("the schema has this key");
+    let said = std::env::var(key.environment()).ok().and_then(|text| read_duration(&text).ok());
+    said.or_else(|| read_duration(key.default).ok()).expect("defaults are read by the tests of the schema")
+}
+
+impl Guard {
+    /// Ends this process as one that stands still, unless somebody says in time that it [stands down](Self::stands_down).
+    pub fn over_a_start(successor: Successor) -> io::Result<Arc<Self>> {
+        let verdict = Fault::StandsStill.verdict(&successor.terms.contract(), None);
+        let end = std::time::Instant::now().checked_add(start_within()).map(|at| (at, verdict));
+        let guard =
+            Arc::new(Self { end: Mutex::new(end), changed: Condvar::new(), signalled: Arc::default(), successor });
+        let watching = Arc::clone(&guard);
+        thread("guard", move || watching.watch())?;
+        Ok(guard)
+    }
+
+    /// The watchdog stands, or there is no start any more that could hang.
+    pub fn stands_down(&self) {
+        self.ends(None);
+    }
+
+    fn ends(&self, end: Option<(std::time::Instant, Verdict)>) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        self.changed.notify_all();
+    }
+
     /// Ends this process, whatever else is stuck.
     fn take(&self, verdict: Verdict) {
         let signalled = self.signalled.load(SeqCst);
         let verdict = self.successor.terms.at_last(verdict, signalled);
         // On a thread of its own, and for a moment only: whoever reads the log may stand still as well.
-        let log = move || tracing::error!(%verdict, "the gateway does not end by itself and is ended by its guard");
+        let log = move || {
+            let why = "the gateway does not end by itself, or its start does not come to an end, and its guard ends it";
+            if tracing::enabled!(tracing::Level::ERROR) {
+                tracing::error!(%verdict, "{why}");
+            } else {
+                crate::logging::complain(&format_args!("{why}: {verdict}. Look after the disks that it reads from"));
+            }
+        };
         if std::thread::Builder::new().spawn(log).is_ok() {
             std::thread::sleep(TO_LOG);
         }
@@ -81,12 +117,10 @@ impl Exit {
 
 impl Native {
     /// The machine as it is now; time counts from here.
-    pub fn new(exit: Exit) -> io::Result<Self> {
-        let terms = exit.successor.terms.clone();
-        let guard = Arc::new(Guard { end: Mutex::new(None), changed: Condvar::new(), exit });
-        let watched = Arc::clone(&guard);
-        thread("guard", move || watched.watch())?;
-        Ok(Self {
+    #[must_use]
+    pub fn new(guard: Arc<Guard>) -> Self {
+        let terms = guard.successor.terms.clone();
+        Self {
             origin: tokio::time::Instant::now(),
             guard,
             notify: ["NOTIFY_SOCKET", KEEPER].map(Notify::from_environment),
@@ -95,7 +129,7 @@ impl Native {
             terms,
             reload: None,
             hang_ups: Arc::default(),
-        })
+        }
     }
 
     /// The same, with a configuration that can be read again, also when somebody notifies `hang_ups`.
@@ -132,7 +166,7 @@ impl Guard {
                 Some((at, verdict)) => {
                     let left = at.saturating_duration_since(std::time::Instant::now());
                     if left.is_zero() {
-                        self.exit.take(verdict);
+                        self.take(verdict);
                     }
                     self.changed.wait_timeout(end, left).unwrap_or_else(PoisonError::into_inner).0
                 }
@@ -157,7 +191,7 @@ impl Environment for Native {
     }
 
     fn listen(&self, address: &Address) -> BoxFuture<io::Result<Box<dyn Listener>>> {
-        let (address, socket) = (address.clone(), self.guard.exit.successor.socket.clone());
+        let (address, socket) = (address.clone(), self.guard.successor.socket.clone());
         Box::pin(async move {
             Ok(match address {
                 Address::Network(address) => Box::new(Network::new(socket.listen(address)?)) as Box<dyn Listener>,
@@ -196,8 +230,7 @@ impl Environment for Native {
             let left = at - self.now();
             (std::time::Instant::now() + left, verdict)
         });
-        *self.guard.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
-        self.guard.changed.notify_all();
+        self.guard.ends(end);
     }
 
     fn tell_supervisor(&self, told: Told) {

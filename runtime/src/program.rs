@@ -7,8 +7,8 @@ use crate::config::{Config, FileSource, Sources, evergate_environment};
 use crate::detect::{self, Effective};
 use crate::journal::claim::ClaimError;
 use crate::kept_socket::KeptSocket;
+use crate::native::Guard;
 use crate::run::StartError;
-use crate::start_deadline::StartDeadline;
 use crate::trial::{Entry, Trial};
 use crate::versions::ROLLED_BACK;
 use crate::{doctor, install, last_words, logging, run, signals, supervise, systemd, takeover, unit_death};
@@ -21,6 +21,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Evergate connects chat platforms to agents, and can be restarted, upgraded or killed at any instant without losing a
@@ -134,8 +135,6 @@ pub struct Successor {
     pub trial: Trial,
     /// The terms of whoever supervises it.
     pub terms: Effective,
-    /// Until when its watchdog is to stand.
-    pub deadline: StartDeadline,
 }
 
 /// The exit status for a command line that makes no sense (`EX_USAGE` of sysexits).
@@ -162,18 +161,12 @@ pub fn main() -> ExitCode {
         Command::Run(run) => {
             let program = std::env::var_os(candidate::SUPERVISOR_PROGRAM).map(PathBuf::from).or(program);
             let socket = KeptSocket::from_environment();
-            let (terms, deadline) = (Effective::of_this_process(), StartDeadline::default());
-            let mut successor = Successor { program, socket, trial: Trial::none(), terms, deadline };
-            let hanging = successor.clone();
-            match StartDeadline::begin(move |limit| gets_nowhere(limit, &hanging)) {
-                Ok(deadline) => successor.deadline = deadline,
-                Err(error) => logging::complain(&format_args!("a start that hangs will not be ended: {error}")),
-            }
+            let terms = Effective::of_this_process();
+            let successor = Successor { program, socket, trial: Trial::none(), terms };
             // Before anything else, since whatever comes next may be what this build does wrong.
-            match enter(&arguments.global, &successor) {
+            match enter(&arguments.global, &successor.socket) {
                 Ok(trial) => gateway(&arguments.global, run, &Successor { trial, ..successor }),
                 Err(why) => {
-                    successor.deadline.is_over();
                     logging::complain(&why);
                     systemd::Notify::from_environment("NOTIFY_SOCKET").status(&why);
                     park(&successor.socket)
@@ -297,7 +290,7 @@ fn answer_for_takeover(global: &Global, listen: Option<String>, schema: Option<u
 const START_AFTER_PAUSE: Duration = Duration::from_secs(310);
 
 /// Puts this start on trial. Comes back when it is this build that is to run, or with why no start is made.
-fn enter(global: &Global, Successor { socket, deadline, .. }: &Successor) -> Result<Trial, String> {
+fn enter(global: &Global, socket: &KeptSocket) -> Result<Trial, String> {
     let Ok(state_dir) = global.state_dir() else { return Ok(Trial::none()) };
     let (trial, entry) = Trial::enter(&state_dir);
     match entry {
@@ -315,7 +308,6 @@ fn enter(global: &Global, Successor { socket, deadline, .. }: &Successor) -> Res
             let notify = systemd::Notify::from_environment("NOTIFY_SOCKET");
             notify.status(&why);
             notify.extend(pause + START_AFTER_PAUSE);
-            deadline.put_off(pause);
             // Whoever ends it meanwhile is not to wait for that.
             unblock();
             std::thread::sleep(pause);
@@ -326,31 +318,23 @@ fn enter(global: &Global, Successor { socket, deadline, .. }: &Successor) -> Res
     Ok(trial)
 }
 
-/// Ends a start whose watchdog does not stand in time, as one that stands still.
-fn gets_nowhere(limit: Duration, successor: &Successor) {
-    let limit = humantime::format_duration(limit);
-    logging::complain(&format_args!(
-        "the start gets nowhere: {limit} after it began it has not read its configuration and set its watchdog, and is ended; look after the disks that it reads from"
-    ));
-    let verdict = Fault::StandsStill.verdict(&successor.terms.contract(), None);
-    std::process::exit(i32::from(match verdict {
-        Verdict::Exit(status) => status,
-        Verdict::StayUp => evergate_core::verdict::STOP,
-        Verdict::ReExec => {
-            replace_this_process(successor);
-            evergate_core::verdict::RESTART
-        }
-    }));
-}
-
 /// The pause of a process that follows itself, so that one which breaks again and again leaves room for others.
 const FOLLOWS_AFTER: Duration = Duration::from_secs(1);
 
 fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> ExitCode {
+    // The configuration may lie on a disk that does not answer.
+    let guard = match Guard::over_a_start(successor.clone()) {
+        Ok(guard) => guard,
+        Err(error) => {
+            let error = StartError::System { what: "a thread cannot be started", error };
+            logging::complain(&error);
+            return give_up(successor, &error.to_string(), error.try_again());
+        }
+    };
     let (config, state_dir) = match read(global, arguments.listen.clone()) {
         Ok(loaded) => loaded,
         Err(error) => {
-            successor.deadline.is_over();
+            guard.stands_down();
             logging::complain(&error);
             return give_up(successor, &error, None);
         }
@@ -358,11 +342,10 @@ fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> E
     logging::start(&config.log);
     let again = sources(global, arguments.listen, &state_dir);
     let load = Box::new(move || Config::load(again.clone()));
-    let ended = run::run(&config, load, &state_dir, arguments.flight_log.as_deref(), successor.clone());
-    successor.deadline.is_over();
-    match ended {
+    match run::run(&config, load, &state_dir, arguments.flight_log.as_deref(), Arc::clone(&guard)) {
         Ok(verdict) => end(successor, verdict),
         Err(error) => {
+            guard.stands_down();
             if tracing::enabled!(tracing::Level::ERROR) {
                 tracing::error!(%error, "{}", error.what());
             } else {

@@ -14,7 +14,7 @@ use crate::kept_socket::KeptSocket;
 use crate::last_words::LastWords;
 use crate::local::Access;
 use crate::meaning;
-use crate::native::{Exit, Native};
+use crate::native::{Guard, Native};
 use crate::platform;
 use crate::program::Successor;
 use crate::pulse::Pulse;
@@ -128,13 +128,13 @@ impl StartError {
 /// Runs one generation and says how the process is to end. All that its core is told and says is appended to `flight_log`,
 /// or recorded in the state directory when there is none. `load` reads the configuration again when somebody wants that.
 ///
-/// `successor` is what replaces this process if its own loop cannot say so any more, and keeps the socket for it.
+/// `guard` ends a start that hangs before its watchdog stands, and later what its own loop cannot end any more.
 pub fn run(
     config: &Config,
     load: Load,
     state_dir: &Path,
     flight_log: Option<&Path>,
-    successor: Successor,
+    guard: Arc<Guard>,
 ) -> Result<Verdict, StartError> {
     let system = |what| move |error| StartError::System { what, error };
     let unusable = |error| ClaimError::Unusable { path: state_dir.to_owned(), error };
@@ -142,9 +142,8 @@ pub fn run(
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(unusable)?;
     let state_dir = std::fs::canonicalize(state_dir).map_err(unusable)?;
     let faults = Faults::new(&config.debug);
-    let trial = successor.trial.clone();
-    let terms = successor.terms.clone();
-    let outside = Outside::new(config, load, &state_dir, successor)?;
+    let Successor { trial, terms, .. } = guard.successor.clone();
+    let outside = Outside::new(config, load, &state_dir, guard)?;
     faults.passed(StartStage::BeforeLock);
     let mut claim = Claim::take(&state_dir, PREDECESSOR)?;
     // From here on whoever wants it gone knows whom that means, though it has no number yet.
@@ -221,22 +220,21 @@ struct Outside {
 }
 
 impl Outside {
-    fn new(config: &Config, load: Load, state_dir: &Path, successor: Successor) -> Result<Self, StartError> {
+    fn new(config: &Config, load: Load, state_dir: &Path, guard: Arc<Guard>) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System { what, error };
         let hang_ups: Arc<Notify> = Arc::default();
-        let (ear, heard) = Signals::listen(Arc::clone(&hang_ups)).map_err(system("signals cannot be received"))?;
-        let (socket, trial, terms) = (successor.socket.clone(), successor.trial.clone(), successor.terms.clone());
+        let (hung_up, signalled) = (Arc::clone(&hang_ups), Arc::clone(&guard.signalled));
+        let (ear, heard) = Signals::listen(hung_up, signalled).map_err(system("signals cannot be received"))?;
+        let Successor { socket, trial, terms, .. } = guard.successor.clone();
         let counted = trial.counted();
-        let deadline = successor.deadline.clone();
-        let exit = Exit { signalled: ear.heard(), successor };
-        let native = Native::new(exit).map_err(system("a thread cannot be started"))?.serving(config.local.listen);
+        let native = Native::new(Arc::clone(&guard)).serving(config.local.listen);
         let agent = meaning::agent(config);
         let reload = Arc::new(Reload::new(config.clone(), Arc::clone(&agent), load));
         let environment: Arc<dyn Environment> = Arc::new(native.with_reload(reload, hang_ups));
         let pulse = Arc::new(Pulse::new(config.debug.hooks == config::Hooks::On, meaning::bounds(config)));
         watch(config, state_dir, &terms, (&environment, &pulse), &trial)
             .map_err(system("a thread cannot be started"))?;
-        deadline.is_over();
+        guard.stands_down();
         prove(trial, &environment, &pulse).map_err(system("a thread cannot be started"))?;
         // Its thread has started beside the others.
         ear.await_listening().map_err(system("signals cannot be received"))?;

@@ -32,13 +32,16 @@ pub struct Deafening {
 
 impl Signals {
     /// Begins to listen, on a thread that takes a moment to start: [`Self::await_listening`]. Until then the signals are blocked, by
-    /// the first line of `main` or by the image that this one replaced. Who sends SIGHUP notifies `hang_ups`.
-    pub fn listen(hang_ups: Arc<tokio::sync::Notify>) -> io::Result<(Self, mpsc::Receiver<Signal>)> {
+    /// the first line of `main` or by the image that this one replaced. Who sends SIGHUP notifies `hang_ups`; `heard` is set by one
+    /// that tells the process to end.
+    pub fn listen(
+        hang_ups: Arc<tokio::sync::Notify>,
+        heard: Arc<AtomicBool>,
+    ) -> io::Result<(Self, mpsc::Receiver<Signal>)> {
         let (to_driver, signals) = mpsc::channel(WAITING);
         let (deafen, wanted) = std::sync::mpsc::channel();
         let (done, deaf) = std::sync::mpsc::channel();
         let (listening, listens) = std::sync::mpsc::channel();
-        let heard = Arc::new(AtomicBool::new(false));
         let woken = Arc::new(tokio::sync::Notify::new());
         let (note, wake) = (Arc::clone(&heard), Arc::clone(&woken));
         let ear = move || {
