@@ -62,6 +62,8 @@ const START: &str = "watchdog.start";
 fn start_within() -> Duration {
     let key = KEYS.iter().find(|key| key.name == START).expect("the schema has this key");
     let said = std::env::var(key.environment()).ok().and_then(|text| read_duration(&text).ok());
+    // Nothing at all is for the configuration to refuse.
+    let said = said.filter(|within| !within.is_zero());
     said.or_else(|| read_duration(key.default).ok()).expect("defaults are read by the tests of the schema")
 }
 

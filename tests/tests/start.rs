@@ -95,6 +95,13 @@ fn a_start_that_hangs_before_its_watchdog_stands_is_ended_like_any_that_stands_s
 }
 
 #[test]
+fn a_start_that_is_to_take_no_time_is_refused_and_not_ended() {
+    let gateway = Gateway::builder().env("EVERGATE_WATCHDOG_START", "0s").spawn();
+    assert_eq!(gateway.exit_code(PATIENCE), 78, "{}", gateway.log());
+    assert!(gateway.log().contains("watchdog.start"), "{}", gateway.log());
+}
+
+#[test]
 fn under_systemd_a_start_that_dies_in_any_stage_is_tried_again_and_systemctl_says_so() {
     let Some(service) = Service::boot("starts that die under systemd") else { return };
     let config = service.systemd.folder().join("config.toml");
