@@ -426,7 +426,7 @@ mod tests {
     }
 
     fn nobody_listens() -> CallError {
-        use super::super::call_error::Told;
+        use crate::cli::call_error::Told;
         CallError::NobodyRuns { place: String::new(), pid: None, told: Told::Words(String::new()) }
     }
 

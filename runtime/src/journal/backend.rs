@@ -26,14 +26,14 @@ pub struct Backend {
 struct Told {
     /// The last write, if it was short and well.
     last: Option<(u64, Vec<u8>)>,
-    /// How many things were written.
+    /// How often a write was begun or ended.
     writes: u64,
-    /// How many of them are synced, once any sync was made.
+    /// How often by the last sync that was well, when that began: what was being written then may have come behind it.
     synced: Option<u64>,
 }
 
 impl Told {
-    /// Something is about to be written; gives its number.
+    /// Something is about to be written, or was; gives how often that is so by now.
     fn next(&mut self) -> u64 {
         self.last = None;
         self.writes += 1;
@@ -72,7 +72,9 @@ impl StorageBackend for Backend {
         let (file, mut told) = self.writable()?;
         told.next();
         drop(told);
-        file.set_len(len)
+        let changed = file.set_len(len);
+        self.told().next();
+        changed
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -98,14 +100,17 @@ impl StorageBackend for Backend {
         if told.last.as_ref().is_some_and(|(at, last)| *at == offset && last == data) {
             return Ok(());
         }
-        let number = told.next();
+        let begun = told.next();
         drop(told);
-        file.write(offset, data)?;
+        let written = file.write(offset, data);
         let mut told = self.told();
-        if told.writes == number && data.len() <= REMEMBERED {
+        // Of two at a time nobody knows which was the last.
+        let alone = told.writes == begun;
+        told.next();
+        if alone && written.is_ok() && data.len() <= REMEMBERED {
             told.last = Some((offset, data.to_vec()));
         }
-        Ok(())
+        written
     }
 
     fn close(&self) -> io::Result<()> {
@@ -117,6 +122,7 @@ impl StorageBackend for Backend {
 mod tests {
     use super::*;
     use redb::backends::InMemoryBackend;
+    use std::sync::mpsc;
 
     /// A file that counts, and whose syncs fail when they are told to.
     #[derive(Debug, Default)]
@@ -210,6 +216,54 @@ mod tests {
         backend.write(0, b"tail").unwrap();
         backend.sync_data().unwrap();
         assert_eq!(taken(&seen), ["sync", "write", "sync"], "the page that failed may be lost");
+    }
+
+    /// A file whose writes wait to be let go.
+    #[derive(Debug)]
+    struct Slow {
+        file: Counting,
+        begun: mpsc::Sender<()>,
+        go: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl StorageBackend for Slow {
+        fn len(&self) -> io::Result<u64> {
+            self.file.len()
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.file.read(offset, out)
+        }
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.file.set_len(len)
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            self.file.sync_data()
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.begun.send(()).unwrap();
+            self.go.lock().unwrap().recv().unwrap();
+            self.file.write(offset, data)
+        }
+    }
+
+    #[test]
+    fn what_was_being_written_during_a_sync_is_not_taken_for_synced() {
+        let (begun, is_begun) = mpsc::channel();
+        let (let_go, go) = mpsc::channel();
+        let file = Counting::default();
+        file.file.set_len(8_192).unwrap();
+        let seen = Arc::clone(&file.seen);
+        let backend = Backend::new(Box::new(Slow { file, begun, go: Mutex::new(go) }), Arc::default());
+        std::thread::scope(|scope| {
+            let write = scope.spawn(|| backend.write(0, b"head"));
+            is_begun.recv().unwrap();
+            backend.sync_data().unwrap();
+            let_go.send(()).unwrap();
+            write.join().unwrap().unwrap();
+        });
+        backend.sync_data().unwrap();
+        backend.sync_data().unwrap();
+        assert_eq!(taken(&seen), ["sync", "write", "sync"]);
     }
 
     #[test]
