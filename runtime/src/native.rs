@@ -6,7 +6,7 @@ use crate::detect::Effective;
 use crate::environment::{Accepting, Address, BoxFuture, Disk, Environment, Listener, Stream, Task, Told};
 use crate::journal::store::SCHEMA;
 use crate::kept_socket;
-use crate::program::{self, Successor};
+use crate::program::Successor;
 use crate::reload::{Reload, Reloaded};
 use crate::systemd::{self, KEEPER, Notify};
 use evergate_core::fault::Fault;
@@ -110,7 +110,7 @@ impl Guard {
             Verdict::Exit(status) => status,
             Verdict::StayUp => STOP,
             Verdict::ReExec => {
-                program::replace_this_process(&self.successor);
+                self.successor.replace_this_process();
                 RESTART
             }
         }));

@@ -1,22 +1,25 @@
-//! The command line, and how the process ends. This is the only place that turns a verdict into an exit status or a
-//! re-exec.
+//! The command line, and what each command begins with.
+
+mod child;
+mod ending;
+
+pub use ending::Successor;
 
 use crate::candidate;
 use crate::cli::{self, ClientCommand, Global};
 use crate::config::{Config, FileSource, Sources, evergate_environment};
-use crate::detect::{self, Effective};
+use crate::detect::Effective;
 use crate::journal::claim::ClaimError;
 use crate::kept_socket::KeptSocket;
 use crate::native::Guard;
 use crate::run::StartError;
 use crate::trial::{Entry, Trial};
-use crate::versions::ROLLED_BACK;
-use crate::{doctor, install, last_words, logging, run, signals, supervise, systemd, takeover, unit_death};
+use crate::{doctor, install, logging, run, signals, systemd, takeover, unit_death};
+use child::supervise_gateway;
 use clap::{CommandFactory, Parser, Subcommand};
-use evergate_core::fault::Fault;
-use evergate_core::supervisor::{Contract, Park, Supervisor};
-use evergate_core::verdict::{PARK, Verdict};
-use std::ffi::{OsStr, OsString};
+use ending::{again, park};
+use evergate_core::verdict::PARK;
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -124,19 +127,6 @@ enum ConfigCommand {
     Check,
 }
 
-/// What takes the place of this process when it is replaced.
-#[derive(Clone)]
-pub struct Successor {
-    /// The program, as far as this process knows its own.
-    pub program: Option<PathBuf>,
-    /// What it inherits.
-    pub socket: KeptSocket,
-    /// The start of this process.
-    pub trial: Trial,
-    /// The terms of whoever supervises it.
-    pub terms: Effective,
-}
-
 /// The exit status for a command line that makes no sense (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
 
@@ -229,7 +219,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     let starts = std::env::args_os().any(|word| word == "run" || word == "supervise");
     match (error.use_stderr(), starts) {
         (false, _) => ExitCode::SUCCESS,
-        (true, true) => ExitCode::from(evergate_core::verdict::PARK),
+        (true, true) => ExitCode::from(PARK),
         (true, false) => ExitCode::from(USAGE),
     }
 }
@@ -265,7 +255,7 @@ fn sources(global: &Global, listen: Option<String>, state_dir: &Path) -> Sources
 /// Says what is wrong; the status asks the supervisor not to try again as things are.
 fn complain(error: &dyn std::fmt::Display) -> ExitCode {
     logging::complain(error);
-    ExitCode::from(evergate_core::verdict::PARK)
+    ExitCode::from(PARK)
 }
 
 /// Whether this program could take over from a running gateway, as an exit status and a sentence.
@@ -318,9 +308,6 @@ fn enter(global: &Global, socket: &KeptSocket) -> Result<Trial, String> {
     Ok(trial)
 }
 
-/// The pause of a process that follows itself, so that one which breaks again and again leaves room for others.
-const FOLLOWS_AFTER: Duration = Duration::from_secs(1);
-
 fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> ExitCode {
     // The configuration may lie on a disk that does not answer.
     let guard = match Guard::over_a_start(successor.clone()) {
@@ -328,7 +315,7 @@ fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> E
         Err(error) => {
             let error = StartError::System { what: "a thread cannot be started", error };
             logging::complain(&error);
-            return give_up(successor, &error.to_string(), error.try_again());
+            return successor.give_up(&error.to_string(), error.try_again());
         }
     };
     let (config, state_dir) = match read(global, arguments.listen.clone()) {
@@ -336,14 +323,14 @@ fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> E
         Err(error) => {
             guard.stands_down();
             logging::complain(&error);
-            return give_up(successor, &error, None);
+            return successor.give_up(&error, None);
         }
     };
     logging::start(&config.log);
     let again = sources(global, arguments.listen, &state_dir);
     let load = Box::new(move || Config::load(again.clone()));
     match run::run(&config, load, &state_dir, arguments.flight_log.as_deref(), Arc::clone(&guard)) {
-        Ok(verdict) => end(successor, verdict),
+        Ok(verdict) => successor.end(verdict),
         Err(error) => {
             guard.stands_down();
             if tracing::enabled!(tracing::Level::ERROR) {
@@ -355,194 +342,11 @@ fn gateway(global: &Global, arguments: RunArguments, successor: &Successor) -> E
             match error {
                 StartError::Claim(ClaimError::Owned { .. }) => park(&successor.socket),
                 // Like a death without a word, which the next start counts.
-                StartError::Broke { verdict, .. } => follow(successor, verdict),
-                error => give_up(successor, &error.to_string(), error.try_again()),
+                StartError::Broke { verdict, .. } => successor.follow(verdict),
+                error => successor.give_up(&error.to_string(), error.try_again()),
             }
         }
     }
-}
-
-/// Ends this process as its generation has ended.
-fn end(successor: &Successor, verdict: Verdict) -> ExitCode {
-    if verdict == Verdict::ReExec {
-        successor.trial.gives_way();
-    }
-    successor.trial.ended(verdict);
-    match verdict {
-        Verdict::Exit(status) => ExitCode::from(status),
-        Verdict::ReExec => {
-            replace(successor, |command| successor.terms.hand_over(command));
-            ExitCode::from(evergate_core::verdict::RESTART)
-        }
-        Verdict::StayUp => stay_up(
-            &successor.socket,
-            "stopped. This supervisor starts it again after any end, so the process stays, idle: unload its job to end it",
-        ),
-    }
-}
-
-/// Ends a start that cannot go on, and has that be known: with a status after which it is tried again, or parked. A build that
-/// gives way to the last good one for that does so at once.
-fn give_up(successor: &Successor, why: &str, try_again: Option<u8>) -> ExitCode {
-    systemd::Notify::from_environment("NOTIFY_SOCKET").status(why);
-    if successor.trial.gave_up(why, try_again) {
-        replace_this_process(successor);
-    }
-    let Some(status) = try_again else { return park(&successor.socket) };
-    let fault = Fault::Failed { status, standing: successor.trial.standing() };
-    follow(successor, fault.verdict(&successor.terms.contract(), None))
-}
-
-/// Ends a process that a fault has hit. Where it follows itself, its entry counts how often that comes to nothing, and gives way to
-/// the last good build.
-fn follow(successor: &Successor, verdict: Verdict) -> ExitCode {
-    match verdict {
-        Verdict::Exit(status) => ExitCode::from(status),
-        Verdict::StayUp => park(&successor.socket),
-        Verdict::ReExec => {
-            // One that comes before the new image listens would kill it.
-            if let Err(error) = signals::block() {
-                logging::complain(&format_args!("signals cannot be blocked: {error}"));
-            }
-            std::thread::sleep(FOLLOWS_AFTER);
-            replace_this_process(successor);
-            ExitCode::from(evergate_core::verdict::RESTART)
-        }
-    }
-}
-
-/// Ends so that the supervisor does not start us again as we are; where any end would be followed by a start, does not end.
-fn park(socket: &KeptSocket) -> ExitCode {
-    match Contract::of(crate::detect::supervisor()).park {
-        Park::Exit(status) => ExitCode::from(status),
-        Park::StayUp => stay_up(
-            socket,
-            "parked: this supervisor would only start it again. Mend what is said above, then restart it",
-        ),
-    }
-}
-
-/// Does nothing until a signal ends the process.
-fn stay_up(socket: &KeptSocket, why: &str) -> ExitCode {
-    socket.close();
-    logging::complain(&why);
-    unblock();
-    loop {
-        std::thread::park();
-    }
-}
-
-/// Replaces this process by a fresh start of the program: same PID, same command line. Signals have been blocked
-/// before and stay so over the exec, since one that comes before the new image listens would kill it. The listening socket stays open
-/// all the time, so that whoever connects meanwhile waits. Comes back only when that is not possible.
-pub(crate) fn replace_this_process(successor: &Successor) {
-    replace(successor, |_| ());
-}
-
-/// The same, by one who `is_told` something.
-fn replace(successor: &Successor, is_told: impl Fn(&mut std::process::Command)) {
-    let itself = Path::new("/proc/self/exe");
-    let left_alone = successor.terms.is_left_alone();
-    if left_alone {
-        tracing::warn!("the `evergate supervise` that started this process is gone: it starts itself again, in place");
-    }
-    for program in successor.program.as_deref().into_iter().chain([itself]) {
-        let mut command = again(program);
-        if left_alone {
-            supervise::NAMES.iter().for_each(|name| _ = command.env_remove(name));
-            // Whose child it is by now says nothing of who keeps it.
-            command.env(detect::SUPERVISOR, Supervisor::Nobody.name());
-        }
-        is_told(&mut command);
-        successor.socket.hand_over(&mut command, Some(std::process::id()));
-        let error = command.exec();
-        tracing::error!(%error, program = %program.display(), "the program cannot be started again in place");
-    }
-}
-
-fn again(program: &Path) -> std::process::Command {
-    let mut words = std::env::args_os();
-    let mut command = std::process::Command::new(program);
-    if let Some(name) = words.next() {
-        command.arg0(name);
-    }
-    command.args(words).env_remove("EVERGATE_REVIVED").env_remove(last_words::DEATHS).env_remove(systemd::HEARD);
-    if crate::detect::supervisor() != Supervisor::Evergate {
-        // Said by a start to the build that runs in its place; the next start says it anew.
-        command.env_remove(ROLLED_BACK).env_remove(candidate::SUPERVISOR_PROGRAM);
-    }
-    command
-}
-
-/// Supervises `run` with the same global options.
-fn supervise_gateway(global: &Global, child: Vec<OsString>, socket: KeptSocket) -> ExitCode {
-    let (config, state_dir) = match load(global, None) {
-        Ok(loaded) => loaded,
-        Err(status) => return status,
-    };
-    logging::start(&config.log);
-    let mut arguments = if child.is_empty() { vec!["run".into()] } else { child };
-    if !arguments.iter().any(|argument| argument == "run") {
-        logging::complain(&format_args!(
-            "it is `evergate run` that is supervised: write `evergate supervise -- run {}`",
-            arguments.join(OsStr::new(" ")).display()
-        ));
-        return ExitCode::from(PARK);
-    }
-    for (flag, value) in [("--state-dir", &global.state_dir), ("--config", &global.config)] {
-        if let Some(value) = value
-            && !arguments.iter().any(|argument| argument == flag)
-        {
-            arguments.extend([flag.into(), value.clone().into_os_string()]);
-        }
-    }
-    let state_dir = state_dir_in(&arguments).unwrap_or(state_dir);
-    // The watchdog inside comes first, where it still can: it goes by the child's own configuration.
-    let freeze = config_of(&arguments).unwrap_or(config).watchdog.freeze;
-    let silence = freeze + supervise::AFTER_THE_WATCHDOG;
-    let child = arguments.clone();
-    supervise::supervise(arguments, &state_dir, silence, move |command| endow(command, &socket, &child))
-}
-
-/// Gives the next child of a supervisor the socket that it is going to want, which is kept from one child to the next. A
-/// child that wants any port finds its own.
-fn endow(command: &mut std::process::Command, socket: &KeptSocket, child: &[OsString]) {
-    match config_of(child).map(|config| config.local.listen).filter(|address| address.port() != 0) {
-        Some(address) => {
-            if let Err(error) = socket.listen(address) {
-                if error.kind() == std::io::ErrorKind::AddrInUse {
-                    tracing::info!(%address, "somebody else listens there; the child waits a while for them to let go of it");
-                    return socket.hand_over(command, None);
-                }
-                tracing::warn!(%error, %address, "cannot listen for the child, which tries by itself; connections that are made while none runs are refused");
-            }
-        }
-        None => socket.close(),
-    }
-    socket.hand_over(command, None);
-}
-
-/// The configuration that a gateway has that is started with these arguments, as things are now; `None` where that is not to be
-/// known.
-fn config_of(child: &[OsString]) -> Option<Config> {
-    let words = std::iter::once(OsStr::new("evergate")).chain(child.iter().map(OsString::as_os_str));
-    let Arguments { global, command: Command::Run(run) } = Arguments::try_parse_from(words).ok()? else { return None };
-    let state_dir = global.state_dir().ok()?;
-    Config::load(sources(&global, run.listen, &state_dir)).ok()
-}
-
-/// The state directory that the arguments of a child name themselves.
-fn state_dir_in(arguments: &[OsString]) -> Option<PathBuf> {
-    let mut words = arguments.iter();
-    while let Some(word) = words.next() {
-        if word == "--state-dir" {
-            return words.next().map(PathBuf::from);
-        }
-        if let Some(value) = word.to_str().and_then(|word| word.strip_prefix("--state-dir=")) {
-            return Some(PathBuf::from(value));
-        }
-    }
-    None
 }
 
 fn configuration(global: &Global, command: &ConfigCommand) -> ExitCode {
