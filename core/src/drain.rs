@@ -142,7 +142,7 @@ impl Gateway {
         deadlines: Deadlines,
     ) {
         let fates = self.live.iter().map(|id| (*id, TurnFate::Left)).collect();
-        self.drain = Some(Drain {
+        let drain = Drain {
             wish,
             mode,
             verdict,
@@ -156,7 +156,8 @@ impl Gateway {
             end_recorded: false,
             unsaid: BTreeSet::new(),
             fates,
-        });
+        };
+        self.drain = Some(drain.into());
         self.enter(Phase::Draining);
     }
 

@@ -15,6 +15,7 @@ use crate::shared::{Pool, Shared};
 use crate::supervisor::Contract;
 use crate::time::Instant;
 use crate::turn::{Turn, TurnState};
+use crate::unordered::Unordered;
 use crate::write_ahead::WriteAhead;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -90,13 +91,13 @@ pub struct Gateway {
     /// Whether this generation has brought a turn to its end, or somebody has vouched for it.
     pub(crate) proven: bool,
     pub(crate) platforms_open: bool,
-    pub(crate) sessions: Shared<BTreeMap<SessionId, Session>>,
+    pub(crate) sessions: Shared<Unordered<BTreeMap<SessionId, Session>>>,
     /// Messages in all queues.
     pub(crate) queued: usize,
     /// Sessions that could start a turn, in the order in which they became so.
     pub(crate) line: VecDeque<SessionId>,
     /// The same sessions, to be asked quickly.
-    pub(crate) lined_up: BTreeSet<SessionId>,
+    pub(crate) lined_up: Unordered<BTreeSet<SessionId>>,
     /// Accepted chat commands whose record is not on disk yet.
     pub(crate) commands: Shared<BTreeMap<MessageId, Command>>,
     pub(crate) turns: Shared<BTreeMap<TurnId, Turn>>,
@@ -114,7 +115,7 @@ pub struct Gateway {
     pub(crate) live: BTreeSet<TurnId>,
     pub(crate) outbox: Shared<BTreeMap<DeliveryId, Delivery>>,
     /// The same deliveries by chat, in the order in which they are sent there.
-    pub(crate) owed_in: Shared<BTreeMap<SessionId, VecDeque<DeliveryId>>>,
+    pub(crate) owed_in: Shared<Unordered<BTreeMap<SessionId, VecDeque<DeliveryId>>>>,
     /// Deliveries in state `Retrying`, by the time of their next try.
     pub(crate) retrying: BTreeSet<(Instant, DeliveryId)>,
     /// Requests that count, of this generation and of earlier ones.
@@ -125,7 +126,7 @@ pub struct Gateway {
     pub(crate) requests_made: Shared<BTreeMap<RequestId, Request>>,
     /// Restarts that are not accepted yet.
     pub(crate) checking: Option<Checking>,
-    pub(crate) drain: Option<Drain>,
+    pub(crate) drain: Option<Shared<Drain>>,
     pub(crate) report: Shared<Report>,
     pub(crate) write_ahead: WriteAhead,
     pub(crate) next_turn: TurnId,
@@ -149,7 +150,7 @@ impl Gateway {
             sessions: Shared::default(),
             queued: 0,
             line: VecDeque::new(),
-            lined_up: BTreeSet::new(),
+            lined_up: Unordered::default(),
             commands: Shared::default(),
             turns: Shared::default(),
             resumable: VecDeque::new(),
@@ -348,6 +349,9 @@ impl Gateway {
         self.requests_made.unite(pool);
         self.report.unite(pool);
         self.write_ahead.unite(pool);
+        if let Some(drain) = &mut self.drain {
+            drain.unite(pool);
+        }
     }
 }
 
@@ -373,8 +377,8 @@ impl Gateway {
 
     /// The end that is under way.
     #[must_use]
-    pub const fn drain(&self) -> Option<&Drain> {
-        self.drain.as_ref()
+    pub fn drain(&self) -> Option<&Drain> {
+        self.drain.as_deref()
     }
 
     /// The open turns.

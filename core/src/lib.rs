@@ -54,6 +54,7 @@ pub mod supervisor;
 pub mod time;
 pub mod turn;
 pub mod unit;
+pub mod unordered;
 pub mod verdict;
 pub mod watchdog;
 pub mod witness;

@@ -14,6 +14,7 @@ use crate::turn::Conclusion;
 use crate::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 /// One durable change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -207,7 +208,7 @@ impl Unfinished {
 }
 
 /// The highest ids ever written, so that no id is given twice after its business is finished.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Highest {
     /// Of generations.
     pub generation: GenerationId,
@@ -222,6 +223,14 @@ pub struct Highest {
     /// Of questions.
     #[serde(default)]
     pub question: QuestionId,
+}
+
+/// No id that is in use is above these, and what is given next is above them all: how far is nothing that two states differ in.
+/// Generations are counted by their distance from each other.
+impl Hash for Highest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.generation.hash(state);
+    }
 }
 
 impl Highest {

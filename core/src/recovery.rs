@@ -15,6 +15,7 @@ use crate::session::{Command, Quarantine, Session};
 use crate::supervisor::Contract;
 use crate::time::Instant;
 use crate::turn::{Cut, StopAsked, Turn, TurnState};
+use crate::unordered::Unordered;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -33,7 +34,7 @@ pub struct Recovered {
     /// Who started this process.
     pub start: Start,
     /// Sessions with a queue, a turn or a mark.
-    pub sessions: BTreeMap<SessionId, Session>,
+    pub sessions: Unordered<BTreeMap<SessionId, Session>>,
     /// Chat commands that were accepted and not carried out.
     pub commands: BTreeMap<MessageId, Command>,
     /// Turns that have not ended.

@@ -20,12 +20,6 @@ pub struct Telling {
 }
 
 impl Telling {
-    /// With a gateway whose clock is so far ahead.
-    #[must_use]
-    pub fn ahead(ahead_ms: u64) -> Self {
-        Self { ahead_ms, ..Self::default() }
-    }
-
     /// Something that is neither an input nor an effect.
     pub fn add(&mut self, at_ms: u64, lane: Lane, kind: Kind, what: impl Into<String>, detail: impl Into<String>) {
         let (what, detail) = (what.into(), detail.into());

@@ -8,6 +8,7 @@ use crate::outbox::{Content, Notice, Repeat};
 use crate::question::{QuestionKey, Ruling};
 use crate::time::Instant;
 use crate::turn::Resume;
+use crate::unordered::Unordered;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A message on disk that nobody has answered.
@@ -224,5 +225,5 @@ pub(super) struct Life {
     /// They count when that is written first: what is let go while the disk fails is told after it.
     pub(super) unsaid: Option<BTreeSet<DeliveryId>>,
     /// Sessions in which somebody spoke.
-    pub(super) spoke: BTreeSet<SessionId>,
+    pub(super) spoke: Unordered<BTreeSet<SessionId>>,
 }

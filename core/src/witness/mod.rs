@@ -18,6 +18,7 @@ use crate::request::{Request, Wish};
 use crate::shared::{Pool, Shared};
 use crate::supervisor::Contract;
 use crate::time::Instant;
+use crate::unordered::Unordered;
 use crate::work::Item;
 use account::{Delivery, Life, Message, Process, Question, Turn};
 use std::borrow::Cow;
@@ -94,9 +95,9 @@ pub struct Witness {
     cuts_due: BTreeMap<TurnId, SessionId>,
     /// Turns that go on, in chats that were told that they would, until the notice of that is on disk too.
     backs_due: BTreeMap<TurnId, SessionId>,
-    set_aside: BTreeSet<SessionId>,
+    set_aside: Unordered<BTreeSet<SessionId>>,
     /// Processes of turns that are alive.
-    running: BTreeMap<TurnId, Process>,
+    running: Shared<BTreeMap<TurnId, Process>>,
 }
 
 impl Witness {
@@ -131,8 +132,8 @@ impl Witness {
             missing_due: BTreeMap::new(),
             cuts_due: BTreeMap::new(),
             backs_due: BTreeMap::new(),
-            set_aside: BTreeSet::new(),
-            running: BTreeMap::new(),
+            set_aside: Unordered::default(),
+            running: Shared::default(),
         }
     }
 
@@ -156,6 +157,7 @@ impl Witness {
         self.settled.unite(pool);
         self.told.unite(pool);
         self.outcomes_due.unite(pool);
+        self.running.unite(pool);
     }
 
     /// From here on only what comes to the disk is seen, until the next process boots: nothing is known of the one that may
@@ -209,7 +211,7 @@ impl Witness {
             told_to_stop: false,
             asking: BTreeSet::new(),
             unsaid: None,
-            spoke: BTreeSet::new(),
+            spoke: Unordered::default(),
         };
         self.life = Some(life.into());
     }

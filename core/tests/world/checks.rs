@@ -212,7 +212,7 @@ impl World {
 
     fn check_against_journal(&self, gateway: &Gateway) {
         let found = &self.journal.replayed;
-        assert_eq!(*gateway.sessions(), found.sessions, "sessions in memory and on disk");
+        assert_eq!(*gateway.sessions(), *found.sessions, "sessions in memory and on disk");
         assert_eq!(*gateway.requests(), found.requests, "requests in memory and on disk");
         let turn = |(id, turn): (&TurnId, &Turn)| {
             (

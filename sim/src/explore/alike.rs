@@ -1,12 +1,13 @@
 //! Whether worlds that count as one are alike: what one of them leads to, the other must lead to as well. If not, the key of
 //! a world leaves out something that matters, and what an exploration finds hangs on which of them it met first.
 
-use super::scope;
+use super::scope::{self, Room, Size};
 use crate::subject::Subject;
 use crate::world::action::Step;
 use crate::world::memory::{Desk, Memory};
-use crate::world::{Setting, World};
+use crate::world::{Manner, Setting, World};
 use evergate_core::gateway::Gateway;
+use evergate_core::supervisor::Supervisor;
 use std::collections::{HashMap, VecDeque};
 
 type Key = Box<[u8]>;
@@ -62,10 +63,23 @@ fn unlike<S: Subject>(setting: &Setting<S>) -> Option<[Vec<Step>; 2]> {
     None
 }
 
+/// Sessions that change places, where what becomes of them is told to several or cut in all of them.
+fn sessions() -> [Room; 4] {
+    use Manner::{ChatRestart, Force, Restart, SpeakEarly, SpeakFirst, TurnRestartWaits};
+    [
+        scope::room(Supervisor::Evergate, Size(3, 3, 1, 0, 0), &[Force, TurnRestartWaits, SpeakEarly, SpeakFirst]),
+        scope::room(Supervisor::Systemd, Size(2, 3, 1, 1, 0), &[ChatRestart, SpeakEarly]),
+        scope::room(Supervisor::Evergate, Size(2, 2, 0, 0, 1), &[]),
+        scope::with(scope::room(Supervisor::Evergate, Size(2, 2, 2, 0, 0), &[Restart, SpeakEarly]), |budget| {
+            budget.cancels = 1;
+        }),
+    ]
+}
+
 #[test]
 fn worlds_that_count_as_one_lead_to_the_same() {
-    let rooms = scope::table().into_iter().filter(|scope| scope.name == "seed").flat_map(|scope| scope.rooms);
-    for room in rooms {
+    let seed = scope::table().into_iter().filter(|scope| scope.name == "seed").flat_map(|scope| scope.rooms);
+    for room in seed.chain(sessions()) {
         let found = unlike::<Gateway>(&room.setting(()));
         assert!(found.is_none(), "two ways to one world, from which others lead on: {found:#?}");
     }

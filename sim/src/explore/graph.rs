@@ -1,5 +1,5 @@
 //! Breadth first through all states that a world can come to. Each state is kept as its bytes, whole, so that two states
-//! are one only if they are; and with its parent, so that the way to a violation is a shortest one. The result does not
+//! are one only if they are, whatever their sessions are called; and with its parent, so that the way to a violation is a shortest one. The result does not
 //! depend on the number of threads. A panic is a violation like any other.
 
 use crate::panics;

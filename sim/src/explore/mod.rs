@@ -164,6 +164,7 @@ pub fn table() -> Vec<Scope> {
         ci.rooms.extend(scope::wishes_left());
         ci.rooms.push(scope::disk_waits(Supervisor::Nobody, 2));
         ci.rooms.extend(scope::stops());
+        ci.rooms.extend(scope::three_have_spoken());
     }
     scopes
 }

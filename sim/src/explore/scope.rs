@@ -64,132 +64,136 @@ const fn shape(states: usize, edges: usize) -> Shape {
 }
 
 /// The rooms of `ci`.
-const CI: [Shape; 84] = [
-    shape(283_820, 600_868),
-    shape(200_909, 417_667),
-    shape(200_909, 417_667),
-    shape(200_909, 417_667),
-    shape(200_909, 417_667),
-    shape(200_909, 417_667),
-    shape(215_209, 450_586),
-    shape(201_633, 418_391),
-    shape(159_214, 281_395),
-    shape(145_163, 249_111),
-    shape(145_163, 249_111),
-    shape(145_163, 249_111),
-    shape(145_163, 249_111),
-    shape(145_163, 249_111),
-    shape(145_163, 249_111),
-    shape(145_163, 249_111),
-    shape(24_185, 44_442),
-    shape(20_900, 36_355),
-    shape(20_900, 36_355),
-    shape(20_900, 36_355),
-    shape(20_900, 36_355),
-    shape(20_900, 36_355),
-    shape(20_900, 36_355),
-    shape(20_900, 36_355),
+const CI: [Shape; 88] = [
+    shape(249_366, 530_909),
+    shape(176_205, 367_278),
+    shape(176_205, 367_278),
+    shape(176_205, 367_278),
+    shape(176_205, 367_278),
+    shape(176_205, 367_278),
+    shape(187_129, 392_413),
+    shape(176_784, 367_857),
+    shape(115_654, 207_374),
+    shape(102_304, 176_459),
+    shape(102_304, 176_459),
+    shape(102_304, 176_459),
+    shape(102_304, 176_459),
+    shape(102_304, 176_459),
+    shape(102_304, 176_459),
+    shape(102_304, 176_459),
+    shape(9_041, 18_126),
+    shape(6_078, 10_816),
+    shape(6_078, 10_816),
+    shape(6_078, 10_816),
+    shape(6_078, 10_816),
+    shape(6_078, 10_816),
+    shape(6_078, 10_816),
+    shape(6_078, 10_816),
     shape(40_583, 69_111),
-    shape(50_238, 85_254),
-    shape(2_749_630, 5_966_524),
-    shape(20_015, 34_780),
-    shape(366_516, 656_777),
-    shape(1_072_968, 2_260_730),
-    shape(13_018, 23_390),
-    shape(1_615_816, 4_445_601),
-    shape(544_048, 1_083_224),
-    shape(21_649, 47_666),
-    shape(780_795, 2_614_841),
-    shape(2_386_026, 5_894_156),
-    shape(68_532, 132_688),
-    shape(782_613, 1_590_674),
-    shape(313_906, 662_910),
-    shape(687_465, 1_344_801),
-    shape(116_971, 218_933),
-    shape(698_252, 2_144_995),
-    shape(609_128, 2_156_167),
-    shape(955_224, 3_098_830),
-    shape(529_686, 1_408_128),
-    shape(300_610, 761_956),
-    shape(298_958, 757_615),
-    shape(298_958, 757_615),
-    shape(300_610, 761_956),
-    shape(298_958, 757_615),
-    shape(299_746, 758_403),
-    shape(81_153, 137_805),
-    shape(37_419, 62_005),
-    shape(54_195, 94_462),
-    shape(65_916, 107_634),
-    shape(135_084, 245_336),
-    shape(1_551_186, 2_763_856),
-    shape(1_734_434, 3_462_954),
-    shape(1_900_914, 3_604_709),
-    shape(167_447, 354_678),
-    shape(1_388_387, 3_129_018),
-    shape(167_447, 354_678),
-    shape(167_384, 354_565),
-    shape(652_256, 1_488_606),
-    shape(684_538, 1_554_810),
-    shape(136_295, 288_117),
-    shape(136_217, 288_117),
-    shape(167_609, 354_864),
-    shape(115_576, 231_437),
-    shape(115_436, 231_163),
-    shape(116_412, 233_009),
-    shape(115_436, 231_163),
-    shape(266_368, 776_924),
-    shape(106_824, 215_001),
-    shape(35_550, 61_375),
-    shape(154_117, 265_474),
-    shape(1_428_959, 2_538_934),
-    shape(307_358, 530_910),
-    shape(1_475_064, 2_710_979),
-    shape(165_573, 492_266),
-    shape(31_499, 63_279),
-    shape(1_132_920, 3_017_005),
-    shape(365_561, 1_063_579),
-    shape(9_705, 19_592),
+    shape(31_074, 52_729),
+    shape(1_659_085, 3_800_825),
+    shape(10_343, 18_916),
+    shape(53_065, 97_437),
+    shape(186_100, 446_395),
+    shape(2_510, 4_983),
+    shape(1_469_184, 4_036_221),
+    shape(456_289, 898_471),
+    shape(16_321, 36_946),
+    shape(741_332, 2_489_645),
+    shape(1_713_390, 4_231_850),
+    shape(66_059, 129_077),
+    shape(658_003, 1_361_164),
+    shape(286_658, 611_263),
+    shape(279_833, 580_280),
+    shape(82_461, 159_914),
+    shape(585_769, 1_830_006),
+    shape(607_238, 2_151_077),
+    shape(828_881, 2_681_620),
+    shape(498_895, 1_337_436),
+    shape(274_727, 699_198),
+    shape(273_499, 695_904),
+    shape(273_499, 695_904),
+    shape(274_727, 699_198),
+    shape(273_499, 695_904),
+    shape(274_181, 696_586),
+    shape(48_842, 82_450),
+    shape(31_885, 53_336),
+    shape(43_779, 75_773),
+    shape(61_390, 100_805),
+    shape(79_056, 143_963),
+    shape(403_614, 722_216),
+    shape(385_456, 787_375),
+    shape(420_049, 815_361),
+    shape(152_393, 322_384),
+    shape(1_271_115, 2_848_851),
+    shape(152_393, 322_384),
+    shape(152_330, 322_271),
+    shape(595_271, 1_356_067),
+    shape(618_547, 1_402_669),
+    shape(124_164, 262_108),
+    shape(124_092, 262_108),
+    shape(152_536, 322_550),
+    shape(102_148, 203_730),
+    shape(102_008, 203_456),
+    shape(102_896, 205_114),
+    shape(102_008, 203_456),
+    shape(216_197, 634_614),
+    shape(70_841, 143_169),
+    shape(28_620, 49_306),
+    shape(101_018, 172_445),
+    shape(403_691, 727_765),
+    shape(240_192, 416_072),
+    shape(363_943, 683_239),
+    shape(161_857, 483_436),
+    shape(31_326, 63_098),
+    shape(1_119_227, 2_995_437),
+    shape(336_168, 995_256),
+    shape(9_665, 19_529),
+    shape(969_649, 1_708_139),
+    shape(739_295, 1_313_793),
+    shape(1_057_053, 1_865_760),
+    shape(1_152_582, 2_094_547),
 ];
 /// The rooms of `seed`.
 const SEED: [Shape; 9] = [
-    shape(24_260, 45_758),
-    shape(34_576, 59_677),
-    shape(2_526, 4_389),
-    shape(5_187, 9_228),
-    shape(21_324, 37_208),
-    shape(15_377, 45_630),
+    shape(21_405, 40_540),
+    shape(28_433, 49_740),
+    shape(2_446, 4_279),
+    shape(4_246, 7_651),
+    shape(15_474, 27_086),
+    shape(15_353, 45_582),
     shape(443, 716),
-    shape(5_236, 12_367),
-    shape(8_102, 16_839),
+    shape(5_131, 12_173),
+    shape(7_965, 16_717),
 ];
 /// The rooms of `deep`.
 const DEEP: [Shape; 26] = [
-    shape(6_747_687, 19_988_360),
-    shape(3_206_440, 8_898_564),
-    shape(3_174_387, 8_810_454),
-    shape(3_173_669, 8_808_496),
-    shape(3_206_440, 8_898_564),
-    shape(3_174_387, 8_810_454),
-    shape(15_657_358, 47_177_807),
-    shape(3_182_396, 8_818_463),
-    shape(3_735_057, 6_600_781),
-    shape(14_211_058, 37_075_157),
-    shape(2_674_455, 5_202_918),
-    shape(22_934_564, 53_236_228),
-    shape(16_523_432, 39_095_709),
-    shape(1_569_323, 2_974_177),
-    shape(2_126_746, 7_563_065),
-    shape(6_647_434, 18_092_010),
-    shape(3_583_222, 9_190_098),
-    shape(1_060_020, 2_813_077),
-    shape(4_779_148, 8_424_396),
-    shape(3_483_999, 6_104_700),
-    shape(3_631_399, 6_656_763),
-    shape(3_509_541, 6_355_211),
-    shape(9_307_103, 16_410_152),
-    shape(7_442_686, 13_115_069),
-    shape(3_436_139, 6_293_872),
-    shape(8_435_171, 15_281_860),
+    shape(6_390_348, 19_083_187),
+    shape(2_933_417, 8_209_114),
+    shape(2_906_330, 8_133_686),
+    shape(2_905_612, 8_131_728),
+    shape(2_933_417, 8_209_114),
+    shape(2_906_330, 8_133_686),
+    shape(14_239_993, 42_888_349),
+    shape(2_913_470, 8_140_826),
+    shape(1_707_193, 3_028_223),
+    shape(10_081_990, 26_239_816),
+    shape(1_337_570, 2_634_615),
+    shape(9_275_106, 22_543_351),
+    shape(5_464_037, 13_654_565),
+    shape(402_011, 798_892),
+    shape(2_016_582, 7_194_106),
+    shape(4_952_975, 13_545_250),
+    shape(2_880_029, 7_650_300),
+    shape(968_256, 2_605_506),
+    shape(2_285_998, 4_038_849),
+    shape(2_007_468, 3_546_813),
+    shape(2_497_652, 4_575_149),
+    shape(2_407_694, 4_360_394),
+    shape(5_413_600, 9_560_030),
+    shape(4_004_909, 7_074_965),
+    shape(2_582_564, 4_755_560),
+    shape(3_804_083, 6_936_351),
 ];
 
 impl Room {
@@ -374,7 +378,7 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 9–16 | each | S with each supervisor |
 /// | 17–24 | each | M with each supervisor |
 /// | 25 | supervise | S × M |
-/// | 26 | supervise | S × R, in one session nothing is said: what each cut turn's chat is told multiplies all else |
+/// | 26 | supervise | S × R, in one session nothing is said: what each cut turn's chat is told multiplies all else (85–88 have all three) |
 /// | 27 | supervise | S × K |
 /// | 28 | supervise | S × J |
 /// | 29 | supervise | M × R |
@@ -390,7 +394,7 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 40, 41 | supervise | M, K, J and R where what is said during a turn takes its place, or shares the next one |
 /// | 42–44 | nobody, systemd, supervise | one or two operators with the ladder, a stuck loop (in 44 perhaps one that waits for a disk), a stranger with the number of a dead process |
 /// | 45–51 | each but supervise | R × K |
-/// | 52–56 | supervise | S × R with the other wishes: restart, stop and `/restart`, a turn's restart with a child that waits for it, both signals, the supervisor's stop, a guest's `/restart`, a restart that is taken back; but for the supervisor's stop one session is silent, as in 26: `deep` has those with three that speak |
+/// | 52–56 | supervise | S × R with the other wishes: restart, stop and `/restart`, a turn's restart with a child that waits for it, both signals, the supervisor's stop, a guest's `/restart`, a restart that is taken back; but for the supervisor's stop one session is silent, as in 26 |
 /// | 57–59 | supervise, systemd | M × R with the same |
 /// | 60–63 | systemd | R × K where our unit is found as it is, where it kills after 12 s but grants more (X: turns that get on, a late answer), where it never kills; where a unit by hand kills after 5 s and grants nothing |
 /// | 64–68 | systemd | R × K in units by hand with a start limit: `Restart=` on-failure, no (both with a late answer), always, on-success, on-abnormal |
@@ -403,8 +407,9 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 79 | supervise | M × R with the same |
 /// | 80 | nobody | two operators with the ladder and a loop that waits for a disk, which answers meanwhile or does not |
 /// | 81–84 | nobody, systemd, supervise, s6 | one or two operators with the ladder of a stop (in 82 perhaps one of them with that of a restart), K, a stuck loop, whoever starts it pausing (in 83 M, a SIGTERM, and perhaps a loop that waits for a disk) |
+/// | 85–88 | supervise | S × R with three that have spoken when the wishes come ([`Manner::SpeakFirst`]): restart and stop, by force, `/restart` (which one of the three says) and SIGTERM, a turn's restart with a child that waits for it and SIGINT; `deep` has the others with three, at any time |
 ///
-/// In 9–24, 26, 27, 29, 30, 34, 52–59 and 75–79 people speak to the first generation only ([`Manner::SpeakEarly`]): what they say to
+/// In 9–24, 26, 27, 29, 30, 34, 52–59, 75–79 and 85–88 people speak to the first generation only ([`Manner::SpeakEarly`]): what they say to
 /// later ones multiplies all else, and is in 1–8, 25, 28, 31–33 and 35 on. A deadline passes while an agent works, however long
 /// that takes, in every room; while the disk, a platform or the supervisor has still to answer it passes only where the budget
 /// has something `slow`. `evergate-sim scopes` prints all rooms with what they cover, worked out from the rooms themselves
@@ -526,6 +531,14 @@ fn each_three() -> Vec<Room> {
     deep.extend(each.map(sessions));
     deep.push(with(sessions(&[Manner::Restart]), |budget| budget.cancels = 1));
     deep
+}
+
+/// Rooms in which three sessions have spoken when two wishes meet that lead to different ends.
+pub(super) fn three_have_spoken() -> [Room; 4] {
+    let [of_chats, of_waiting_turns, ..] = AMONG_SESSIONS;
+    let so = [Manner::SpeakEarly, Manner::SpeakFirst];
+    let each = [&[Manner::Restart, Manner::Stop][..], &[Manner::Force], of_chats, of_waiting_turns];
+    each.map(|wishes| room(Supervisor::Evergate, Size(3, 3, 2, 0, 0), &[wishes, &so].concat()))
 }
 
 /// What of wishes the rooms before have not paired: one that is taken back with deaths and with faults of the journal, and among

@@ -80,8 +80,6 @@ pub(super) fn tell<S: Subject>(setting: &Setting<S>, way: &[Step], asked: Option
 struct Teller<'m, S: Subject> {
     desk: Desk<'m, S>,
     world: World<S>,
-    /// When the world began, in milliseconds.
-    begun: u64,
     /// How many steps were taken.
     taken: usize,
     telling: Telling,
@@ -91,9 +89,7 @@ impl<'m, S: Subject> Teller<'m, S> {
     fn new(memory: &'m Memory<S>) -> Self {
         let mut desk = Desk::new(memory);
         let world = World::new(&mut desk);
-        let begun = world.now().as_millis();
-        let telling = Telling::ahead(begun);
-        Self { desk, world, begun, taken: 0, telling }
+        Self { desk, world, taken: 0, telling: Telling::default() }
     }
 
     /// What was told since the last time.
@@ -113,13 +109,14 @@ impl<'m, S: Subject> Teller<'m, S> {
     /// Takes a step; gives what broke with it.
     fn take(&mut self, step: &Step) -> Option<Broken> {
         let (mut checks, mut seen) = (Checks::default(), Seen::default());
+        self.telling.ahead_ms = self.world.ahead_ms();
         let was_up = self.is_up();
         let panicked = panics::caught(|| {
             self.world.take(&mut self.desk, step, &mut checks, &mut seen);
             self.world.rests(self.desk.memory(), &mut checks);
             let _key = self.desk.key(&self.world);
         });
-        let now = self.world.now().as_millis() - self.begun;
+        let now = self.world.age_ms();
         self.taken += 1;
         head(&mut self.telling, now, self.taken, step);
         if let (Action::Boot | Action::PersonBoots, Some(subject)) =
@@ -163,7 +160,7 @@ impl<'m, S: Subject> Teller<'m, S> {
                 for step in &there {
                     self.take(step);
                 }
-                let now = self.world.now().as_millis() - self.begun;
+                let now = self.world.age_ms();
                 let steps = round.len();
                 let what = format!("from here on {steps} steps lead back to where it is, again and again");
                 self.telling.add(now, Lane::Gateway, Kind::Fault, what, "");

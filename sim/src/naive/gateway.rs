@@ -131,7 +131,7 @@ impl Naive {
         if self.has(Flaw::ReadyCountsAsProof) {
             self.prove();
         }
-        let chats: BTreeSet<SessionId> = self.outbox.values().map(|delivery| delivery.session).collect();
+        let chats: Vec<SessionId> = self.outbox.values().map(|delivery| delivery.session).collect();
         for session in chats {
             self.send_next(session);
         }

@@ -155,8 +155,11 @@ impl Naive {
         for turn in waiting.into_iter().filter(|_| !self.is_tripped()).collect::<Vec<_>>() {
             self.resume(turn);
         }
-        let sessions: Vec<SessionId> = self.queues.keys().copied().collect();
-        for session in sessions {
+        // By what waits longest: what sessions are called makes no difference.
+        let mut sessions: Vec<(Option<MessageId>, SessionId)> =
+            self.queues.iter().map(|(id, queue)| (queue.front().copied(), *id)).collect();
+        sessions.sort_unstable();
+        for (_, session) in sessions {
             if !self.set_aside.contains(&session) && self.turns.values().all(|turn| turn.session != session) {
                 self.open(session);
             }

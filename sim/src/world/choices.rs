@@ -136,7 +136,7 @@ impl<S: Subject> World<S> {
             if self.left.progress > 0 && !agent.killed && !agent.waits() {
                 actions.push(Action::AgentGetsOn { turn: *turn });
             }
-            if agent.interrupted || agent.killed || agent.waits() || self.left.requests == 0 {
+            if agent.interrupted || agent.killed || agent.waits() || !self.may_be_wished(memory) {
                 continue;
             }
             for manner in &memory.setting.manners {
@@ -152,11 +152,10 @@ impl<S: Subject> World<S> {
 
     fn what_people_do(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
         let (setting, durable) = (&memory.setting, memory.journal(self.durable));
-        let late = durable.highest.generation.0 > 1 && setting.manners.contains(&Manner::SpeakEarly);
-        if self.left.messages > 0 && self.receives() && !late {
+        if self.left.messages > 0 && self.receives() {
             self.what_is_said(memory, actions);
         }
-        if self.left.requests > 0 {
+        if self.may_be_wished(memory) {
             for manner in &setting.manners {
                 actions.extend(match manner {
                     Manner::Terminate => Some(Action::Signal { signal: Signal::Terminate }),
@@ -169,6 +168,12 @@ impl<S: Subject> World<S> {
         if self.left.cancels > 0 {
             actions.extend(durable.requests.keys().map(|request| Action::Cancel { request: *request }));
         }
+    }
+
+    /// Whether somebody who is no chat may wish something of the life cycle.
+    fn may_be_wished(&self, memory: &Memory<S>) -> bool {
+        let comes_last = || memory.setting.manners.contains(&Manner::SpeakFirst);
+        self.left.requests > 0 && (self.left.messages == 0 || !comes_last())
     }
 
     fn what_is_said(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {

@@ -4,15 +4,42 @@
 //!
 //! The parts of a state are encoded one by one, each by itself; what is then left to say is how their ids lie between each
 //! other, which [`Ids::between`] does.
+//!
+//! Sessions have no order at all: which is called what does not matter. A part is encoded under each way of naming them,
+//! with what has no order sorted; the least of those bytes stands for all, and [`Variants`] says what each way makes of
+//! it. Whoever puts parts together chooses one way for all of them.
 
 use evergate_core::id::Kind;
 use evergate_core::time::Instant;
+use evergate_core::unordered::Mark;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 
-/// Kinds of ids that are replaced by their rank, and generations. Kinds count from 1, and that of times is the last.
-const KINDS: usize = Kind::Instant as usize - 1;
+/// The first of the kinds of ids that are replaced by their rank. The one before is that of sessions.
+const FIRST: usize = Kind::Message as usize;
+/// How many of them there are, generations among them. The kind of times is the last.
+const KINDS: usize = Kind::Instant as usize - FIRST;
 /// The place of generations among them.
-const GENERATION: usize = Kind::Generation as usize - 1;
+const GENERATION: usize = Kind::Generation as usize - FIRST;
+
+/// Sessions that are given each other's names; any others keep theirs.
+const NAMED: usize = 3;
+/// All ways of naming them: what the first, the second and the third session is called. Those that only concern the first
+/// ones come first.
+const NAMINGS: [[u8; NAMED]; 6] = [[1, 2, 3], [2, 1, 3], [1, 3, 2], [3, 2, 1], [2, 3, 1], [3, 1, 2]];
+
+/// What becomes of a part under each way of naming the sessions: two parts whose least bytes are the same have the same
+/// bytes under two ways if and only if the same number is here.
+pub type Variants = [u8; NAMINGS.len()];
+
+/// How many ways there are to name so many sessions.
+pub const fn namings(sessions: u8) -> usize {
+    match sessions {
+        0 | 1 => 1,
+        2 => 2,
+        _ => NAMINGS.len(),
+    }
+}
 
 /// When a world begins.
 pub const BEGINNING: Instant = Instant::from_millis(1_000_000);
@@ -37,6 +64,12 @@ impl Ids {
         assert!(id < u64::from(u64::BITS), "worlds count from 1, and the bounds of a scope end long before {id}");
         self.of[kind] |= 1 << id;
         self.kinds |= 1 << kind;
+    }
+
+    /// The highest that is in use.
+    pub fn highest(&self, kind: Kind) -> Option<u64> {
+        let ids = self.of.get((kind as usize).checked_sub(FIRST)?)?;
+        ids.checked_ilog2().map(u64::from)
     }
 
     /// What stands for an id of these.
@@ -99,12 +132,39 @@ fn number(bytes: &mut Vec<u8>, mut number: u128) {
 
 /// A value as bytes.
 pub struct Encoded<'a> {
-    /// The bytes.
-    pub bytes: &'a [u8],
     /// The ids in it.
     pub ids: Ids,
     /// Whether other bytes stand for it at another time.
     pub timed: bool,
+    encoder: &'a mut Encoder,
+}
+
+impl Encoded<'_> {
+    /// Whether it is about any session.
+    pub fn has_sessions(&self) -> bool {
+        !self.encoder.sessions.is_empty()
+    }
+
+    /// Its bytes with the sessions called as they are.
+    pub fn bytes(&mut self) -> &[u8] {
+        self.least(1).0
+    }
+
+    /// The least of its bytes under so many ways of naming the sessions, and what becomes of it under each.
+    pub fn least(&mut self, namings: usize) -> (&[u8], Variants) {
+        // What is about no session is the same whatever they are called.
+        let namings = if self.has_sessions() { namings } else { 1 };
+        let mut order: [usize; NAMINGS.len()] = std::array::from_fn(|naming| naming);
+        let order = &mut order[..namings];
+        order.iter().for_each(|naming| self.encoder.name(*naming));
+        let ways = &self.encoder.ways;
+        order.sort_by(|a, b| ways[*a].cmp(&ways[*b]));
+        let mut variants = Variants::default();
+        for pair in order.windows(2) {
+            variants[pair[1]] = variants[pair[0]] + u8::from(ways[pair[0]] != ways[pair[1]]);
+        }
+        (&ways[order[0]], variants)
+    }
 }
 
 /// Turns values into bytes, one after the other, reusing its memory.
@@ -114,6 +174,16 @@ pub struct Encoder {
     bytes: Vec<u8>,
     /// Where an id stands in the bytes, its kind, and which.
     places: Vec<(u32, u8, u8)>,
+    /// Where a session stands in the bytes, and which.
+    sessions: Vec<(u32, u8)>,
+    /// Entries without an order, by where they are in the bytes.
+    entries: Vec<Range<usize>>,
+    /// Which of those belong together, and where all of them are.
+    unordered: Vec<(Range<usize>, Range<usize>)>,
+    /// Where the entry begins that is being encoded, and how many follow it.
+    open: Option<(usize, u64)>,
+    /// The bytes under each way of naming the sessions.
+    ways: [Vec<u8>; NAMINGS.len()],
     ids: Ids,
     timed: bool,
 }
@@ -124,13 +194,58 @@ impl Encoder {
         self.now = now.as_millis();
         self.bytes.clear();
         self.places.clear();
+        self.sessions.clear();
+        self.entries.clear();
+        self.unordered.clear();
+        self.open = None;
         self.ids = Ids::default();
         self.timed = false;
         value.hash(self);
         for (place, kind, id) in &self.places {
             self.bytes[*place as usize] = self.ids.short(usize::from(*kind), u32::from(*id));
         }
-        Encoded { bytes: &self.bytes, ids: self.ids, timed: self.timed }
+        Encoded { ids: self.ids, timed: self.timed, encoder: self }
+    }
+
+    /// Writes down what the bytes are under a way of naming the sessions.
+    fn name(&mut self, naming: usize) {
+        for (place, session) in &self.sessions {
+            let name = NAMINGS[naming].get(usize::from(*session).wrapping_sub(1));
+            self.bytes[*place as usize] = *name.unwrap_or(session);
+        }
+        let Self { bytes, entries, unordered, ways, .. } = self;
+        let way = &mut ways[naming];
+        way.clear();
+        let mut copied = 0;
+        for (together, place) in unordered {
+            let entries = &mut entries[together.clone()];
+            entries.sort_unstable_by(|a, b| bytes[a.clone()].cmp(&bytes[b.clone()]));
+            way.extend_from_slice(&bytes[copied..place.start]);
+            entries.iter().for_each(|entry| way.extend_from_slice(&bytes[entry.clone()]));
+            copied = place.end;
+        }
+        way.extend_from_slice(&bytes[copied..]);
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        match (mark, self.open) {
+            (Mark::Begins(entries), None) => {
+                self.number(entries);
+                let (first, place) = (self.entries.len(), self.bytes.len());
+                self.unordered.push((first..first, place..place));
+                self.open = (entries > 0).then_some((self.bytes.len(), entries));
+            }
+            (Mark::EntryEnds, Some((from, left))) => {
+                self.entries.push(from..self.bytes.len());
+                if let Some((together, place)) = self.unordered.last_mut() {
+                    (together.end, place.end) = (self.entries.len(), self.bytes.len());
+                }
+                self.open = (left > 1).then_some((self.bytes.len(), left - 1));
+            }
+            _ => {
+                unreachable!("what has no order has nothing in it that has none either, and as many entries as it says")
+            }
+        }
     }
 
     fn number(&mut self, what: u64) {
@@ -187,13 +302,21 @@ impl Hasher for Encoder {
             Some((Kind::Instant, at)) => self.instant(at),
             // None has this number: how far it is from the newest says nothing.
             Some((Kind::Generation, 0)) => self.bytes.push(u8::MAX),
+            Some((Kind::Session, id)) => {
+                let session = u8::try_from(id).expect("worlds count from 1, and have few sessions");
+                self.sessions.push((self.bytes.len() as u32, session));
+                self.bytes.push(session);
+            }
             Some((kind, id)) => {
-                let kind = kind as usize - 1;
+                let kind = kind as usize - FIRST;
                 self.ids.add(kind, id);
                 self.places.push((self.bytes.len() as u32, kind as u8, id as u8));
                 self.bytes.push(0);
             }
-            None => self.bytes.extend_from_slice(&hashed.to_le_bytes()),
+            None => match Mark::of(hashed) {
+                Some(mark) => self.mark(mark),
+                None => self.bytes.extend_from_slice(&hashed.to_le_bytes()),
+            },
         }
     }
 }
@@ -201,10 +324,11 @@ impl Hasher for Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evergate_core::id::{GenerationId, TurnId};
+    use evergate_core::id::{GenerationId, SessionId, TurnId};
+    use evergate_core::unordered::hash_entries;
 
     fn bytes(now: u64, value: &impl Hash) -> Vec<u8> {
-        Encoder::default().encode(Instant::from_millis(now), value).bytes.to_vec()
+        Encoder::default().encode(Instant::from_millis(now), value).bytes().to_vec()
     }
 
     /// Several parts, as the key of a state has them.
@@ -212,8 +336,8 @@ mod tests {
         let (mut all, mut ids) = (Vec::new(), Vec::new());
         for part in parts {
             let mut encoder = Encoder::default();
-            let encoded = encoder.encode(BEGINNING, part);
-            all.extend_from_slice(encoded.bytes);
+            let mut encoded = encoder.encode(BEGINNING, part);
+            all.extend_from_slice(encoded.bytes());
             ids.push(encoded.ids);
         }
         Ids::between(&ids.iter().collect::<Vec<_>>(), &mut all);
@@ -256,6 +380,58 @@ mod tests {
         assert_ne!(together(&[&[one], &[two]]), together(&[&[one], &[one]]));
         assert_eq!(together(&[&[one], &[], &[two]]), together(&[&[three], &[], &[four]]));
         assert_ne!(together(&[&[one, three], &[one, two]]), together(&[&[one, three], &[two, three]]));
+    }
+
+    /// What sessions have, in no order.
+    struct Chats(Vec<(SessionId, u8)>);
+
+    impl Hash for Chats {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            hash_entries(self.0.iter(), state);
+        }
+    }
+
+    fn least(namings: usize, value: &impl Hash) -> (Vec<u8>, Variants) {
+        let mut encoder = Encoder::default();
+        let (mut encoded, mut all) = (encoder.encode(BEGINNING, value), Vec::new());
+        let (bytes, variants) = encoded.least(namings);
+        all.extend_from_slice(bytes);
+        (all, variants)
+    }
+
+    #[test]
+    fn values_that_differ_in_what_sessions_are_called_have_the_same_least_bytes() {
+        let [one, two, three] = [1, 2, 3].map(SessionId);
+        let chats = |all: [SessionId; 3]| Chats(all.into_iter().zip([7, 8, 9]).collect());
+        let (bytes, variants) = least(namings(3), &chats([one, two, three]));
+        let mut seen = variants;
+        seen.sort_unstable();
+        assert_eq!(seen, [0, 1, 2, 3, 4, 5], "each way of naming three that differ makes it another");
+        for other in [[two, one, three], [one, three, two], [three, two, one], [two, three, one], [three, one, two]] {
+            let (same, others) = least(namings(3), &chats(other));
+            assert!(same == bytes && others != variants, "{other:?}");
+        }
+        assert_ne!(least(namings(2), &chats([three, two, one])).0, least(namings(2), &chats([one, two, three])).0);
+        assert_eq!(least(namings(2), &chats([two, one, three])).0, least(namings(2), &chats([one, two, three])).0);
+        assert_ne!(least(namings(1), &chats([two, one, three])).0, least(namings(1), &chats([one, two, three])).0);
+    }
+
+    #[test]
+    fn sessions_that_have_the_same_make_no_difference_and_what_is_about_none_is_the_same_under_all_names() {
+        let alike = Chats(vec![(SessionId(1), 7), (SessionId(2), 7)]);
+        assert_eq!(least(namings(2), &alike).1, [0; 6]);
+        let mixed = (Chats(vec![(SessionId(1), 7), (SessionId(2), 7)]), SessionId(2));
+        assert_eq!(least(namings(2), &mixed).1, [1, 0, 0, 0, 0, 0], "one of them stands elsewhere too");
+        assert_eq!(least(namings(3), &TurnId(4)).1, [0; 6]);
+    }
+
+    #[test]
+    fn entries_without_an_order_are_alike_in_any_and_kept_apart() {
+        let chats =
+            |all: &[(u64, u8)]| least(1, &Chats(all.iter().map(|(id, has)| (SessionId(*id), *has)).collect())).0;
+        assert_eq!(chats(&[(1, 7), (2, 8)]), chats(&[(2, 8), (1, 7)]));
+        assert_ne!(chats(&[(1, 7), (2, 8)]), chats(&[(1, 8), (2, 7)]));
+        assert_ne!(chats(&[]), chats(&[(1, 7)]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How a process ends, and what its supervisor makes of that.
 
 use super::action::Fate;
+use super::encode::BEGINNING;
 use super::judgement::Sight;
 use super::memory::Memory;
 use super::perform::{Observer, Taking};
@@ -118,13 +119,17 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         world.phase = Phase::Ended;
         world.flying = Memory::<S>::NOTHING;
         world.gathering = Memory::<S>::NOTHING;
-        let hands = self.memory.hands(world.hands);
-        if !hands.sending.is_empty() || !hands.intended.is_empty() || !hands.reclaims.is_empty() {
-            self.change_hands(world, |hands| {
-                hands.sending.clear();
-                hands.intended.clear();
-                hands.reclaims.clear();
-            });
+        self.change_hands(world, |hands| {
+            hands.sending.clear();
+            hands.intended.clear();
+            hands.reclaims.clear();
+            // Whoever could have told them is gone.
+            hands.agents.values_mut().for_each(|agent| agent.waits_for = None);
+        });
+        if self.memory.hands(world.hands).operators.is_empty() {
+            // Nobody who is left has looked at a clock. What comes is then the same whenever it comes, and is worked out once.
+            world.earlier += world.now - BEGINNING;
+            world.now = BEGINNING;
         }
         world.opening = false;
         world.supervisor_asked = None;

@@ -2,14 +2,16 @@
 //! witness and journal are values, so what one of them becomes is worked out the first time only: that few of them
 //! make up very many worlds is what makes exploring fast.
 
-use super::encode::{BEGINNING, Encoder, Ids};
+use super::encode::{BEGINNING, Encoded, Encoder, Ids, Variants, namings};
 use super::judgement::{Judgement, Seen};
 use super::memo::{Memo, Recent};
 use super::parts::{Part, Table, United, hash_of};
 use super::reaction::{Before, Doing, Reaction};
-use super::{Commit, Hands, Said, Setting, World};
+use super::{Commit, Hands, Said, Setting, Words, World};
 use crate::subject::Subject;
 use evergate_core::gateway::{Pending, Phase};
+use evergate_core::id::Kind;
+use evergate_core::record::Highest;
 use evergate_core::recovery::Recovered;
 use evergate_core::time::Instant;
 use evergate_core::witness::{View, Witness};
@@ -51,8 +53,8 @@ impl<S: Subject> Instance<S> {
 pub(super) struct Kept<T> {
     value: T,
     ids: Ids,
-    /// The number of its shape: that of the bytes it is encoded as. `None` if they depend on the time.
-    shape: Option<u32>,
+    /// The numbers of its shapes. `None` if they depend on the time.
+    shapes: Option<Shapes>,
 }
 
 /// All parts of a kind, and the shapes that those with times in them had.
@@ -73,10 +75,19 @@ impl<T> Store<T> {
     }
 }
 
-/// The shape of a part at a time.
-type Timed<T> = Memo<(Part<T>, Instant), u32>;
+/// The number of the bytes that stand for a part, and what becomes of them under each way of naming the sessions.
+#[derive(Clone, Copy)]
+struct Shapes(u32, Variants);
 
-type RecentlyTimed<T> = Recent<(Part<T>, Instant), u32>;
+impl Shapes {
+    /// Of no part.
+    const NONE: Self = Self(u32::MAX, [0; _]);
+}
+
+/// The shapes of a part at a time.
+type Timed<T> = Memo<(Part<T>, Instant), Shapes>;
+
+type RecentlyTimed<T> = Recent<(Part<T>, Instant), Shapes>;
 
 /// What the first of two parts becomes by the other.
 type Union<A, B> = Memo<(Part<A>, Part<B>), Part<A>>;
@@ -85,11 +96,13 @@ type RecentUnion<A, B> = Recent<(Part<A>, Part<B>), Part<A>>;
 /// All parts of all worlds, and what is known of them.
 pub struct Memory<S: Subject> {
     pub(super) setting: Setting<S>,
+    /// In how many ways the sessions can be named.
+    namings: usize,
     pub(super) subjects: Store<Instance<S>>,
     pub(super) witnesses: Store<Witness>,
     journals: Store<Recovered>,
     commits: Store<Commit>,
-    said: Store<Vec<Said>>,
+    said: Store<Words>,
     hands: Store<Hands>,
     shapes: Table<Box<[u8]>>,
     pub(super) doings: Table<Doing>,
@@ -104,6 +117,7 @@ impl<S: Subject> Memory<S> {
     #[must_use]
     pub fn new(setting: Setting<S>) -> Self {
         let memory = Self {
+            namings: namings(setting.budget.sessions.min(setting.budget.messages)),
             setting,
             subjects: Store::default(),
             witnesses: Store::default(),
@@ -142,8 +156,8 @@ impl<S: Subject> Memory<S> {
         &self.commits.get(part).value
     }
 
-    pub(super) fn said(&self, part: Part<Vec<Said>>) -> &[Said] {
-        &self.said.get(part).value
+    pub(super) fn said(&self, part: Part<Words>) -> &[Said] {
+        &self.said.get(part).value.0
     }
 
     pub(super) fn hands(&self, part: Part<Hands>) -> &Hands {
@@ -166,13 +180,13 @@ impl<S: Subject> Memory<S> {
         if let Some(number) = store.kept.find(hash, |kept| kept.value == value) {
             return Part::numbered(number);
         }
-        let encoded = encoder.encode(BEGINNING, &value);
+        let mut encoded = encoder.encode(BEGINNING, &value);
         let ids = encoded.ids;
-        let shape = (!encoded.timed).then(|| self.shape(encoded.bytes));
+        let shapes = (!encoded.timed).then(|| self.shapes(&mut encoded));
         unite(&mut value);
         // A copy holds no more memory than it needs.
         let value = value.clone();
-        Part::numbered(store.kept.add(hash, Kept { value, ids, shape }, |known, new| known.value == new.value))
+        Part::numbered(store.kept.add(hash, Kept { value, ids, shapes }, |known, new| known.value == new.value))
     }
 
     /// Keeps a gateway.
@@ -189,18 +203,27 @@ impl<S: Subject> Memory<S> {
         if let Some(number) = self.subjects.kept.find(hash, |kept| same(now, &subject, kept)) {
             return Part::numbered(number);
         }
-        let encoded = encoder.encode(now, &subject);
-        let (ids, shape) = (encoded.ids, Some(self.shape(encoded.bytes)));
+        let mut encoded = encoder.encode(now, &subject);
+        let (ids, shapes) = (encoded.ids, Some(self.shapes(&mut encoded)));
         subject.unite(united);
         let value = Instance::new(now, subject.clone());
-        let kept = Kept { value, ids, shape };
+        let kept = Kept { value, ids, shapes };
         Part::numbered(self.subjects.kept.add(hash, kept, |known, new| same(new.value.now, &new.value.subject, known)))
     }
 
-    fn shape(&self, bytes: &[u8]) -> u32 {
+    fn shapes(&self, encoded: &mut Encoded<'_>) -> Shapes {
+        let (bytes, variants) = encoded.least(self.namings);
         let hash = hash_of(bytes);
         let known = self.shapes.find(hash, |known| **known == *bytes);
-        known.unwrap_or_else(|| self.shapes.add(hash, bytes.into(), |known, new| known == new))
+        let shape = known.unwrap_or_else(|| self.shapes.add(hash, bytes.into(), |known, new| known == new));
+        Shapes(shape, variants)
+    }
+
+    /// Of the ways to name the sessions the one that comes first with these parts, so that worlds that differ in what sessions
+    /// are called come to the same.
+    fn naming(&self, parts: &[(Shapes, &Ids)]) -> usize {
+        let variants = |naming: usize| parts.iter().map(move |(shapes, _)| shapes.1[naming]);
+        (1..self.namings).fold(0, |best, other| if variants(other).lt(variants(best)) { other } else { best })
     }
 
     /// What a part contributes to the key of a world.
@@ -210,15 +233,15 @@ impl<S: Subject> Memory<S> {
         (encoder, recent): (&mut Encoder, &mut RecentlyTimed<T>),
         now: Instant,
         part: Part<T>,
-    ) -> (u32, &'a Ids) {
+    ) -> (Shapes, &'a Ids) {
         let kept = store.get(part);
-        let shape = kept.shape.unwrap_or_else(|| {
+        let shapes = kept.shapes.unwrap_or_else(|| {
             store.timed.recall(recent, &(part, now)).unwrap_or_else(|| {
-                let shape = self.shape(encoder.encode(now, &kept.value).bytes);
-                store.timed.add((part, now), shape)
+                let shapes = self.shapes(&mut encoder.encode(now, &kept.value));
+                store.timed.add((part, now), shapes)
             })
         });
-        (shape, &kept.ids)
+        (shapes, &kept.ids)
     }
 }
 
@@ -241,7 +264,7 @@ type RecentShapes<S> = (
     RecentlyTimed<Witness>,
     RecentlyTimed<Recovered>,
     RecentlyTimed<Commit>,
-    RecentlyTimed<Vec<Said>>,
+    RecentlyTimed<Words>,
     RecentlyTimed<Hands>,
 );
 
@@ -271,23 +294,24 @@ impl<'m, S: Subject> Desk<'m, S> {
     /// The bytes of a world: the same if and only if two worlds differ in nothing that matters.
     pub fn key(&mut self, world: &World<S>) -> &[u8] {
         let Self { memory, encoder, key, timed, .. } = self;
-        // All fields by their names, so that none can be forgotten.
-        let World { now, process, phase, opening, supervisor_asked, candidate_checked, stop_job, guard, .. } = *world;
-        let World { signal_waits, wanted, .. } = *world;
+        // All fields by their names, so that none can be forgotten. How old the world is is only told.
+        #[rustfmt::skip]
         let World {
-            subject, witness, durable, flying, gathering, said, hands, last_message, last_request, left, ..
+            now, earlier: _, process, subject, phase, durable, flying, gathering, said, hands, opening, supervisor_asked,
+            candidate_checked, stop_job, signal_waits, wanted, guard, last_message, last_request, left, witness,
         } = *world;
         let rest = (
             (process, phase, opening, supervisor_asked, candidate_checked, stop_job, signal_waits, wanted),
-            (guard, last_message, last_request, left),
+            (guard, left),
         );
-        let encoded = encoder.encode(now, &rest);
+        let mut encoded = encoder.encode(now, &rest);
+        debug_assert!(!encoded.has_sessions(), "the parts alone are named together");
         let rest = encoded.ids;
         key.clear();
-        key.extend_from_slice(encoded.bytes);
+        key.extend_from_slice(encoded.bytes());
         let (subjects, witnesses, journals, commits, words, hold) = timed;
         let parts = [
-            subject.map_or((u32::MAX, &Ids::NONE), |part| {
+            subject.map_or((Shapes::NONE, &Ids::NONE), |part| {
                 memory.contribution(&memory.subjects, (&mut *encoder, subjects), now, part)
             }),
             memory.contribution(&memory.witnesses, (&mut *encoder, witnesses), now, witness),
@@ -297,11 +321,26 @@ impl<'m, S: Subject> Desk<'m, S> {
             memory.contribution(&memory.said, (&mut *encoder, words), now, said),
             memory.contribution(&memory.hands, (&mut *encoder, hold), now, hands),
         ];
-        for (shape, _) in &parts {
+        let naming = memory.naming(&parts);
+        for (Shapes(shape, variants), _) in &parts {
             key.extend_from_slice(&shape.to_le_bytes());
+            key.extend((memory.namings > 1).then_some(variants[naming]));
         }
         let [a, b, c, d, e, f, g] = parts.map(|(_, ids)| ids);
-        Ids::between(&[&rest, a, b, c, d, e, f, g], key);
+        let all = [&rest, a, b, c, d, e, f, g];
+        if cfg!(debug_assertions) {
+            // Why the last ids need not be in the key: whatever is given next is above all that are in use.
+            let of_people = [(Kind::Message, last_message.0), (Kind::Request, last_request.0)];
+            let Highest { message, turn, delivery, request, question, .. } = memory.journal(durable).highest;
+            let on_disk = [(Kind::Message, message.0), (Kind::Request, request.0), (Kind::Turn, turn.0)];
+            let on_disk = on_disk.into_iter().chain([(Kind::Delivery, delivery.0), (Kind::Question, question.0)]);
+            let lasts: Vec<_> = if subject.is_some() { of_people.to_vec() } else { on_disk.collect() };
+            for (kind, last) in lasts {
+                let highest = all.iter().filter_map(|ids| ids.highest(kind)).max();
+                assert!(highest <= Some(last), "{kind:?} {highest:?} is in use, and the last that was given is {last}");
+            }
+        }
+        Ids::between(&all, key);
         key
     }
 
@@ -321,8 +360,8 @@ impl<'m, S: Subject> Desk<'m, S> {
         self.memory.keep(&self.memory.journals, &mut self.encoder, journal, |_| ())
     }
 
-    pub(super) fn keep_said(&mut self, said: Vec<Said>) -> Part<Vec<Said>> {
-        self.memory.keep(&self.memory.said, &mut self.encoder, said, |_| ())
+    pub(super) fn keep_said(&mut self, said: Vec<Said>) -> Part<Words> {
+        self.memory.keep(&self.memory.said, &mut self.encoder, Words(said), |_| ())
     }
 
     pub(super) fn keep_hands(&mut self, hands: Hands) -> Part<Hands> {

@@ -30,6 +30,7 @@ use evergate_core::recovery::{Recovered, Start};
 use evergate_core::request::{Mode, Origin, Wish};
 use evergate_core::supervisor::Contract;
 use evergate_core::time::Instant;
+use evergate_core::unordered::hash_entries;
 use evergate_core::verdict::Verdict;
 use evergate_core::witness::Witness;
 use memory::{Desk, Instance, Memory};
@@ -37,6 +38,8 @@ use operator::Operator;
 use parts::Part;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
 use supervision::Policy;
 use watching::Stare;
 
@@ -152,6 +155,8 @@ pub enum Manner {
     AgentFails,
     /// People speak to the first generation only: a narrower room, for dimensions that are large together.
     SpeakEarly,
+    /// People have said all that they will before a wish comes through anything but a chat: narrower still.
+    SpeakFirst,
     /// What would be started next may be found unable to take over, late or never.
     CandidateUnfit,
     /// A killed gateway's supervisor is beaten to it by a person, who wants it up.
@@ -240,6 +245,16 @@ pub struct Said {
     offer: Offer,
 }
 
+/// All that was said: it does not matter in which order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words(Vec<Said>);
+
+impl Hash for Words {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash_entries(self.0.iter(), state);
+    }
+}
+
 /// How far a platform has come with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Offer {
@@ -316,6 +331,8 @@ enum Process {
 /// The whole world, as a value. What is large in it is kept by a [`Memory`], which every question about it needs.
 pub struct World<S: Subject> {
     now: Instant,
+    /// How long the world was there when its clock was put back.
+    earlier: Duration,
     process: Process,
     subject: Option<Part<Instance<S>>>,
     /// The phase, as the gateway has told it.
@@ -326,7 +343,7 @@ pub struct World<S: Subject> {
     flying: Part<Commit>,
     /// What gathers for the next one.
     gathering: Part<Commit>,
-    said: Part<Vec<Said>>,
+    said: Part<Words>,
     hands: Part<Hands>,
     /// The platforms were asked to open.
     opening: bool,
@@ -362,6 +379,7 @@ impl<S: Subject> World<S> {
     pub fn new(desk: &mut Desk<'_, S>) -> Self {
         Self {
             now: BEGINNING,
+            earlier: Duration::ZERO,
             process: Process::Due(Start::Wanted),
             subject: None,
             phase: Phase::Ended,
@@ -384,10 +402,15 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// The time, from which all other times count.
+    /// How far its clock is ahead of its age, in milliseconds.
+    pub(crate) fn ahead_ms(&self) -> u64 {
+        (self.now - Instant::from_millis(self.age_ms())).as_millis() as u64
+    }
+
+    /// For how long the world is there.
     #[must_use]
-    pub const fn now(&self) -> Instant {
-        self.now
+    pub fn age_ms(&self) -> u64 {
+        (self.earlier + (self.now - BEGINNING)).as_millis() as u64
     }
 
     /// The gateway, while a process runs.

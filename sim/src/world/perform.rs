@@ -263,6 +263,9 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         let highest = self.memory.journal(world.durable).highest;
         world.last_message = highest.message;
         world.last_request = highest.request;
+        if highest.generation.0 > 0 && self.memory.setting.manners.contains(&Manner::SpeakEarly) {
+            world.left.messages = 0;
+        }
         world.wanted =
             start == Start::Wanted && self.says_who_starts() && self.memory.journal(world.durable).holds_a_stop();
         self.try_refused_again(world);
