@@ -245,6 +245,28 @@ impl<S: Subject> Memory<S> {
     }
 }
 
+impl<S: Subject> World<S> {
+    /// Why the last ids need not be in a key: whatever is given next is above all that are in use, however far.
+    fn ids_are_given_in_order(&self, memory: &Memory<S>, all: &[&Ids]) {
+        let Highest { message, turn, delivery, request, question, .. } = memory.journal(self.durable).highest;
+        let lasts = if self.subject.is_some() {
+            vec![(Kind::Message, self.last_message.0), (Kind::Request, self.last_request.0)]
+        } else {
+            vec![
+                (Kind::Message, message.0),
+                (Kind::Request, request.0),
+                (Kind::Turn, turn.0),
+                (Kind::Delivery, delivery.0),
+                (Kind::Question, question.0),
+            ]
+        };
+        for (kind, last) in lasts {
+            let highest = all.iter().filter_map(|ids| ids.highest(kind)).max();
+            assert!(highest <= Some(last), "{kind:?} {highest:?} is in use, and the last that was given is {last}");
+        }
+    }
+}
+
 /// What one thread has at hand while it explores.
 pub struct Desk<'m, S: Subject> {
     pub(super) memory: &'m Memory<S>,
@@ -294,11 +316,12 @@ impl<'m, S: Subject> Desk<'m, S> {
     /// The bytes of a world: the same if and only if two worlds differ in nothing that matters.
     pub fn key(&mut self, world: &World<S>) -> &[u8] {
         let Self { memory, encoder, key, timed, .. } = self;
-        // All fields by their names, so that none can be forgotten. How old the world is is only told.
+        // All fields by their names, so that none can be forgotten. How old the world is is only told, and the last ids matter only
+        // in what is given after them: see below.
         #[rustfmt::skip]
         let World {
             now, earlier: _, process, subject, phase, durable, flying, gathering, said, hands, opening, supervisor_asked,
-            candidate_checked, stop_job, signal_waits, wanted, guard, last_message, last_request, left, witness,
+            candidate_checked, stop_job, signal_waits, wanted, guard, last_message: _, last_request: _, left, witness,
         } = *world;
         let rest = (
             (process, phase, opening, supervisor_asked, candidate_checked, stop_job, signal_waits, wanted),
@@ -329,16 +352,7 @@ impl<'m, S: Subject> Desk<'m, S> {
         let [a, b, c, d, e, f, g] = parts.map(|(_, ids)| ids);
         let all = [&rest, a, b, c, d, e, f, g];
         if cfg!(debug_assertions) {
-            // Why the last ids need not be in the key: whatever is given next is above all that are in use.
-            let of_people = [(Kind::Message, last_message.0), (Kind::Request, last_request.0)];
-            let Highest { message, turn, delivery, request, question, .. } = memory.journal(durable).highest;
-            let on_disk = [(Kind::Message, message.0), (Kind::Request, request.0), (Kind::Turn, turn.0)];
-            let on_disk = on_disk.into_iter().chain([(Kind::Delivery, delivery.0), (Kind::Question, question.0)]);
-            let lasts: Vec<_> = if subject.is_some() { of_people.to_vec() } else { on_disk.collect() };
-            for (kind, last) in lasts {
-                let highest = all.iter().filter_map(|ids| ids.highest(kind)).max();
-                assert!(highest <= Some(last), "{kind:?} {highest:?} is in use, and the last that was given is {last}");
-            }
+            world.ids_are_given_in_order(memory, &all);
         }
         Ids::between(&all, key);
         key
