@@ -252,3 +252,22 @@ impl Highest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hash::DefaultHasher;
+
+    fn hashed(highest: Highest) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        highest.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    #[test]
+    fn of_the_highest_ids_that_of_generations_alone_tells_states_apart() {
+        let one = Highest { generation: GenerationId(1), ..Highest::default() };
+        assert_ne!(hashed(one), hashed(Highest::default()));
+        assert_eq!(hashed(one), hashed(Highest { turn: TurnId(7), message: MessageId(9), ..one }));
+    }
+}

@@ -110,5 +110,10 @@ mod tests {
         let ends = (Some(Mark::EntryEnds), None);
         assert_eq!(found, [(Some(Mark::Begins(2)), None), id(3), ends, id(u64::MAX), ends]);
         assert_eq!(Mark::of(7), None);
+        let map = Unordered(BTreeMap::from([(SessionId(5), SessionId(4))]));
+        let mut all = All::default();
+        map.hash(&mut all);
+        let found: Vec<_> = all.0.iter().map(|hashed| (Mark::of(*hashed), Kind::of(*hashed))).collect();
+        assert_eq!(found, [(Some(Mark::Begins(1)), None), id(5), id(4), ends]);
     }
 }
