@@ -3,6 +3,7 @@
 //! the rules or the naive machine, and says why.
 
 use evergate_core::invariant::Invariant;
+use evergate_sim::explore;
 use evergate_sim::naive::flaw::Flaw;
 use evergate_sim::naive::{hunt, room};
 use std::collections::BTreeSet;
@@ -129,4 +130,19 @@ fn names_tell_flaws_apart() {
     let names: BTreeSet<&str> = Flaw::TABLE.iter().map(|row| row.name).collect();
     assert_eq!(names.len(), Flaw::TABLE.len());
     assert!(Flaw::TABLE.iter().all(|row| row.flaw.row().name == row.name && !row.seen_in.is_empty()));
+}
+
+/// The clock of a world is put back where nobody is left who has looked at it; what is told of it goes on.
+#[test]
+fn a_story_goes_on_in_time_behind_a_death() {
+    let mut behind_deaths = 0;
+    for finding in hunt::hunt(2) {
+        let (row, broken) = (finding.flaw, finding.found.expect("each flaw is found"));
+        let (_, story) = explore::trace(&format!("naive:{}", row.name), &row.room.to_explore(), &broken, &finding.way);
+        let times: Vec<u64> = story.moments.iter().map(|moment| moment.at_ms).collect();
+        assert!(times.is_sorted(), "{}: {times:?}", row.name);
+        let begins = story.moments.iter().find(|moment| moment.generation > 1).map(|moment| moment.at_ms);
+        behind_deaths += u32::from(begins.is_some_and(|at| at > 0));
+    }
+    assert!(behind_deaths > 0, "no story has a second generation that begins later than the first");
 }

@@ -404,7 +404,7 @@ impl<S: Subject> World<S> {
 
     /// How far its clock is ahead of its age, in milliseconds.
     pub(crate) fn ahead_ms(&self) -> u64 {
-        (self.now - Instant::from_millis(self.age_ms())).as_millis() as u64
+        BEGINNING.as_millis().saturating_sub(self.earlier.as_millis() as u64)
     }
 
     /// For how long the world is there.

@@ -264,6 +264,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         world.last_message = highest.message;
         world.last_request = highest.request;
         if highest.generation.0 > 0 && self.memory.setting.manners.contains(&Manner::SpeakEarly) {
+            // Those that nobody may say any more are not what two worlds differ in.
             world.left.messages = 0;
         }
         world.wanted =
