@@ -2,17 +2,15 @@
 //! are one only if they are, whatever their sessions are called; and with its parent, so that the way to a violation is a shortest one. The result does not
 //! depend on the number of threads. A panic is a violation like any other.
 
+use super::known::{Shard, UNNUMBERED, hash_of};
 use crate::panics;
 use crate::story::Broken;
 use crate::subject::Subject;
 use crate::world::action::Step;
 use crate::world::memory::{Desk, Memory};
-use crate::world::parts::{shard_of, spread};
+use crate::world::parts::{United, shard_of};
 use crate::world::{Setting, World};
 use evergate_core::invariant::Checks;
-use hashbrown::HashTable;
-use rustc_hash::FxHasher;
-use std::hash::Hasher;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -22,8 +20,9 @@ const BATCH: usize = 8_192;
 const CHUNK: usize = 128;
 /// Parts into which the known states are divided, so that threads do not stand in each other's way.
 const SHARDS: usize = 16;
-/// The number of a state that has none yet.
-const UNNUMBERED: u32 = u32::MAX;
+/// Large parts that are kept before those that no open state is made of are forgotten: few enough to take less memory than the
+/// states of the largest rooms, and more than most rooms have, where everything that was worked out stays known.
+const CROWD: usize = 1 << 17;
 /// The bit of an edge that says that it goes forward by itself.
 const FORWARD: u32 = 1 << 31;
 /// In place of where an edge leads: to the next of the candidates.
@@ -61,57 +60,6 @@ pub struct Found {
     pub broken: Broken,
 }
 
-/// A part of the known states.
-#[derive(Default)]
-struct Shard {
-    /// Half of the hash of each state, and its place.
-    table: HashTable<(u32, u32)>,
-    /// At the place of each state its number, the length of its bytes, and those.
-    arena: Vec<u8>,
-}
-
-impl Shard {
-    fn bytes_at(&self, place: u32) -> &[u8] {
-        let (_, rest) = self.arena.split_at(place as usize + 4);
-        match rest.split_first_chunk() {
-            Some((length, rest)) => rest.get(..usize::from(u16::from_le_bytes(*length))).unwrap_or_default(),
-            None => &[],
-        }
-    }
-
-    fn number_at(&self, place: u32) -> u32 {
-        let number = self.arena[place as usize..].first_chunk();
-        u32::from_le_bytes(*number.expect("each place begins with four bytes"))
-    }
-
-    fn set_number_at(&mut self, place: u32, number: u32) {
-        self.arena[place as usize..place as usize + 4].copy_from_slice(&number.to_le_bytes());
-    }
-
-    /// The place of a state that is known.
-    fn find(&self, hash: u32, bytes: &[u8]) -> Option<u32> {
-        let same = |(known, place): &(u32, u32)| *known == hash && self.bytes_at(*place) == bytes;
-        self.table.find(spread(hash), same).map(|(_, place)| *place)
-    }
-
-    /// Adds a state that is not known, and gives its place.
-    fn add(&mut self, hash: u32, bytes: &[u8]) -> u32 {
-        let place = u32::try_from(self.arena.len()).expect("a room is given up long before it has so many states");
-        let length = u16::try_from(bytes.len()).expect("a state is a few parts, of some bytes each");
-        self.arena.extend_from_slice(&UNNUMBERED.to_le_bytes());
-        self.arena.extend_from_slice(&length.to_le_bytes());
-        self.arena.extend_from_slice(bytes);
-        self.table.insert_unique(spread(hash), (hash, place), |(hash, _)| spread(*hash));
-        place
-    }
-}
-
-fn hash_of(bytes: &[u8]) -> u32 {
-    let mut hasher = FxHasher::default();
-    hasher.write(bytes);
-    (hasher.finish() >> 32) as u32
-}
-
 /// A state that was not known when it was reached.
 struct Candidate<S: Subject> {
     world: World<S>,
@@ -141,59 +89,111 @@ struct Chunk<S: Subject> {
 type Open<S> = (u32, World<S>);
 
 /// Explores everything, or until a violation is found, or until `enough` says so of the number of states.
-pub fn explore<S: Subject>(setting: &Setting<S>, threads: usize, mut enough: impl FnMut(usize) -> bool) -> Graph {
-    let memory = Memory::new(setting.clone());
-    let desks = (0..threads.max(1)).map(|_| Desk::new(&memory)).collect();
-    let mut search = Search { desks, graph: Graph::default(), shards: Vec::new(), spare: Mutex::default() };
-    search.shards.resize_with(SHARDS, Shard::default);
-    let (mut level, mut next) = (search.begin(), Vec::new());
-    while !level.is_empty() && search.graph.found.is_none() && search.expand(&level, &mut next, &mut enough) {
-        std::mem::swap(&mut level, &mut next);
-        next.clear();
-        search.graph.depth += usize::from(!level.is_empty());
-    }
-    search.graph.first_edge.push(search.graph.edges.len() as u32);
-    search.graph.bytes = search.shards.iter().map(|shard| shard.arena.len() as u64).sum();
-    search.graph
+pub fn explore<S: Subject>(setting: &Setting<S>, threads: usize, enough: impl FnMut(usize) -> bool) -> Graph {
+    explore_in_crowds(setting, threads, CROWD, enough)
 }
 
-struct Search<'m, S: Subject> {
-    /// One for each thread.
-    desks: Vec<Desk<'m, S>>,
+/// The same, and no more than so many large parts are kept, or twice as many as are needed where that is more.
+fn explore_in_crowds<S: Subject>(
+    setting: &Setting<S>,
+    threads: usize,
+    crowd: usize,
+    mut enough: impl FnMut(usize) -> bool,
+) -> Graph {
+    let mut memory = Memory::new(setting.clone());
+    let mut united: Vec<United> = (0..threads.max(1)).map(|_| United::default()).collect();
+    let mut search = Search::default();
+    loop {
+        let crowd = crowd.max(2 * memory.large());
+        let mut desks: Vec<_> = united.drain(..).map(|united| Desk::with(&memory, united)).collect();
+        if search.graph.parents.is_empty() {
+            search.begin(&mut desks[0]);
+        }
+        let goes_on = search.expand_all(&mut desks, crowd, &mut enough);
+        united.extend(desks.into_iter().map(Desk::into_united));
+        if !goes_on {
+            return search.whole();
+        }
+        let mut open: Vec<_> = search.level.iter_mut().map(|(_, world)| world).collect();
+        memory = memory.renewed(&mut open);
+        united.iter_mut().for_each(United::sift);
+    }
+}
+
+struct Search<S: Subject> {
     graph: Graph,
     shards: Vec<Shard>,
+    /// What is to be expanded next.
+    level: Vec<Open<S>>,
     /// Chunks that were done with.
     spare: Mutex<Vec<Chunk<S>>>,
 }
 
-impl<S: Subject> Search<'_, S> {
-    fn begin(&mut self) -> Vec<Open<S>> {
-        let world = World::new(&mut self.desks[0]);
-        let bytes = self.desks[0].key(&world);
+impl<S: Subject> Default for Search<S> {
+    fn default() -> Self {
+        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
+        Self { graph: Graph::default(), shards, level: Vec::new(), spare: Mutex::default() }
+    }
+}
+
+impl<S: Subject> Search<S> {
+    fn begin(&mut self, desk: &mut Desk<'_, S>) {
+        let world = World::new(desk);
+        let bytes = desk.key(&world);
         let hash = hash_of(bytes);
         let shard = &mut self.shards[shard_of(hash, SHARDS)];
         let place = shard.add(hash, bytes);
         shard.set_number_at(place, 0);
         self.graph.parents.push((0, 0));
         self.graph.rests.push(false);
-        vec![(0, world)]
+        self.level.push((0, world));
+    }
+
+    /// Level by level until all is known or something found, or until so many large parts are kept. Says whether it is to go on.
+    fn expand_all(&mut self, desks: &mut [Desk<'_, S>], crowd: usize, enough: &mut impl FnMut(usize) -> bool) -> bool {
+        let mut next = Vec::new();
+        while !self.level.is_empty() && self.graph.found.is_none() {
+            if desks[0].memory().large() > crowd {
+                return true;
+            }
+            if !self.expand(desks, &mut next, enough) {
+                return false;
+            }
+            self.graph.depth += usize::from(!next.is_empty());
+            std::mem::swap(&mut self.level, &mut next);
+            next.clear();
+        }
+        false
+    }
+
+    /// The graph, once nothing is added to it.
+    fn whole(mut self) -> Graph {
+        self.graph.first_edge.push(self.graph.edges.len() as u32);
+        self.graph.bytes = self.shards.iter().map(|shard| shard.bytes()).sum();
+        self.graph
     }
 
     /// One level: all states that one more step leads to and that were not known. Says whether it saw the whole level.
-    fn expand(&mut self, level: &[Open<S>], next: &mut Vec<Open<S>>, enough: &mut impl FnMut(usize) -> bool) -> bool {
+    fn expand(
+        &mut self,
+        desks: &mut [Desk<'_, S>],
+        next: &mut Vec<Open<S>>,
+        enough: &mut impl FnMut(usize) -> bool,
+    ) -> bool {
+        let level = std::mem::take(&mut self.level);
         for batch in level.chunks(BATCH) {
             if enough(self.graph.parents.len()) {
                 return false;
             }
-            let chunks = self.successors(batch);
-            self.sort_in(&chunks);
+            let chunks = self.successors(desks, batch);
+            self.sort_in(desks.len(), &chunks);
             self.number(batch, chunks, next);
         }
         true
     }
 
     /// Takes every step from every state of a batch, on all threads.
-    fn successors(&mut self, batch: &[Open<S>]) -> Vec<Chunk<S>> {
+    fn successors(&self, desks: &mut [Desk<'_, S>], batch: &[Open<S>]) -> Vec<Chunk<S>> {
         let (taken, shards, spare) = (AtomicUsize::new(0), &self.shards, &self.spare);
         let work = |desk: &mut Desk<'_, S>| {
             let mut done = Vec::new();
@@ -209,7 +209,7 @@ impl<S: Subject> Search<'_, S> {
                 done.push((index, chunk));
             }
         };
-        let mut chunks: Vec<(usize, Chunk<S>)> = match self.desks.as_mut_slice() {
+        let mut chunks: Vec<(usize, Chunk<S>)> = match desks {
             [mine, others @ ..] if !others.is_empty() && batch.len() > CHUNK => std::thread::scope(|scope| {
                 let others: Vec<_> = others.iter_mut().map(|desk| scope.spawn(|| work(desk))).collect();
                 let mut chunks = work(mine);
@@ -227,8 +227,8 @@ impl<S: Subject> Search<'_, S> {
     }
 
     /// Finds out which candidates are the same, each thread in its own shards.
-    fn sort_in(&mut self, chunks: &[Chunk<S>]) {
-        let share = SHARDS.div_ceil(self.desks.len());
+    fn sort_in(&mut self, threads: usize, chunks: &[Chunk<S>]) {
+        let share = SHARDS.div_ceil(threads);
         let sort = |first: usize, shards: &mut [Shard]| {
             for chunk in chunks {
                 for candidate in &chunk.candidates {
@@ -452,4 +452,23 @@ pub fn steps_along<S: Subject>(setting: &Setting<S>, way: &[u16]) -> Vec<Step> {
         }
     }
     steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::scope::{self, Size};
+    use crate::world::Manner;
+    use evergate_core::gateway::Gateway;
+    use evergate_core::supervisor::Supervisor;
+
+    #[test]
+    fn what_is_forgotten_on_the_way_is_missed_by_nobody() {
+        let room = scope::room(Supervisor::Evergate, Size(2, 2, 1, 1, 0), &[Manner::Restart, Manner::SpeakEarly]);
+        let all = explore(&room.setting::<Gateway>(()), 2, |_| false);
+        let few = explore_in_crowds(&room.setting::<Gateway>(()), 2, 0, |_| false);
+        assert!(all.states() > 10_000 && all.parents == few.parents && all.rests == few.rests);
+        assert!(all.first_edge == few.first_edge && all.edges == few.edges && all.looked == few.looked);
+        assert_eq!((all.depth, all.bytes, all.found.is_some()), (few.depth, few.bytes, few.found.is_some()));
+    }
 }

@@ -7,6 +7,7 @@ pub mod bounds;
 pub mod coverage;
 mod fate;
 pub mod graph;
+mod known;
 pub mod liveness;
 #[cfg(test)]
 mod restless;

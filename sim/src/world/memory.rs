@@ -73,6 +73,16 @@ impl<T> Store<T> {
     fn get(&self, part: Part<T>) -> &Kept<T> {
         self.kept.get(part.number())
     }
+
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// With those parts only that are in use, and the number that each has then by the one it had.
+    pub(super) fn sifted(self, used: &[bool]) -> (Self, Vec<u32>) {
+        let (kept, numbers) = self.kept.sifted(used);
+        (Self { kept, timed: Memo::default() }, numbers)
+    }
 }
 
 /// The number of the bytes that stand for a part, and what becomes of them under each way of naming the sessions.
@@ -97,19 +107,19 @@ type RecentUnion<A, B> = Recent<(Part<A>, Part<B>), Part<A>>;
 pub struct Memory<S: Subject> {
     pub(super) setting: Setting<S>,
     /// In how many ways the sessions can be named.
-    namings: usize,
+    pub(super) namings: usize,
     pub(super) subjects: Store<Instance<S>>,
     pub(super) witnesses: Store<Witness>,
-    journals: Store<Recovered>,
-    commits: Store<Commit>,
-    said: Store<Words>,
-    hands: Store<Hands>,
-    shapes: Table<Box<[u8]>>,
+    pub(super) journals: Store<Recovered>,
+    pub(super) commits: Store<Commit>,
+    pub(super) said: Store<Words>,
+    pub(super) hands: Store<Hands>,
+    pub(super) shapes: Table<Box<[u8]>>,
     pub(super) doings: Table<Doing>,
     pub(super) reactions: Memo<Before<S>, Reaction<S>>,
     pub(super) judgements: Memo<Seen, Judgement>,
-    applied: Union<Recovered, Commit>,
-    gathered: Union<Commit, Commit>,
+    pub(super) applied: Union<Recovered, Commit>,
+    pub(super) gathered: Union<Commit, Commit>,
 }
 
 impl<S: Subject> Memory<S> {
@@ -294,10 +304,16 @@ impl<'m, S: Subject> Desk<'m, S> {
     /// With nothing on it.
     #[must_use]
     pub fn new(memory: &'m Memory<S>) -> Self {
+        Self::with(memory, United::default())
+    }
+
+    /// With nothing on it but what kept parts share.
+    #[must_use]
+    pub fn with(memory: &'m Memory<S>, united: United) -> Self {
         Self {
             memory,
             encoder: Encoder::default(),
-            united: United::default(),
+            united,
             key: Vec::new(),
             reactions: Recent::default(),
             judgements: Recent::default(),
@@ -305,6 +321,12 @@ impl<'m, S: Subject> Desk<'m, S> {
             gathered: Recent::default(),
             timed: Default::default(),
         }
+    }
+
+    /// What kept parts share, as this thread has met it.
+    #[must_use]
+    pub fn into_united(self) -> United {
+        self.united
     }
 
     /// What all threads share.

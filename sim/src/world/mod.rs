@@ -13,6 +13,7 @@ mod operator;
 pub mod parts;
 pub mod perform;
 mod reaction;
+mod renewal;
 pub mod supervision;
 mod watching;
 

@@ -115,6 +115,32 @@ impl<V> Table<V> {
         number
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.kept.count()
+    }
+
+    /// With those values only that are in use, and the number that each has then by the one it had.
+    pub fn sifted(self, used: &[bool]) -> (Self, Vec<u32>) {
+        let (sifted, mut numbers, mut next) = (Self::default(), Vec::with_capacity(used.len()), 0);
+        for (value, used) in self.kept.into_iter().zip(used) {
+            numbers.push(next);
+            if *used {
+                sifted.kept.push(value);
+                next += 1;
+            }
+        }
+        for (from, to) in self.shards.into_iter().zip(&sifted.shards) {
+            let (from, mut to) = (from.into_inner(), to.lock().unwrap_or_else(PoisonError::into_inner));
+            for (half, number) in from.unwrap_or_else(PoisonError::into_inner) {
+                if used[number as usize] {
+                    to.insert_unique(spread(half), (half, numbers[number as usize]), |(half, _)| spread(*half));
+                }
+            }
+        }
+        (sifted, numbers)
+    }
+
     fn shard(&self, hash: u64) -> &Shard {
         &self.shards[shard_of(half(hash), SHARDS)]
     }
@@ -123,6 +149,13 @@ impl<V> Table<V> {
 /// Parts that kept values share, each known once, as one thread has met them.
 #[derive(Default)]
 pub struct United(HashTable<(u64, Arc<dyn Any + Send + Sync>)>);
+
+impl United {
+    /// Forgets what nobody has any more.
+    pub fn sift(&mut self) {
+        self.0.retain(|(_, part)| Arc::strong_count(part) > 1);
+    }
+}
 
 impl Pool for United {
     fn unite<T: Eq + Hash + Send + Sync + 'static>(&mut self, part: &mut Arc<T>) {
@@ -160,5 +193,29 @@ mod tests {
         assert_eq!([5, 6, 5].map(number), [0, 1, 0]);
         let find = |value: u64| table.find(hash_of(&value), |known| *known == value);
         assert_eq!([6, 7].map(find), [Some(1), None]);
+    }
+
+    #[test]
+    fn a_sifted_table_has_what_is_in_use_and_knows_it_by_its_new_number() {
+        let table = Table::default();
+        let add = |table: &Table<u64>, value| table.add(hash_of(&value), value, |known, new| known == new);
+        (5..9).for_each(|value| _ = add(&table, value));
+        let (table, numbers) = table.sifted(&[false, true, false, true]);
+        assert_eq!((table.len(), numbers[1], numbers[3]), (2, 0, 1));
+        assert_eq!([6, 8].map(|value| add(&table, value)), [0, 1]);
+        assert_eq!(([0, 1].map(|number| *table.get(number)), add(&table, 5)), ([6, 8], 2));
+    }
+
+    #[test]
+    fn what_nobody_has_any_more_is_forgotten() {
+        let mut united = United::default();
+        let (mut kept, mut gone) = (Arc::new(7_u32), Arc::new(8_u32));
+        united.unite(&mut kept);
+        united.unite(&mut gone);
+        drop(gone);
+        united.sift();
+        let mut again = Arc::new(7_u32);
+        united.unite(&mut again);
+        assert!(Arc::ptr_eq(&kept, &again) && united.0.len() == 1);
     }
 }
