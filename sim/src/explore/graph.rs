@@ -22,7 +22,7 @@ const CHUNK: usize = 128;
 const SHARDS: usize = 16;
 /// Large parts that are kept before those that no open state is made of are forgotten: few enough to take less memory than the
 /// states of the largest rooms, and more than most rooms have, where everything that was worked out stays known.
-const CROWD: usize = 1 << 17;
+const CROWD: usize = 1 << 18;
 /// The bit of an edge that says that it goes forward by itself.
 const FORWARD: u32 = 1 << 31;
 /// In place of where an edge leads: to the next of the candidates.
