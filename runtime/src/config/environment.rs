@@ -12,18 +12,27 @@ const PREFIX: &str = "EVERGATE_";
 /// Files and folders, not settings: they belong to flags of their own, whose owners read them.
 const PLACES: [&str; 3] = ["EVERGATE_STATE_DIR", "EVERGATE_CONFIG", "EVERGATE_FLIGHT_LOG"];
 
-/// What Evergate tells its own children; a gateway or a command started inside a turn sees them.
-const TOLD_TO_CHILDREN: [&str; 9] = [
+/// What Evergate tells its own children, and the process that takes its place; a gateway or a command started inside a turn sees
+/// them too.
+const TOLD_TO_CHILDREN: [&str; 14] = [
     "EVERGATE_AGENT",
     "EVERGATE_ATTEMPT",
     "EVERGATE_CONTROL",
     "EVERGATE_CONVERSATION",
+    "EVERGATE_DEATHS",
     "EVERGATE_GENERATION",
+    "EVERGATE_KEEPER",
+    "EVERGATE_OUTBOX",
     "EVERGATE_RESUME",
     "EVERGATE_REVIVED",
+    "EVERGATE_SERVED_ADDRESS",
     "EVERGATE_SESSION",
+    "EVERGATE_SYSTEMD_TERMS",
     "EVERGATE_TURN",
 ];
+
+/// How starts are tried: whoever reads them does so before there is a configuration.
+const OF_STARTS: [&str; 2] = ["EVERGATE_ROLLBACK", "EVERGATE_START_ATTEMPTS"];
 
 /// The process's own variables that begin with `EVERGATE_`. A value that is not UTF-8 is kept with
 /// its wrong bytes replaced, so that it is reported rather than overlooked.
@@ -36,9 +45,15 @@ pub fn evergate_environment() -> BTreeMap<String, String> {
 
 /// The settings that the environment makes; mistakes go to `problems`.
 pub(super) fn read(environment: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Vec<Setting> {
-    let known: BTreeMap<String, _> = KEYS.iter().map(|key| (key.environment(), key)).collect();
+    let may_be_one = |name: &str| name.starts_with(PREFIX) && !is_another_word(name);
+    let mut words = environment.iter().filter(|(name, _)| may_be_one(name)).peekable();
     let mut settings = Vec::new();
-    for (name, text) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+    // Mostly there are none, and a start is not to wait for what is looked up for nothing.
+    if words.peek().is_none() {
+        return settings;
+    }
+    let known: BTreeMap<String, _> = KEYS.iter().map(|key| (key.environment(), key)).collect();
+    for (name, text) in words {
         let origin = Origin::Environment { name: name.clone() };
         if let Some(key) = known.get(name) {
             match key.form.read_text(text) {
@@ -51,7 +66,7 @@ pub(super) fn read(environment: &BTreeMap<String, String>, problems: &mut Vec<Pr
                     &key.environment_example(),
                 )),
             }
-        } else if !is_no_setting(name, text) && looks_like_a_setting(name) {
+        } else if !is_service_link(name, text) && looks_like_a_setting(name) {
             let candidates = known.keys().map(String::as_str).chain(PLACES);
             let nearest = nearest(name, candidates).unwrap_or_default();
             let message = format!("this variable is unknown; the nearest known one is {nearest}");
@@ -72,11 +87,12 @@ fn looks_like_a_setting(name: &str) -> bool {
     in_section || names.into_iter().any(|known| strsim::damerau_levenshtein(&known, name) <= 2)
 }
 
-fn is_no_setting(name: &str, text: &str) -> bool {
+/// Whether it is a word of ours that is no setting.
+fn is_another_word(name: &str) -> bool {
     PLACES.contains(&name)
         || TOLD_TO_CHILDREN.contains(&name)
+        || OF_STARTS.contains(&name)
         || name.starts_with("EVERGATE_SUPERVISOR")
-        || is_service_link(name, text)
 }
 
 /// Kubernetes and Docker describe every service in reach to every container: a service named
@@ -115,4 +131,26 @@ pub(super) fn read_flags(flags: &[(String, String)], problems: &mut Vec<Problem>
         }
     }
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_of_ours_is_taken_for_a_setting_and_no_setting_for_such_a_word() {
+        use crate::{candidate, detect, last_words, launchd, systemd, versions};
+        let words = [
+            systemd::KEEPER,
+            systemd::HEARD,
+            last_words::DEATHS,
+            candidate::SERVED,
+            candidate::SUPERVISOR_PROGRAM,
+            versions::ROLLED_BACK,
+            detect::SUPERVISOR,
+            launchd::DOMAIN,
+        ];
+        assert_eq!(words.map(is_another_word), [true; 8], "{words:?}");
+        assert!(KEYS.iter().all(|key| !is_another_word(&key.environment())));
+    }
 }

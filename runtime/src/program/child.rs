@@ -2,13 +2,15 @@
 
 use super::{Arguments, Command, load, sources};
 use crate::cli::Global;
-use crate::config::Config;
+use crate::config::{Config, FileSource, Sources};
 use crate::kept_socket::KeptSocket;
 use crate::{logging, supervise};
 use clap::Parser;
 use evergate_core::verdict::PARK;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Supervises `run` with the same global options.
@@ -35,16 +37,18 @@ pub(super) fn supervise_gateway(global: &Global, child: Vec<OsString>, socket: K
     }
     let state_dir = state_dir_in(&arguments).unwrap_or(state_dir);
     // The watchdog inside comes first, where it still can: it goes by the child's own configuration.
-    let freeze = config_of(&arguments).unwrap_or(config).watchdog.freeze;
+    let mut wants = Wants::of(&arguments);
+    let freeze = wants.as_ref().and_then(Wants::config).unwrap_or(config).watchdog.freeze;
     let silence = freeze + supervise::AFTER_THE_WATCHDOG;
-    let child = arguments.clone();
-    supervise::supervise(arguments, &state_dir, silence, move |command| endow(command, &socket, &child))
+    supervise::supervise(arguments, &state_dir, silence, move |command| {
+        endow(command, &socket, wants.as_mut().and_then(Wants::address));
+    })
 }
 
 /// Gives the next child of a supervisor the socket that it is going to want, which is kept from one child to the next. A
 /// child that wants any port finds its own.
-fn endow(command: &mut std::process::Command, socket: &KeptSocket, child: &[OsString]) {
-    match config_of(child).map(|config| config.local.listen).filter(|address| address.port() != 0) {
+fn endow(command: &mut std::process::Command, socket: &KeptSocket, wanted: Option<SocketAddr>) {
+    match wanted.filter(|address| address.port() != 0) {
         Some(address) => {
             if let Err(error) = socket.listen(address) {
                 if error.kind() == std::io::ErrorKind::AddrInUse {
@@ -59,13 +63,61 @@ fn endow(command: &mut std::process::Command, socket: &KeptSocket, child: &[OsSt
     socket.hand_over(command, None);
 }
 
-/// The configuration that a gateway has that is started with these arguments, as things are now; `None` where that is not to be
-/// known.
-fn config_of(child: &[OsString]) -> Option<Config> {
-    let words = std::iter::once(OsStr::new("evergate")).chain(child.iter().map(OsString::as_os_str));
-    let Arguments { global, command: Command::Run(run) } = Arguments::try_parse_from(words).ok()? else { return None };
-    let state_dir = global.state_dir().ok()?;
-    Config::load(sources(&global, run.listen, &state_dir)).ok()
+/// What a gateway wants that is started with some arguments. Clients wait while a child is started, so its file is read again only
+/// if it is another one by then.
+struct Wants {
+    sources: Sources,
+    known: Option<(Option<Mark>, Option<SocketAddr>)>,
+}
+
+impl Wants {
+    /// `None` where they start no gateway.
+    fn of(arguments: &[OsString]) -> Option<Self> {
+        let words = std::iter::once(OsStr::new("evergate")).chain(arguments.iter().map(OsString::as_os_str));
+        let parsed = Arguments::try_parse_from(words).ok()?;
+        let Arguments { global, command: Command::Run(run) } = parsed else { return None };
+        let sources = sources(&global, run.listen, &global.state_dir().ok()?);
+        Some(Self { sources, known: None })
+    }
+
+    /// The configuration as things are now; `None` where that is not to be known.
+    fn config(&self) -> Option<Config> {
+        Config::load(self.sources.clone()).ok()
+    }
+
+    /// Where it is going to listen.
+    fn address(&mut self) -> Option<SocketAddr> {
+        let mark = match &self.sources.file {
+            FileSource::Explicit(path) | FileSource::Default(path) => Mark::of(path),
+            FileSource::Nowhere => None,
+        };
+        let known = self.known.filter(|(known, _)| *known == mark);
+        let (_, address) = known.unwrap_or_else(|| (mark, self.config().map(|config| config.local.listen)));
+        self.known = Some((mark, address));
+        address
+    }
+}
+
+/// What differs between a file and another that has come in its place, or that it has become.
+#[derive(Clone, Copy, PartialEq)]
+struct Mark {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Mark {
+    /// `None` where nothing can be seen.
+    fn of(path: &Path) -> Option<Self> {
+        let seen = path.metadata().ok()?;
+        Some(Self {
+            file: (seen.dev(), seen.ino()),
+            size: seen.size(),
+            modified: (seen.mtime(), seen.mtime_nsec()),
+            changed: (seen.ctime(), seen.ctime_nsec()),
+        })
+    }
 }
 
 /// The state directory that the arguments of a child name themselves.
@@ -80,4 +132,32 @@ fn state_dir_in(arguments: &[OsString]) -> Option<PathBuf> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_file_that_has_changed_is_read_again_and_no_other() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("config.toml");
+        let arguments = ["run", "--state-dir", folder.path().to_str().unwrap()].map(OsString::from);
+        let mut wants = Wants::of(&arguments).unwrap();
+        let by_default = wants.address().unwrap();
+        let listen = |port: u16| fs::write(&file, format!("[local]\nlisten = \"127.0.0.1:{port}\"\n")).unwrap();
+        listen(9001);
+        assert_eq!(wants.address().unwrap().port(), 9001, "not {by_default}");
+        let (mark, _) = wants.known.unwrap();
+        wants.known = Some((mark, None));
+        assert_eq!(wants.address(), None, "it is the same file, and not read");
+        fs::write(&file, "[local]\nlisten = 7\n").unwrap();
+        assert_eq!(wants.address(), None, "nobody can listen there");
+        listen(9_002);
+        assert_eq!(wants.address().unwrap().port(), 9002);
+        fs::remove_file(&file).unwrap();
+        assert_eq!(wants.address(), Some(by_default));
+        assert!(Wants::of(&["status".into()]).is_none());
+    }
 }
