@@ -30,8 +30,14 @@ const FRESH: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Effective {
     table: Contract,
-    found: Arc<OnceLock<Contract>>,
+    found: Arc<OnceLock<Known>>,
     heard_again: Arc<Mutex<Option<(systemd::Terms, Instant)>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    contract: Contract,
+    keeps_sockets: bool,
 }
 
 impl Effective {
@@ -84,12 +90,18 @@ impl Effective {
         if self.is_left_alone() {
             return Contract::of(Supervisor::Nobody);
         }
-        self.found.get().copied().unwrap_or(self.table)
+        self.found.get().map_or(self.table, |found| found.contract)
     }
 
-    /// It has been found out.
-    pub fn found(&self, contract: Contract) {
-        let _the_first_holds = self.found.set(contract);
+    /// It has been found out, and whether the supervisor would keep the listening socket from one process to the next.
+    pub fn found(&self, contract: Contract, keeps_sockets: bool) {
+        let _the_first_holds = self.found.set(Known { contract, keeps_sockets });
+    }
+
+    /// Whether the listening socket is to be given to the supervisor to keep, as far as that is known by now.
+    #[must_use]
+    pub fn keeps_sockets(&self) -> bool {
+        self.found.get().is_some_and(|found| found.keeps_sockets)
     }
 }
 

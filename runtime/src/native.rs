@@ -240,6 +240,10 @@ impl Environment for Native {
             Told::Ready => {
                 self.ready.store(true, SeqCst);
                 self.notify.iter().for_each(Notify::ready);
+                // Behind that, since whoever waits to be served does not wait for it.
+                if self.terms.keeps_sockets() {
+                    self.guard.successor.socket.entrust(&self.notify[0]);
+                }
             }
             Told::Stopping => {
                 // Who leaves a unit that waits to be notified before he was ready has failed, and is started again: a stop that a

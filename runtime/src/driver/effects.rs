@@ -166,11 +166,11 @@ impl Driver {
                     "the loop breaker is tripped: so many generations died in a row and brought nothing to its end; messages \
                      are answered, and nothing else goes on before one is or `evergate breaker reset` is said"
                 );
-                self.environment.tell_supervisor(Told::Status("serving; the loop breaker is tripped"));
+                self.word = Some("serving; the loop breaker is tripped");
             }
             Breaker::Closed => {
                 tracing::info!("the loop breaker is closed: what it held goes on");
-                self.environment.tell_supervisor(Told::Status(self.core.phase().name()));
+                self.word = Some(self.core.phase().name());
             }
         }
     }
@@ -178,7 +178,7 @@ impl Driver {
     fn enter(&mut self, phase: Phase) {
         tracing::info!(generation = self.core.generation().0, phase = phase.name(), "phase");
         Metrics::set(&self.handle.metrics.phase, phase as usize);
-        self.environment.tell_supervisor(Told::Status(phase.name()));
+        self.word = Some(phase.name());
         self.handle.hub.enter(phase);
         if phase == Phase::Closing {
             self.runs.close();

@@ -17,7 +17,7 @@ mod texts;
 pub use status::{by, request_json, wish};
 
 use crate::agent::{Agent, Report};
-use crate::environment::{BoxFuture, Environment};
+use crate::environment::{BoxFuture, Environment, Told};
 use crate::flight::Recorder;
 use crate::hub::{Hub, Live};
 use crate::journal::reader::Reader;
@@ -113,6 +113,8 @@ pub struct Driver {
     last_request: RequestId,
     owner: Owner,
     reclaim: Reclaim,
+    /// What people are to read where the supervisor shows it.
+    word: Option<&'static str>,
     /// Open while the platforms may receive.
     platforms: Watched<Platforms>,
     started: Instant,
@@ -222,6 +224,7 @@ impl Driver {
             last_request: highest.request,
             owner,
             reclaim: Reclaim::Due(reclaim),
+            word: None,
             platforms,
             listen,
             pulse,
@@ -242,12 +245,22 @@ impl Driver {
         self.pulse.is_running();
         loop {
             if let Some(verdict) = self.settle() {
+                self.say_word();
                 self.close_agent().await;
                 return verdict;
             }
             self.tell_breaker();
             self.submit();
+            self.say_word();
             self.wait().await;
+        }
+    }
+
+    /// Says the last word of what was done, behind all of it: whoever hears it may run in our place at once, and clients wait while a
+    /// generation starts.
+    fn say_word(&mut self) {
+        if let Some(word) = self.word.take() {
+            self.environment.tell_supervisor(Told::Status(word));
         }
     }
 
