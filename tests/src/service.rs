@@ -19,7 +19,7 @@ use crate::{
     flight::assert_conformant,
     gateway::free_address,
     http::Client,
-    process::binary,
+    process::{binary, write_program},
     skipped,
     systemd::{Output, Skipped, Systemd},
 };
@@ -39,6 +39,7 @@ pub struct Service {
     pub state: PathBuf,
     /// Where it listens.
     pub address: SocketAddr,
+    program: PathBuf,
     flight: Flight,
 }
 
@@ -77,7 +78,7 @@ impl Service {
 
     /// Writes a unit with one further line in its `[Service]` section.
     pub fn write_unit(&self, further: &str) {
-        self.write_unit_of(&binary(), further);
+        self.write_unit_of(&self.program, further);
     }
 
     /// The same, of this program.
@@ -102,10 +103,13 @@ impl Service {
         Some(service)
     }
 
-    /// The same for a measurement: it records its flight only as every gateway does, and nothing is compared.
+    /// The same for a measurement: it records its flight only as every gateway does, and nothing is compared. The program is a
+    /// copy, as an installed one is.
     pub fn measured(config: &str) -> Result<Self, Skipped> {
         let mut service = Self::bare()?;
         service.flight = Flight::Unrecorded;
+        service.program = service.systemd.folder().join("evergate");
+        write_program(&service.program, &fs::read(binary()).expect("it was just built"));
         service.install(config, |unit| unit);
         Ok(service)
     }
@@ -144,7 +148,7 @@ impl Service {
     }
 
     fn printed_unit(&self, config: &Path) -> String {
-        let printed = Command::new(binary())
+        let printed = Command::new(&self.program)
             .args(["install", "--system", "--run-as", "root", "--print", "--manager", "systemd", "--config"])
             .arg(config)
             .arg("--state-dir")
@@ -163,7 +167,7 @@ impl Service {
     fn bare() -> Result<Self, Skipped> {
         let systemd = Systemd::boot()?;
         let state = systemd.folder().join("state");
-        Ok(Self { state, systemd, address: free_address(), flight: Flight::Recorded })
+        Ok(Self { state, systemd, address: free_address(), program: binary(), flight: Flight::Recorded })
     }
 
     /// What the gateway logged.
@@ -184,7 +188,7 @@ impl Service {
 
     /// Runs `evergate` inside, on the service's state directory.
     pub fn evergate(&self, arguments: &[&str]) -> Output {
-        let (program, state) = (binary().display().to_string(), self.state.display().to_string());
+        let (program, state) = (self.program.display().to_string(), self.state.display().to_string());
         let mut command = vec![program.as_str()];
         command.extend(arguments);
         command.extend(["--state-dir", &state]);

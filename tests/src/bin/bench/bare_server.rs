@@ -117,7 +117,9 @@ impl<'a> BareService<'a> {
 
     /// Starts one at `address` and waits until it answers.
     pub fn start(systemd: &'a Systemd, address: SocketAddr) -> Self {
-        let program = std::env::current_exe().expect("a running program has a path");
+        let program = systemd.folder().join("bare-server");
+        let copied = std::env::current_exe().and_then(|itself| fs::copy(itself, &program));
+        copied.expect("a running program can be copied");
         let service = format!(
             "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart={} {COMMAND} 1\nStandardOutput=null\nStandardError=null\n",
             program.display()
