@@ -14,7 +14,6 @@ use evergate_core::input::{Input, Partial, TurnEnd};
 use evergate_core::record::Record;
 use evergate_core::turn::Resume;
 use evergate_core::verdict::Verdict;
-use std::sync::PoisonError;
 
 impl Driver {
     /// Does one effect; the end comes back as a value.
@@ -183,7 +182,5 @@ impl Driver {
         if phase == Phase::Closing {
             self.runs.close();
         }
-        let status = self.status();
-        *self.handle.last_status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 }

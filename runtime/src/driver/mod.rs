@@ -43,7 +43,7 @@ use reclaim::Reclaim;
 use runs::{Done, Runs};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use texts::Texts;
 use tokio::sync::{mpsc, oneshot};
@@ -256,11 +256,14 @@ impl Driver {
         }
     }
 
-    /// Says the last word of what was done, behind all of it: whoever hears it may run in our place at once, and clients wait while a
-    /// generation starts.
+    /// Says the last word of what was done, and keeps what a status says from here on for those who ask while the loop is stuck.
+    /// Both come behind what was done: whoever hears the word may run in our place at once, and clients wait while a generation
+    /// starts.
     fn say_word(&mut self) {
         if let Some(word) = self.word.take() {
             self.environment.tell_supervisor(Told::Status(word));
+            let status = self.status();
+            *self.handle.last_status.lock().unwrap_or_else(PoisonError::into_inner) = status;
         }
     }
 

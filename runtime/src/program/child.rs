@@ -67,7 +67,7 @@ fn endow(command: &mut std::process::Command, socket: &KeptSocket, wanted: Optio
 /// if it is another one by then.
 struct Wants {
     sources: Sources,
-    known: Option<(Option<Mark>, Option<SocketAddr>)>,
+    known: Option<(Option<Mark>, SocketAddr)>,
 }
 
 impl Wants {
@@ -91,9 +91,9 @@ impl Wants {
             FileSource::Explicit(path) | FileSource::Default(path) => Mark::of(path),
             FileSource::Nowhere => None,
         };
-        let known = self.known.filter(|(known, _)| *known == mark);
-        let (_, address) = known.unwrap_or_else(|| (mark, self.config().map(|config| config.local.listen)));
-        self.known = Some((mark, address));
+        let known = self.known.filter(|(known, _)| *known == mark).map(|(_, address)| address);
+        let address = known.or_else(|| Some(self.config()?.local.listen));
+        self.known = address.map(|address| (mark, address));
         address
     }
 }
@@ -150,8 +150,9 @@ mod tests {
         listen(9001);
         assert_eq!(wants.address().unwrap().port(), 9001, "not {by_default}");
         let (mark, _) = wants.known.unwrap();
-        wants.known = Some((mark, None));
-        assert_eq!(wants.address(), None, "it is the same file, and not read");
+        let elsewhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        wants.known = Some((mark, elsewhere));
+        assert_eq!(wants.address(), Some(elsewhere), "it is the same file, and not read");
         fs::write(&file, "[local]\nlisten = 7\n").unwrap();
         assert_eq!(wants.address(), None, "nobody can listen there");
         listen(9_002);
