@@ -14,6 +14,7 @@ mod world;
 #[path = "../../sim/src/explore"]
 mod explore {
     pub mod graph;
+    mod known;
     pub mod liveness;
     pub mod scope;
 }

@@ -39,6 +39,8 @@ struct Kept {
     sockets: Vec<TcpListener>,
     /// Whether one was closed because it is wanted no more.
     let_go: bool,
+    /// Whether it was made by this process.
+    made: bool,
 }
 
 impl KeptSocket {
@@ -62,7 +64,7 @@ impl KeptSocket {
                 }
             }
         }
-        Self { kept: Arc::new(Mutex::new(Kept { sockets, let_go: false })) }
+        Self { kept: Arc::new(Mutex::new(Kept { sockets, ..Kept::default() })) }
     }
 
     /// Listens at `address` with the kept socket, or with a new one that is kept from now on. Whatever else was kept is
@@ -71,7 +73,7 @@ impl KeptSocket {
     /// Needs tokio's runtime. Port 0 takes any port of this host that is kept, so that it stays the same.
     pub fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
         let mut kept = self.lock();
-        let Kept { sockets, let_go } = &mut *kept;
+        let Kept { sockets, let_go, made } = &mut *kept;
         sockets.retain(|socket| {
             let kept = socket.local_addr();
             let fits = kept.as_ref().is_ok_and(|kept| serves(*kept, address));
@@ -91,6 +93,7 @@ impl KeptSocket {
             None => {
                 let listener = bind(address)?;
                 sockets.push(listener.try_clone()?);
+                *made = true;
                 Ok(listener)
             }
         }
@@ -112,10 +115,17 @@ impl KeptSocket {
         }
     }
 
+    /// Whether it is another than the one that was handed to this process.
+    #[must_use]
+    pub fn is_another(&self) -> bool {
+        let kept = self.lock();
+        kept.made || kept.let_go
+    }
+
     /// Has systemd hold it as well, until the service is down for good; the next process is given it, whatever became of this one.
     pub fn entrust(&self, systemd: &Notify) {
-        let kept = self.lock();
-        if kept.let_go {
+        let mut kept = self.lock();
+        if std::mem::take(&mut kept.let_go) {
             systemd.forget(DOOR);
         }
         if let Some(socket) = kept.sockets.first() {
@@ -174,6 +184,7 @@ mod tests {
         let address = first.local_addr().unwrap();
         drop(first);
         let client = TcpStream::connect(address).expect("it is not refused");
+        assert!(kept.is_another(), "nobody has handed it over");
         let second = kept.listen(address).unwrap();
         let (_, peer) = tokio::net::TcpListener::from_std(second).unwrap().accept().await.unwrap();
         assert_eq!(peer, client.local_addr().unwrap());

@@ -240,7 +240,7 @@ impl Environment for Native {
             Told::Ready => {
                 self.ready.store(true, SeqCst);
                 self.notify.iter().for_each(Notify::ready);
-                // Behind that, since whoever waits to be served does not wait for it.
+                // Whoever waits to be served does not wait for this: it is news only where systemd has begun to keep sockets since.
                 if self.terms.keeps_sockets() {
                     self.guard.successor.socket.entrust(&self.notify[0]);
                 }

@@ -10,6 +10,7 @@ use crate::flight::{Recorder, store};
 use crate::generation::{Edge, Opened, PREDECESSOR};
 use crate::journal::claim::{Claim, ClaimError};
 use crate::journal::{Journal, JournalError, Owner, StoredGeneration};
+use crate::kept_socket::KeptSocket;
 use crate::last_words::LastWords;
 use crate::local::Access;
 use crate::meaning;
@@ -212,6 +213,7 @@ struct Outside {
     heard: tokio::sync::mpsc::Receiver<evergate_core::request::Signal>,
     environment: Arc<dyn Environment>,
     pulse: Arc<Pulse>,
+    socket: KeptSocket,
     terms: Effective,
     agent: Arc<dyn Agent>,
     counted: Option<Counted>,
@@ -223,7 +225,7 @@ impl Outside {
         let hang_ups: Arc<Notify> = Arc::default();
         let (hung_up, signalled) = (Arc::clone(&hang_ups), Arc::clone(&guard.signalled));
         let (ear, heard) = Signals::listen(hung_up, signalled).map_err(system("signals cannot be received"))?;
-        let Successor { trial, terms, .. } = guard.successor.clone();
+        let Successor { socket, trial, terms, .. } = guard.successor.clone();
         let counted = trial.counted();
         let native = Native::new(Arc::clone(&guard)).serving(config.local.listen);
         let agent = meaning::agent(config);
@@ -239,7 +241,7 @@ impl Outside {
         // Children inherit the mask of the thread that starts them.
         signals::unblock()
             .map_err(|errno| StartError::System { what: "signals cannot be unblocked", error: errno.into() })?;
-        Ok(Self { ear, heard, environment, pulse, terms, agent, counted })
+        Ok(Self { ear, heard, environment, pulse, socket, terms, agent, counted })
     }
 }
 
@@ -267,7 +269,7 @@ async fn generation(
     mut claim: Claim,
     faults: Faults,
 ) -> Result<Verdict, StartError> {
-    let Outside { ear, heard, environment, pulse, terms, agent, counted } = outside;
+    let Outside { ear, heard, environment, pulse, socket, terms, agent, counted } = outside;
     let limits = meaning::limits(config);
     // The supervisor is asked while the journal is read.
     let passed = move |stage| faults.passed(stage);
@@ -276,6 +278,10 @@ async fn generation(
     // Whoever ends this process from beside its loop goes by them, too.
     terms.found(contract, systemd.is_some_and(|said| said.keeps_sockets));
     let opened = opened?;
+    // One that was handed over is known to whoever keeps it, mostly, and is told of once clients wait no more.
+    if terms.keeps_sockets() && socket.is_another() {
+        socket.entrust(&systemd::Notify::from_environment("NOTIFY_SOCKET"));
+    }
     if systemd.is_some_and(|said| said.stopping) {
         // It was meant for the process whose place this one has taken.
         nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM)

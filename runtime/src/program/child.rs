@@ -8,6 +8,7 @@ use crate::{logging, supervise};
 use clap::Parser;
 use evergate_core::verdict::PARK;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -66,7 +67,8 @@ fn endow(command: &mut std::process::Command, socket: &KeptSocket, wanted: Optio
 /// What a gateway wants that is started with some arguments. Clients wait while a child is started, so its file is read again only
 /// if it is another one by then.
 struct Wants {
-    sources: Sources,
+    global: Global,
+    listen: Option<String>,
     known: Option<(Option<Mark>, SocketAddr)>,
 }
 
@@ -76,19 +78,22 @@ impl Wants {
         let words = std::iter::once(OsStr::new("evergate")).chain(arguments.iter().map(OsString::as_os_str));
         let parsed = Arguments::try_parse_from(words).ok()?;
         let Arguments { global, command: Command::Run(run) } = parsed else { return None };
-        let sources = sources(&global, run.listen, &global.state_dir().ok()?);
-        Some(Self { sources, known: None })
+        Some(Self { global, listen: run.listen, known: None })
+    }
+
+    fn sources(&self) -> Option<Sources> {
+        Some(sources(&self.global, self.listen.clone(), &self.global.state_dir().ok()?))
     }
 
     /// The configuration as things are now; `None` where that is not to be known.
     fn config(&self) -> Option<Config> {
-        Config::load(self.sources.clone()).ok()
+        Config::load(self.sources()?).ok()
     }
 
     /// Where it is going to listen.
     fn address(&mut self) -> Option<SocketAddr> {
-        let mark = match &self.sources.file {
-            FileSource::Explicit(path) | FileSource::Default(path) => Mark::of(path),
+        let mark = match self.sources()?.file {
+            FileSource::Explicit(path) | FileSource::Default(path) => Mark::of(&path),
             FileSource::Nowhere => None,
         };
         let known = self.known.filter(|(known, _)| *known == mark).map(|(_, address)| address);
@@ -108,9 +113,9 @@ struct Mark {
 }
 
 impl Mark {
-    /// `None` where nothing can be seen.
+    /// `None` where it cannot be opened.
     fn of(path: &Path) -> Option<Self> {
-        let seen = path.metadata().ok()?;
+        let seen = File::open(path).and_then(|file| file.metadata()).ok()?;
         Some(Self {
             file: (seen.dev(), seen.ino()),
             size: seen.size(),

@@ -120,11 +120,12 @@ impl<V> Table<V> {
         self.kept.count()
     }
 
-    /// With those values only that are in use, and the number that each has then by the one it had.
+    /// With those values only that are in use, and the number that each has then by the one it had: that of no value, where it is
+    /// gone.
     pub fn sifted(self, used: &[bool]) -> (Self, Vec<u32>) {
         let (sifted, mut numbers, mut next) = (Self::default(), Vec::with_capacity(used.len()), 0);
         for (value, used) in self.kept.into_iter().zip(used) {
-            numbers.push(next);
+            numbers.push(if *used { next } else { u32::MAX });
             if *used {
                 sifted.kept.push(value);
                 next += 1;

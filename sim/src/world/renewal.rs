@@ -33,18 +33,21 @@ impl<S: Subject> Memory<S> {
             judgements: Memo::default(),
             applied: Memo::default(),
             gathered: Memo::default(),
-            ..self
+            setting: self.setting,
+            namings: self.namings,
+            shapes: self.shapes,
         }
     }
 }
 
-/// The parts of a kind that worlds are made of, and the first, which has its number for good.
+/// The parts of a kind that worlds are made of, and the first.
 fn sift<T, S: Subject>(
     store: Store<T>,
     worlds: &mut [&mut World<S>],
     each: impl Fn(&mut World<S>, &mut dyn FnMut(&mut Part<T>)),
 ) -> Store<T> {
     let mut used = vec![false; store.len()];
+    // That of a commit without records, which has its number for good.
     used.first_mut().into_iter().for_each(|first| *first = true);
     for world in &mut *worlds {
         each(world, &mut |part| used[part.number() as usize] = true);
@@ -54,4 +57,35 @@ fn sift<T, S: Subject>(
         each(world, &mut |part| *part = Part::numbered(numbers[part.number() as usize]));
     }
     store
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::explore::scope;
+    use crate::world::World;
+    use crate::world::memory::{Desk, Memory};
+    use evergate_core::gateway::Gateway;
+
+    #[test]
+    fn what_no_world_is_made_of_is_gone_and_a_world_is_the_same_as_before() {
+        let room = scope::table().remove(0).rooms.remove(0);
+        let memory = Memory::<Gateway>::new(room.setting(()));
+        let mut desk = Desk::new(&memory);
+        let mut worlds = vec![World::new(&mut desk)];
+        for _ in 0..6 {
+            let mut next = Vec::new();
+            worlds.iter().for_each(|world| world.steps(&mut desk, |_, _, to, _| next.push(to)));
+            next.truncate(100);
+            worlds = next;
+        }
+        let keys: Vec<Box<[u8]>> = worlds.iter().map(|world| desk.key(world).into()).collect();
+        let before = memory.large();
+        let memory = memory.renewed(&mut worlds.iter_mut().collect::<Vec<_>>());
+        assert!(memory.large() < before, "{} of {before}", memory.large());
+        let mut desk = Desk::new(&memory);
+        let again: Vec<Box<[u8]>> = worlds.iter().map(|world| desk.key(world).into()).collect();
+        assert_eq!(again, keys);
+        let memory = memory.renewed(&mut []);
+        assert!(memory.commit(Memory::<Gateway>::NOTHING).records.is_empty());
+    }
 }
