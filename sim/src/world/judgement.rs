@@ -1,7 +1,7 @@
 //! What the witness makes of what it is shown: worked out once, by the witness itself.
 
 use super::Commit;
-use super::memory::Desk;
+use super::memory::{Desk, Memory};
 use super::parts::Part;
 use super::reaction::{Doing, Told};
 use crate::subject::Subject;
@@ -55,7 +55,7 @@ impl<S: Subject> Desk<'_, S> {
         let (memory, mut checks) = (self.memory, Checks::default());
         let mut witness = memory.witness(before).clone();
         match sight {
-            Sight::Doing(doing, until) => memory.doing(doing).show(&mut witness, &mut checks, until),
+            Sight::Doing(doing, until) => memory.show(memory.doing(doing), &mut witness, &mut checks, until),
             Sight::Synced(commit) => {
                 for record in &memory.commit(commit).records {
                     witness.synced(&mut checks, record);
@@ -73,18 +73,18 @@ impl<S: Subject> Desk<'_, S> {
     }
 }
 
-impl Doing {
-    fn show(&self, witness: &mut Witness, checks: &mut Checks, until: u32) {
-        match &self.told {
-            Told::Boot(generation, start) => witness.boots(checks, *generation, *start),
-            Told::Input(input) => witness.input(self.now, input),
+impl<S: Subject> Memory<S> {
+    fn show(&self, doing: &Doing, witness: &mut Witness, checks: &mut Checks, until: u32) {
+        match doing.told {
+            Told::Boot(generation, start) => witness.boots(checks, generation, start),
+            Told::Input(input) => witness.input(doing.now, self.input(input)),
         }
-        let mut effects = self.effects.iter().take(until as usize);
+        let mut effects = doing.effects.iter().take(until as usize);
         while let Some(effect) = effects.next() {
-            witness.effect(checks, self.now, effect, self.drain.as_ref());
+            witness.effect(checks, doing.now, effect, doing.drain.as_ref());
             if let Effect::End { .. } = effect {
                 if let Some(more) = effects.next() {
-                    witness.effect(checks, self.now, more, None);
+                    witness.effect(checks, doing.now, more, None);
                 }
                 return;
             }

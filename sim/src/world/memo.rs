@@ -28,16 +28,11 @@ impl<K: Clone + Eq + Hash, V: Copy> Memo<K, V> {
     /// What comes of a key, if that is known.
     pub fn recall(&self, recent: &mut Recent<K, V>, key: &K) -> Option<V> {
         let hash = hash_of(key);
-        let slot = recent.slot(hash);
-        match slot {
-            Some((known, value)) if known == key => Some(*value),
-            _ => {
-                let shard = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
-                let (_, value) = shard.find(spread(half(hash)), |(known, _)| known == key)?;
-                *slot = Some((key.clone(), *value));
-                Some(*value)
-            }
-        }
+        recent.recall(hash, key).or_else(|| {
+            let shard = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
+            let (_, value) = shard.find(spread(half(hash)), |(known, _)| known == key)?;
+            Some(recent.keep(hash, key, *value))
+        })
     }
 
     /// Keeps what comes of a key, and gives it back. Another thread may have come first, with the same.
@@ -64,7 +59,18 @@ impl<K, V> Default for Recent<K, V> {
     }
 }
 
-impl<K, V> Recent<K, V> {
+impl<K: Clone + Eq, V: Copy> Recent<K, V> {
+    /// What comes of a key with this hash, if that was met of late.
+    pub fn recall(&mut self, hash: u64, key: &K) -> Option<V> {
+        self.slot(hash).as_ref().filter(|(known, _)| known == key).map(|(_, value)| *value)
+    }
+
+    /// Keeps what comes of a key with this hash for a while, and gives it back.
+    pub fn keep(&mut self, hash: u64, key: &K, value: V) -> V {
+        *self.slot(hash) = Some((key.clone(), value));
+        value
+    }
+
     fn slot(&mut self, hash: u64) -> &mut Option<(K, V)> {
         &mut self.0[(hash >> 40) as usize % CACHED]
     }

@@ -6,11 +6,12 @@ use super::encode::{BEGINNING, Encoded, Encoder, Ids, Variants, namings};
 use super::judgement::{Judgement, Seen};
 use super::memo::{Memo, Recent};
 use super::parts::{Part, Table, United, hash_of};
-use super::reaction::{Before, Doing, Reaction};
+use super::reaction::{Beginning, Doing, Reaction, Telling};
 use super::{Commit, Hands, Said, Setting, Words, World};
 use crate::subject::Subject;
 use evergate_core::gateway::{Pending, Phase};
 use evergate_core::id::Kind;
+use evergate_core::input::Input;
 use evergate_core::record::Highest;
 use evergate_core::recovery::Recovered;
 use evergate_core::time::Instant;
@@ -116,7 +117,9 @@ pub struct Memory<S: Subject> {
     pub(super) hands: Store<Hands>,
     pub(super) shapes: Table<Box<[u8]>>,
     pub(super) doings: Table<Doing>,
-    pub(super) reactions: Memo<Before<S>, Reaction<S>>,
+    pub(super) inputs: Table<Input>,
+    pub(super) begun: Memo<Beginning, Reaction<S>>,
+    pub(super) reactions: Memo<Telling<S>, Reaction<S>>,
     pub(super) judgements: Memo<Seen, Judgement>,
     pub(super) applied: Union<Recovered, Commit>,
     pub(super) gathered: Union<Commit, Commit>,
@@ -137,6 +140,8 @@ impl<S: Subject> Memory<S> {
             hands: Store::default(),
             shapes: Table::default(),
             doings: Table::default(),
+            inputs: Table::default(),
+            begun: Memo::default(),
             reactions: Memo::default(),
             judgements: Memo::default(),
             applied: Memo::default(),
@@ -172,6 +177,10 @@ impl<S: Subject> Memory<S> {
 
     pub(super) fn hands(&self, part: Part<Hands>) -> &Hands {
         &self.hands.get(part).value
+    }
+
+    pub(super) fn input(&self, part: Part<Input>) -> &Input {
+        self.inputs.get(part.number())
     }
 
     pub(super) fn doing(&self, number: u32) -> &Doing {
@@ -283,7 +292,9 @@ pub struct Desk<'m, S: Subject> {
     pub(super) encoder: Encoder,
     pub(super) united: United,
     key: Vec<u8>,
-    pub(super) reactions: Recent<Before<S>, Reaction<S>>,
+    pub(super) inputs: Recent<Input, Part<Input>>,
+    pub(super) begun: Recent<Beginning, Reaction<S>>,
+    pub(super) reactions: Recent<Telling<S>, Reaction<S>>,
     pub(super) judgements: Recent<Seen, Judgement>,
     applied: RecentUnion<Recovered, Commit>,
     gathered: RecentUnion<Commit, Commit>,
@@ -315,6 +326,8 @@ impl<'m, S: Subject> Desk<'m, S> {
             encoder: Encoder::default(),
             united,
             key: Vec::new(),
+            inputs: Recent::default(),
+            begun: Recent::default(),
             reactions: Recent::default(),
             judgements: Recent::default(),
             applied: Recent::default(),

@@ -4,9 +4,10 @@
 use evergate_core::shared::Pool;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Parts into which an index is divided, so that threads do not stand in each other's way.
@@ -37,19 +38,20 @@ pub const fn spread(half: u32) -> u64 {
 
 /// The number of a kept value.
 pub struct Part<T> {
-    number: u32,
+    /// One more than that, so that none at all takes no memory of its own.
+    above: NonZero<u32>,
     of: PhantomData<fn() -> T>,
 }
 
 impl<T> Part<T> {
     /// The value with this number.
     pub const fn numbered(number: u32) -> Self {
-        Self { number, of: PhantomData }
+        Self { above: NonZero::<u32>::MIN.saturating_add(number), of: PhantomData }
     }
 
     /// The number.
     pub const fn number(self) -> u32 {
-        self.number
+        self.above.get() - 1
     }
 }
 
@@ -63,7 +65,7 @@ impl<T> Copy for Part<T> {}
 
 impl<T> PartialEq for Part<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
+        self.above == other.above
     }
 }
 
@@ -71,7 +73,7 @@ impl<T> Eq for Part<T> {}
 
 impl<T> Hash for Part<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u32(self.number);
+        state.write_u32(self.above.get());
     }
 }
 
@@ -160,7 +162,8 @@ impl United {
 
 impl Pool for United {
     fn unite<T: Eq + Hash + Send + Sync + 'static>(&mut self, part: &mut Arc<T>) {
-        let hash = hash_of(&**part);
+        // What is empty hashes the same whatever it is.
+        let hash = hash_of(&(TypeId::of::<T>(), &**part));
         let equal =
             |known: &Arc<dyn Any + Send + Sync>| known.downcast_ref::<T>().is_some_and(|known| *known == **part);
         match self.0.find(hash, |(known, is)| *known == hash && equal(is)).cloned() {

@@ -4,7 +4,7 @@
 use super::action::{Action, Fate, Step};
 use super::judgement::Sight;
 use super::memory::{Desk, Memory};
-use super::reaction::{Before, Reaction, Writes};
+use super::reaction::{Reaction, Writes};
 use super::{Agent, Asks, Hands, Manner, Offer, Process, Said, World};
 use crate::subject::Subject;
 use evergate_core::effect::{Answer, Effect};
@@ -270,7 +270,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         world.wanted =
             start == Start::Wanted && self.says_who_starts() && self.memory.journal(world.durable).holds_a_stop();
         self.try_refused_again(world);
-        let reaction = self.desk.react(Before::Disk(world.now, world.durable, start));
+        let reaction = self.desk.begin((world.now, world.durable, start));
         self.perform(world, reaction);
         // It was meant for the process whose place this one has taken, and is passed on by whoever asks the supervisor at a start.
         if world.stop_job && world.process == Process::Up {
@@ -356,7 +356,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     pub(super) fn tell(&mut self, world: &mut World<S>, input: Input) {
         let Some(subject) = world.subject else { return };
         self.observer.input(&input);
-        let reaction = self.desk.react(Before::Up(world.now, subject, input));
+        let reaction = self.desk.react(world.now, subject, &input);
         self.perform(world, reaction);
     }
 

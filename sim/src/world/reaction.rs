@@ -16,7 +16,7 @@ use evergate_core::time::Instant;
 #[derive(PartialEq, Eq, Hash)]
 pub(super) enum Told {
     Boot(GenerationId, Start),
-    Input(Input),
+    Input(Part<Input>),
 }
 
 /// What goes into a gateway and all that it wants done, whichever gateway it is.
@@ -39,12 +39,12 @@ pub(super) enum Writes {
     Anew(Part<Commit>),
 }
 
-/// What goes into which gateway.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) enum Before<S> {
-    Disk(Instant, Part<Recovered>, Start),
-    Up(Instant, Part<Instance<S>>, Input),
-}
+/// When and how a gateway begins, and what it finds on disk.
+pub(super) type Beginning = (Instant, Part<Recovered>, Start);
+
+/// Which gateway is told what. When is no question: a gateway is kept as it is at a time, and is told at another only that its
+/// timeout has come.
+pub(super) type Telling<S> = (Part<Instance<S>>, Part<Input>);
 
 /// What a gateway does about what goes into it.
 pub(super) struct Reaction<S> {
@@ -62,31 +62,45 @@ impl<S> Clone for Reaction<S> {
 impl<S> Copy for Reaction<S> {}
 
 impl<S: Subject> Desk<'_, S> {
-    /// What a gateway does about what goes into it.
-    pub(super) fn react(&mut self, before: Before<S>) -> Reaction<S> {
+    /// What a gateway does as it begins.
+    pub(super) fn begin(&mut self, beginning: Beginning) -> Reaction<S> {
         let memory = self.memory;
-        memory.reactions.recall(&mut self.reactions, &before).unwrap_or_else(|| {
-            let reaction = self.first_reaction(&before);
-            memory.reactions.add(before, reaction)
+        memory.begun.recall(&mut self.begun, &beginning).unwrap_or_else(|| {
+            let (now, part, start) = beginning;
+            let Setting { subject, limits, contract, .. } = &memory.setting;
+            let recovered = Recovered { start, ..memory.journal(part).clone() };
+            let subject = S::boot(subject, limits, *contract, recovered, now);
+            let told = Told::Boot(subject.generation(), start);
+            memory.begun.add(beginning, self.reaction(now, subject, told))
         })
     }
 
-    fn first_reaction(&mut self, before: &Before<S>) -> Reaction<S> {
+    /// What a gateway does about what it is told.
+    pub(super) fn react(&mut self, now: Instant, part: Part<Instance<S>>, input: &Input) -> Reaction<S> {
         let memory = self.memory;
-        let (now, mut subject, told) = match before {
-            Before::Disk(now, part, start) => {
-                let Setting { subject, limits, contract, .. } = &memory.setting;
-                let recovered = Recovered { start: *start, ..memory.journal(*part).clone() };
-                let subject = S::boot(subject, limits, *contract, recovered, *now);
-                let told = Told::Boot(subject.generation(), *start);
-                (*now, subject, told)
-            }
-            Before::Up(now, part, input) => {
-                let mut subject = memory.instance(*part).subject.clone();
-                subject.handle(*now, input.clone());
-                (*now, subject, Told::Input(input.clone()))
-            }
-        };
+        debug_assert!(
+            *input == Input::Elapsed || memory.instance(part).now == now,
+            "time has passed, and it was not told of it before {input:?}"
+        );
+        let told = self.keep_input(input);
+        memory.reactions.recall(&mut self.reactions, &(part, told)).unwrap_or_else(|| {
+            let mut subject = memory.instance(part).subject.clone();
+            subject.handle(now, input.clone());
+            memory.reactions.add((part, told), self.reaction(now, subject, Told::Input(told)))
+        })
+    }
+
+    fn keep_input(&mut self, input: &Input) -> Part<Input> {
+        let hash = hash_of(input);
+        self.inputs.recall(hash, input).unwrap_or_else(|| {
+            let number = self.memory.inputs.add(hash, input.clone(), |known, new| known == new);
+            self.inputs.keep(hash, input, Part::numbered(number))
+        })
+    }
+
+    /// What has come of what it was told, by a gateway that has not done anything about it yet.
+    fn reaction(&mut self, now: Instant, mut subject: S, told: Told) -> Reaction<S> {
+        let memory = self.memory;
         let effects: Box<[Effect]> = std::iter::from_fn(|| subject.poll()).collect();
         let ended = effects.iter().any(|effect| matches!(effect, Effect::End { .. }));
         let drain = subject.drain().cloned();

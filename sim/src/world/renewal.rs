@@ -29,6 +29,8 @@ impl<S: Subject> Memory<S> {
             said: sift(self.said, worlds, |world, is| is(&mut world.said)),
             hands: sift(self.hands, worlds, |world, is| is(&mut world.hands)),
             doings: Table::default(),
+            inputs: Table::default(),
+            begun: Memo::default(),
             reactions: Memo::default(),
             judgements: Memo::default(),
             applied: Memo::default(),
