@@ -375,7 +375,6 @@ const fn emergency(verdict: Verdict) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Position;
     use crate::input::Input;
     use crate::limits::Limits;
     use crate::recovery::Recovered;
@@ -389,7 +388,7 @@ mod tests {
         let request = RequestId(1);
         let asked = Input::Request { request, wish, mode: Mode::Graceful, origin: Origin::Cli };
         let found = Input::CandidateFit { request };
-        let synced = Input::Synced { through: Position(u64::MAX) };
+        let synced = Input::Synced { records: u32::MAX };
         for input in [Input::PlatformsOpen, synced.clone(), asked, found, synced.clone(), synced] {
             gateway.handle(now, input);
             effects.extend(std::iter::from_fn(|| gateway.poll()));

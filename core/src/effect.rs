@@ -3,7 +3,7 @@
 
 use crate::drain::Report;
 use crate::gateway::Phase;
-use crate::id::{DeliveryId, MessageId, Position, RequestId, SessionId, TurnId};
+use crate::id::{DeliveryId, MessageId, RequestId, SessionId, TurnId};
 use crate::outbox::{Content, Repeat};
 use crate::question::{Decision, QuestionKey};
 use crate::record::Record;
@@ -78,12 +78,10 @@ pub enum Answer {
 pub enum Effect {
     /// Write this record after all earlier ones; say `Synced` or `SyncFailed`. Records may share a commit.
     Append {
-        /// Its place, above the last; places are skipped only after a `Discard`.
-        position: Position,
         /// What to write.
         record: Record,
     },
-    /// Forget what was appended above the last synced position: it comes again under new positions.
+    /// Forget what was appended and is not on disk: what is still wanted of it comes again.
     Discard,
     /// The message is safe: tell its platform.
     Ack {

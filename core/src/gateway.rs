@@ -4,7 +4,7 @@
 use crate::candidate::Checking;
 use crate::drain::{Drain, Report};
 use crate::effect::{Answer, Effect};
-use crate::id::{DeliveryId, GenerationId, MessageId, Position, QuestionId, RequestId, SessionId, TurnId};
+use crate::id::{DeliveryId, GenerationId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use crate::input::Input;
 use crate::limits::Limits;
 use crate::outbox::{Delivery, Fate};
@@ -204,7 +204,7 @@ impl Gateway {
             Input::CandidateFit { request } => self.candidate_fit(now, request),
             Input::CandidateUnfit { request } => self.candidate_unfit(request),
             Input::Limits(limits) => self.limits = (*limits).into(),
-            Input::Synced { through } => self.synced(now, through),
+            Input::Synced { records } => self.synced(now, records),
             Input::SyncFailed => self.sync_failed(now),
             Input::PlatformsOpen => {
                 self.platforms_open = true;
@@ -287,8 +287,8 @@ impl Gateway {
     }
 
     /// Records are on disk: what waited for them happens.
-    fn synced(&mut self, now: Instant, through: Position) {
-        for record in self.write_ahead.synced(&mut self.effects, through) {
+    fn synced(&mut self, now: Instant, records: u32) {
+        for record in self.write_ahead.synced(&mut self.effects, records) {
             match record {
                 Record::GenerationBegun { .. } => {
                     self.begun = true;

@@ -22,8 +22,6 @@ pub enum Kind {
     Request,
     /// A [`GenerationId`].
     Generation,
-    /// A [`Position`].
-    Position,
     /// A [`QuestionId`].
     Question,
     /// An [`Instant`](crate::time::Instant).
@@ -41,9 +39,8 @@ impl Kind {
             4 => Self::Delivery,
             5 => Self::Request,
             6 => Self::Generation,
-            7 => Self::Position,
-            8 => Self::Question,
-            9 => Self::Instant,
+            7 => Self::Question,
+            8 => Self::Instant,
             _ => return None,
         };
         // Truncation is meant: the number is the lower half.
@@ -112,10 +109,6 @@ id!(
     /// One life of the gateway.
     GenerationId, "generation", Generation
 );
-id!(
-    /// The place of one record in what this generation wrote; starts at 1.
-    Position, "position", Position
-);
 
 #[cfg(test)]
 mod tests {
@@ -151,9 +144,8 @@ mod tests {
         assert_eq!(hashed(DeliveryId(4)), Some((Kind::Delivery, 4)));
         assert_eq!(hashed(RequestId(5)), Some((Kind::Request, 5)));
         assert_eq!(hashed(GenerationId(most)), Some((Kind::Generation, most)));
-        assert_eq!(hashed(Position(7)), Some((Kind::Position, 7)));
         assert_eq!(hashed(Instant::from_millis(8)), Some((Kind::Instant, 8)));
         assert_eq!(hashed(QuestionId(9)), Some((Kind::Question, 9)));
-        assert_eq!([0, 7, 10 << 64].map(Kind::of), [None; 3]);
+        assert_eq!([0, 7, 9 << 64].map(Kind::of), [None; 3]);
     }
 }

@@ -1,7 +1,7 @@
 //! Everything that can happen to a gateway, as values. A driver turns the world into these and nothing else.
 
 use crate::busy::Busy;
-use crate::id::{DeliveryId, MessageId, Position, QuestionId, RequestId, SessionId, TurnId};
+use crate::id::{DeliveryId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use crate::limits::Limits;
 use crate::question::{Decision, QuestionKey};
 use crate::request::{Mode, Origin, Signal, Wish};
@@ -255,12 +255,12 @@ pub enum Input {
     },
     /// The configuration was read again: from now on these bounds hold. What is under way keeps its deadlines.
     Limits(Box<Limits>),
-    /// All records up to this position are on disk.
+    /// The next of the appended records are on disk.
     Synced {
-        /// The last of them.
-        through: Position,
+        /// How many.
+        records: u32,
     },
-    /// Records above the last synced position could not be written, and none of them are on disk.
+    /// What was appended and is not on disk could not be written, and nothing of it is.
     SyncFailed,
     /// The platforms can receive and send.
     PlatformsOpen,

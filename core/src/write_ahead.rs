@@ -2,7 +2,7 @@
 //! what was promised to nobody is withdrawn and the rest is written again.
 
 use crate::effect::Effect;
-use crate::id::{DeliveryId, MessageId, Position, QuestionId, RequestId, SessionId, TurnId};
+use crate::id::{DeliveryId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use crate::outbox::{Content, Notice};
 use crate::record::Record;
 use crate::shared::{Pool, Shared};
@@ -12,14 +12,13 @@ use std::collections::VecDeque;
 /// Records that are not on disk yet, and between them the effects that wait for all records before them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WriteAhead {
-    last: Position,
     pending: Shared<VecDeque<Pending>>,
     retry_at: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Pending {
-    Record(Position, Record),
+    Record(Record),
     Effect(Effect),
 }
 
@@ -30,11 +29,10 @@ impl WriteAhead {
 
     /// Appends a record: at once, or with the next try while writes fail.
     pub fn append(&mut self, effects: &mut VecDeque<Effect>, record: Record) {
-        self.last = self.last.next();
         if self.retry_at.is_none() {
-            effects.push_back(Effect::Append { position: self.last, record: record.clone() });
+            effects.push_back(Effect::Append { record: record.clone() });
         }
-        self.pending.push_back(Pending::Record(self.last, record));
+        self.pending.push_back(Pending::Record(record));
     }
 
     /// Lets an effect leave once everything appended so far is on disk.
@@ -64,20 +62,20 @@ impl WriteAhead {
         self.retry_at
     }
 
-    /// Records up to `through` are on disk: gives them back, and lets the effects leave that waited for no more than them.
-    pub fn synced(&mut self, effects: &mut VecDeque<Effect>, through: Position) -> Vec<Record> {
-        let mut records = Vec::new();
+    /// So many more records are on disk: gives them back, and lets the effects leave that waited for no more than them.
+    pub fn synced(&mut self, effects: &mut VecDeque<Effect>, records: u32) -> Vec<Record> {
+        let mut synced = Vec::new();
         while let Some(front) = self.pending.pop_front() {
             match front {
-                Pending::Record(position, _) if position > through => {
+                Pending::Record(_) if synced.len() as u64 == u64::from(records) => {
                     self.pending.push_front(front);
                     break;
                 }
-                Pending::Record(_, record) => records.push(record),
+                Pending::Record(record) => synced.push(record),
                 Pending::Effect(effect) => effects.push_back(effect),
             }
         }
-        records
+        synced
     }
 
     /// A write failed: withdraws the new messages and requests that nobody was promised anything about, and gives them back.
@@ -91,18 +89,18 @@ impl WriteAhead {
         let mut resets = Vec::new();
         for pending in self.pending.iter() {
             match pending {
-                Pending::Record(_, Record::MessageAccepted { message, .. }) => {
+                Pending::Record(Record::MessageAccepted { message, .. }) => {
                     messages.push(*message);
                     withdrawn.push(Withdrawn::Message(*message));
                 }
-                Pending::Record(_, Record::TurnOpened { turn, messages: over, .. })
+                Pending::Record(Record::TurnOpened { turn, messages: over, .. })
                     if over.iter().any(|message| messages.contains(message)) =>
                 {
                     turns.push(*turn);
                     let kept = over.iter().copied().filter(|message| !messages.contains(message)).collect();
                     withdrawn.push(Withdrawn::Turn { turn: *turn, kept });
                 }
-                Pending::Record(_, Record::BreakerReset { request, .. }) => {
+                Pending::Record(Record::BreakerReset { request, .. }) => {
                     resets.push(*request);
                     withdrawn.push(Withdrawn::Reset(*request));
                 }
@@ -116,19 +114,18 @@ impl WriteAhead {
             _ => false,
         };
         self.pending.retain(|pending| match pending {
-            Pending::Record(_, Record::MessageAccepted { message, .. } | Record::MessageReturned { message, .. }) => {
+            Pending::Record(Record::MessageAccepted { message, .. } | Record::MessageReturned { message, .. }) => {
                 !messages.contains(message)
             }
-            Pending::Record(_, Record::BreakerReset { request, .. }) => !resets.contains(request),
+            Pending::Record(Record::BreakerReset { request, .. }) => !resets.contains(request),
             Pending::Record(
-                _,
                 Record::TurnOpened { turn, .. }
                 | Record::TurnInterrupted { turn }
                 | Record::TurnStopAsked { turn }
                 | Record::TurnSuperseded { turn }
                 | Record::TurnEnded { turn, .. },
             ) => !turns.contains(turn),
-            Pending::Record(..) => true,
+            Pending::Record(_) => true,
             Pending::Effect(effect) => !gone(effect),
         });
         withdrawn
@@ -137,7 +134,7 @@ impl WriteAhead {
     /// Withdraws a request that waits for its write, and its answer.
     pub fn withdraw_request(&mut self, id: RequestId) {
         self.pending.retain(|pending| match pending {
-            Pending::Record(_, Record::RequestMade { request, .. }) => *request != id,
+            Pending::Record(Record::RequestMade { request, .. }) => *request != id,
             Pending::Effect(Effect::Answer { request, .. }) => *request != id,
             _ => true,
         });
@@ -146,24 +143,25 @@ impl WriteAhead {
     /// Whether the outcome of a question is not on disk yet.
     #[must_use]
     pub fn has_decision(&self, id: QuestionId) -> bool {
-        let is_it = |pending: &Pending| matches!(pending, Pending::Record(_, Record::QuestionDecided { question, .. }) if *question == id);
+        let is_it = |pending: &Pending| matches!(pending, Pending::Record(Record::QuestionDecided { question, .. }) if *question == id);
         self.pending.iter().any(is_it)
     }
 
     /// Whether that a delivery is owed is not on disk yet.
     #[must_use]
     pub fn owes(&self, id: DeliveryId) -> bool {
-        let is_it = |pending: &Pending| matches!(pending, Pending::Record(_, Record::DeliveryOwed { delivery, .. }) if *delivery == id);
+        let is_it = |pending: &Pending| matches!(pending, Pending::Record(Record::DeliveryOwed { delivery, .. }) if *delivery == id);
         self.pending.iter().any(is_it)
     }
 
     /// The chats that are owed what became of a request, which is not on disk yet.
     pub fn outcomes_owed(&self) -> impl Iterator<Item = SessionId> {
         self.pending.iter().filter_map(|pending| match pending {
-            Pending::Record(
-                _,
-                Record::DeliveryOwed { session, content: Content::Notice(Notice::RequestSettled { .. }), .. },
-            ) => Some(*session),
+            Pending::Record(Record::DeliveryOwed {
+                session,
+                content: Content::Notice(Notice::RequestSettled { .. }),
+                ..
+            }) => Some(*session),
             _ => None,
         })
     }
@@ -199,14 +197,12 @@ impl WriteAhead {
         self.pending.len() < before
     }
 
-    /// Writes everything again that is still wanted, under new positions.
+    /// Writes everything again that is still wanted.
     pub fn retry(&mut self, effects: &mut VecDeque<Effect>) {
         self.retry_at = None;
-        for pending in self.pending.iter_mut() {
-            if let Pending::Record(position, record) = pending {
-                self.last = self.last.next();
-                *position = self.last;
-                effects.push_back(Effect::Append { position: self.last, record: record.clone() });
+        for pending in self.pending.iter() {
+            if let Pending::Record(record) = pending {
+                effects.push_back(Effect::Append { record: record.clone() });
             }
         }
         while let Some(Pending::Effect(_)) = self.pending.front() {

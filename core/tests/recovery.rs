@@ -173,14 +173,14 @@ fn who_keeps_a_stop_that_was_carried_out_begins_and_ends_on_disk_at_once_whateve
     world.ask(Wish::Stop, Mode::Force);
     world.commit();
     let ends = |record: &Record| matches!(record, Record::GenerationEnded { .. });
-    while !world.journal.unsynced.iter().any(|(_, batch)| batch.iter().any(ends)) {
+    while !world.journal.unsynced.iter().any(|batch| batch.iter().any(ends)) {
         if world.journal.unsynced.is_empty() { world.elapse() } else { world.commit() }
     }
     dies_when_synced(&mut world);
     assert!(world.journal.has(|record| matches!(record, Record::RequestSettled { .. })));
     world.boot(Start::Revived);
     assert!(!world.reclaims.is_empty(), "its turn may have left something");
-    let (_, batch) = world.journal.unsynced.front().expect("it begins");
+    let batch = world.journal.unsynced.front().expect("it begins");
     assert!(batch.iter().any(|record| matches!(record, Record::GenerationBegun { .. })) && batch.iter().any(ends));
     world.commit_all();
     assert!(world.stays_down());

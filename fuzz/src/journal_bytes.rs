@@ -6,7 +6,7 @@ use crate::memory::Memory;
 use evergate::journal::store::{Store, panics_are_answered};
 use evergate::journal::{Batch, Body, Cursor, Journal, JournalError, MessageBody, Write};
 use evergate_core::effect::Place;
-use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing};
 use evergate_core::outbox::Content;
 use evergate_core::record::{Record, Unfinished};
@@ -126,7 +126,7 @@ fn write(record: Record) -> Write {
         })),
         _ => Body::Text("what was answered".into()),
     };
-    Write { position: Position(1), record, body }
+    Write { record, body }
 }
 
 /// libFuzzer ends the process at any panic; one that the store turns into a sentence is none.

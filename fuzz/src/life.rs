@@ -3,7 +3,7 @@
 
 use evergate_core::effect::Effect;
 use evergate_core::gateway::{Gateway, Phase};
-use evergate_core::id::{DeliveryId, MessageId, Position, RequestId, TurnId};
+use evergate_core::id::{DeliveryId, MessageId, RequestId, TurnId};
 use evergate_core::input::Input;
 use evergate_core::invariant::Checks;
 use evergate_core::limits::Limits;
@@ -27,7 +27,7 @@ pub struct Life {
     /// The same, replayed one by one.
     pub replayed: Recovered,
     /// What is not on disk yet: batches that stand or fall together.
-    pub unsynced: VecDeque<(Position, Vec<Record>)>,
+    pub unsynced: VecDeque<Vec<Record>>,
     /// Turns of which an agent runs.
     pub agents: BTreeSet<TurnId>,
     /// Turns that are to be looked for among the dead generations' processes.
@@ -41,7 +41,6 @@ pub struct Life {
     limits: Limits,
     contract: Contract,
     batch: Vec<Record>,
-    last: Position,
     witness: Witness,
     checks: Checks,
 }
@@ -68,7 +67,6 @@ impl Life {
             limits,
             contract,
             batch: Vec::new(),
-            last: Position::default(),
             witness,
             checks,
         };
@@ -86,7 +84,6 @@ impl Life {
         self.sending.clear();
         self.asked.clear();
         self.candidates.clear();
-        self.last = Position::default();
         self.witness.leaves();
         let recovered = Recovered { start, ..self.replayed.clone() };
         self.gateway = Gateway::boot(self.limits.clone(), self.contract, recovered, self.now);
@@ -113,15 +110,16 @@ impl Life {
 
     /// The oldest batch comes to the disk.
     pub fn sync(&mut self) {
-        let Some((through, records)) = self.unsynced.pop_front() else { return };
-        for record in records {
+        let Some(batch) = self.unsynced.pop_front() else { return };
+        let records = batch.len() as u32;
+        for record in batch {
             self.rows.absorb(&record);
             self.replayed.apply(&record);
             self.witness.synced(&mut self.checks, &record);
             self.history.push(record);
         }
         self.witness.committed(&mut self.checks);
-        self.tell(Input::Synced { through });
+        self.tell(Input::Synced { records });
     }
 
     /// Time goes on to where the gateway wants to be called.
@@ -142,7 +140,7 @@ impl Life {
     pub fn knows(&self, message: MessageId) -> bool {
         let is_it =
             |record: &Record| matches!(record, Record::MessageAccepted { message: known, .. } if *known == message);
-        self.history.iter().any(is_it) || self.unsynced.iter().flat_map(|(_, records)| records).any(is_it)
+        self.history.iter().any(is_it) || self.unsynced.iter().flatten().any(is_it)
     }
 
     /// Does what the gateway wants done; after its end another generation begins.
@@ -156,7 +154,7 @@ impl Life {
             self.act(effect);
         }
         if !self.batch.is_empty() {
-            self.unsynced.push_back((self.last, std::mem::take(&mut self.batch)));
+            self.unsynced.push_back(std::mem::take(&mut self.batch));
         }
         assert_eq!(ended, self.gateway.phase() == Phase::Ended, "the phase and the last effect differ");
         if ended {
@@ -174,9 +172,7 @@ impl Life {
 
     fn act(&mut self, effect: Effect) {
         match effect {
-            Effect::Append { position, record } => {
-                assert!(position > self.last, "{record:?} at {position} after {}", self.last);
-                self.last = position;
+            Effect::Append { record } => {
                 self.batch.push(record);
             }
             Effect::Discard => {

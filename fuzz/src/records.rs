@@ -4,8 +4,8 @@
 use crate::memory::Memory;
 use evergate::journal::store::Store;
 use evergate::journal::{Batch, Body, Journal, Write};
+use evergate_core::effect::Effect;
 use evergate_core::gateway::Gateway;
-use evergate_core::id::Position;
 use evergate_core::input::Input;
 use evergate_core::limits::Limits;
 use evergate_core::record::{Record, Unfinished};
@@ -44,8 +44,7 @@ pub fn records(data: &[u8]) {
 fn kept_as_the_core_says(records: &[Record]) {
     let disk = Memory::with_an_empty_journal();
     let store = Store::open(disk.handle()).expect("the empty journal can be opened");
-    let write =
-        |record: &Record| Write { position: Position(1), record: record.clone(), body: Body::Text("text".into()) };
+    let write = |record: &Record| Write { record: record.clone(), body: Body::Text("text".into()) };
     let batch = Batch { writes: records.iter().map(write).collect(), ..Batch::default() };
     store.commit(&batch).expect("the disk has room");
     store.close();
@@ -67,22 +66,17 @@ fn boots(records: &[Record]) {
         let turns: Vec<_> = recovered.turns.keys().copied().collect();
         let now = Instant::from_millis(1);
         let mut gateway = Gateway::boot(Limits::default(), Contract::of(Supervisor::Nobody), recovered, now);
-        let mut through = Position::default();
         let mut tell = |input: Option<Input>, at| {
             if let Some(input) = input {
                 gateway.handle(at, input);
             }
             for _ in 0..100 {
-                let before = through;
-                while let Some(effect) = gateway.poll() {
-                    if let evergate_core::effect::Effect::Append { position, .. } = effect {
-                        through = position;
-                    }
-                }
-                if before == through {
+                let effects = std::iter::from_fn(|| gateway.poll());
+                let records = effects.filter(|effect| matches!(effect, Effect::Append { .. })).count();
+                if records == 0 {
                     break;
                 }
-                gateway.handle(at, Input::Synced { through });
+                gateway.handle(at, Input::Synced { records: records as u32 });
             }
         };
         tell(None, now);

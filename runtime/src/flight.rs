@@ -5,9 +5,9 @@
 //! One file holds any number of generations, one behind the other; step 0 is the boot:
 //!
 //! ```text
-//! {"evergate_flight":1,"version":"0.1.0","generation":2,"limits":{…},"contract":{…},"recovered":{…},"now":3}
+//! {"evergate_flight":2,"version":"0.1.0","generation":2,"limits":{…},"contract":{…},"recovered":{…},"now":3}
 //! {"step":0,"at":3,"input":null,"effects":[{"append":{…}},{"phase":"starting"},…]}
-//! {"step":1,"at":5,"input":{"synced":{"through":1}},"effects":[…]}
+//! {"step":1,"at":5,"input":{"synced":{"records":1}},"effects":[…]}
 //! ```
 //!
 //! The head is written before the core is booted. What was handled is on its way to a thread that writes it before the driver waits
@@ -39,7 +39,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The version of the format. A log of another one would be replayed wrongly.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first line of a generation: everything that its core was booted with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -396,7 +396,8 @@ mod tests {
         let lines = lines(&path);
         assert_eq!(lines.len(), 5, "{lines:#?}");
         assert_eq!(lines[0], "{\"step\":3,\"at\":");
-        assert!(lines[1].starts_with("{\"evergate_flight\":1,") && lines[3].starts_with("{\"evergate_flight\":1,"));
+        let begins = format!("{{\"evergate_flight\":{VERSION},");
+        assert!(lines[1].starts_with(&begins) && lines[3].starts_with(&begins));
     }
 
     #[test]

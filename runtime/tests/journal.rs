@@ -9,7 +9,7 @@ use evergate::run::StartError;
 use evergate_core::cut::Told;
 use evergate_core::drain::Report;
 use evergate_core::effect::Place;
-use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing};
 use evergate_core::outbox::{Content, Fate, Notice};
 use evergate_core::record::{Record, Unfinished};
@@ -40,11 +40,11 @@ fn message(id: u64) -> Write {
         request: RequestId(0),
         place: Place::Queued,
     };
-    Write { position: Position(id), record, body: Body::Message(Arc::new(body)) }
+    Write { record, body: Body::Message(Arc::new(body)) }
 }
 
 fn plain(record: Record) -> Write {
-    Write { position: Position(1), record, body: Body::Text("said".into()) }
+    Write { record, body: Body::Text("said".into()) }
 }
 
 /// A life with one of everything: answered, open, owed, requested, set aside.

@@ -73,7 +73,8 @@ impl Telling {
                 (Lane::Disk, format!("{request}: what would follow could not take over"))
             }
             Input::Limits(_) => (Lane::People, "the configuration was read again".to_owned()),
-            Input::Synced { through } => (Lane::Disk, format!("on disk up to {through}")),
+            Input::Synced { records: 1 } => (Lane::Disk, "a record is on disk".to_owned()),
+            Input::Synced { records } => (Lane::Disk, format!("{records} records are on disk")),
             Input::SyncFailed => (Lane::Disk, "the write has failed".to_owned()),
             Input::PlatformsOpen => (Lane::People, "the platforms are open".to_owned()),
             Input::Elapsed => (Lane::Gateway, "the time has come".to_owned()),

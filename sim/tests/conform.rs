@@ -45,13 +45,13 @@ fn fly(path: &Path, journal: &mut Unfinished, end: End) {
     let stop = Input::Request { request, wish: Wish::Stop, mode: Mode::Graceful, origin: Origin::Cli };
     let mut wishes = VecDeque::from([message, stop]);
     loop {
-        let mut synced = None;
+        let mut synced = 0;
         while let Some(effect) = core.poll() {
             flight.effect(&effect);
             match effect {
-                Effect::Append { position, record } => {
+                Effect::Append { record } => {
                     journal.absorb(&record);
-                    synced = Some(Input::Synced { through: position });
+                    synced += 1;
                 }
                 Effect::OpenPlatforms => inputs.push_back(Input::PlatformsOpen),
                 Effect::Reclaim { turn } => inputs.push_back(Input::TurnGone { turn }),
@@ -63,7 +63,7 @@ fn fly(path: &Path, journal: &mut Unfinished, end: End) {
             }
         }
         flight.flush();
-        inputs.extend(synced);
+        inputs.extend((synced > 0).then_some(Input::Synced { records: synced }));
         let input = match inputs.pop_front() {
             Some(input) => input,
             None if end == End::Death && wishes.len() < 2 => return,
@@ -274,7 +274,7 @@ fn the_command_says_what_it_found_and_ends_with_0_1_or_65() {
         (Some(1), &false.into(), &1.into())
     );
 
-    let other_version = log.replacen("\"evergate_flight\":1", "\"evergate_flight\":2", 1);
+    let other_version = log.replacen("\"evergate_flight\":2", "\"evergate_flight\":3", 1);
     let senseless = log.replacen("\"step\":1,", "\"step\":\"one\",", 1);
     for (case, says) in [
         ("", "is empty"),

@@ -9,7 +9,7 @@ use crate::telegram;
 use evergate::journal::store::Store;
 use evergate::journal::{Batch, Body, Journal, Write};
 use evergate::native::journal_disk;
-use evergate_core::id::{DeliveryId, Position, RequestId};
+use evergate_core::id::{DeliveryId, RequestId};
 use evergate_core::outbox::Fate;
 use evergate_core::record::Record;
 use evergate_core::request::Outcome;
@@ -256,12 +256,12 @@ fn a_send_that_nobody_owed_is_found_in_a_flight_log() {
 #[test]
 fn a_second_outcome_and_a_delivery_out_of_nowhere_are_found_in_a_journal() {
     let gateway = tried();
-    let write = |position, record| Write { position: Position(position), record, body: Body::None };
+    let write = |record| Write { record, body: Body::None };
     {
         let store = Store::open(journal_disk(gateway.state_dir())).expect("nobody owns it");
         let writes = vec![
-            write(1, Record::RequestSettled { request: RequestId(1), outcome: Outcome::Cancelled }),
-            write(2, Record::DeliverySettled { delivery: DeliveryId(77), fate: Fate::Sent }),
+            write(Record::RequestSettled { request: RequestId(1), outcome: Outcome::Cancelled }),
+            write(Record::DeliverySettled { delivery: DeliveryId(77), fate: Fate::Sent }),
         ];
         store.commit(&Batch { writes, at_ms: 4_000_000_000_000, ..Batch::default() }).expect("the disk has room");
         store.close();

@@ -2,10 +2,11 @@
 
 use crate::effect::Place;
 use crate::gateway::Phase;
-use crate::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
+use crate::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
 use crate::input::Asked;
 use crate::outbox::{Content, Notice, Repeat};
 use crate::question::{QuestionKey, Ruling};
+use crate::request::Request;
 use crate::time::Instant;
 use crate::turn::Resume;
 use crate::unordered::Unordered;
@@ -210,7 +211,7 @@ pub(super) struct Life {
     /// Requests whose outcome is on its way to the disk and takes their say away: any but a stop that is carried out.
     pub(super) settling: BTreeSet<RequestId>,
     /// Requests on their way to the disk, until the gateway has been told that they are there: it does not know before.
-    pub(super) unheard: BTreeMap<RequestId, Position>,
+    pub(super) unheard: BTreeMap<RequestId, Request>,
     /// Stops that were asked for and neither accepted nor refused: nobody can complain of either.
     pub(super) stops_unanswered: BTreeSet<RequestId>,
     /// Restarts for which what would follow was found unable to take over.

@@ -12,7 +12,7 @@ use crate::limits::Limits;
 use crate::outbox::{Fate, Repeat, Uncertain};
 use crate::question::Ruling;
 use crate::record::Record;
-use crate::request::{Mode, Outcome, Signal, Wish};
+use crate::request::{Mode, Outcome, Request, Signal, Wish};
 use crate::supervisor::{Death, Extends, StartsAgain};
 use crate::time::Instant;
 use crate::turn::Resume;
@@ -36,7 +36,11 @@ impl Witness {
             Input::TurnBegan { .. } | Input::TurnProgressed { .. } if life.signalled_at.is_some() => {
                 life.progress_at = Some(now);
             }
-            Input::Synced { through } => life.unheard.retain(|_, position| *position > *through),
+            Input::Synced { .. } => {
+                let on_disk =
+                    |id: &RequestId, made: &Request| self.requests.get(id) == Some(made) || self.settled.contains(id);
+                life.unheard.retain(|id, made| !on_disk(id, made));
+            }
             Input::Question { turn, key } if self.running.contains_key(turn) => {
                 life.asking.insert((*turn, *key));
             }
@@ -88,6 +92,9 @@ impl Witness {
             }
             Effect::Answer { request, answer } => {
                 life.stops_unanswered.remove(request);
+                if *answer != Answer::Accepted {
+                    life.unheard.remove(request);
+                }
                 let known = self.requests.contains_key(request) || self.settled.contains(request);
                 checks.holds(Invariant::Ack, known || *answer != Answer::Accepted, || {
                     format!("{request} is accepted and not on disk")
@@ -98,12 +105,12 @@ impl Witness {
             {
                 life.settling.insert(*request);
             }
-            Effect::Append { position, record: Record::RequestMade { request, .. } } => {
+            Effect::Append { record: Record::RequestMade { request, made } } => {
                 let unfit = life.unfit.contains(request);
                 checks.holds(Invariant::Exit, !unfit, || {
                     format!("{request} is accepted, and what would follow was found unable to take over")
                 });
-                life.unheard.insert(*request, *position);
+                life.unheard.insert(*request, *made);
             }
             Effect::Append { record: Record::BreakerReset { request, .. }, .. } => {
                 let vouched = life.resets.contains(request);

@@ -5,7 +5,7 @@ use evergate_core::budget::Deadlines;
 use evergate_core::drain::Drain;
 use evergate_core::effect::Effect;
 use evergate_core::gateway::Phase;
-use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, SessionId, TurnId};
 use evergate_core::input::{Asked, Input, Partial, Standing, TurnEnd};
 use evergate_core::invariant::Checks;
 use evergate_core::limits::Limits;
@@ -28,7 +28,6 @@ pub struct Seen {
     pub witness: Witness,
     pub checks: Checks,
     now: Instant,
-    position: Position,
     drain: Option<Drain>,
 }
 
@@ -44,7 +43,6 @@ impl Seen {
             witness: Witness::new(limits(), Contract::of(Supervisor::Systemd)),
             checks: Checks::default(),
             now: Instant::default(),
-            position: Position::default(),
             drain: None,
         }
     }
@@ -84,8 +82,7 @@ impl Seen {
 
     /// A record leaves the gateway, on its way to the disk.
     pub fn appends(&mut self, record: Record) -> &mut Self {
-        self.position = self.position.next();
-        self.says(Effect::Append { position: self.position, record })
+        self.says(Effect::Append { record })
     }
 
     pub fn dies(&mut self) -> &mut Self {

@@ -1,6 +1,6 @@
 //! The world's journal: batches that stand or fall together, of which only the synced ones outlive a death.
 
-use evergate_core::id::{MessageId, Position, QuestionId};
+use evergate_core::id::{MessageId, QuestionId};
 use evergate_core::question::Ruling;
 use evergate_core::record::{Record, Unfinished};
 use evergate_core::recovery::Recovered;
@@ -14,24 +14,21 @@ pub struct Journal {
     pub replayed: Recovered,
     /// The same, as a store keeps them.
     pub rows: Unfinished,
-    pub unsynced: VecDeque<(Position, Vec<Record>)>,
+    pub unsynced: VecDeque<Vec<Record>>,
     batch: Vec<Record>,
-    last: Position,
     /// Where each synced batch begins in the history.
     pub batches: Vec<usize>,
 }
 
 impl Journal {
-    pub fn append(&mut self, position: Position, record: Record) {
-        assert!(position > self.last || position == Position(1), "{record:?} at {position} after {}", self.last);
-        self.last = position;
+    pub fn append(&mut self, record: Record) {
         self.batch.push(record);
     }
 
     /// What was appended since the last input is one batch.
     pub fn close_batch(&mut self) {
         if !self.batch.is_empty() {
-            self.unsynced.push_back((self.last, std::mem::take(&mut self.batch)));
+            self.unsynced.push_back(std::mem::take(&mut self.batch));
         }
     }
 
@@ -40,10 +37,11 @@ impl Journal {
         self.batch.clear();
     }
 
-    pub fn commit(&mut self) -> Option<Position> {
-        let (through, records) = self.unsynced.pop_front()?;
+    /// The oldest batch is on disk: of how many records.
+    pub fn commit(&mut self) -> Option<u32> {
+        let records = self.unsynced.pop_front()?;
         self.write(&records);
-        Some(through)
+        u32::try_from(records.len()).ok()
     }
 
     /// One batch is on disk.
@@ -74,7 +72,7 @@ impl Journal {
     pub fn knows(&self, message: MessageId) -> bool {
         let is_it =
             |record: &Record| matches!(record, Record::MessageAccepted { message: known, .. } if *known == message);
-        self.history.iter().any(is_it) || self.unsynced.iter().any(|(_, records)| records.iter().any(is_it))
+        self.history.iter().any(is_it) || self.unsynced.iter().any(|records| records.iter().any(is_it))
     }
 
     /// Whether such a record is on disk.

@@ -255,7 +255,7 @@ impl World {
 
     fn do_it(&mut self, effect: Effect) -> Option<Verdict> {
         match effect {
-            Effect::Append { position, record } => self.journal.append(position, record),
+            Effect::Append { record } => self.journal.append(record),
             Effect::Discard => self.journal.forget_unsynced(),
             Effect::Ack { message } => {
                 let said = self.said.iter_mut().find(|said| said.message == message).expect("somebody said it");
@@ -386,9 +386,9 @@ impl World {
 
     /// The oldest unsynced batch comes to the disk.
     pub fn commit(&mut self) {
-        if let Some(through) = self.journal.commit() {
+        if let Some(records) = self.journal.commit() {
             self.check_journal();
-            self.tell(Input::Synced { through });
+            self.tell(Input::Synced { records });
         }
     }
 

@@ -12,7 +12,7 @@ use crate::flight::replay::Replay;
 use crate::flight::{Head, Step};
 use crate::journal::Logged;
 use evergate_core::effect::Effect;
-use evergate_core::id::{GenerationId, Position};
+use evergate_core::id::GenerationId;
 use evergate_core::input::Input;
 use evergate_core::invariant::{Checks, Invariant};
 use evergate_core::limits::Limits;
@@ -92,7 +92,7 @@ struct Flown {
     /// The core beside it, until the two differ.
     replay: Option<Replay>,
     /// Records that it appended, and of which it was not told yet that they are on disk.
-    pending: VecDeque<(Position, Record)>,
+    pending: VecDeque<Record>,
     sight: Sight,
 }
 
@@ -293,8 +293,8 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
             return Ok(());
         }
         if let Some(input) = &step.input {
-            if let Input::Synced { through } = input {
-                self.comes_to_disk(*through)?;
+            if let Input::Synced { records } = input {
+                self.come_to_disk(*records)?;
             }
             let mut checks = Checks::default();
             if let Input::DeliverySent { delivery } = input {
@@ -314,7 +314,7 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
         for effect in &step.effects {
             let mut checks = Checks::default();
             match effect {
-                Effect::Append { position, record } => flown.pending.push_back((*position, record.clone())),
+                Effect::Append { record } => flown.pending.push_back(record.clone()),
                 Effect::Discard => flown.pending.clear(),
                 _ => {}
             }
@@ -332,15 +332,10 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
         Ok(())
     }
 
-    /// The gateway is told that its records up to this position are on disk: there they must be.
-    fn comes_to_disk(&mut self, through: Position) -> Result<(), E> {
-        while let Some((position, record)) = self.flown.as_mut().and_then(|flown| {
-            flown
-                .pending
-                .front()
-                .is_some_and(|(position, _)| *position <= through)
-                .then(|| flown.pending.pop_front())?
-        }) {
+    /// The gateway is told that so many more of its records are on disk: there they must be.
+    fn come_to_disk(&mut self, records: u32) -> Result<(), E> {
+        for place in 1..=records {
+            let Some(record) = self.flown.as_mut().and_then(|flown| flown.pending.pop_front()) else { break };
             if self.peek()?.is_some_and(|logged| logged.record == record) {
                 if let Some(logged) = self.next()? {
                     self.commit = Some(logged.at_ms);
@@ -352,9 +347,12 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
             let there = self.peek()?.map(|logged| Moment::Record(logged.clone()).to_string());
             checks.holds(Invariant::Ack, false, || {
                 let there = there.unwrap_or_else(|| "nothing more".to_owned());
-                format!("{position} was taken for on disk, and the journal has there: {there}")
+                format!("record {place} of {records} was taken for on disk, and the journal has there: {there}")
             });
-            self.take(Moment::Edge(format!("{position} is on disk, as the gateway was told")), &checks);
+            self.take(
+                Moment::Edge(format!("record {place} of {records} is on disk, as the gateway was told")),
+                &checks,
+            );
             self.loses_sight();
             break;
         }
@@ -376,7 +374,7 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
         while self.begins()?.is_none_or(|next| next <= generation) {
             let Some(logged) = self.next()? else { break };
             let Some(flown) = &mut self.flown else { break };
-            let recorded = flown.pending.pop_front().is_some_and(|(_, record)| record == logged.record);
+            let recorded = flown.pending.pop_front().is_some_and(|record| record == logged.record);
             if recorded && flown.sight == Sight::Clear {
                 if self.commit != Some(logged.at_ms) {
                     self.whole();

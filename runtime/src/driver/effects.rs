@@ -9,7 +9,7 @@ use crate::metrics::Metrics;
 use evergate_core::effect::Effect;
 use evergate_core::gateway::Phase;
 use evergate_core::generation::Breaker;
-use evergate_core::id::{MessageId, Position, SessionId, TurnId};
+use evergate_core::id::{MessageId, SessionId, TurnId};
 use evergate_core::input::{Input, Partial, TurnEnd};
 use evergate_core::record::Record;
 use evergate_core::turn::Resume;
@@ -24,7 +24,7 @@ impl Driver {
             effect => effect,
         };
         match effect {
-            Effect::Append { position, record } => self.append(position, record),
+            Effect::Append { record } => self.append(record),
             Effect::Discard => self.batch.writes.clear(),
             Effect::Ack { message } => self.ack(message),
             Effect::Refuse { message, refusal } => self.refuse(message, refusal),
@@ -118,7 +118,7 @@ impl Driver {
         Ok(())
     }
 
-    fn append(&mut self, position: Position, record: Record) {
+    fn append(&mut self, record: Record) {
         if let Record::MessageAccepted { message, place, .. } = &record {
             self.places.insert(*message, *place);
         }
@@ -139,7 +139,7 @@ impl Driver {
             }
             record => self.texts.of_record(record),
         };
-        self.batch.writes.push(Write { position, record, body });
+        self.batch.writes.push(Write { record, body });
     }
 
     fn wish(&mut self, turn: TurnId, wish: Wish) {

@@ -22,7 +22,7 @@ use crate::flight::Recorder;
 use crate::hub::{Hub, Live};
 use crate::journal::reader::Reader;
 use crate::journal::writer::{Writer, Written};
-use crate::journal::{Batch, Journal, JournalError, Owner, Parcel, SAID, Write};
+use crate::journal::{Batch, Journal, JournalError, Owner, Parcel, SAID};
 use crate::metrics::Metrics;
 use crate::platform::Switchboard;
 use crate::pulse::{Depths, Pulse};
@@ -412,8 +412,8 @@ impl Driver {
                 for write in &batch.writes {
                     self.forget_texts(&write.record);
                 }
-                if let Some(Write { position, .. }) = batch.writes.last() {
-                    self.take(Input::Synced { through: *position });
+                if !batch.writes.is_empty() {
+                    self.take(Input::Synced { records: batch.writes.len() as u32 });
                 }
             }
             Err(error) => {

@@ -119,7 +119,7 @@ mod tests {
     use crate::native::journal_disk;
     use crate::platform::Attachment;
     use evergate_core::effect::Place;
-    use evergate_core::id::{DeliveryId, MessageId, Position, RequestId, SessionId};
+    use evergate_core::id::{DeliveryId, MessageId, RequestId, SessionId};
     use evergate_core::input::{Asked, Standing};
     use evergate_core::outbox::Fate;
     use evergate_core::turn::Conclusion;
@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn commit(store: &Store, record: Record, body: Body) {
-        let writes = vec![Write { position: Position(1), record, body }];
+        let writes = vec![Write { record, body }];
         store.commit(&Batch { writes, ..Batch::default() }).unwrap();
     }
 

@@ -18,7 +18,7 @@ use crate::start_count::StartNumber;
 use crate::systemd::Unit;
 use evergate_core::drain::TurnFate;
 use evergate_core::effect::Place;
-use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing};
 use evergate_core::record::{Record, Unfinished};
 use evergate_core::request::{Outcome, Request};
@@ -30,8 +30,6 @@ use std::sync::Arc;
 /// One record with the texts that the core does not carry.
 #[derive(Clone, Debug)]
 pub struct Write {
-    /// Its place among this generation's records.
-    pub position: Position,
     /// What changed.
     pub record: Record,
     /// The text that belongs to it.

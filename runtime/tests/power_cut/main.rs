@@ -9,7 +9,6 @@ mod world;
 use disk::Sectors;
 use evergate::journal::store::Store;
 use evergate::journal::{Batch, Body, Cursor, Journal, MessageBody, Write};
-use evergate_core::id::Position;
 use evergate_core::record::{Record, Unfinished};
 use evergate_core::supervisor::Supervisor;
 use proptest::prelude::*;
@@ -47,7 +46,7 @@ fn write(record: &Record) -> Write {
         Record::DeliveryOwed { .. } => Body::Text("an answer".into()),
         _ => Body::None,
     };
-    Write { position: Position(1), record: record.clone(), body }
+    Write { record: record.clone(), body }
 }
 
 /// What a store holds after these batches.

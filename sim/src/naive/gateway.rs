@@ -9,7 +9,7 @@ use crate::world::Climber;
 use evergate_core::drain::{Drain, Report};
 use evergate_core::effect::Effect;
 use evergate_core::gateway::{Pending, Phase};
-use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, QuestionId, RequestId, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, QuestionId, RequestId, SessionId, TurnId};
 use evergate_core::input::Input;
 use evergate_core::limits::Limits;
 use evergate_core::outbox::{Content, Delivery, DeliveryState, Fate, Notice};
@@ -98,8 +98,8 @@ impl Naive {
         self.phase != Phase::Starting && self.platforms_open && !self.end_recorded()
     }
 
-    fn synced(&mut self, now: Instant, through: Position) {
-        for record in self.journal.synced(&mut self.effects, through) {
+    fn synced(&mut self, now: Instant, records: u32) {
+        for record in self.journal.synced(&mut self.effects, records) {
             match record {
                 Record::GenerationBegun { .. } => {
                     self.begun = true;
@@ -259,7 +259,7 @@ impl Subject for Naive {
             | Input::CandidateFit { .. }
             | Input::CandidateUnfit { .. } => self.effects.push_back(Effect::Ignored),
             Input::Limits(limits) => self.limits = *limits,
-            Input::Synced { through } => self.synced(now, through),
+            Input::Synced { records } => self.synced(now, records),
             Input::SyncFailed => self.sync_failed(),
             Input::PlatformsOpen => {
                 self.platforms_open = true;

@@ -2,29 +2,27 @@
 //! them. It never decides what is written.
 
 use evergate_core::effect::Effect;
-use evergate_core::id::{DeliveryId, Position};
+use evergate_core::id::DeliveryId;
 use evergate_core::record::Record;
 use std::collections::VecDeque;
 
 /// What is not on disk yet, and what waits for that.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Journal {
-    last: Position,
     line: VecDeque<Waiting>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Waiting {
-    Record(Position, Record),
+    Record(Record),
     Effect(Effect),
 }
 
 impl Journal {
     /// Appends a record.
     pub fn append(&mut self, effects: &mut VecDeque<Effect>, record: Record) {
-        self.last = self.last.next();
-        effects.push_back(Effect::Append { position: self.last, record: record.clone() });
-        self.line.push_back(Waiting::Record(self.last, record));
+        effects.push_back(Effect::Append { record: record.clone() });
+        self.line.push_back(Waiting::Record(record));
     }
 
     /// Lets an effect leave once everything appended so far is on disk.
@@ -41,30 +39,28 @@ impl Journal {
         self.line.is_empty()
     }
 
-    /// Records up to `through` are on disk: gives them back, and lets the effects leave that waited for no more.
-    pub fn synced(&mut self, effects: &mut VecDeque<Effect>, through: Position) -> Vec<Record> {
-        let mut records = Vec::new();
+    /// So many more records are on disk: gives them back, and lets the effects leave that waited for no more.
+    pub fn synced(&mut self, effects: &mut VecDeque<Effect>, records: u32) -> Vec<Record> {
+        let mut synced = Vec::new();
         while let Some(front) = self.line.pop_front() {
             match front {
-                Waiting::Record(position, _) if position > through => {
+                Waiting::Record(_) if synced.len() as u64 == u64::from(records) => {
                     self.line.push_front(front);
                     break;
                 }
-                Waiting::Record(_, record) => records.push(record),
+                Waiting::Record(record) => synced.push(record),
                 Waiting::Effect(effect) => effects.push_back(effect),
             }
         }
-        records
+        synced
     }
 
     /// A write failed: everything that is not on disk is written again, at once.
     pub fn write_again(&mut self, effects: &mut VecDeque<Effect>) {
         effects.push_back(Effect::Discard);
-        for waiting in &mut self.line {
-            if let Waiting::Record(position, record) = waiting {
-                self.last = self.last.next();
-                *position = self.last;
-                effects.push_back(Effect::Append { position: self.last, record: record.clone() });
+        for waiting in &self.line {
+            if let Waiting::Record(record) = waiting {
+                effects.push_back(Effect::Append { record: record.clone() });
             }
         }
     }

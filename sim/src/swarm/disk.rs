@@ -2,17 +2,10 @@
 //! takes all batches that have gathered, and only what is on the disk outlives the process.
 
 use super::random::Random;
-use evergate_core::id::Position;
 use evergate_core::record::{Record, Unfinished};
 
-/// A commit that is under way.
-#[derive(Debug, Default)]
-pub struct Commit {
-    /// The last of its records.
-    pub through: Position,
-    /// Its records, in order.
-    pub records: Vec<Record>,
-}
+/// The records of a commit, in order.
+pub type Commit = Vec<Record>;
 
 /// The disk and what is on its way there.
 #[derive(Debug, Default)]
@@ -35,20 +28,19 @@ pub struct Disk {
 
 impl Disk {
     /// A record is appended. No commit begins before the handling that appends it is over, so batches stay whole.
-    pub fn append(&mut self, position: Position, record: Record) {
-        self.gathered.through = position;
-        self.gathered.records.push(record);
+    pub fn append(&mut self, record: Record) {
+        self.gathered.push(record);
     }
 
     /// What is not on the disk is forgotten, but for the commit that is under way.
     pub fn forget(&mut self) {
-        self.gathered.records.clear();
+        self.gathered.clear();
     }
 
     /// Whether a commit is under way or could be.
     #[must_use]
     pub const fn is_busy(&self) -> bool {
-        self.awaited || !self.gathered.records.is_empty()
+        self.awaited || !self.gathered.is_empty()
     }
 
     /// How many commits have begun, while the last of them is under way.
@@ -60,7 +52,7 @@ impl Disk {
     /// Begins a commit of all that has gathered, unless one is under way; gives how long it takes: about as long as
     /// usual, or much longer so often in a thousand times.
     pub fn begin(&mut self, now: u64, usual: u64, slow: u32, random: &mut Random) -> Option<u64> {
-        if self.awaited || self.gathered.records.is_empty() {
+        if self.awaited || self.gathered.is_empty() {
             return None;
         }
         self.awaited = true;

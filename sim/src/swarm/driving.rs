@@ -2,7 +2,6 @@
 //! out what it wants, in order, and brings its records to the disk. The process may die between any two effects.
 
 use super::config::Planted;
-use super::disk::Commit;
 use super::fault::Fault;
 use super::marks::Mark;
 use super::plan::When;
@@ -13,7 +12,7 @@ use crate::story::{Kind, Lane};
 use evergate_core::cut::Told;
 use evergate_core::effect::{Answer, Effect};
 use evergate_core::gateway::Gateway;
-use evergate_core::id::{Position, RequestId};
+use evergate_core::id::RequestId;
 use evergate_core::input::Input;
 use evergate_core::invariant::Invariant;
 use evergate_core::outbox::{Content, Notice, Repeat};
@@ -136,7 +135,7 @@ impl World<'_> {
 
     fn carry_out(&mut self, effect: Effect) -> Option<Verdict> {
         match effect {
-            Effect::Append { position, record } => self.append(position, record),
+            Effect::Append { record } => self.append(record),
             Effect::Discard => self.disk.forget(),
             Effect::Ack { message } => self.acked(message),
             Effect::Refuse { message, refusal } => self.refused(message, refusal),
@@ -242,7 +241,7 @@ impl World<'_> {
 
 /// The way to the disk.
 impl World<'_> {
-    fn append(&mut self, position: Position, record: Record) {
+    fn append(&mut self, record: Record) {
         if self.config.planted == Some(Planted::AckBeforeSync)
             && let Record::MessageAccepted { message, .. } = record
         {
@@ -253,7 +252,7 @@ impl World<'_> {
             }
             self.acked(message);
         }
-        self.disk.append(position, record);
+        self.disk.append(record);
     }
 
     fn begin_commit(&mut self) {
@@ -274,9 +273,8 @@ impl World<'_> {
     pub(super) fn commit_is_done(&mut self) {
         match self.disk.finish(self.now, self.rate(Fault::SyncFails), &mut self.random) {
             Some(commit) => {
-                let through = commit.through;
-                self.commit_is_on_disk(commit);
-                self.inform(Input::Synced { through });
+                self.commit_is_on_disk(&commit);
+                self.inform(Input::Synced { records: commit.len() as u32 });
             }
             None => {
                 let ending = self.gateway.as_ref().is_some_and(|gateway| gateway.drain().is_some());
@@ -286,8 +284,8 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn commit_is_on_disk(&mut self, commit: Commit) {
-        for record in &commit.records {
+    pub(super) fn commit_is_on_disk(&mut self, commit: &[Record]) {
+        for record in commit {
             self.disk.rows.absorb(record);
             self.witness.synced(&mut self.checks, record);
             self.note(record);

@@ -262,7 +262,7 @@ impl World<'_> {
         match commit {
             Some(commit) if self.now >= self.disk.full_until && self.random.hits(500) => {
                 self.marks.hit(Mark::BatchKept);
-                self.commit_is_on_disk(commit);
+                self.commit_is_on_disk(&commit);
             }
             _ if lost => self.marks.hit(Mark::BatchLost),
             _ => {}

@@ -430,7 +430,6 @@ impl<'m, S: Subject> Desk<'m, S> {
         memory.gathered.recall(&mut self.gathered, &key).unwrap_or_else(|| {
             let (mut commit, more_of) = (memory.commit(of).clone(), memory.commit(more));
             commit.records.extend_from_slice(&more_of.records);
-            commit.through = more_of.through;
             memory.gathered.add(key, self.keep_commit(commit))
         })
     }

@@ -23,7 +23,7 @@ pub use watching::Standstill;
 use crate::subject::Subject;
 use encode::BEGINNING;
 use evergate_core::gateway::Phase;
-use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing};
 use evergate_core::limits::Limits;
 use evergate_core::record::Record;
@@ -310,7 +310,6 @@ pub struct Hands {
 /// Records on their way to the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Commit {
-    through: Position,
     records: Vec<Record>,
 }
 

@@ -137,9 +137,9 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Action::Commit => {
                 self.commit(world);
                 self.try_refused_again(world);
-                let through = self.memory.commit(world.flying).through;
+                let records = self.memory.commit(world.flying).records.len() as u32;
                 world.flying = Memory::<S>::NOTHING;
-                self.tell(world, Input::Synced { through });
+                self.tell(world, Input::Synced { records });
             }
             Action::LoseWrite => {
                 world.left.lost_writes -= 1;

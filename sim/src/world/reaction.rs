@@ -117,10 +117,7 @@ impl<S: Subject> Desk<'_, S> {
         let (mut commit, mut anew) = (Commit::default(), false);
         for effect in effects {
             match effect {
-                Effect::Append { position, record } => {
-                    commit.through = *position;
-                    commit.records.push(record.clone());
-                }
+                Effect::Append { record } => commit.records.push(record.clone()),
                 Effect::Discard => (commit, anew) = (Commit::default(), true),
                 _ => {}
             }

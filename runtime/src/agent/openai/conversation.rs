@@ -236,7 +236,7 @@ mod tests {
     use crate::journal::{Batch, Body, MessageBody, Write};
     use crate::native::journal_disk;
     use evergate_core::effect::Place;
-    use evergate_core::id::{DeliveryId, Position, RequestId, TurnId};
+    use evergate_core::id::{DeliveryId, RequestId, TurnId};
     use evergate_core::input::{Asked, Standing};
     use evergate_core::outbox::{Content, Notice};
     use evergate_core::record::Record;
@@ -245,7 +245,6 @@ mod tests {
     struct Kept {
         _folder: tempfile::TempDir,
         store: Store,
-        position: Position,
         turn: u64,
     }
 
@@ -255,14 +254,13 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let store = Store::open(journal_disk(folder.path())).unwrap();
-            Self { _folder: folder, store, position: Position::default(), turn: 0 }
+            Self { _folder: folder, store, turn: 0 }
         }
 
         fn write(&mut self, writes: impl IntoIterator<Item = (Record, Body)>) {
             let mut batch = Batch::default();
             for (record, body) in writes {
-                self.position = self.position.next();
-                batch.writes.push(Write { position: self.position, record, body });
+                batch.writes.push(Write { record, body });
             }
             self.store.commit(&batch).unwrap();
         }

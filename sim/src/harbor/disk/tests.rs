@@ -2,7 +2,7 @@ use super::*;
 use evergate::journal::store::Store;
 use evergate::journal::{Batch, Body, Journal, Write};
 use evergate_core::drain::Report;
-use evergate_core::id::{GenerationId, Position};
+use evergate_core::id::GenerationId;
 use evergate_core::record::Record;
 use evergate_core::verdict::Verdict;
 use std::sync::atomic::AtomicUsize;
@@ -159,7 +159,7 @@ fn what_a_start_finds_behind_a_sync_of_the_seal_that_failed_is_what_a_power_cut_
     let verdict = Some(Verdict::ReExec);
     let end = || Record::GenerationEnded { generation: GenerationId(1), verdict, report: Report::default() };
     let batch = |record| {
-        let write = Write { position: Position(1), record, body: Body::None };
+        let write = Write { record, body: Body::None };
         Batch { writes: vec![write], ..Batch::default() }
     };
     let seal = |failing: usize, seed| {

@@ -12,7 +12,7 @@ use evergate::journal::store::{SCHEMA, Store};
 use evergate::journal::{Batch, Body, Journal, JournalError, MessageBody, Owner, Write};
 use evergate::native::journal_disk;
 use evergate_core::effect::Place;
-use evergate_core::id::{DeliveryId, GenerationId, MessageId, Position, RequestId, SessionId, TurnId};
+use evergate_core::id::{DeliveryId, GenerationId, MessageId, RequestId, SessionId, TurnId};
 use evergate_core::input::{Asked, Standing};
 use evergate_core::outbox::{Content, Fate};
 use evergate_core::record::Record;
@@ -124,7 +124,6 @@ pub fn open_bare(path: &Path) -> ExitCode {
 /// Writes the history, one large batch after the other.
 struct Writer {
     store: Store,
-    position: Position,
     batch: Batch,
     turn: u64,
     /// What the names of sessions begin with.
@@ -133,7 +132,7 @@ struct Writer {
 
 impl Writer {
     fn new(store: Store, prefix: &'static str) -> Self {
-        Self { store, position: Position::default(), batch: Batch::default(), turn: 0, prefix }
+        Self { store, batch: Batch::default(), turn: 0, prefix }
     }
 
     fn begin(&mut self) {
@@ -196,8 +195,7 @@ impl Writer {
     }
 
     fn push(&mut self, record: Record, body: Body) {
-        self.position = self.position.next();
-        self.batch.writes.push(Write { position: self.position, record, body });
+        self.batch.writes.push(Write { record, body });
     }
 
     fn commit(&mut self) -> Result<(), JournalError> {
