@@ -228,3 +228,65 @@ pub enum Withdrawn {
     /// A reset of the loop breaker that nobody was promised.
     Reset(RequestId),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::GenerationId;
+
+    const fn ack(message: u64) -> Effect {
+        Effect::Ack { message: MessageId(message) }
+    }
+
+    fn record(place: u64) -> Record {
+        Record::GenerationBegun { generation: GenerationId(place), unproven: 0 }
+    }
+
+    /// Two records, and an effect behind each.
+    fn two() -> (WriteAhead, VecDeque<Effect>) {
+        let (mut ahead, mut effects) = (WriteAhead::default(), VecDeque::new());
+        for place in [1, 2] {
+            ahead.append(&mut effects, record(place));
+            ahead.then(&mut effects, ack(place));
+        }
+        assert_eq!(effects.drain(..).count(), 2, "the effects wait");
+        (ahead, effects)
+    }
+
+    #[test]
+    fn what_is_on_disk_lets_the_effects_leave_that_wait_for_no_more() {
+        let (mut ahead, mut effects) = two();
+        assert_eq!((ahead.synced(&mut effects, 0), effects.len()), (vec![], 0));
+        assert_eq!((ahead.synced(&mut effects, 1), effects.drain(..).collect()), (vec![record(1)], vec![ack(1)]));
+        assert!(!ahead.is_settled());
+        assert_eq!((ahead.synced(&mut effects, 1), effects.drain(..).collect()), (vec![record(2)], vec![ack(2)]));
+        assert!(ahead.is_settled());
+        ahead.then(&mut effects, ack(3));
+        assert_eq!(effects, [ack(3)], "nothing is waited for any more");
+    }
+
+    #[test]
+    fn more_than_was_appended_is_no_more_than_that() {
+        for records in [2, 3, u32::MAX] {
+            let (mut ahead, mut effects) = two();
+            assert_eq!(ahead.synced(&mut effects, records), [record(1), record(2)]);
+            assert!(ahead.is_settled() && effects == [ack(1), ack(2)]);
+            assert_eq!((ahead.synced(&mut effects, records), effects.len()), (vec![], 2));
+        }
+    }
+
+    #[test]
+    fn behind_a_failed_write_all_that_is_not_on_disk_is_written_again_and_counted_anew() {
+        let (mut ahead, mut effects) = two();
+        ahead.synced(&mut effects, 1);
+        effects.clear();
+        assert_eq!(ahead.failed(&mut effects, Instant::default()), []);
+        ahead.append(&mut effects, record(3));
+        assert_eq!(effects.drain(..).collect::<Vec<_>>(), [Effect::Discard], "nothing is written while writes fail");
+        ahead.retry(&mut effects);
+        let again = [2, 3].map(|place| Effect::Append { record: record(place) });
+        assert_eq!(effects.drain(..).collect::<Vec<_>>(), again);
+        assert_eq!((ahead.synced(&mut effects, 2), effects.len()), (vec![record(2), record(3)], 1));
+        assert!(ahead.is_settled());
+    }
+}

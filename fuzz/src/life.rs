@@ -112,6 +112,7 @@ impl Life {
     pub fn sync(&mut self) {
         let Some(batch) = self.unsynced.pop_front() else { return };
         let records = batch.len() as u32;
+        takes_any_count(self.gateway.clone(), self.now);
         for record in batch {
             self.rows.absorb(&record);
             self.replayed.apply(&record);
@@ -205,6 +206,12 @@ impl Life {
             panic!("{broken}");
         }
     }
+}
+
+/// More on disk than was ever appended is taken for all that was.
+fn takes_any_count(mut gateway: Gateway, now: Instant) {
+    gateway.handle(now, Input::Synced { records: u32::MAX });
+    while gateway.poll().is_some() {}
 }
 
 /// Whatever else fails to happen: an end that has begun is over before its guard strikes.

@@ -40,6 +40,8 @@ pub struct Conformity {
     pub effects: u64,
     /// Generations whose end is not in the log: they were killed, they live, or their log could not be written.
     pub without_end: u64,
+    /// Generations that another version has recorded, which only its own programs can replay.
+    pub left_out: u64,
     /// The lines, counted from 1, that a death has cut, each the last of its generation.
     pub cut_lines: Vec<u64>,
 }
@@ -98,6 +100,7 @@ pub fn conform(log: impl BufRead) -> Result<Finding, LogError> {
         }
     }
     found.end_generation(flown);
+    found.left_out = log.left_out();
     Ok(Finding::Conformant(found))
 }
 
@@ -166,13 +169,16 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Conformant(Conformity { generations, inputs, effects, without_end, cut_lines, .. }) => {
+            Self::Conformant(Conformity { generations, inputs, effects, without_end, left_out, cut_lines, .. }) => {
                 write!(f, "conformant: {generations} generations, {inputs} inputs, {effects} effects")?;
                 if *without_end > 0 {
                     write!(
                         f,
                         "\ngenerations whose end is not in the log (killed, alive, or not recorded to the end): {without_end}"
                     )?;
+                }
+                if *left_out > 0 {
+                    write!(f, "\ngenerations that another version has recorded, left out: {left_out}")?;
                 }
                 if !cut_lines.is_empty() {
                     let lines: Vec<String> = cut_lines.iter().map(u64::to_string).collect();

@@ -274,19 +274,26 @@ fn the_command_says_what_it_found_and_ends_with_0_1_or_65() {
         (Some(1), &false.into(), &1.into())
     );
 
-    let other_version = log.replacen("\"evergate_flight\":2", "\"evergate_flight\":3", 1);
+    let other_version = log.replace("\"evergate_flight\":2", "\"evergate_flight\":3");
+    let earlier = "{\"evergate_flight\":1,\"what\":\"it said then\"}\n{\"input\":{\"synced\":{\"through\":1}}}\n";
     let senseless = log.replacen("\"step\":1,", "\"step\":\"one\",", 1);
     for (case, says) in [
         ("", "is empty"),
         ("a text of somebody else", "no flight log"),
         ("{\"evergate_trace\":1}\n", "no flight log"),
-        (&other_version, "version 2"),
+        (&other_version, "line 1 is of version 3 of the flight log, and only version 2"),
+        (earlier, "line 1 is of version 1 of the flight log, and only version 2"),
         (&senseless, "line 3"),
     ] {
         let (status, out, err) = run(case, false);
         assert_eq!((status, out.as_str()), (Some(65), ""), "{err}");
         assert!(err.contains(says) && err.lines().count() == 1, "{err}");
     }
+    // A log to which the gateway went on appending behind an update is looked at from there on.
+    let (status, out, err) = run(&format!("{earlier}{log}"), false);
+    assert_eq!((status, err.as_str()), (Some(0), ""));
+    assert!(out.contains("conformant: 2 generations, "), "{out}");
+    assert!(out.contains("\ngenerations that another version has recorded, left out: 1"), "{out}");
     for path in [folder.path(), Path::new("/nonexistent/log")] {
         assert_eq!(command(path, false).status.code(), Some(65));
     }

@@ -213,23 +213,44 @@ fn the_audit_of_a_good_life_is_clean_and_says_what_it_covered_and_what_it_could_
 
 /// An update must not make every audit of what was before it a finding.
 #[test]
-fn a_flight_log_of_a_version_that_did_not_say_for_whom_the_last_generation_ended_is_no_finding() {
+fn what_another_version_has_recorded_is_left_out_and_no_finding() {
     let gateway = tried();
-    for _ in 0..2 {
-        gateway.restart_process();
-        gateway.await_ready();
-        gateway.ask("stop", &json!({}));
-        assert_eq!(gateway.exit_code(PATIENCE), 0);
-    }
     let text = fs::read_to_string(gateway.flight_log()).expect("it recorded");
-    let (before, stop) = text.split_once(r#""stopped_by":["#).expect("the second start has found the first stop");
-    let (_, behind) = stop.split_once("],").expect("it is one request, behind which more is said");
-    let earlier = format!("{before}{behind}").replace(r#""stopped_by":null,"#, "");
-    assert!(!earlier.contains("stopped_by"), "{earlier}");
-    let log = gateway.room().join("earlier.jsonl");
-    fs::write(&log, earlier).expect("the room is writable");
+    let second = text.rfind("{\"evergate_flight\":2").filter(|second| *second > 0).expect("two generations recorded");
+    let (first, second) = text.split_at(second);
+    let first = first.replace("\"evergate_flight\":2", "\"evergate_flight\":1").replace("\"records\":", "\"through\":");
+    let log = gateway.room().join("updated.jsonl");
+    fs::write(&log, format!("{first}{second}")).expect("the room is writable");
     let (status, report) = audit(&gateway, Some(&log));
-    assert_eq!((status, &report["broken"]), (Some(0), &json!(0)), "{report}");
+    assert_eq!((status, &report["broken"], &report["flown"]), (Some(0), &json!(0), &json!(1)), "{report}");
+    let note = "1 generations in a flight log were recorded by another version, and only their journal was read";
+    assert_eq!(report["notes"], json!([note]), "{report}");
+
+    fs::write(&log, first).expect("the room is writable");
+    let output = gateway.cli(&["audit", "--flight", &log.display().to_string()]);
+    assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
+    assert!(stderr(&output).contains("line 1 is of version 1 of the flight log"), "{}", stderr(&output));
+    let own = gateway.state_dir().join("flight/1.jsonl");
+    fs::create_dir_all(own.parent().expect("it is in a folder")).expect("the room is writable");
+    fs::rename(&log, &own).expect("the room is writable");
+    let (status, report) = audit(&gateway, None);
+    assert_eq!((status, &report["broken"], &report["flown"]), (Some(0), &json!(0), &json!(0)), "{report}");
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("of version 1") && notes.contains("only the journal was read"), "{notes}");
+}
+
+#[test]
+fn a_gateway_that_took_more_for_on_disk_than_it_appended_is_found_in_its_flight_log() {
+    let gateway = tried();
+    let text = fs::read_to_string(gateway.flight_log()).expect("it recorded");
+    let told = "{\"synced\":{\"records\":1}}";
+    assert!(text.contains(told), "{text}");
+    let doctored = gateway.room().join("doctored.jsonl");
+    fs::write(&doctored, text.replacen(told, "{\"synced\":{\"records\":2}}", 1)).expect("the room is writable");
+    let (status, report) = audit(&gateway, Some(&doctored));
+    assert_eq!((status, rules(&report)), (Some(1), vec!["ACK"]), "{report}");
+    let what = &report["stories"][0]["what"];
+    assert_eq!(what, "record 2 of 2 was taken for on disk, and no more were appended", "{report}");
 }
 
 #[test]

@@ -92,7 +92,8 @@ impl Witness {
             }
             Effect::Answer { request, answer } => {
                 life.stops_unanswered.remove(request);
-                if *answer != Answer::Accepted {
+                // The one answer that takes back what was appended.
+                if *answer == Answer::StorageFull {
                     life.unheard.remove(request);
                 }
                 let known = self.requests.contains_key(request) || self.settled.contains(request);

@@ -104,6 +104,20 @@ pub fn tales() -> Vec<Tale> {
             |s| s.hears(Input::CandidateUnfit { request: RequestId(1) }).appends(restart(1)),
         ),
         tale(
+            Exit,
+            "request 1 is accepted, and what would follow was found unable to take over",
+            |s| s.serves(1).appends(restart(1)),
+            // That it can be taken back no more says nothing of its record; that the disk is full takes it back.
+            |s| {
+                s.says(Effect::Answer { request: RequestId(1), answer: Answer::TooLate });
+                s.hears(Input::CandidateUnfit { request: RequestId(1) }).appends(restart(1))
+            },
+            |s| {
+                s.says(Effect::Answer { request: RequestId(1), answer: Answer::StorageFull });
+                s.hears(Input::CandidateUnfit { request: RequestId(1) }).appends(restart(1))
+            },
+        ),
+        tale(
             Loop,
             "the deaths before this generation are forgotten in request 1, and nobody vouched for it",
             serves,

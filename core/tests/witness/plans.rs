@@ -124,13 +124,15 @@ pub fn tales() -> Vec<Tale> {
             NoSelf,
             for_itself,
             |s| drains(s.works()),
-            // Another chat's request, one of an earlier generation, one on its way to the disk or away from there: none of
-            // them makes it wait for itself.
+            // Another chat's request, one of an earlier generation, one on its way to the disk or away from there, one that is
+            // on disk and of which it was told another version at most: none of them makes it wait for itself.
             |s| {
                 s.writes(&[wished(1, Wish::Restart, Origin::Session(SessionId(2)), 1)]);
                 s.writes(&[wished(2, Wish::Stop, Origin::Session(SessionId(1)), 0)]);
                 s.writes(&[wished(3, Wish::Restart, Origin::Turn { turn: TurnId(2), session: SessionId(1) }, 1)]);
-                s.appends(chat_restart(4)).writes(&[chat_restart(4)]);
+                let stop = wished(6, Wish::Stop, Origin::Session(SessionId(1)), 1);
+                s.writes(&[chat_restart(6)]).appends(stop).hears(Input::Synced { records: 1 });
+                s.appends(chat_restart(4)).hears(Input::Synced { records: 1 }).writes(&[chat_restart(4)]);
                 s.writes(&[chat_restart(5)]).appends(settled(5, Outcome::Cancelled));
                 s.plans(Draining, &[waits_for_turn(Some(2_001))], Some(2_001))
             },

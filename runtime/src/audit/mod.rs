@@ -134,6 +134,12 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
         while let Some(entry) = log.entry().map_err(AuditError::Flight)? {
             self.entry(log.line(), entry).map_err(AuditError::Journal)?;
         }
+        match log.left_out() {
+            0 => {}
+            generations => self.note(format!(
+                "{generations} generations in a flight log were recorded by another version, and only their journal was read"
+            )),
+        }
         Ok(())
     }
 
@@ -276,8 +282,6 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
         self.witness.boots(&mut checks, generation, head.recovered.start);
         let mut found = Recovered::from_unfinished(&self.unfinished);
         found.start = head.recovered.start;
-        // One of an earlier version does not say.
-        found.stopped_by = found.stopped_by.filter(|_| head.recovered.stopped_by.is_some());
         checks.holds(Invariant::Ledger, found == head.recovered, || {
             format!("{generation} was booted with other unfinished business than the history leaves")
         });
@@ -289,13 +293,15 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
 
     /// One thing that happened, and all that the gateway wanted.
     fn step(&mut self, line: u64, step: &Step) -> Result<(), E> {
-        if self.flown.as_ref().is_none_or(|flown| flown.sight == Sight::Lost) {
+        if let Some(Input::Synced { records }) = step.input
+            && self.sees()
+        {
+            self.come_to_disk(records)?;
+        }
+        if !self.sees() {
             return Ok(());
         }
         if let Some(input) = &step.input {
-            if let Input::Synced { records } = input {
-                self.come_to_disk(*records)?;
-            }
             let mut checks = Checks::default();
             if let Input::DeliverySent { delivery } = input {
                 self.witness.arrived(&mut checks, *delivery);
@@ -335,8 +341,8 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
     /// The gateway is told that so many more of its records are on disk: there they must be.
     fn come_to_disk(&mut self, records: u32) -> Result<(), E> {
         for place in 1..=records {
-            let Some(record) = self.flown.as_mut().and_then(|flown| flown.pending.pop_front()) else { break };
-            if self.peek()?.is_some_and(|logged| logged.record == record) {
+            let appended = self.flown.as_mut().and_then(|flown| flown.pending.pop_front());
+            if appended.is_some() && self.peek()?.map(|logged| &logged.record) == appended.as_ref() {
                 if let Some(logged) = self.next()? {
                     self.commit = Some(logged.at_ms);
                     self.on_disk(logged);
@@ -346,8 +352,12 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
             let mut checks = Checks::default();
             let there = self.peek()?.map(|logged| Moment::Record(logged.clone()).to_string());
             checks.holds(Invariant::Ack, false, || {
-                let there = there.unwrap_or_else(|| "nothing more".to_owned());
-                format!("record {place} of {records} was taken for on disk, and the journal has there: {there}")
+                let but = match (&appended, there) {
+                    (None, _) => "no more were appended".to_owned(),
+                    (_, None) => "the journal has nothing more".to_owned(),
+                    (_, Some(there)) => format!("the journal has there: {there}"),
+                };
+                format!("record {place} of {records} was taken for on disk, and {but}")
             });
             self.take(
                 Moment::Edge(format!("record {place} of {records} is on disk, as the gateway was told")),
@@ -358,6 +368,11 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
         }
         self.whole();
         Ok(())
+    }
+
+    /// Whether what a flight log says is still about what the journal has.
+    fn sees(&self) -> bool {
+        self.flown.as_ref().is_some_and(|flown| flown.sight == Sight::Clear)
     }
 
     fn loses_sight(&mut self) {

@@ -1,5 +1,6 @@
 //! Reading a flight log again, entry by entry, however long it is. It knows what a death leaves behind (a line that is cut)
-//! from what is wrong (anything else), and judges nothing of what the entries say.
+//! and what an update leaves behind (generations that another version has recorded) from what is wrong (anything else), and
+//! judges nothing of what the entries say.
 
 use super::{Head, Step, VERSION};
 use serde::Deserialize;
@@ -21,7 +22,7 @@ pub enum LogError {
     /// It is something else.
     #[error("this is no flight log of evergate: it does not begin with the head of a generation")]
     Foreign,
-    /// Another version wrote it.
+    /// Another version wrote all of it.
     #[error(
         "line {line} is of version {version} of the flight log, and only version {VERSION} can be replayed: take the programs that belong to that gateway"
     )]
@@ -61,6 +62,12 @@ pub struct Reader<R> {
     text: Vec<u8>,
     /// A line that is cut, and why it cannot be read: an error if its generation goes on.
     cut: Option<(u64, serde_json::Error)>,
+    /// Whether any generation could be read.
+    readable: bool,
+    /// The line and version of the first generation that another version has recorded, and how many there are.
+    left_out: Option<(u64, u64, u64)>,
+    /// Whether it is within such a generation.
+    passes: bool,
 }
 
 impl<R: BufRead> Reader<R> {
@@ -74,7 +81,8 @@ impl<R: BufRead> Reader<R> {
         if !start.starts_with(HEAD) {
             return Err(LogError::Foreign);
         }
-        Ok(Self { log, line: 0, text: Vec::new(), cut: None })
+        let (text, readable, left_out, passes) = (Vec::new(), false, None, false);
+        Ok(Self { log, line: 0, text, cut: None, readable, left_out, passes })
     }
 
     /// The line of the last entry, counted from 1.
@@ -82,36 +90,70 @@ impl<R: BufRead> Reader<R> {
         self.line
     }
 
-    /// The next entry; `None` behind the last.
+    /// How many generations so far were left out, since another version has recorded them: a log to which a gateway appends
+    /// has both behind an update.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.map_or(0, |(_, _, generations)| generations)
+    }
+
+    /// The next entry; `None` behind the last. Fails there if all that is in it was left out.
     pub fn entry(&mut self) -> Result<Option<Entry>, LogError> {
+        while self.next_line()? {
+            let begins = self.text.starts_with(HEAD);
+            if self.passes && !begins {
+                continue;
+            }
+            if begins {
+                self.cut = None;
+            }
+            match self.read(begins) {
+                Err(LogError::Version { line, version }) => {
+                    let (line, version, generations) = self.left_out.unwrap_or((line, version, 0));
+                    self.left_out = Some((line, version, generations + 1));
+                    self.passes = true;
+                }
+                read => {
+                    (self.readable, self.passes) = (true, false);
+                    return read.map(Some);
+                }
+            }
+        }
+        match self.left_out {
+            Some((line, version, _)) if !self.readable => Err(LogError::Version { line, version }),
+            _ => Ok(None),
+        }
+    }
+
+    fn next_line(&mut self) -> io::Result<bool> {
         self.text.clear();
         if self.log.read_until(b'\n', &mut self.text)? == 0 {
-            return Ok(None);
+            return Ok(false);
         }
         self.line += 1;
         // Not part of it: within a string that was cut it would be a mistake of another kind.
         if self.text.ends_with(b"\n") {
             self.text.pop();
         }
-        let (line, begins) = (self.line, self.text.starts_with(HEAD));
-        if begins {
-            self.cut = None;
-        }
+        Ok(true)
+    }
+
+    /// What a line says, which begins a generation or not.
+    fn read(&mut self, begins: bool) -> Result<Entry, LogError> {
         let read = if begins {
-            head(line, &self.text).map(|head| Entry::Head(Box::new(head)))
+            head(self.line, &self.text).map(|head| Entry::Head(Box::new(head)))
         } else {
-            step(line, &self.text)
+            step(self.line, &self.text)
         };
         match read {
             Err(LogError::Line { line, error }) if is_cut(&self.text) => {
                 self.cut = Some((line, error));
-                Ok(Some(if begins { Entry::CutHead } else { Entry::CutStep }))
+                Ok(if begins { Entry::CutHead } else { Entry::CutStep })
             }
             Ok(Entry::Step(_)) if self.cut.is_some() => {
                 let (line, error) = self.cut.take().expect("asked for just now");
                 Err(LogError::Line { line, error })
             }
-            read => read.map(Some),
+            read => read,
         }
     }
 }

@@ -43,6 +43,11 @@ impl<S: Subject> Instance<S> {
         Self { now, subject, timeout, pending, phase, ledger }
     }
 
+    /// The only time at which it is told this: time passes for it by being told so, up to when it wants that.
+    pub(super) fn told_at(&self, input: &Input) -> Instant {
+        self.timeout.filter(|_| *input == Input::Elapsed).map_or(self.now, |timeout| timeout.max(self.now))
+    }
+
     /// What the rules about its own plans are about.
     pub(super) fn view(&self) -> View<'_> {
         let ledger = Cow::Borrowed(self.ledger.as_slice());

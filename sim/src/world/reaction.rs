@@ -78,9 +78,10 @@ impl<S: Subject> Desk<'_, S> {
     /// What a gateway does about what it is told.
     pub(super) fn react(&mut self, now: Instant, part: Part<Instance<S>>, input: &Input) -> Reaction<S> {
         let memory = self.memory;
-        debug_assert!(
-            *input == Input::Elapsed || memory.instance(part).now == now,
-            "time has passed, and it was not told of it before {input:?}"
+        debug_assert_eq!(
+            memory.instance(part).told_at(input),
+            now,
+            "when is a question, and {input:?} is not kept with it"
         );
         let told = self.keep_input(input);
         memory.reactions.recall(&mut self.reactions, &(part, told)).unwrap_or_else(|| {
