@@ -184,8 +184,9 @@ async fn drive(
     let pulse = Arc::clone(&local.handle.pulse);
     let environment = Arc::clone(&local.environment);
     let inside = Local { door: Door::Control, ..local.clone() };
-    let mut gone = serve_apart("control", control, inside.clone(), platforms.clone(), Some(control_path))?;
+    // Clients have waited at the network door since the last generation closed it; nobody has found the control socket before.
     let mut door = Some(serve_apart("door", listener, local, platforms.clone(), None)?);
+    let mut gone = serve_apart("control", control, inside.clone(), platforms.clone(), Some(control_path))?;
     let mut driving = std::pin::pin!(driver.run());
     let verdict = loop {
         tokio::select! {
