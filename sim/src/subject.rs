@@ -54,6 +54,10 @@ pub trait Subject: Clone + Eq + Hash + Debug + Send + Sync + 'static {
     fn rescue(setting: &Self::Setting) -> Rescue;
     /// How careful those are who restart it from outside.
     fn climber(setting: &Self::Setting) -> Climber;
+    /// Whether it looks, as it leaves to be started again, for whoever is to do that.
+    fn looks_for_its_supervisor(_: &Self::Setting) -> bool {
+        true
+    }
     /// Has its large parts be one with equal ones of others.
     fn unite(&mut self, _: &mut impl Pool) {}
 }

@@ -9,7 +9,7 @@ use evergate_sim::naive::{hunt, room};
 use std::collections::BTreeSet;
 
 /// The steps of a shortest way to each flaw.
-const STEPS: [(&str, usize); 54] = [
+const STEPS: [(&str, usize); 55] = [
     ("self-wait", 6),
     ("clean-exit", 5),
     ("marked-after-timeout", 5),
@@ -63,11 +63,12 @@ const STEPS: [(&str, usize); 54] = [
     ("kills-by-number", 12),
     ("any-generation-counts", 5),
     ("starts-beside", 8),
+    ("counts-on-the-dead", 6),
     ("error-uncaught", 6),
 ];
 
 /// The states and edges of each room.
-const ROOMS: [(&str, usize, usize); 21] = [
+const ROOMS: [(&str, usize, usize); 22] = [
     ("talk", 626, 1_052),
     ("queued", 2_890, 6_123),
     ("bad-disk", 72, 113),
@@ -89,6 +90,7 @@ const ROOMS: [(&str, usize, usize); 21] = [
     ("questioned", 93_230, 184_245),
     ("collected", 4_771, 9_063),
     ("climbed", 27_513, 82_656),
+    ("orphaned", 59, 98),
 ];
 
 #[test]

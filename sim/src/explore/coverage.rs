@@ -167,7 +167,8 @@ fn told(room: &Room) -> String {
     let Room { supervisor, variant, budget, manners } = room;
     let like = variant.as_ref().map_or_else(String::new, |variant| format!(" ({})", variant.name));
     let sizes = Dimension::ALL.map(|dimension| dimension.of(budget).to_string()).join(" ");
-    let Budget { slow, cancels, lost_sends, redeliveries, freezes, ladders, strangers, progress, .. } = *budget;
+    let Budget { slow, cancels, lost_sends, redeliveries, freezes, ladders, strangers, progress, keepers, .. } =
+        *budget;
     let beside = [
         (slow, "slow"),
         (cancels, "taken back"),
@@ -177,6 +178,7 @@ fn told(room: &Room) -> String {
         (ladders, "ladders"),
         (strangers, "strangers"),
         (progress, "gets on"),
+        (keepers, "supervisors killed"),
     ];
     let beside: Vec<String> =
         beside.into_iter().filter(|(times, _)| *times > 0).map(|(times, what)| format!("{times} {what}")).collect();

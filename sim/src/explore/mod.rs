@@ -9,6 +9,7 @@ mod fate;
 pub mod graph;
 mod known;
 pub mod liveness;
+mod orphaned;
 #[cfg(test)]
 mod restless;
 pub mod scope;
@@ -156,7 +157,7 @@ impl Report {
 }
 
 /// All scopes: those of [`scope::table`], and in `ci` the supervisors that are not as their row of the table says, and the
-/// wishes that are left, a loop that waits for a disk, and operators who climb to a stop.
+/// wishes that are left, a loop that waits for a disk, operators who climb to a stop, and a supervisor that is killed.
 #[must_use]
 pub fn table() -> Vec<Scope> {
     let mut scopes = scope::table();
@@ -166,6 +167,7 @@ pub fn table() -> Vec<Scope> {
         ci.rooms.push(scope::disk_waits(Supervisor::Nobody, 2));
         ci.rooms.extend(scope::stops());
         ci.rooms.extend(scope::three_have_spoken());
+        ci.rooms.extend(orphaned::rooms());
     }
     scopes
 }

@@ -64,7 +64,7 @@ const fn shape(states: usize, edges: usize) -> Shape {
 }
 
 /// The rooms of `ci`.
-const CI: [Shape; 88] = [
+const CI: [Shape; 91] = [
     shape(248_631, 529_867),
     shape(175_550, 366_372),
     shape(175_550, 366_372),
@@ -153,6 +153,9 @@ const CI: [Shape; 88] = [
     shape(739_295, 1_313_793),
     shape(1_057_053, 1_865_760),
     shape(1_152_582, 2_094_547),
+    shape(403_671, 923_009),
+    shape(143_803, 376_048),
+    shape(514_084, 1_301_229),
 ];
 /// The rooms of `seed`.
 const SEED: [Shape; 9] = [
@@ -408,6 +411,7 @@ pub(super) fn with(mut room: Room, change: impl FnOnce(&mut Budget)) -> Room {
 /// | 80 | nobody | two operators with the ladder and a loop that waits for a disk, which answers meanwhile or does not |
 /// | 81–84 | nobody, systemd, supervise, s6 | one or two operators with the ladder of a stop (in 82 perhaps one of them with that of a restart), K, a stuck loop, whoever starts it pausing (in 83 M, a SIGTERM, and perhaps a loop that waits for a disk) |
 /// | 85–88 | supervise | S × R with three that have spoken when the wishes come ([`Manner::SpeakFirst`]): restart and stop, by force, `/restart` (which one of the three says) and SIGTERM, a turn's restart with a child that waits for it and SIGINT; `deep` has the others with three, at any time |
+/// | 89–91 | supervise | R × K, R × J with a stuck loop, R × K with the ladders, where `supervise` is killed and the gateway lives on alone |
 ///
 /// In 9–24, 26, 27, 29, 30, 34, 52–59, 75–79 and 85–88 people speak to the first generation only ([`Manner::SpeakEarly`]): what they say to
 /// later ones multiplies all else, and is in 1–8, 25, 28, 31–33 and 35 on. A deadline passes while an agent works, however long

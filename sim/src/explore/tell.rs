@@ -240,6 +240,7 @@ fn head(telling: &mut Telling, now: u64, number: usize, step: &Step) {
         Action::StrangerComes { operator } => {
             (Lane::People, format!("a stranger gets the number of operator {operator}'s process"))
         }
+        Action::KeeperDies => (Lane::Supervisor, "is killed, and the gateway lives on alone".to_owned()),
         Action::Rescue => (Lane::People, "somebody outside kills the stuck process".to_owned()),
     };
     let fault = matches!(
@@ -250,6 +251,7 @@ fn head(telling: &mut Telling, now: u64, number: usize, step: &Step) {
             | Action::DiesUnheard { .. }
             | Action::Kill
             | Action::Freeze { .. }
+            | Action::KeeperDies
             | Action::Rescue
     );
     let (kind, what) = match (&step.action, step.dies_after) {

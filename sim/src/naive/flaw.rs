@@ -161,6 +161,8 @@ flaws! {
         "Whoever restarts it from outside takes the generation that was there before for the new one.";
     StartsBeside "starts-beside" in CLIMBED breaks Lock, seen in ["H-51325"],
         "Whoever restarts it from outside starts it although its supervisor has done so meanwhile.";
+    CountsOnTheDead "counts-on-the-dead" in ORPHANED breaks Exit, seen in ["H-43748", "H-110440"],
+        "Who was started by a supervisor leaves to be started again, and does not look whether that is still there.";
     ErrorUncaught "error-uncaught" in SLOW breaks Panic, seen in ["O-run-loop"],
         "What carries out a restart meets an error that nobody has thought of, and nobody catches it.";
 }

@@ -321,6 +321,10 @@ impl Subject for Naive {
         flaws.into_iter().flatten().next().unwrap_or(Climber::Careful)
     }
 
+    fn looks_for_its_supervisor(flaws: &Flaws) -> bool {
+        !flaws.has(Flaw::CountsOnTheDead)
+    }
+
     fn rescue(flaws: &Flaws) -> Rescue {
         if flaws.has(Flaw::FrozenLoop) { Rescue::None } else { Rescue::FromOutside }
     }

@@ -111,4 +111,7 @@ rooms! {
     CLIMBED "climbed" Evergate [Manner::Climb, Manner::Unwatched],
         { sessions: 1, freezes: 1, kills: 1, ladders: 1, strangers: 1, slow: 1 },
         "An operator with the ladder, a loop that gets stuck, a death, and a stranger who gets the number of the dead.";
+    ORPHANED "orphaned" Evergate [Manner::Restart],
+        { sessions: 1, requests: 1, keepers: 1 },
+        "A restart, and a supervisor that is killed.";
 }

@@ -84,4 +84,5 @@ faults! {
     ClimbFrozen Times "The loop or the process stands still, and one or two operators restart it with the ladder.",
     AgentQuestions PerMille "An agent asks its chat and waits; somebody there answers, late, or nobody does.",
     FreezeOnDisk Times "The loop waits for a disk, which answers late.",
+    KeeperDies Times "The `evergate supervise` that started it is killed, and it lives on alone.",
 }

@@ -105,6 +105,8 @@ marks! {
     CutWhileAsking 800 "turn cut while it waited for a person",
     AskedWhileStarting 300 "end asked for while starting",
     DiskBorne 60 "a loop that waited for a disk was let be",
+    KeeperDied 80 "`evergate supervise` was killed",
+    LeftAlone 15 "restarted in place, since whoever was to start it again was gone",
     SleepForgiven 300 "the watchdog counted no time that the machine slept",
 }
 

@@ -39,6 +39,8 @@ pub enum Happening {
     SignalLate,
     /// The supervisor is told to stop the service.
     Job(Job),
+    /// Our own supervisor is killed, where it is ours.
+    KeeperDies,
     /// The process is killed.
     Kill(When),
     /// Something stands still.
@@ -184,6 +186,12 @@ fn episode(fault: Fault, entry: u64, config: &Config, random: &mut Random) -> Ve
         Fault::StopJob => vec![(at, Happening::Job(Job::Stop))],
         Fault::RestartJob => vec![(at, Happening::Job(Job::Restart))],
         Fault::Climb => vec![(at, Happening::Climb { mode })],
+        // While it serves, and while it is about to leave.
+        Fault::KeeperDies => match random.below(3) {
+            0 => vec![(at, Happening::KeeperDies)],
+            1 => vec![(at, Happening::KeeperDies), (soon, end)],
+            _ => vec![(at, end), (at + random.spread(1, 2_000), Happening::KeeperDies)],
+        },
         Fault::ClimbFrozen => {
             let what = random.pick(&[Frozen::Loop, Frozen::Process]);
             let others = random.pick(&[Mode::Graceful, Mode::Force]);

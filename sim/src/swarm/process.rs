@@ -17,7 +17,7 @@ use evergate_core::request::Signal;
 use evergate_core::respawn::{ChildEnd, KILL_LIMIT, Next, Respawn};
 use evergate_core::supervisor::{Contract, Death, Supervisor};
 use evergate_core::time::Instant;
-use evergate_core::verdict::Verdict;
+use evergate_core::verdict::{RESTART, Verdict};
 use std::collections::VecDeque;
 
 /// How a process ends.
@@ -76,6 +76,8 @@ pub enum Standing {
 #[derive(Debug)]
 pub struct Keeper {
     contract: Contract,
+    /// Whether it is gone.
+    dead: bool,
     pub(super) standing: Standing,
     /// What the supervisor was told to do, and when it kills.
     pub(super) job: Option<(Job, Option<u64>)>,
@@ -100,6 +102,7 @@ impl Keeper {
     pub const fn new(contract: Contract) -> Self {
         Self {
             contract,
+            dead: false,
             standing: Standing::Down,
             job: None,
             respawn: Respawn::new(KILL_LIMIT),
@@ -118,11 +121,16 @@ impl Keeper {
         *self = Self { last: self.last, left: self.left, ..Self::new(self.contract) };
     }
 
+    /// The terms that are found by whoever looks for it.
+    fn terms(&self) -> Contract {
+        if self.dead { Contract::of(Supervisor::Nobody) } else { self.contract }
+    }
+
     /// What this supervisor does after such an end, without a job: when it starts it again, if it does, and of how many starts in a
     /// row after a death the process is told.
     fn after(&mut self, now: u64, death: Death) -> Option<(u64, u32)> {
         let lived = now.saturating_sub(self.last_start);
-        if self.contract.supervisor == Supervisor::Evergate {
+        if self.terms().supervisor == Supervisor::Evergate {
             let end = match death {
                 Death::Exited(status) => ChildEnd::Exited(status),
                 Death::Killed => ChildEnd::Signalled(9),
@@ -132,7 +140,7 @@ impl Keeper {
                 Next::End { .. } => None,
             };
         }
-        if !self.contract.revives(death) {
+        if !self.terms().revives(death) {
             return None;
         }
         if self.contract.supervisor == Supervisor::Systemd {
@@ -161,7 +169,7 @@ impl Keeper {
     /// How it starts the process when it is told to while it pauses, if it can be told. An engine, Kubernetes and s6 have nobody who could
     /// be told.
     fn starts_when_told(&mut self, now: u64) -> Option<u32> {
-        match self.contract.supervisor {
+        match self.terms().supervisor {
             Supervisor::Evergate => match self.respawn.start_wanted(Instant::from_millis(now))?.next {
                 Next::Start { revivals, .. } => Some(revivals),
                 Next::End { .. } => None,
@@ -199,15 +207,12 @@ impl World<'_> {
     /// The process is gone, however that came; its supervisor sees it.
     pub(super) fn process_ends(&mut self, ended: Ended) {
         let signalled = |event: &Event| matches!(event, Event::Tell { input: Input::Signal { .. }, .. });
+        let late = self.backlog.iter().any(signalled);
         let ended = match ended {
-            Ended::With(verdict) if self.backlog.iter().any(signalled) => {
-                Ended::With(self.keeper.contract.signalled_at_last(verdict))
-            }
+            Ended::With(verdict) => Ended::With(self.at_last(verdict, late || self.keeper.dead && self.signalled)),
             // What is outside the loop hears each signal by itself, whatever the loop has made of it.
-            Ended::Guard(verdict) if self.signalled => Ended::Guard(self.keeper.contract.signalled_at_last(verdict)),
-            Ended::Watchdog(verdict) if self.signalled => {
-                Ended::Watchdog(self.keeper.contract.signalled_at_last(verdict))
-            }
+            Ended::Guard(verdict) => Ended::Guard(self.at_last(verdict, self.signalled)),
+            Ended::Watchdog(verdict) => Ended::Watchdog(self.at_last(verdict, self.signalled)),
             other => other,
         };
         if let Some(telling) = &mut self.telling {
@@ -252,6 +257,36 @@ impl World<'_> {
                 self.keeper_sees(Death::Exited(status));
             }
             Ended::Killed(_) => self.keeper_sees(Death::Killed),
+        }
+    }
+
+    /// How it ends after all, as the edge of the process finds things.
+    fn at_last(&mut self, verdict: Verdict, signalled: bool) -> Verdict {
+        let dead = self.keeper.dead;
+        let at_last = self.keeper.terms().at_last(verdict, signalled, dead);
+        if dead && at_last == Verdict::ReExec && verdict != at_last {
+            self.marks.hit(Mark::LeftAlone);
+        }
+        if dead {
+            // Where it was told to leave, that is the business of whoever told it.
+            self.checks.holds(Invariant::Exit, signalled || at_last != Verdict::Exit(RESTART), || {
+                "it leaves to be started again, and whoever did that is gone".to_owned()
+            });
+        }
+        at_last
+    }
+
+    /// Our own supervisor is killed. What it was about to start nobody starts.
+    pub(super) fn keeper_dies(&mut self) {
+        if self.keeper.terms().supervisor != Supervisor::Evergate {
+            return;
+        }
+        self.marks.hit(Mark::KeeperDied);
+        self.keeper.dead = true;
+        self.keeper.job = None;
+        if self.gateway.is_none() && self.keeper.standing == Standing::Up {
+            self.life += 1;
+            self.stays_down();
         }
     }
 
@@ -358,7 +393,9 @@ impl World<'_> {
         self.next_message = highest.message;
         self.next_request = highest.request;
         self.wishes.retain(|request, _| *request <= highest.request);
-        let gateway = Gateway::boot(self.limits.clone(), self.keeper.contract, recovered, self.clock());
+        let terms = self.keeper.terms();
+        self.witness.under(self.limits.clone(), terms);
+        let gateway = Gateway::boot(self.limits.clone(), terms, recovered, self.clock());
         self.witness.boots(&mut self.checks, gateway.generation(), start);
         if let Some(telling) = &mut self.telling {
             telling.begins(self.now, gateway.generation());
@@ -372,8 +409,8 @@ impl World<'_> {
 
 /// Signals and jobs.
 impl World<'_> {
-    pub(super) const fn contract(&self) -> &Contract {
-        &self.keeper.contract
+    pub(super) fn contract(&self) -> Contract {
+        self.keeper.terms()
     }
 
     pub(super) fn signal(&mut self, signal: Signal) {
@@ -398,7 +435,7 @@ impl World<'_> {
 
     /// The supervisor is told to stop the service, and perhaps to start it then.
     pub(super) fn supervisor_stops(&mut self, job: Job) {
-        let contract = self.keeper.contract;
+        let contract = self.keeper.terms();
         if contract.supervisor == Supervisor::Nobody || self.keeper.job.is_some() {
             return;
         }

@@ -174,7 +174,8 @@ impl World<'_> {
 
     /// A supervisor has heard nothing for too long.
     pub(super) fn too_silent(&mut self) {
-        if self.frozen == Some(Frozen::Process) {
+        // One that is gone listens to nobody.
+        if self.frozen == Some(Frozen::Process) && self.too_silent_after().is_some() {
             self.marks.hit(Mark::KilledSilent);
             self.process_ends(Ended::Killed(Killer::Supervisor));
         }

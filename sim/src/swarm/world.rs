@@ -245,6 +245,7 @@ impl World<'_> {
             Happening::Signal(signal) => self.signal(signal),
             Happening::SignalLate => self.signals_late = true,
             Happening::Job(job) => self.supervisor_stops(job),
+            Happening::KeeperDies => self.keeper_dies(),
             Happening::Kill(When::Now) if self.gateway.is_some() => self.dies(Killer::Anybody),
             Happening::Kill(when) => self.armed = Some(when),
             Happening::Freeze { what, ms } => self.freezes(what, ms),

@@ -168,6 +168,8 @@ pub enum Action {
         /// Which.
         operator: usize,
     },
+    /// The `evergate supervise` that started it is killed, and it lives on alone.
+    KeeperDies,
     /// A process that has nothing to do with all this gets the number of the one that an operator is after.
     StrangerComes {
         /// Which operator.

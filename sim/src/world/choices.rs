@@ -11,6 +11,7 @@ use evergate_core::invariant::{Checks, Invariant};
 use evergate_core::question::Decision;
 use evergate_core::recovery::Start;
 use evergate_core::request::{Mode, Signal};
+use evergate_core::supervisor::Supervisor;
 
 impl<S: Subject> World<S> {
     /// All actions that are possible now. Each may also end in a death; that is for the caller to add.
@@ -42,7 +43,9 @@ impl<S: Subject> World<S> {
                     if stare.goes_on() {
                         actions.push(Action::WatchdogLooks);
                     }
-                    actions.push(Action::Rescue);
+                    if !self.alone {
+                        actions.push(Action::Rescue);
+                    }
                 }
                 if !watched && memory.hands(self.hands).operators.is_empty() {
                     actions.push(Action::ClimbAtLast);
@@ -58,6 +61,10 @@ impl<S: Subject> World<S> {
             }
         }
         self.what_operators_do(memory, actions);
+        let kept = setting.contract.supervisor == Supervisor::Evergate && !self.alone && self.process != Process::Down;
+        if self.left.keepers > 0 && kept {
+            actions.push(Action::KeeperDies);
+        }
     }
 
     fn who_climbs(&self, memory: &Memory<S>, actions: &mut Vec<Action>) {
@@ -160,7 +167,7 @@ impl<S: Subject> World<S> {
                 actions.extend(match manner {
                     Manner::Terminate => Some(Action::Signal { signal: Signal::Terminate }),
                     Manner::Interrupt => Some(Action::Signal { signal: Signal::Interrupt }),
-                    Manner::SupervisorStop if !self.stop_job => Some(Action::SupervisorStops),
+                    Manner::SupervisorStop if !self.stop_job && !self.alone => Some(Action::SupervisorStops),
                     _ => manner.asked_from_outside().map(|(wish, mode, origin)| Action::Ask { wish, mode, origin }),
                 });
             }

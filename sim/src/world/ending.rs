@@ -5,7 +5,7 @@ use super::encode::BEGINNING;
 use super::judgement::Sight;
 use super::memory::Memory;
 use super::perform::{Observer, Taking};
-use super::{Offer, Process, Setting, World};
+use super::{Offer, Process, World};
 use crate::subject::Subject;
 use evergate_core::gateway::Phase;
 use evergate_core::id::MessageId;
@@ -13,7 +13,7 @@ use evergate_core::invariant::Invariant;
 use evergate_core::recovery::Start;
 use evergate_core::request::{Origin, Wish};
 use evergate_core::supervisor::{Death, Supervisor};
-use evergate_core::verdict::{STOP, Verdict};
+use evergate_core::verdict::{RESTART, STOP, Verdict};
 
 impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     /// The process dies: what was not synced is gone, and agents live on until somebody looks for them.
@@ -27,25 +27,31 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     pub(super) fn guard_strikes(&mut self, world: &mut World<S>) {
         let Some((at, verdict)) = world.guard else { return };
         world.now = world.now.max(at);
-        let verdict = self.signalled_at_last(world, verdict);
+        let verdict = self.at_last(world, verdict);
         self.shows(world, Sight::Struck(verdict));
         self.strike(world, verdict);
     }
 
     pub(super) fn watchdog_bites(&mut self, world: &mut World<S>) {
-        let restart = self.memory.setting.contract.verdict(Wish::Restart, Origin::Watchdog);
-        let verdict = self.signalled_at_last(world, world.guard.map_or(restart, |(_, verdict)| verdict));
+        let restart = world.contract(self.memory).verdict(Wish::Restart, Origin::Watchdog);
+        let verdict = self.at_last(world, world.guard.map_or(restart, |(_, verdict)| verdict));
         self.shows(world, Sight::Bitten(verdict));
         self.strike(world, verdict);
     }
 
-    /// The signal that its supervisor or an operator has sent waits for the stuck loop.
-    fn signalled_at_last(&self, world: &World<S>, verdict: Verdict) -> Verdict {
-        if world.stop_job || world.signal_waits {
-            self.memory.setting.contract.signalled_at_last(verdict)
-        } else {
-            verdict
-        }
+    /// How a stuck process ends after all. The signal that its supervisor or an operator has sent may wait for the loop.
+    fn at_last(&self, world: &World<S>, verdict: Verdict) -> Verdict {
+        self.at_the_edge(world, verdict, Self::is_told_to_leave(world))
+    }
+
+    /// How a process ends after all, as its edge finds things.
+    fn at_the_edge(&self, world: &World<S>, verdict: Verdict, signalled: bool) -> Verdict {
+        let alone = world.alone && S::looks_for_its_supervisor(&self.memory.setting.subject);
+        world.contract(self.memory).at_last(verdict, signalled, alone)
+    }
+
+    const fn is_told_to_leave(world: &World<S>) -> bool {
+        world.stop_job || world.signal_waits || world.heard
     }
 
     fn strike(&mut self, world: &mut World<S>, verdict: Verdict) {
@@ -55,12 +61,21 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         }
     }
 
+    /// The supervisor is killed. What it was about to start nobody starts.
+    pub(super) fn keeper_dies(&mut self, world: &mut World<S>) {
+        world.left.keepers -= 1;
+        world.alone = true;
+        if let Process::Due(_) = world.process {
+            world.process = Process::Forlorn;
+        }
+    }
+
     pub(super) fn leave(&mut self, world: &mut World<S>, verdict: Verdict) {
-        match verdict {
+        match self.at_the_edge(world, verdict, world.heard) {
             Verdict::Exit(status) => self.gone(world, Death::Exited(status), Some(verdict)),
             Verdict::ReExec => {
                 // Where no exit is surely followed by a start, the successor is told of the stop as it begins.
-                let stays = world.stop_job && self.memory.setting.contract.leave != Verdict::ReExec;
+                let stays = world.stop_job && world.contract(self.memory).leave != Verdict::ReExec;
                 self.checks
                     .holds(Invariant::Intent, !stays, || "it replaces itself while its supervisor stops it".to_owned());
                 self.operators_lose_it(world, false);
@@ -74,7 +89,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     }
 
     fn gone(&mut self, world: &mut World<S>, death: Death, verdict: Option<Verdict>) {
-        let Setting { contract, policy, .. } = &self.memory.setting;
+        let (contract, policy) = (world.contract(self.memory), &self.memory.setting.policy);
         let (revives, limited) = match policy {
             Some(policy) => (policy.revives(death), policy.limited),
             None => (contract.revives(death), contract.supervisor == Supervisor::Systemd),
@@ -90,9 +105,16 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             let planned = verdict.is_some() && contract.supervisor == Supervisor::Evergate;
             // Who has left in order after a stop was seen to: what comes after it is wanted.
             let honoured = matches!(death, Death::Exited(_)) && self.memory.journal(world.durable).stopped_by.is_some();
-            let revived = self.says_who_starts() && !planned && !world.wanted && !honoured;
+            let revived = self.says_who_starts(world) && !planned && !world.wanted && !honoured;
             Process::Due(if revived { Start::Revived } else { Start::Wanted })
         };
+        if world.alone {
+            // Where it was told to leave, that is the business of whoever told it.
+            let told = Self::is_told_to_leave(world);
+            self.checks.holds(Invariant::Exit, told || death != Death::Exited(RESTART), || {
+                "it leaves to be started again, and whoever did that is gone".to_owned()
+            });
+        }
         if policy.is_some() && !world.stop_job && matches!(death, Death::Exited(_)) {
             let (told, done) = (contract.revives(death), matches!(next, Process::Due(_)));
             self.checks.holds(Invariant::Exit, told == done, || {
@@ -108,8 +130,8 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     }
 
     /// Whether the supervisor says of a start that it makes it by itself.
-    pub(super) const fn says_who_starts(&self) -> bool {
-        matches!(self.memory.setting.contract.supervisor, Supervisor::Evergate | Supervisor::Systemd)
+    pub(super) fn says_who_starts(&self, world: &World<S>) -> bool {
+        matches!(world.contract(self.memory).supervisor, Supervisor::Evergate | Supervisor::Systemd)
     }
 
     fn forget(&mut self, world: &mut World<S>, next: Process) {
@@ -135,7 +157,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
         world.supervisor_asked = None;
         world.candidate_checked = None;
         world.guard = None;
-        world.signal_waits = false;
+        (world.heard, world.signal_waits) = (false, false);
         world.wanted = false;
         self.change_each_said(
             world,

@@ -76,7 +76,10 @@ impl<S: Subject> Desk<'_, S> {
 impl<S: Subject> Memory<S> {
     fn show(&self, doing: &Doing, witness: &mut Witness, checks: &mut Checks, until: u32) {
         match doing.told {
-            Told::Boot(generation, start) => witness.boots(checks, generation, start),
+            Told::Boot(generation, start, alone) => {
+                witness.under(self.setting.limits.clone(), self.setting.terms(alone));
+                witness.boots(checks, generation, start);
+            }
             Told::Input(input) => witness.input(doing.now, self.input(input)),
         }
         let mut effects = doing.effects.iter().take(until as usize);

@@ -361,11 +361,12 @@ impl<'m, S: Subject> Desk<'m, S> {
         #[rustfmt::skip]
         let World {
             now, earlier: _, process, subject, phase, durable, flying, gathering, said, hands, opening, supervisor_asked,
-            candidate_checked, stop_job, signal_waits, wanted, guard, last_message: _, last_request: _, left, witness,
+            candidate_checked, stop_job, alone, heard, signal_waits, wanted, guard, last_message: _, last_request: _, left,
+            witness,
         } = *world;
         let rest = (
             (process, phase, opening, supervisor_asked, candidate_checked, stop_job, signal_waits, wanted),
-            (guard, left),
+            ((alone, heard), guard, left),
         );
         let mut encoded = encoder.encode(now, &rest);
         debug_assert!(!encoded.has_sessions(), "the parts alone are named together");

@@ -29,7 +29,7 @@ use evergate_core::limits::Limits;
 use evergate_core::record::Record;
 use evergate_core::recovery::{Recovered, Start};
 use evergate_core::request::{Mode, Origin, Wish};
-use evergate_core::supervisor::Contract;
+use evergate_core::supervisor::{Contract, Supervisor};
 use evergate_core::time::Instant;
 use evergate_core::unordered::hash_entries;
 use evergate_core::verdict::Verdict;
@@ -76,6 +76,9 @@ pub struct Budget {
     /// Times that an agent shows that it gets on.
     #[serde(default)]
     pub progress: u8,
+    /// Deaths of the `evergate supervise` that started it.
+    #[serde(default)]
+    pub keepers: u8,
     /// Starts by the supervisor before its start limit is reached; counted only where it has one.
     pub starts: u8,
 }
@@ -96,6 +99,7 @@ impl Budget {
         ladders: 0,
         strangers: 0,
         progress: 0,
+        keepers: 0,
         starts: u8::MAX,
     };
 }
@@ -233,6 +237,13 @@ pub struct Setting<S: Subject> {
     pub budget: Budget,
 }
 
+impl<S: Subject> Setting<S> {
+    /// The terms that are found by whoever looks for the supervisor: nobody's, where that is gone.
+    fn terms(&self, alone: bool) -> Contract {
+        if alone { Contract::of(Supervisor::Nobody) } else { self.contract }
+    }
+}
+
 /// What a person has said, as its platform sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Said {
@@ -353,6 +364,10 @@ pub struct World<S: Subject> {
     candidate_checked: Option<RequestId>,
     /// The supervisor has been told to stop the gateway.
     stop_job: bool,
+    /// The `evergate supervise` that started it is gone.
+    alone: bool,
+    /// It has heard a signal, where that matters in the end: where it may be alone then.
+    heard: bool,
     /// A signal that the stuck loop has not heard.
     signal_waits: bool,
     /// Somebody wanted this start in spite of a stop, and its generation has not begun.
@@ -392,6 +407,8 @@ impl<S: Subject> World<S> {
             supervisor_asked: None,
             candidate_checked: None,
             stop_job: false,
+            alone: false,
+            heard: false,
             signal_waits: false,
             wanted: false,
             guard: None,
@@ -411,6 +428,11 @@ impl<S: Subject> World<S> {
     #[must_use]
     pub fn age_ms(&self) -> u64 {
         (self.earlier + (self.now - BEGINNING)).as_millis() as u64
+    }
+
+    /// The terms that hold now.
+    fn contract(&self, memory: &Memory<S>) -> Contract {
+        memory.setting.terms(self.alone)
     }
 
     /// The gateway, while a process runs.

@@ -128,7 +128,7 @@ impl<S: Subject> World<S> {
             Process::Stuck(_) => Sight::Stuck,
             Process::Due(_) if operator.number == Number::Patient => Sight::Silent,
             // Whom another operator has started nobody sees before it owns the state directory.
-            Process::Due(_) => match memory.setting.contract.supervisor {
+            Process::Due(_) => match self.contract(memory).supervisor {
                 Supervisor::Nobody => Sight::Gone,
                 Supervisor::Evergate | Supervisor::Systemd => Sight::Paused,
                 _ if matches!(operator.asked, Asked::Accepted(_)) && !operator.killed => Sight::Gone,
@@ -307,7 +307,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     /// Somebody wants a restart or a stop, whatever state the gateway is in.
     pub(super) fn climbs(&mut self, world: &mut World<S>, wish: Wish, mode: Mode) {
         let Some(generation) = world.generation(self.memory) else { return };
-        let patience = Patience::of(mode, self.memory.setting.contract.starts_again);
+        let patience = Patience::of(mode, world.contract(self.memory).starts_again);
         let ladder = match wish {
             Wish::Restart => Ladder::new(patience, world.now, Some(WAIT)),
             Wish::Stop => Ladder::to_stop(Patience::to_stop(mode), world.now, Some(WAIT)),
@@ -353,7 +353,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
                 reported(self.checks, operator, ready, now);
             }
             (Step::Done, Wish::Stop) => {
-                let keeper = memory.setting.contract.supervisor;
+                let keeper = world.contract(memory).supervisor;
                 stopped(self.checks, operator, world.process, keeper);
             }
             (Step::GiveUp(rung), wish) => {
@@ -444,7 +444,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
 
     /// Whoever would start it again is told not to, where he can be told; where there is nobody, the process is sent SIGTERM.
     fn operator_tells_the_keeper(&mut self, world: &mut World<S>, index: usize) {
-        let keeper = self.memory.setting.contract.supervisor;
+        let keeper = world.contract(self.memory).supervisor;
         let accepted = matches!(self.operator(world, index).asked, Asked::Accepted(_));
         let alive = self.operator(world, index).number == Number::Patient;
         match (keeper, world.process) {

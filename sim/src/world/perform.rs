@@ -127,7 +127,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Action::Boot => self.boot(world),
             Action::PersonBoots => {
                 world.process = Process::Due(Start::Wanted);
-                world.stop_job = false;
+                (world.stop_job, world.alone) = (false, false);
                 self.boot(world);
             }
             Action::Open => {
@@ -249,6 +249,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Action::OperatorWaits { operator } => self.operator_waits(world, operator),
             Action::OperatorActs { operator } => self.operator_acts(world, operator),
             Action::StrangerComes { operator } => self.stranger_comes(world, operator),
+            Action::KeeperDies => self.keeper_dies(world),
         }
     }
 
@@ -257,6 +258,8 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             Process::Due(start) => start,
             _ => Start::Wanted,
         };
+        // A person starts it as it was started at first.
+        world.alone &= world.process != Process::Forlorn;
         world.process = Process::Up;
         world.phase = Phase::Ended;
         self.operators_find_another(world);
@@ -268,9 +271,9 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
             world.left.messages = 0;
         }
         world.wanted =
-            start == Start::Wanted && self.says_who_starts() && self.memory.journal(world.durable).holds_a_stop();
+            start == Start::Wanted && self.says_who_starts(world) && self.memory.journal(world.durable).holds_a_stop();
         self.try_refused_again(world);
-        let reaction = self.desk.begin((world.now, world.durable, start));
+        let reaction = self.desk.begin((world.now, world.durable, start, world.alone));
         self.perform(world, reaction);
         // It was meant for the process whose place this one has taken, and is passed on by whoever asks the supervisor at a start.
         if world.stop_job && world.process == Process::Up {
@@ -332,6 +335,7 @@ impl<S: Subject, O: Observer> Taking<'_, '_, S, O> {
     }
 
     pub(super) fn pass_on(&mut self, world: &mut World<S>, signal: Signal) {
+        world.heard = self.memory.setting.budget.keepers > 0;
         let request = Self::new_request(world);
         self.tell(world, Input::Signal { request, signal });
     }

@@ -15,7 +15,8 @@ use evergate_core::time::Instant;
 /// What goes into a gateway.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) enum Told {
-    Boot(GenerationId, Start),
+    /// With whether its supervisor is gone.
+    Boot(GenerationId, Start, bool),
     Input(Part<Input>),
 }
 
@@ -39,8 +40,8 @@ pub(super) enum Writes {
     Anew(Part<Commit>),
 }
 
-/// When and how a gateway begins, and what it finds on disk.
-pub(super) type Beginning = (Instant, Part<Recovered>, Start);
+/// When and how a gateway begins, what it finds on disk, and whether it finds that its supervisor is gone.
+pub(super) type Beginning = (Instant, Part<Recovered>, Start, bool);
 
 /// Which gateway is told what. When is no question: a gateway is kept as it is at a time, and is told at another only that its
 /// timeout has come.
@@ -66,11 +67,11 @@ impl<S: Subject> Desk<'_, S> {
     pub(super) fn begin(&mut self, beginning: Beginning) -> Reaction<S> {
         let memory = self.memory;
         memory.begun.recall(&mut self.begun, &beginning).unwrap_or_else(|| {
-            let (now, part, start) = beginning;
-            let Setting { subject, limits, contract, .. } = &memory.setting;
+            let (now, part, start, alone) = beginning;
+            let Setting { subject, limits, .. } = &memory.setting;
             let recovered = Recovered { start, ..memory.journal(part).clone() };
-            let subject = S::boot(subject, limits, *contract, recovered, now);
-            let told = Told::Boot(subject.generation(), start);
+            let subject = S::boot(subject, limits, memory.setting.terms(alone), recovered, now);
+            let told = Told::Boot(subject.generation(), start, alone);
             memory.begun.add(beginning, self.reaction(now, subject, told))
         })
     }
