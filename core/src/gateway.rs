@@ -288,6 +288,10 @@ impl Gateway {
 
     /// Records are on disk: what waited for them happens.
     fn synced(&mut self, now: Instant, records: u32) {
+        // What a failed write was about is not on disk, and is appended again before anything is.
+        if records == 0 || self.write_ahead.is_failing() {
+            return self.effects.push_back(Effect::Ignored);
+        }
         for record in self.write_ahead.synced(&mut self.effects, records) {
             match record {
                 Record::GenerationBegun { .. } => {

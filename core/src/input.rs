@@ -255,9 +255,10 @@ pub enum Input {
     },
     /// The configuration was read again: from now on these bounds hold. What is under way keeps its deadlines.
     Limits(Box<Limits>),
-    /// The next of the appended records are on disk.
+    /// The next of the appended records are on disk. What a [`Discard`](crate::effect::Effect::Discard) has taken away is none of
+    /// them.
     Synced {
-        /// How many.
+        /// How many: at least one, and no more than were appended.
         records: u32,
     },
     /// What was appended and is not on disk could not be written, and nothing of it is.

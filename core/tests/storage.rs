@@ -42,6 +42,24 @@ fn a_full_disk_refuses_new_messages_and_keeps_accepted_ones() {
 }
 
 #[test]
+fn while_writes_fail_nothing_is_taken_for_on_disk() {
+    let mut world = world();
+    let lost = world.say(1, Asked::Prompt);
+    world.ask(Wish::Restart, Mode::Graceful);
+    world.fail_write();
+    assert!(world.up().journal_failing());
+    let before = world.up().clone();
+    for records in [0, 1, 2, u32::MAX] {
+        world.tell(Input::Synced { records });
+        assert_eq!(*world.up(), before, "{records}");
+    }
+    assert!(!world.said[lost].acked && world.answers.len() == 1, "{:?}", world.answers);
+    world.elapse();
+    world.heal();
+    assert_eq!(world.replies_to(lost), 1);
+}
+
+#[test]
 fn what_waits_and_was_never_written_is_withdrawn_and_what_was_written_still_waits() {
     let mut world = world();
     world.say(1, Asked::Prompt);

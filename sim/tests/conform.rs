@@ -168,6 +168,21 @@ fn an_input_that_was_dropped_doubled_or_changed_is_found() {
 }
 
 #[test]
+fn a_count_of_records_on_disk_that_no_disk_could_have_told_is_found() {
+    let log = flown();
+    for count in ["0", "4294967295", "3"] {
+        let (mut lines, index) = lines_and(&log, "{\"synced\":{\"records\":");
+        let from = lines[index].find("\"records\":").unwrap() + "\"records\":".len();
+        let to = from + lines[index][from..].find('}').unwrap();
+        assert_ne!(&lines[index][from..to], count);
+        lines[index].replace_range(from..to, count);
+        let (line, said) = difference(&lines.join("\n"));
+        assert_eq!(line, index as u64 + 1);
+        assert!(said.contains(&format!("recorded: {count} records on disk")), "{said}");
+    }
+}
+
+#[test]
 fn time_that_goes_back_or_elapses_before_it_is_due_is_found() {
     let log = flown();
     let (mut lines, index) = lines_and(&log, "\"input\":\"elapsed\"");
@@ -283,6 +298,7 @@ fn the_command_says_what_it_found_and_ends_with_0_1_or_65() {
         ("{\"evergate_trace\":1}\n", "no flight log"),
         (&other_version, "line 1 is of version 3 of the flight log, and only version 2"),
         (earlier, "line 1 is of version 1 of the flight log, and only version 2"),
+        (&format!("{earlier}{{\"evergate_flight\":1,\"version\":\"0."), "line 1 is of version 1 of the flight log"),
         (&senseless, "line 3"),
     ] {
         let (status, out, err) = run(case, false);

@@ -223,7 +223,7 @@ fn what_another_version_has_recorded_is_left_out_and_no_finding() {
     fs::write(&log, format!("{first}{second}")).expect("the room is writable");
     let (status, report) = audit(&gateway, Some(&log));
     assert_eq!((status, &report["broken"], &report["flown"]), (Some(0), &json!(0), &json!(1)), "{report}");
-    let note = "1 generations in a flight log were recorded by another version, and only their journal was read";
+    let note = "in a flight log, recorded by another version: 1 of its generations, of which only the journal was read";
     assert_eq!(report["notes"], json!([note]), "{report}");
 
     fs::write(&log, first).expect("the room is writable");
@@ -236,7 +236,7 @@ fn what_another_version_has_recorded_is_left_out_and_no_finding() {
     let (status, report) = audit(&gateway, None);
     assert_eq!((status, &report["broken"], &report["flown"]), (Some(0), &json!(0), &json!(0)), "{report}");
     let notes = report["notes"].to_string();
-    assert!(notes.contains("of version 1") && notes.contains("only the journal was read"), "{notes}");
+    assert!(notes.contains("flight logs of another version") && notes.contains("only the journal was read"), "{notes}");
 }
 
 #[test]

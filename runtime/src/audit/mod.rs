@@ -137,7 +137,7 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
         match log.left_out() {
             0 => {}
             generations => self.note(format!(
-                "{generations} generations in a flight log were recorded by another version, and only their journal was read"
+                "in a flight log, recorded by another version: {generations} of its generations, of which only the journal was read"
             )),
         }
         Ok(())
@@ -363,6 +363,9 @@ impl<E, H: FnMut(u64) -> Result<Vec<Logged>, E>> Audit<H> {
                 Moment::Edge(format!("record {place} of {records} is on disk, as the gateway was told")),
                 &checks,
             );
+            if let Some(generation) = self.flown.as_ref().map(|flown| flown.generation) {
+                self.note(format!("from there on the flight log of {generation} is not looked at, only its journal"));
+            }
             self.loses_sight();
             break;
         }

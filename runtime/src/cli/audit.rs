@@ -152,10 +152,20 @@ fn examine(
         Some(file) => weave(&mut audit, file)?.map_err(|error| unreadable(file, &error))?,
         // One of the gateway's own that a power cut has damaged leaves the journal to be read without it.
         None => {
+            let mut of_others = 0;
             for file in store::logs(&global.state_dir()?.join(store::FOLDER)) {
-                if let Err(error) = weave(&mut audit, &file)? {
-                    audit.note(format!("{}: {error}; from there on only the journal was read", file.display()));
+                match weave(&mut audit, &file)? {
+                    Ok(()) => {}
+                    Err(LogError::Version { .. }) => of_others += 1,
+                    Err(error) => {
+                        audit.note(format!("{}: {error}; from there on only the journal was read", file.display()));
+                    }
                 }
+            }
+            if of_others > 0 {
+                audit.note(format!(
+                    "flight logs of another version, of whose generations only the journal was read: {of_others}"
+                ));
             }
         }
     }

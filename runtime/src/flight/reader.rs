@@ -113,7 +113,8 @@ impl<R: BufRead> Reader<R> {
                     self.passes = true;
                 }
                 read => {
-                    (self.readable, self.passes) = (true, false);
+                    self.readable |= matches!(read, Ok(Entry::Head(_)));
+                    self.passes = false;
                     return read.map(Some);
                 }
             }

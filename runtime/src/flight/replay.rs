@@ -48,6 +48,8 @@ pub struct Replay {
     version: String,
     next: u64,
     last: Instant,
+    /// Records that it wanted appended, and of which it was not told that they are on disk.
+    appended: u32,
     ended: bool,
 }
 
@@ -56,7 +58,7 @@ impl Replay {
     #[must_use]
     pub fn new(head: Head) -> Self {
         let (version, last) = (head.version.clone(), head.now);
-        Self { core: head.boot(), version, next: 0, last, ended: false }
+        Self { core: head.boot(), version, next: 0, last, appended: 0, ended: false }
     }
 
     /// The core, as it stood after the last step.
@@ -104,6 +106,14 @@ impl Replay {
                     let due = timeout.map_or_else(|| "no timeout".to_owned(), |timeout| time("a timeout at", timeout));
                     return Mismatch::of(due, time("time had elapsed at", at));
                 }
+                if let Input::Synced { records } = input {
+                    let left = self.appended.checked_sub(records).filter(|_| records > 0);
+                    let Some(left) = left else {
+                        let most = format!("one to {} records on disk", self.appended);
+                        return Mismatch::of(most, format!("{records} records on disk"));
+                    };
+                    self.appended = left;
+                }
                 self.core.handle(at, input);
             }
             None => return Mismatch::of("an input", "none"),
@@ -121,7 +131,10 @@ impl Replay {
                 return Mismatch::of(word(expected.as_ref()), word(recorded));
             }
             match expected {
-                Some(effect) => self.ended |= matches!(effect, Effect::End { .. }),
+                Some(Effect::End { .. }) => self.ended = true,
+                Some(Effect::Append { .. }) => self.appended += 1,
+                Some(Effect::Discard) => self.appended = 0,
+                Some(_) => {}
                 None => return Ok(()),
             }
         }
